@@ -1,0 +1,58 @@
+# make app     set everything up and serve the app at http://localhost:8501 (PORT=…, ADDRESS=… to change)
+# make test    set everything up, then lint and run all tests
+# make lint    ruff alone
+# make bench   the attention benchmark (BENCH="--cells 2401 4096" for its options)
+#
+# Everything lives in .venv; it is set up again when a requirements file changes.
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := .venv/Scripts
+else
+PYTHON ?= python3
+BIN := .venv/bin
+endif
+PORT ?= 8501
+ADDRESS ?= localhost
+
+.PHONY: app test lint bench browser
+.DELETE_ON_ERROR:
+
+app: .venv/app.stamp
+	$(BIN)/python -m streamlit run app.py --server.headless true --server.address $(ADDRESS) --server.port $(PORT)
+
+test: lint browser
+	$(BIN)/python -m pytest
+
+lint: .venv/dev.stamp
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+bench: .venv/app.stamp
+	$(BIN)/python -m benchmarks.attention $(BENCH)
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed and $(PYTHON) is ' + v + ': name another one, such as make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+
+.venv/app.stamp: requirements.txt | .venv/pyvenv.cfg
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+.venv/dev.stamp: requirements-dev.txt .venv/app.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+# The browser tests drive the Chromium on PATH or else Playwright's own. Where there is neither, fetch Playwright's
+# with the libraries it needs, or else the distribution's.
+HAVE_CHROMIUM = $(BIN)/python -c "import os, shutil, sys; \
+	from playwright.sync_api import sync_playwright as start; p = start().start(); \
+	own = os.path.exists(p.chromium.executable_path); p.stop(); \
+	sys.exit(not (own or any(map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')))))"
+PLAYWRIGHT = $(BIN)/python -m playwright
+
+browser: .venv/dev.stamp
+	@$(HAVE_CHROMIUM) \
+	|| { $(PLAYWRIGHT) install chromium && $(PLAYWRIGHT) install-deps chromium; } \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update && apt-get install -y chromium; } \
+	|| { echo "The browser tests need a Chromium and none could be installed: install one and run make test again."; exit 1; }

@@ -1,0 +1,293 @@
+"""Denoised non-local attention as pure functions: gates, the three stages, and the block's output.
+
+Implements the attention of the Denoised Non-local network (Song, Li, Guo, Huang, "Denoised Non-Local Neural
+Network for Semantic Segmentation", IEEE TNNLS 2023), for N = H·W cells:
+
+    raw        A      = softmax_j(q_i · k_j)                     no 1/√d scale
+    rectified  A′     = A ⊙ G                                    Global Rectifying (GR), not renormalised
+    retained   A″[n,m] = Σ_δ L[m,δ] · A′[n,m+δ]                  Local Retention (LR), L[m,δ] = sigmoid(q_m · k_{m+δ})
+
+`attention_stages` gives rows of the three maps for chosen queries. `denoised_attention` gives A″V without ever
+building an N×N map: LR moves from the attention map to the values, A″V = A′(LᵀV), where LᵀV is a k×k local
+operation, and A′ is streamed over blocks of queries, forward and backward.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+GATES = ("sigmoid", "binary", "similarity")
+LR_WEIGHTS = ("learnt", "box")
+
+# Rows of scores held at a time. 512 × N float32 is 2 MiB per 1024 cells: small beside the features, large enough
+# for the matrix products to run at full speed.
+QUERY_BLOCK = 512
+
+
+class AttentionStages(NamedTuple):
+    """Rows of the three maps, each B×M×H×W: entry [b, m, y, x] is what query m gives to cell (y, x). Values ≥ 0."""
+
+    raw: Tensor
+    rectified: Tensor
+    retained: Tensor
+
+
+def denoised_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    class_probs: Tensor | None = None,
+    *,
+    gate: str | None = "sigmoid",
+    lr_kernel: int | None = 3,
+    lr_weights: str = "learnt",
+) -> Tensor:
+    """A″V, the values gathered by retained attention: B×C×H×W in the dtype of `value`.
+
+    query, key: B×d×H×W. value: B×C×H×W. class_probs: B×classes×H×W, a distribution over classes in each cell;
+    needed unless `gate` is None. gate: one of GATES, or None for no GR. lr_kernel: odd side of the LR window, or
+    None for no LR. lr_weights: "learnt" (the method) or "box" (a constant 1/k² in its place, a control).
+    Memory stays O(N·(C + d + classes)) forward and backward. Half-precision inputs are computed in float32,
+    because the unscaled scores need its range. Raises ValueError on shapes or options that do not fit.
+    """
+    check_inputs(query, key, class_probs, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
+    if value.shape[0] != query.shape[0] or value.shape[2:] != query.shape[2:]:
+        raise ValueError(
+            f"value is {tuple(value.shape)} but query is {tuple(query.shape)}; batch, height and width must agree"
+        )
+    dtype = value.dtype
+    with torch.autocast(query.device.type, enabled=False):
+        query, key, value = (at_least_float32(tensor) for tensor in (query, key, value))
+        if lr_kernel is not None:
+            weights = retention_weights(query, key, lr_kernel, lr_weights)
+            value = retain_values(value, weights)
+        return gated_attention(query, key, value, class_probs, gate=gate).to(dtype)
+
+
+def attention_stages(
+    query: Tensor,
+    key: Tensor,
+    class_probs: Tensor | None = None,
+    *,
+    queries: Tensor | None = None,
+    gate: str | None = "sigmoid",
+    lr_kernel: int | None = 3,
+    lr_weights: str = "learnt",
+    temperature: float = 1.0,
+) -> AttentionStages:
+    """The exact rows of the three stages for M query cells, each B×M×H×W.
+
+    queries: M flat cell indices y·W + x (int64), None for all N cells. `temperature` divides the scores of the
+    softmax alone, not those of LR; 1 is the method. Other arguments as in `denoised_attention`. Without a gate
+    rectified equals raw; without LR retained equals rectified. Raises ValueError on arguments that do not fit.
+    """
+    check_inputs(query, key, class_probs, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; it must be above 0 (1 is the method)")
+    height, width = query.shape[2:]
+    cells = height * width
+    if queries is None:
+        queries = torch.arange(cells, device=query.device)
+    elif queries.numel() and not (0 <= int(queries.min()) and int(queries.max()) < cells):
+        raise ValueError(
+            f"query cells run from {int(queries.min())} to {int(queries.max())}; a {height}×{width} map has cells "
+            f"0 … {cells - 1}"
+        )
+    query, key = at_least_float32(query), at_least_float32(key)
+    scores = torch.einsum("bdm,bdn->bmn", query.flatten(2)[:, :, queries], key.flatten(2))
+    raw = torch.softmax(scores / temperature, dim=-1)
+    rectified = raw
+    if gate is not None:
+        probs = class_probs.to(raw.dtype).flatten(2)
+        rectified = raw * gate_rows(probs[:, :, queries], probs, gate)
+    raw, rectified = (rows.unflatten(-1, (height, width)) for rows in (raw, rectified))
+    retained = rectified
+    if lr_kernel is not None:
+        retained = retain_rows(rectified, retention_weights(query, key, lr_kernel, lr_weights))
+    return AttentionStages(raw, rectified, retained)
+
+
+def check_inputs(query, key, class_probs, *, gate, lr_kernel, lr_weights="learnt") -> None:
+    """Raise ValueError, saying what came and what is needed, unless the arguments fit each other."""
+    if query.ndim != 4 or query.shape != key.shape:
+        raise ValueError(
+            f"query is {tuple(query.shape)} and key {tuple(key.shape)}; both must have the same shape B×d×H×W"
+        )
+    if gate is not None:
+        if gate not in GATES:
+            raise ValueError(f"gate is {gate!r}; choose one of {', '.join(GATES)}, or None for no GR")
+        if class_probs is None:
+            raise ValueError(f"gate {gate!r} needs class_probs (B×classes×H×W); pass them, or gate=None for no GR")
+        if class_probs.ndim != 4 or class_probs.shape[0] != query.shape[0] or class_probs.shape[2:] != query.shape[2:]:
+            raise ValueError(
+                f"class_probs is {tuple(class_probs.shape)} but query is {tuple(query.shape)}; "
+                "class_probs must be B×classes×H×W of the same batch, height and width"
+            )
+    if lr_kernel is not None and (lr_kernel < 1 or lr_kernel % 2 == 0):
+        raise ValueError(f"lr_kernel is {lr_kernel}; it must be an odd number of cells (1, 3, 5 …), or None for no LR")
+    if lr_weights not in LR_WEIGHTS:
+        raise ValueError(f"lr_weights is {lr_weights!r}; choose one of {', '.join(LR_WEIGHTS)}")
+
+
+def gate_rows(query_probs: Tensor, class_probs: Tensor, gate: str) -> Tensor:
+    """GR gates G[m, n] of M queries against N keys: B×M×N in [0, 1].
+
+    query_probs: B×classes×M. class_probs: B×classes×N. sigmoid: σ(p·p) as the authors' code computes it;
+    binary: 1 where both cells have the same most probable class, as the paper's abstract says; similarity: p·p.
+    """
+    if gate == "binary":
+        same = query_probs.argmax(1)[:, :, None] == class_probs.argmax(1)[:, None, :]
+        return same.to(class_probs.dtype)
+    similarity = torch.einsum("bcm,bcn->bmn", query_probs, class_probs)
+    return torch.sigmoid(similarity) if gate == "sigmoid" else similarity
+
+
+def offsets(kernel: int) -> list[tuple[int, int]]:
+    """The k² offsets (dy, dx) of a k×k window, row by row: the order of LR's weights."""
+    reach = kernel // 2
+    return [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+
+
+def retention_weights(query: Tensor, key: Tensor, kernel: int, weights: str = "learnt") -> Tensor:
+    """LR weights L[m, δ] = sigmoid(q_m · k_{m+δ}): B×k²×H×W in [0, 1], δ in the order of `offsets`.
+
+    Where m+δ lies outside the map the entry is sigmoid(0); nothing reads it. weights="box" gives 1/k² everywhere.
+    """
+    batch, _, height, width = query.shape
+    if weights == "box":
+        return query.new_full((batch, kernel**2, height, width), 1 / kernel**2)
+    reach = kernel // 2
+    padded = F.pad(key, (reach,) * 4)
+    scores = [(query * _window(padded, dy + reach, dx + reach, height, width)).sum(1) for dy, dx in offsets(kernel)]
+    return torch.sigmoid(torch.stack(scores, dim=1))
+
+
+def retain_values(value: Tensor, weights: Tensor) -> Tensor:
+    """LᵀV, the folding of LR into the values: out[j] = Σ_δ L[j−δ, δ] · V[j−δ], terms outside the map dropped.
+
+    value: B×C×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×C×H×W.
+    """
+    height, width = value.shape[2:]
+    kernel = round(weights.shape[1] ** 0.5)
+    reach = kernel // 2
+    padded_value, padded_weights = F.pad(value, (reach,) * 4), F.pad(weights, (reach,) * 4)
+    folded = torch.zeros_like(value)
+    for index, (dy, dx) in enumerate(offsets(kernel)):
+        weight = _window(padded_weights[:, index : index + 1], reach - dy, reach - dx, height, width)
+        folded = torch.addcmul(folded, weight, _window(padded_value, reach - dy, reach - dx, height, width))
+    return folded
+
+
+def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
+    """LR on rows of a map: out[n, m] = Σ_δ L[m, δ] · rows[n, m+δ], terms outside the map dropped.
+
+    rows: B×M×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×M×H×W.
+    """
+    height, width = rows.shape[2:]
+    kernel = round(weights.shape[1] ** 0.5)
+    reach = kernel // 2
+    padded = F.pad(rows, (reach,) * 4)
+    retained = torch.zeros_like(rows)
+    for index, (dy, dx) in enumerate(offsets(kernel)):
+        window = _window(padded, dy + reach, dx + reach, height, width)
+        retained = torch.addcmul(retained, weights[:, index : index + 1], window)
+    return retained
+
+
+def mean_attention_row(query: Tensor, key: Tensor) -> Tensor:
+    """The mean over all queries of the raw attention rows, streamed: query, key B×d×H×W -> B×H×W, sum 1."""
+    query, key = at_least_float32(query), at_least_float32(key)
+    flat_query, flat_key = query.flatten(2), key.flatten(2)
+    cells = flat_key.shape[2]
+    total = flat_key.new_zeros(flat_key.shape[0], cells)
+    for start in range(0, cells, QUERY_BLOCK):
+        scores = torch.einsum("bdm,bdn->bmn", flat_query[:, :, start : start + QUERY_BLOCK], flat_key)
+        total = total + torch.softmax(scores, dim=-1).sum(1)
+    return (total / cells).unflatten(-1, query.shape[2:])
+
+
+def gated_attention(
+    query: Tensor, key: Tensor, value: Tensor, class_probs: Tensor | None = None, *, gate: str | None = None
+) -> Tensor:
+    """(softmax(qᵀk) ⊙ G) V, streamed over blocks of queries: shapes as in `denoised_attention`, float32 or float64."""
+    height, width = value.shape[2:]
+    probs = None if gate is None else class_probs.to(value.dtype).flatten(2)
+    flat = _StreamedAttention.apply(query.flatten(2), key.flatten(2), value.flatten(2), probs, gate)
+    return flat.unflatten(-1, (height, width))
+
+
+class _StreamedAttention(torch.autograd.Function):
+    """The gated attention product on flattened maps: query, key B×d×N; value B×C×N; probs B×classes×N or None.
+
+    Only the output and the row log-sum-exps are kept for the backward, which recomputes each block of scores.
+    """
+
+    @staticmethod
+    def forward(ctx, query, key, value, probs, gate):
+        batch, _, cells = query.shape
+        output = torch.empty_like(value)
+        log_sum_exp = query.new_empty(batch, cells)
+        for b in range(batch):
+            value_rows = value[b].t().contiguous()  # N×C
+            for rows in _query_blocks(cells):
+                scores = query[b][:, rows].t() @ key[b]  # M×N
+                log_sum_exp[b, rows] = torch.logsumexp(scores, dim=-1)
+                attention = torch.softmax(scores, dim=-1)
+                if gate is not None:
+                    attention *= gate_rows(probs[b : b + 1, :, rows], probs[b : b + 1], gate)[0]
+                output[b][:, rows] = (attention @ value_rows).t()
+        ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
+        ctx.gate = gate
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        query, key, value, probs, output, log_sum_exp = ctx.saved_tensors
+        gate = ctx.gate
+        batch, _, cells = query.shape
+        grad_query, grad_key, grad_value = (torch.zeros_like(tensor) for tensor in (query, key, value))
+        # The binary gate is piecewise constant: nothing flows back through it.
+        smooth_gate = gate is not None and gate != "binary"
+        grad_probs = torch.zeros_like(probs) if smooth_gate else None
+        for b in range(batch):
+            # Σ_j dA′_ij A′_ij, the correction of the softmax's backward, equals dY_i · Y_i.
+            correction = (grad_output[b] * output[b]).sum(0)  # N
+            for rows in _query_blocks(cells):
+                scores = query[b][:, rows].t() @ key[b]  # M×N
+                attention = torch.exp(scores - log_sum_exp[b, rows, None])
+                grad_rows = grad_output[b][:, rows]  # C×M
+                grad_gated = grad_rows.t() @ value[b]  # M×N, gradient of A′
+                gated = attention
+                grad_attention = grad_gated
+                if gate is not None:
+                    gates = gate_rows(probs[b : b + 1, :, rows], probs[b : b + 1], gate)[0]
+                    gated = attention * gates
+                    grad_attention = grad_gated * gates
+                grad_value[b] += grad_rows @ gated
+                grad_scores = attention * (grad_attention - correction[rows, None])
+                grad_query[b][:, rows] = key[b] @ grad_scores.t()
+                grad_key[b] += query[b][:, rows] @ grad_scores
+                if smooth_gate:
+                    grad_similarity = grad_gated * attention
+                    if gate == "sigmoid":
+                        grad_similarity *= gates * (1 - gates)
+                    grad_probs[b][:, rows] += probs[b] @ grad_similarity.t()
+                    grad_probs[b] += probs[b][:, rows] @ grad_similarity
+        return grad_query, grad_key, grad_value, grad_probs, None
+
+
+def _query_blocks(cells: int) -> list[slice]:
+    return [slice(start, min(start + QUERY_BLOCK, cells)) for start in range(0, cells, QUERY_BLOCK)]
+
+
+def _window(padded: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    return padded[:, :, top : top + height, left : left + width]
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or as it is when float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,0 +1,57 @@
+"""The network's configuration, stored in every checkpoint."""
+
+from dataclasses import dataclass
+
+from dnl.attention import GATES, LR_WEIGHTS
+
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+CONTEXTS = ("fcn", "nl", "nl+gr", "nl+lr", "dnl")
+ATTENTION_STRIDES = (8, 16)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What `dnl.build_model` builds. The defaults are the reference release's network for Cityscapes.
+
+    Raises ValueError, naming the choices, when a field does not fit.
+    """
+
+    backbone: str = "resnet101"
+    width: int = 64  # channels of stage 1; every other channel count scales with it
+    num_classes: int = 19
+    context: str = "dnl"  # fcn: no attention; nl: plain non-local; nl+gr, nl+lr: one half; dnl: both
+    gate: str = "sigmoid"  # GR gate; sigmoid is what the release computes
+    lr_kernel: int = 3  # side of the LR window in cells
+    lr_weights: str = "learnt"  # box: a constant in LR's place, as a control
+    attention_stride: int = 16  # pixels per attention cell; 8 keeps thin classes visible
+    deep_stem: bool = True  # False: the classic 7×7 stem, for torchvision's ImageNet weights
+    gamma_init: float = 0.0  # 0 in the release; attention trained from scratch needs more to come alive
+    skip_dropout: float = 0.0  # Dropout2d on the stage-4 skip, so that the head cannot do without the attention
+
+    def __post_init__(self):
+        _require_choice("backbone", self.backbone, BACKBONES)
+        _require_choice("context", self.context, CONTEXTS)
+        _require_choice("gate", self.gate, GATES)
+        _require_choice("lr_weights", self.lr_weights, LR_WEIGHTS)
+        _require_choice("attention_stride", self.attention_stride, ATTENTION_STRIDES)
+        if self.width < 8 or self.width % 8:
+            raise ValueError(f"width is {self.width}; it must be a multiple of 8, at least 8")
+        if self.num_classes < 2:
+            raise ValueError(f"num_classes is {self.num_classes}; segmentation needs at least 2")
+        if self.lr_kernel < 1 or self.lr_kernel % 2 == 0:
+            raise ValueError(f"lr_kernel is {self.lr_kernel}; it must be odd: 1, 3, 5 …")
+        if not 0 <= self.skip_dropout < 1:
+            raise ValueError(f"skip_dropout is {self.skip_dropout}; it must lie in 0 … 1, below 1")
+
+    @property
+    def uses_gate(self) -> bool:
+        return self.context in ("nl+gr", "dnl")
+
+    @property
+    def uses_retention(self) -> bool:
+        return self.context in ("nl+lr", "dnl")
+
+
+def _require_choice(field: str, value, choices: tuple) -> None:
+    if value not in choices:
+        raise ValueError(f"{field} is {value!r}; choose one of {', '.join(map(str, choices))}")

@@ -1,0 +1,34 @@
+"""What every data set returns, and the error it raises."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Sample(NamedTuple):
+    """One labelled image: `image` H×W×3 uint8 RGB, `labels` H×W uint8 class indices, `name` unique in its data set."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    name: str
+
+
+class DatasetError(ValueError):
+    """A data set folder or file that does not fit; the message says which one, and what is needed."""
+
+
+class Cached:
+    """A data set that keeps every sample it has once read or drawn. Samples must not be changed in place."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.label_set = dataset.label_set
+        self._samples: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index not in self._samples:
+            self._samples[index] = self.dataset[index]
+        return self._samples[index]

@@ -1,0 +1,64 @@
+"""Score a checkpoint: python -m dnl.evaluate --checkpoint NAME|FILE --dataset camvid --data DIR --split val
+
+--gamma overrides the block's γ (0 switches the attention off); --attention puts uniform rows, or the image's mean
+row, in place of the learnt attention. Both measure what the attention is worth. --json writes the scores to a file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from dnl.block import ATTENTION_SOURCES
+from dnl.checkpoints import load_checkpoint
+from dnl.datasets import NAMES, open_dataset
+from dnl.engine import evaluate
+from dnl.files import write_json
+from dnl.network import SegmentationNetwork
+
+
+def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt") -> None:
+    """Override γ and the attention's source in place; raises ValueError when the model has no attention block."""
+    if gamma is None and source == "learnt":
+        return
+    if model.context is None:
+        raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
+    model.context.attention_source = source
+    if gamma is not None:
+        with torch.no_grad():
+            model.context.gamma.fill_(gamma)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m dnl.evaluate", description="Score a checkpoint.")
+    parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file")
+    parser.add_argument("--dataset", required=True, choices=NAMES)
+    parser.add_argument("--data", help="folder of the data set (streets need none)")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--gamma", type=float, help="value of the block's γ; 0 switches the attention off")
+    parser.add_argument("--attention", default="learnt", choices=ATTENTION_SOURCES)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
+    options = parser.parse_args(arguments)
+    try:
+        model, _ = load_checkpoint(options.checkpoint)
+        alter_attention(model, gamma=options.gamma, source=options.attention)
+        dataset = open_dataset(options.dataset, options.data, options.split)
+        if dataset.label_set.class_names != model.label_set.class_names:
+            raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of {options.dataset}")
+        model.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+        scores = evaluate(model, dataset, progress=lambda items: tqdm(items, desc=options.split, leave=False))
+        if options.json:
+            write_json(options.json, scores._asdict())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, value in scores.iou.items():
+        print(f"{name:>14}  {value:.4f}")
+    print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""From uint8 images and labels to tensors: normalisation, and the joint random crop of training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dnl.datasets.base import Sample
+
+# Means and standard deviations of ImageNet's channels (RGB, 0 … 1): what torchvision's weights expect, used for all.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(image: np.ndarray) -> Tensor:
+    """H×W×3 uint8 RGB -> 3×H×W float32, each channel less its mean over its standard deviation."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image is {image.shape} {image.dtype}; it must be H×W×3 uint8 (RGB)")
+    scaled = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    return (scaled - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Random scale, crop, flip and photometric jitter of an image together with its labels."""
+
+    height: int = 240  # pixels of the crop
+    width: int = 320
+    min_scale: float = 0.6  # range of the random enlargement, uniform in its logarithm
+    max_scale: float = 1.6
+    jitter: float = 0.3  # largest relative change of brightness, contrast and saturation
+    ignore_index: int = 255  # label of what lies outside the image
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Returns image height×width×3 uint8 and labels height×width uint8, determined by `rng` alone."""
+        scale = np.exp(rng.uniform(np.log(self.min_scale), np.log(self.max_scale)))
+        window = (round(self.height / scale), round(self.width / scale))
+        image, labels = self._cut(sample, window, rng)
+        size = (self.width, self.height)
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+        if rng.random() < 0.5:
+            image, labels = image[:, ::-1], labels[:, ::-1]
+        return photometric_jitter(image, self.jitter, rng), np.array(labels)
+
+    def _cut(self, sample, window, rng):
+        """A window of the sample at a random place, padded where the sample is smaller than the window."""
+        pad_y, pad_x = (max(0, window[i] - sample.labels.shape[i]) for i in (0, 1))
+        padding = ((pad_y // 2, pad_y - pad_y // 2), (pad_x // 2, pad_x - pad_x // 2))
+        image = np.pad(sample.image, (*padding, (0, 0)), mode="constant", constant_values=128)
+        labels = np.pad(sample.labels, padding, mode="constant", constant_values=self.ignore_index)
+        top, left = (rng.integers(0, labels.shape[i] - window[i] + 1) for i in (0, 1))
+        rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
+        return image[rows, columns], labels[rows, columns]
+
+
+def photometric_jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast and saturation, each changed by a factor in 1 ± strength: H×W×3 uint8 -> the same."""
+    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
+    pixels = image.astype(np.float32) * brightness
+    pixels = (pixels - pixels.mean()) * contrast + pixels.mean()
+    grey = pixels.mean(axis=2, keepdims=True)
+    pixels = (pixels - grey) * saturation + grey
+    return np.clip(pixels, 0, 255).astype(np.uint8)

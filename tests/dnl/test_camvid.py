@@ -1,0 +1,70 @@
+"""The CamVid reader, on small trees in its true layout."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnl.datasets import CamVid, DatasetError, open_dataset
+
+
+@pytest.fixture
+def root(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / f"{split}annot").mkdir()
+        for name in ("b_2", "a_1"):
+            Image.fromarray(rng.integers(0, 256, (6, 9, 3), np.uint8)).save(tmp_path / split / f"{name}.png")
+            Image.fromarray(rng.integers(0, 12, (6, 9), np.uint8)).save(tmp_path / f"{split}annot" / f"{name}.png")
+    return tmp_path
+
+
+def test_samples_come_in_the_order_of_names_with_their_labels(root):
+    dataset = CamVid(root, "val")
+    assert [sample.name for sample in dataset] == ["a_1", "b_2"]
+    expected = np.array(Image.open(root / "valannot" / "a_1.png"))
+    assert np.array_equal(dataset[0].labels, expected)
+    assert dataset[0].image.shape == (6, 9, 3) and dataset[0].image.dtype == np.uint8
+
+
+def test_folder_that_lacks_its_labels(root):
+    (root / "valannot").rename(root / "elsewhere")
+    with pytest.raises(DatasetError, match="valannot is missing"):
+        CamVid(root, "val")
+
+
+def test_image_without_label_file_is_named(root):
+    (root / "trainannot" / "a_1.png").unlink()
+    with pytest.raises(DatasetError, match=r"lacks labels for 1 images, a_1\.png"):
+        CamVid(root)
+
+
+def test_label_out_of_range_names_file_and_value(root):
+    Image.fromarray(np.full((6, 9), 12, np.uint8)).save(root / "trainannot" / "a_1.png")
+    with pytest.raises(DatasetError, match=r"a_1\.png holds the value 12"):
+        CamVid(root)[0]
+
+
+def test_label_of_another_size(root):
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(root / "trainannot" / "a_1.png")
+    with pytest.raises(DatasetError, match=r"a_1\.png is \(6, 8\) but its image is \(6, 9\)"):
+        CamVid(root)[0]
+
+
+def test_file_that_is_no_image(root):
+    (root / "train" / "a_1.png").write_bytes(b"not a picture")
+    with pytest.raises(DatasetError, match=r"a_1\.png could not be read"):
+        CamVid(root)[0]
+
+
+def test_empty_folder_unknown_split_and_unknown_data_set(root):
+    for file in (root / "train").iterdir():
+        file.unlink()
+    with pytest.raises(DatasetError, match="holds no PNG file"):
+        CamVid(root)
+    with pytest.raises(DatasetError, match="no split 'night'"):
+        CamVid(root, "night")
+    with pytest.raises(DatasetError, match="no data set 'mars'"):
+        open_dataset("mars", root, "train")
+    with pytest.raises(DatasetError, match="needs its folder"):
+        open_dataset("camvid", None, "train")
