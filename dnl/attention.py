@@ -22,9 +22,9 @@ from torch.autograd.function import once_differentiable
 GATES = ("sigmoid", "binary", "similarity")
 LR_WEIGHTS = ("learnt", "box")
 
-# Rows of scores held at a time. 512 × N float32 is 2 MiB per 1024 cells: small beside the features, large enough
-# for the matrix products to run at full speed.
-QUERY_BLOCK = 512
+# Rows of scores held at a time: 128 × N float32 is half a MiB per 1024 cells, so that a block stays in a core's cache
+# between its passes, and is still large enough for the matrix products to run at full speed.
+QUERY_BLOCK = 128
 
 
 class AttentionStages(NamedTuple):
@@ -234,11 +234,14 @@ class _StreamedAttention(torch.autograd.Function):
             value_rows = value[b].t().contiguous()  # N×C
             for rows in _query_blocks(cells):
                 scores = query[b][:, rows].t() @ key[b]  # M×N
-                log_sum_exp[b, rows] = torch.logsumexp(scores, dim=-1)
-                attention = torch.softmax(scores, dim=-1)
+                peak = scores.amax(-1)
+                numerators = scores.sub_(peak[:, None]).exp_()
+                denominators = numerators.sum(-1)
+                log_sum_exp[b, rows] = peak + denominators.log()
                 if gate is not None:
-                    attention *= gate_rows(probs[b : b + 1, :, rows], probs[b : b + 1], gate)[0]
-                output[b][:, rows] = (attention @ value_rows).t()
+                    numerators *= gate_rows(probs[b : b + 1, :, rows], probs[b : b + 1], gate)[0]
+                # The softmax's division comes last: C numbers a row instead of N.
+                output[b][:, rows] = ((numerators @ value_rows) / denominators[:, None]).t()
         ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
         ctx.gate = gate
         return output

@@ -1,0 +1,122 @@
+"""Rows of the three attention maps for chosen query cells, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from dnl import attention
+from dnl.attention import AttentionStages, attention_stages, gate_rows, retain_rows, retention_weights
+
+if TYPE_CHECKING:
+    from analysis.capture import Capture
+
+# What the model can do, and the oracle: true labels in place of the class prediction, the best that any GR could do.
+GATES = (*attention.GATES, "oracle")
+
+# The LR window applied after the fact to a model that has none.
+DEFAULT_LR_KERNEL = 3
+
+# Queries whose rows are held at a time: small enough for the caches, large enough for the matrix products.
+QUERY_BLOCK = 128
+
+
+class GatedRows(NamedTuple):
+    """Rows under one gate, each M×h×w float64; `box` is retained with a constant box in place of LR's weights."""
+
+    rectified: np.ndarray
+    retained: np.ndarray
+    box: np.ndarray
+
+
+class ComparedRows(NamedTuple):
+    """Raw rows M×h×w of `queries` (M flat cell indices), and the rows under each gate."""
+
+    queries: np.ndarray
+    raw: np.ndarray
+    gates: dict[str, GatedRows]
+
+
+def attention_rows(
+    capture: Capture,
+    queries: Sequence[int] | np.ndarray | None = None,
+    *,
+    gate: str | None = "model",
+    lr_kernel: int | str | None = "model",
+    lr_weights: str = "model",
+    temperature: float = 1.0,
+) -> AttentionStages:
+    """What M query cells give to every cell in each stage: `raw`, `rectified`, `retained`, M×h×w float64 arrays.
+
+    queries: flat cell indices row·w + column; None for all. gate: "model" (the capture's own), one of GATES, or None
+    for no GR. lr_kernel: "model", an odd number of cells, or None for no LR. lr_weights: "model", "learnt" or "box".
+    temperature divides the softmax's scores; 1 is the method. Raises ValueError on options that do not fit.
+    """
+    gate = capture.gate if gate == "model" else gate
+    probs, gate = _gate_inputs(capture, gate)
+    stages = attention_stages(
+        _batch(capture.query),
+        _batch(capture.key),
+        probs,
+        queries=None if queries is None else torch.from_numpy(np.asarray(queries, np.int64)),
+        gate=gate,
+        lr_kernel=capture.lr_kernel if lr_kernel == "model" else lr_kernel,
+        lr_weights=capture.lr_weights if lr_weights == "model" else lr_weights,
+        temperature=temperature,
+    )
+    return AttentionStages(*(rows[0].numpy() for rows in stages))
+
+
+def compared_rows(
+    capture: Capture, gates: Sequence[str] = GATES, *, queries: np.ndarray | None = None, block: int = QUERY_BLOCK
+) -> Iterator[ComparedRows]:
+    """All stages under several gates, block by block of queries; the raw rows are computed once for all gates.
+
+    Each stage's rows are those of `attention_rows` with that gate. A model without LR gets a window of
+    DEFAULT_LR_KERNEL cells and learnt weights. queries: flat cell indices, None for all. Raises ValueError as there.
+    """
+    query, key = _batch(capture.query), _batch(capture.key)
+    inputs = {gate: _gate_inputs(capture, gate) for gate in gates}
+    kernel = capture.lr_kernel or DEFAULT_LR_KERNEL
+    for probs, gate in inputs.values():
+        attention.check_inputs(query, key, probs, gate=gate, lr_kernel=kernel)
+    learnt, box = (retention_weights(query, key, kernel, weights) for weights in ("learnt", "box"))
+    every = np.arange(capture.height * capture.width) if queries is None else np.asarray(queries, np.int64)
+    for start in range(0, len(every), block):
+        chosen = every[start : start + block]
+        cells = torch.from_numpy(chosen)
+        raw = attention_stages(query, key, queries=cells, gate=None, lr_kernel=None).raw
+        rows = {}
+        for name, (probs, gate) in inputs.items():
+            flat = probs.flatten(2)
+            rectified = raw * gate_rows(flat[:, :, cells], flat, gate).view_as(raw)
+            stages = rectified, retain_rows(rectified, learnt), retain_rows(rectified, box)
+            rows[name] = GatedRows(*(stage[0].numpy() for stage in stages))
+        yield ComparedRows(chosen, raw[0].numpy(), rows)
+
+
+def oracle_probs(capture: Capture) -> np.ndarray:
+    """The true cell labels as a class distribution: classes×h×w float64, one-hot, all zero where there is no label.
+
+    Raises ValueError when the capture has no labels.
+    """
+    if capture.cell_labels is None:
+        raise ValueError(f"the oracle gate needs true labels, and {capture.name!r} has none; choose another gate")
+    classes = np.arange(capture.num_classes)[:, None, None]
+    return (capture.cell_labels == classes).astype(np.float64)
+
+
+def _gate_inputs(capture: Capture, gate: str | None) -> tuple[torch.Tensor | None, str | None]:
+    """The class distribution (1×classes×h×w) and the gate to compute with; the oracle is a gate on its own labels."""
+    if gate is not None and gate not in GATES:
+        raise ValueError(f"gate is {gate!r}; choose one of {', '.join(GATES)}, model, or None for no GR")
+    if gate == "oracle":
+        return _batch(oracle_probs(capture)), "similarity"
+    return (None if capture.class_probs is None else _batch(capture.class_probs)), gate
+
+
+def _batch(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array, np.float64))[None]

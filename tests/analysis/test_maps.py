@@ -1,0 +1,130 @@
+import math
+
+import numpy as np
+import pytest
+
+from analysis import Capture
+from analysis.maps import GATES, attention_rows, compared_rows, oracle_probs
+from dnl.classes import LabelSet
+
+HEIGHT, WIDTH, CHANNELS, CLASSES = 4, 5, 3, 3
+CELLS = HEIGHT * WIDTH
+LABEL_SET = LabelSet("three", ("a", "b", "c"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)), 255)
+
+
+@pytest.fixture
+def capture():
+    rng = np.random.default_rng(5)
+    probs = rng.dirichlet(np.ones(CLASSES), CELLS).T.reshape(CLASSES, HEIGHT, WIDTH)
+    labels = rng.choice([0, 1, 2, 255], (HEIGHT, WIDTH)).astype(np.uint8)  # one pixel a cell
+    query, key = (rng.normal(size=(CHANNELS, HEIGHT, WIDTH)).astype(np.float32) for _ in range(2))
+    return Capture(
+        query, key, probs.astype(np.float32), labels=labels, label_set=LABEL_SET, gate="sigmoid", lr_kernel=3
+    )
+
+
+def slow_row(capture, query, gate, kernel, weights="learnt", temperature=1.0):
+    """The three stages of one query as written in their definition, in plain loops."""
+    cells = [(y, x) for y in range(HEIGHT) for x in range(WIDTH)]
+    q, k, p = (array.astype(np.float64) for array in (capture.query, capture.key, capture.class_probs))
+    labels = capture.labels
+    i = cells[query]
+    scores = [sum(q[c][i] * k[c][j] for c in range(CHANNELS)) / temperature for j in cells]
+    raw = [math.exp(score) for score in scores]
+    raw = [value / sum(raw) for value in raw]
+
+    def gate_value(j):
+        similarity = sum(p[c][i] * p[c][j] for c in range(CLASSES))
+        return {
+            None: 1.0,
+            "sigmoid": 1 / (1 + math.exp(-similarity)),
+            "binary": float(p[(slice(None), *i)].argmax() == p[(slice(None), *j)].argmax()),
+            "similarity": similarity,
+            "oracle": float(labels[i] == labels[j] != 255),
+        }[gate]
+
+    rectified = [a * gate_value(j) for a, j in zip(raw, cells, strict=True)]
+    if kernel is None:
+        return raw, rectified, rectified
+    retained = []
+    for m in cells:
+        total = 0.0
+        for dy in range(-(kernel // 2), kernel // 2 + 1):
+            for dx in range(-(kernel // 2), kernel // 2 + 1):
+                n = m[0] + dy, m[1] + dx
+                if n in cells:
+                    score = sum(q[c][m] * k[c][n] for c in range(CHANNELS))
+                    weight = 1 / (1 + math.exp(-score)) if weights == "learnt" else 1 / kernel**2
+                    total += weight * rectified[cells.index(n)]
+        retained.append(total)
+    return raw, rectified, retained
+
+
+@pytest.mark.parametrize("gate", [None, *GATES])
+@pytest.mark.parametrize("kernel", [None, 1, 3, 5])
+@pytest.mark.parametrize("weights", ["learnt", "box"])
+def test_rows_against_plain_loops(capture, gate, kernel, weights):
+    queries = [0, 7, 19]
+    stages = attention_rows(capture, queries, gate=gate, lr_kernel=kernel, lr_weights=weights)
+    for index, query in enumerate(queries):
+        for rows, slow in zip(stages, slow_row(capture, query, gate, kernel, weights), strict=True):
+            assert rows.dtype == np.float64 and rows.shape == (3, HEIGHT, WIDTH)
+            np.testing.assert_allclose(rows[index].ravel(), slow, atol=1e-12)
+
+
+def test_the_models_own_options_are_the_default(capture):
+    for rows, named in zip(attention_rows(capture, [3]), attention_rows(capture, [3], gate="sigmoid"), strict=True):
+        assert (rows == named).all()
+    plain = Capture(capture.query, capture.key, capture.class_probs)
+    stages = attention_rows(plain, [3])
+    assert (stages.raw == stages.retained).all()
+
+
+def test_temperature_changes_the_softmax_alone(capture):
+    stages = attention_rows(capture, [7], temperature=2.5)
+    for rows, slow in zip(stages, slow_row(capture, 7, "sigmoid", 3, temperature=2.5), strict=True):
+        np.testing.assert_allclose(rows[0].ravel(), slow, atol=1e-12)
+
+
+def test_all_queries_by_default(capture):
+    np.testing.assert_allclose(attention_rows(capture).raw.sum((1, 2)), np.ones(CELLS))
+
+
+def test_the_oracle_is_blind_to_unlabelled_cells(capture):
+    probs = oracle_probs(capture)
+    assert (probs.sum(0) == (capture.labels != 255)).all()
+    unlabelled = np.flatnonzero(capture.labels.ravel() == 255)
+    assert unlabelled.size and attention_rows(capture, unlabelled, gate="oracle").rectified.sum() == 0
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_compared_rows_are_the_rows_of_each_gate(capture, block):
+    parts = list(compared_rows(capture, block=block))
+    assert np.concatenate([part.queries for part in parts]).tolist() == list(range(CELLS))
+    for gate in GATES:
+        learnt, box = attention_rows(capture, gate=gate), attention_rows(capture, gate=gate, lr_weights="box")
+        for name, expected in [("rectified", learnt.rectified), ("retained", learnt.retained), ("box", box.retained)]:
+            joined = np.concatenate([getattr(part.gates[gate], name) for part in parts])
+            np.testing.assert_allclose(joined, expected, atol=1e-15)
+        np.testing.assert_allclose(np.concatenate([part.raw for part in parts]), learnt.raw, atol=1e-15)
+
+
+def test_compared_rows_of_chosen_queries(capture):
+    (part,) = compared_rows(capture, ["binary"], queries=np.array([4, 2]))
+    assert part.queries.tolist() == [4, 2]
+    np.testing.assert_allclose(part.gates["binary"].retained, attention_rows(capture, [4, 2], gate="binary").retained)
+
+
+def test_options_that_do_not_fit_are_refused(capture):
+    with pytest.raises(ValueError, match="gate is 'hard'"):
+        attention_rows(capture, [0], gate="hard")
+    with pytest.raises(ValueError, match="lr_kernel is 2"):
+        attention_rows(capture, [0], lr_kernel=2)
+    with pytest.raises(ValueError, match="cells 0 … 19"):
+        attention_rows(capture, [20])
+    with pytest.raises(ValueError, match="oracle gate needs true labels"):
+        attention_rows(Capture(capture.query, capture.key, capture.class_probs), [0], gate="oracle")
+    with pytest.raises(ValueError, match="needs class_probs"):
+        attention_rows(Capture(capture.query, capture.key), [0], gate="binary")
+    with pytest.raises(ValueError, match="needs class_probs"):
+        next(compared_rows(Capture(capture.query, capture.key), ["binary"]))
