@@ -18,6 +18,8 @@ from analysis.noise import QueryMetrics, query_metrics
 # Width of a two-column paper page, in inches.
 PAGE_WIDTH = 7.16
 SCALES = ("shared", "row")
+# What the colours show, and how the colour bar says so. Shares make stages of different mass comparable.
+VALUES = {"share": "attention, × an even spread", "weight": "attention weight"}
 
 # All in inches but the font sizes, which are in points: 6 pt is the least that journals print.
 MARGIN = 0.02
@@ -49,6 +51,7 @@ def attention_figure(
     gate: str | None = "model",
     lr_kernel: int | str | None = "model",
     lr_weights: str = "model",
+    values: str = "share",
     scale: str = "shared",
     clip_percentile: float = 99.5,
     colormap: str = "magma",
@@ -57,13 +60,17 @@ def attention_figure(
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
 
     queries: flat cell indices row·w + column, at least one; the photo is marked at the cell's centre. What the
-    capture lacks has no column. gate, lr_kernel, lr_weights: as in `attention_rows`. scale: "shared" puts all maps on
-    one colour scale, "row" the three maps of each query. It runs from 0 to the given percentile of its maps' values;
-    what lies above is drawn in the last colour. width: of the whole figure, in inches. Under each map stand its
-    interclass noise and that over chance. Raises ValueError on options that do not fit.
+    capture lacks has no column. gate, lr_kernel, lr_weights: as in `attention_rows`. values: "share" shows each map
+    over its own sum, in multiples of an even spread, so that stages of different mass can be compared; "weight" shows
+    the rows as they are. scale: "shared" puts all maps on one colour scale, "row" the three maps of each query. It
+    runs from 0 to the given percentile of its maps' values; what lies above is drawn in the last colour. width: of
+    the whole figure, in inches. Under each map stand its interclass noise and that over chance. Raises ValueError on
+    options that do not fit.
     """
     if scale not in SCALES:
         raise ValueError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
+    if values not in VALUES:
+        raise ValueError(f"values is {values!r}; choose one of {', '.join(VALUES)}")
     if not 0 < clip_percentile <= 100:
         raise ValueError(f"clip_percentile is {clip_percentile}; it must lie above 0 and at most at 100")
     queries = [int(query) for query in queries]
@@ -77,14 +84,21 @@ def attention_figure(
 
     size = _image_size(capture)
     pictures = _picture_panels(capture, queries, size)
+    shown = [shares(rows) if values == "share" else rows for rows in stages]
     maps = [
-        _Panel(name, subtitles[name], rows, _noise_captions(capture, rows, queries))
-        for name, rows in stages._asdict().items()
+        _Panel(name, subtitles[name], pictured, _noise_captions(capture, rows, queries))
+        for (name, rows), pictured in zip(stages._asdict().items(), shown, strict=True)
     ]
-    by_query = np.stack(stages, axis=1)  # M×3×h×w
+    by_query = np.stack(shown, axis=1)  # M×3×h×w
     norms = _norms(by_query, scale, clip_percentile)
     footnote = PREDICTION_NOTE if capture.labels is None and capture.prediction is not None else None
-    return _draw(capture, queries, size, pictures, maps, norms, colormap, width, footnote)
+    return _draw(capture, queries, size, pictures, maps, norms, colormap, width, footnote, VALUES[values])
+
+
+def shares(rows: np.ndarray) -> np.ndarray:
+    """Each row over its own sum, in multiples of the even spread 1/N: M×h×w -> M×h×w; an empty row stays empty."""
+    sums = rows.sum(axis=(1, 2), keepdims=True)
+    return np.divide(rows * rows[0].size, sums, out=np.zeros_like(rows), where=sums > 0)
 
 
 def _image_size(capture: Capture) -> tuple[int, int]:
@@ -161,7 +175,7 @@ def _norm(values: np.ndarray, clip_percentile: float) -> Normalize:
     return Normalize(0, float(top))
 
 
-def _draw(capture, queries, size, pictures, maps, norms, colormap, width, footnote) -> Figure:
+def _draw(capture, queries, size, pictures, maps, norms, colormap, width, footnote, unit) -> Figure:
     """Put the panels where their sizes in inches say, row by row from the top."""
     columns = len(pictures) + len(maps)
     bar_space = GAP + COLOUR_BAR_WIDTH + COLOUR_BAR_LABELS
@@ -197,7 +211,7 @@ def _draw(capture, queries, size, pictures, maps, norms, colormap, width, footno
     spans = [(0, len(queries) - 1)] if shared else [(row, row) for row in range(len(queries))]
     for first, last in spans:
         bar = axes(left, row_top(first), COLOUR_BAR_WIDTH, row_top(last) + panel_height - row_top(first))
-        _draw_colour_bar(figure, bar, norms[first], colormap)
+        _draw_colour_bar(figure, bar, norms[first], colormap, unit)
     if footnote:
         figure.text(MARGIN / width, 0.04 / height, footnote, fontsize=TEXT_SIZE, va="bottom")
     return figure
@@ -245,12 +259,12 @@ def _write_titles(figure: Figure, ax: Axes, panel: _Panel, height: float) -> Non
     figure.text(middle, 1 - 0.15 / height, panel.subtitle, fontsize=TEXT_SIZE, ha="center", va="top")
 
 
-def _draw_colour_bar(figure: Figure, ax: Axes, norm: Normalize, colormap: str) -> None:
-    """A colour bar with plain numbers, their common power of ten in its label."""
+def _draw_colour_bar(figure: Figure, ax: Axes, norm: Normalize, colormap: str, unit: str) -> None:
+    """A colour bar with plain numbers; a common power of ten, where they need one, stands in its label."""
     power = int(np.floor(np.log10(norm.vmax)))
+    power = 0 if -1 <= power <= 2 else power
     shown = ScalarMappable(Normalize(0, norm.vmax / 10**power), colormap)
     bar = figure.colorbar(shown, cax=ax, extend="max", extendfrac=0.02)
     bar.ax.tick_params(labelsize=TEXT_SIZE, width=0.4, length=2, pad=1)
     bar.outline.set_linewidth(0.4)
-    unit = "" if power == 0 else f" (10$^{{{power}}}$)"
-    bar.set_label(f"attention{unit}", fontsize=TEXT_SIZE, labelpad=2)
+    bar.set_label(unit if power == 0 else f"{unit} (10$^{{{power}}}$)", fontsize=TEXT_SIZE, labelpad=2)

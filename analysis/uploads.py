@@ -56,7 +56,7 @@ def read_photo(data: bytes) -> Photo:
     picture = _to_rgb(picture)
     if size != original:
         picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    return Photo(np.asarray(picture), original)
+    return Photo(np.array(picture), original)
 
 
 def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.ndarray:
@@ -80,7 +80,7 @@ def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.n
     else:
         labels = _labels_of_colours(np.asarray(picture.convert("RGB")), label_set)
     height, width = scaled_size(size)
-    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    return np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
 
 
 def scaled_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -177,7 +177,7 @@ def retain_values(value: Tensor, weights: Tensor) -> Tensor:
     folded = torch.zeros_like(value)
     for index, (dy, dx) in enumerate(offsets(kernel)):
         weight = _window(padded_weights[:, index : index + 1], reach - dy, reach - dx, height, width)
-        folded = torch.addcmul(folded, weight, _window(padded_value, reach - dy, reach - dx, height, width))
+        folded.addcmul_(weight, _window(padded_value, reach - dy, reach - dx, height, width))
     return folded
 
 
@@ -193,7 +193,7 @@ def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
     retained = torch.zeros_like(rows)
     for index, (dy, dx) in enumerate(offsets(kernel)):
         window = _window(padded, dy + reach, dx + reach, height, width)
-        retained = torch.addcmul(retained, weights[:, index : index + 1], window)
+        retained.addcmul_(weights[:, index : index + 1], window)
     return retained
 
 

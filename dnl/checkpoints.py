@@ -206,6 +206,9 @@ def load_torchvision_backbone(path_or_url: str | Path, model: SegmentationNetwor
     state, source = _plain_state(path_or_url)
     left_out = [key for key in state if key.startswith("fc.")]
     renamed = {_from_torchvision(key): tensor for key, tensor in state.items() if key not in left_out}
+    for key, tensor in model.backbone.state_dict().items():
+        if key.endswith("num_batches_tracked"):  # older files have none, and nothing depends on it
+            renamed.setdefault(key, tensor)
     load_strictly(model.backbone, renamed, source)
     return left_out
 

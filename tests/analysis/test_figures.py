@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analysis import Capture
-from analysis.figures import PREDICTION_NOTE, attention_figure
+from analysis.figures import PREDICTION_NOTE, attention_figure, shares
 from analysis.geometry import cell_to_pixel, pixel_to_cell
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
@@ -63,7 +63,7 @@ def test_a_row_a_query_and_a_column_a_picture(capture):
 
 
 def test_maps_are_the_rows_and_carry_their_noise(capture):
-    figure = attention_figure(capture, QUERIES, gate="binary", lr_weights="box")
+    figure = attention_figure(capture, QUERIES, values="weight", gate="binary", lr_weights="box")
     stages = attention_rows(capture, QUERIES, gate="binary", lr_weights="box")
     shown = panels(figure)
     for column, rows in enumerate(stages):
@@ -77,7 +77,7 @@ def test_maps_are_the_rows_and_carry_their_noise(capture):
 
 
 def test_one_colour_scale_for_all_maps(capture):
-    figure = attention_figure(capture, QUERIES, clip_percentile=90)
+    figure = attention_figure(capture, QUERIES, values="weight", clip_percentile=90)
     limits = {ax.images[0].get_clim() for row in (0, 6) for ax in panels(figure)[row + 3 : row + 6]}
     values = np.stack(attention_rows(capture, QUERIES))
     assert limits == {(0, np.percentile(values, 90))}
@@ -87,7 +87,7 @@ def test_one_colour_scale_for_all_maps(capture):
 
 
 def test_a_colour_scale_for_each_row(capture):
-    figure = attention_figure(capture, QUERIES, scale="row")
+    figure = attention_figure(capture, QUERIES, values="weight", scale="row")
     assert len(bars(figure)) == 2
     values = np.stack(attention_rows(capture, QUERIES), axis=1)
     for row in (0, 1):
@@ -193,3 +193,17 @@ def test_options_that_do_not_fit_are_refused(capture):
         attention_figure(capture, [])
     with pytest.raises(ValueError, match="cells 0 … 44"):
         attention_figure(capture, [45])
+
+
+def test_shares_by_hand():
+    rows = np.array([[[0.1, 0.3, 0.0]], [[0.0, 0.0, 0.0]]])
+    assert shares(rows).tolist() == [[[pytest.approx(0.75), pytest.approx(2.25), 0.0]], [[0.0, 0.0, 0.0]]]
+
+
+def test_weights_are_drawn_as_they_are_and_named(capture):
+    drawn = {values: attention_figure(capture, QUERIES, values=values) for values in ("share", "weight")}
+    labels = {values: figure.axes[-1].get_ylabel() for values, figure in drawn.items()}
+    assert labels["share"].startswith("attention, × an even spread")
+    assert labels["weight"].startswith("attention weight")
+    with pytest.raises(ValueError, match="values is 'mass'"):
+        attention_figure(capture, QUERIES, values="mass")

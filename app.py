@@ -1,0 +1,18 @@
+"""The app's pages. Run it with `streamlit run app.py`."""
+
+import matplotlib
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+# First of all: without it, Streamlit would turn every file in pages/ into a page.
+page = st.navigation([st.Page("pages/explorer.py", title="Explorer", default=True)])
+
+# The tab's icon is drawn here, because Streamlit fetches named icons from the network: a spot of attention.
+across = np.linspace(-1, 1, 64)
+spot = np.exp(-4 * (across[:, None] ** 2 + across[None, :] ** 2))
+icon = Image.fromarray(matplotlib.colormaps["inferno"](spot, bytes=True))
+st.set_page_config(page_title="Denoised non-local attention", page_icon=icon, layout="wide")
+# Streamlit leaves a hand's breadth free above the title.
+st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; }</style>")
+page.run()

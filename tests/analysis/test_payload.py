@@ -1,0 +1,153 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from analysis import Capture
+from analysis.geometry import pixel_to_cell
+from analysis.lens import chosen_pixel, image_id, pack_capture, row_options, starting_pixel
+from analysis.maps import attention_rows
+from dnl.classes import LabelSet
+
+LABEL_SET = LabelSet("tiny", ("Sky", "Road", "Car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), ignore_index=3)
+
+
+def make_capture(cell_labels=None, **changes) -> Capture:
+    """A capture of 5×7 cells over an image of 41×61 pixels; labels are given cell by cell."""
+    rng = np.random.default_rng(0)
+    height, width = 41, 61
+    labels = rng.integers(0, 4, (height, width), dtype=np.uint8)
+    if cell_labels is not None:
+        cells = [[pixel_to_cell(y, x, (height, width), (5, 7)) for x in range(width)] for y in range(height)]
+        labels = np.array([[cell_labels[cell] for cell in row] for row in cells], np.uint8)
+    fields = {
+        "query": rng.normal(size=(4, 5, 7)).astype(np.float32),
+        "key": rng.normal(size=(4, 5, 7)).astype(np.float32),
+        "class_probs": rng.dirichlet(np.ones(3), (5, 7)).transpose(2, 0, 1).astype(np.float32),
+        "image": rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        "labels": labels,
+        "prediction": rng.integers(0, 3, (height, width), dtype=np.uint8),
+        "label_set": LABEL_SET,
+        "gate": "sigmoid",
+        "lr_kernel": 3,
+        "name": "tiny",
+    }
+    return Capture(**(fields | changes))
+
+
+def unpack(buffer: bytes) -> tuple[dict, dict[str, np.ndarray]]:
+    length = int.from_bytes(buffer[:4], "little")
+    header = json.loads(buffer[4 : 4 + length])
+    arrays = {
+        name: np.frombuffer(
+            buffer, np.dtype(facts["dtype"]), int(np.prod(facts["shape"])), 4 + length + facts["offset"]
+        ).reshape(facts["shape"])
+        for name, facts in header["arrays"].items()
+    }
+    return header, arrays
+
+
+def test_every_array_comes_back_bit_for_bit():
+    capture = make_capture()
+    header, arrays = unpack(pack_capture(capture))
+    for name in ("query", "key", "class_probs", "image", "prediction"):
+        np.testing.assert_array_equal(arrays[name], getattr(capture, name))
+    assert (header["cells"], header["image_size"]) == ([5, 7], [41, 61])
+    assert (header["gate"], header["lr_kernel"], header["lr_weights"]) == ("sigmoid", 3, "learnt")
+    assert arrays["colormap"].shape == (256, 3)
+
+
+def test_arrays_lie_where_a_browser_can_map_them():
+    buffer = pack_capture(make_capture())
+    header, _ = unpack(buffer)
+    assert (4 + int.from_bytes(buffer[:4], "little")) % 8 == 0
+    assert all(facts["offset"] % 8 == 0 for facts in header["arrays"].values())
+
+
+def test_values_that_are_no_class_become_one_value():
+    capture = make_capture()
+    header, arrays = unpack(pack_capture(capture))
+    assert (arrays["labels"][capture.labels == 3] == header["no_class"]).all()
+    np.testing.assert_array_equal(arrays["labels"][capture.labels < 3], capture.labels[capture.labels < 3])
+    expected = np.where(capture.cell_labels == 3, header["no_class"], capture.cell_labels)
+    np.testing.assert_array_equal(arrays["cell_labels"], expected)
+
+
+def test_an_unlabelled_photo_carries_no_labels():
+    _, arrays = unpack(pack_capture(make_capture(labels=None)))
+    assert "labels" not in arrays and "cell_labels" not in arrays and "cell_prediction" in arrays
+
+
+def test_the_buffer_depends_on_image_and_model_alone():
+    capture = make_capture()
+    assert pack_capture(capture) == pack_capture(make_capture())
+    same_weights_other_gate = dataclasses.replace(capture, gate="binary")
+    ids = {unpack(pack_capture(each))[0]["payload_id"] for each in (capture, same_weights_other_gate)}
+    assert len(ids) == 2
+
+
+def test_the_image_id_is_the_image_s_alone():
+    capture = make_capture()
+    assert image_id(capture) == image_id(dataclasses.replace(capture, query=-capture.query, labels=None))
+    assert image_id(capture) != image_id(dataclasses.replace(capture, image=255 - capture.image))
+
+
+@pytest.mark.parametrize("field", ["image", "class_probs", "label_set"])
+def test_what_the_lens_needs_is_named(field):
+    with pytest.raises(ValueError, match=f"has no {field}"):
+        pack_capture(make_capture(labels=None, prediction=None, **{field: None}))
+
+
+def test_the_start_lies_inside_a_region():
+    cells = np.zeros((5, 7), np.uint8)
+    cells[3:] = 1
+    cells[0:3, 4:7] = 2
+    # Three classes that all fill more than a fifth. Cell (1, 2) is the nearest to the centre whose 8 neighbours agree;
+    # a cell is 10 pixels.
+    assert starting_pixel(make_capture(cells)) == (10, 20)
+
+
+def test_the_start_prefers_a_small_class_to_a_nearer_background():
+    cells = np.zeros((9, 12), np.uint8)
+    cells[1:5, 1:5] = 2  # 16 of 108 cells
+    rng = np.random.default_rng(0)
+    labels = np.kron(cells, np.ones((8, 8), np.uint8))
+    capture = make_capture(
+        query=rng.normal(size=(4, 9, 12)).astype(np.float32),
+        image=np.zeros((72, 96, 3), np.uint8),
+        labels=labels,
+        prediction=labels,
+    )
+    y, x = starting_pixel(capture)
+    row, column = pixel_to_cell(y, x, (72, 96), (9, 12))
+    assert capture.cell_labels[row, column] == 2 and (row, column) == (3, 3)
+
+
+def test_the_start_is_the_centre_where_nothing_is_labelled():
+    cells = np.full((5, 7), 3, np.uint8)
+    assert starting_pixel(make_capture(cells)) == (20, 30)
+
+
+def test_a_pin_counts_on_its_own_image_alone():
+    capture = make_capture()
+    start = starting_pixel(capture)
+    assert chosen_pixel(capture, {"another": [[1, 1]], image_id(capture): [[40, 60]]}) == (40, 60)
+    for pins in (None, {}, {"another": [[1, 1]]}, {image_id(capture): []}, {image_id(capture): [[41, 0]]}):
+        assert chosen_pixel(capture, pins) == start
+
+
+def test_choices_become_options_of_attention_rows():
+    capture = make_capture()
+    own = {"gate": "sigmoid", "lr_kernel": 3, "lr_weights": "learnt"}
+    assert row_options(capture, None) == own == row_options(capture, {"gate": None, "retention": None})
+    assert row_options(capture, {"gate": "off", "retention": "off"}) == own | {"gate": None, "lr_kernel": None}
+    assert row_options(capture, {"gate": "oracle", "retention": "box"}) == own | {"gate": "oracle", "lr_weights": "box"}
+    assert row_options(capture, {"gate": "no such", "retention": "none"}) == own
+    attention_rows(capture, [0], **row_options(capture, {"gate": "oracle", "retention": "box"}))
+
+
+def test_choices_that_a_capture_cannot_have_fall_back():
+    plain = make_capture(labels=None, gate=None, lr_kernel=None)
+    assert row_options(plain, {"gate": "oracle"})["gate"] is None
+    assert row_options(plain, {"retention": "learnt"})["lr_kernel"] == 3

@@ -1,0 +1,191 @@
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from dnl import ModelConfig, build_model, checkpoints
+from dnl.checkpoints import save_checkpoint
+from dnl.classes import CAMVID
+
+APP = Path(__file__).parents[2] / "app.py"
+FIGURES = [
+    "interclass noise",
+    "chance",
+    "interclass noise / chance",
+    "intraclass noise",
+    "hollow fraction",
+    "kept mass",
+    "effective keys",
+]
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory) -> Path:
+    """A folder of one small network with attention, one without, and one broken file."""
+    folder = tmp_path_factory.mktemp("zoo")
+    torch.manual_seed(0)
+    for name, context in (("a-small-one", "dnl"), ("no-attention", "fcn")):
+        model = build_model(ModelConfig("resnet18", 8, 11, context=context, attention_stride=8, gamma_init=0.5))
+        model.label_set = CAMVID
+        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name, "metrics": {"gamma": 0.5}})
+    (folder / "torn.safetensors").write_bytes((folder / "a-small-one.safetensors").read_bytes()[:5000])
+    return folder
+
+
+@pytest.fixture
+def app(zoo, monkeypatch) -> AppTest:
+    monkeypatch.setattr(checkpoints, "ZOO", zoo)
+    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
+    monkeypatch.delenv("DNL_DATA", raising=False)
+    return AppTest.from_file(str(APP), default_timeout=60)
+
+
+def png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="PNG")
+    return file.getvalue()
+
+
+def figures(app: AppTest) -> dict[str, dict[str, str]]:
+    """The table of the pinned pixel: figure -> stage -> text."""
+    rows = app.table[0].value.reset_index().to_dict("records")
+    names = list(app.table[0].value.columns)
+    return {row[names[0]]: {stage: row[stage] for stage in names[1:]} for row in rows}
+
+
+def assert_page_stands(app: AppTest) -> None:
+    assert not app.exception
+    assert list(figures(app)) == FIGURES
+
+
+def test_the_page_opens_on_a_street_with_its_figures(app):
+    app.run()
+    assert_page_stands(app)
+    assert not app.error and not app.warning
+    table = figures(app)
+    assert list(table["chance"]) == ["raw", "rectified", "retained"]
+    for stage in table["chance"]:
+        noise, chance = float(table["interclass noise"][stage]), float(table["chance"][stage])
+        assert 0 <= noise <= 1 and 0 < chance < 1
+        assert math.isclose(float(table["interclass noise / chance"][stage]), noise / chance, abs_tol=0.01)
+    assert any("does not say what its attention is worth" in text.value for text in app.markdown)
+
+
+def test_another_scene_has_other_figures(app):
+    app.run()
+    before = figures(app)
+    app.selectbox(key="scene").select(5).run()
+    assert_page_stands(app)
+    assert figures(app) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("no-attention", "has no attention"), ("torn", "not a readable safetensors file")]
+)
+def test_a_model_that_cannot_be_used_is_named_and_another_shown(app, name, reason):
+    app.run()
+    app.selectbox(key="model").select(name).run()
+    assert_page_stands(app)
+    assert [error.value.count(name) > 0 and reason in error.value for error in app.error] == [True]
+    assert "Showing a-small-one instead." in [info.value for info in app.info]
+
+
+def test_no_model_at_all_is_said_in_words(app, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
+    app.run()
+    assert not app.exception
+    assert "no checkpoint" in app.error[0].value
+
+
+def test_an_unlabelled_photo_is_measured_against_the_prediction_and_says_so(app):
+    app.run()
+    app.selectbox(key="source").select("Your photo").run()
+    assert_page_stands(app)
+    photo = np.random.default_rng(0).integers(0, 256, (70, 130, 3), dtype=np.uint8)
+    app.file_uploader(key="photo").set_value(("tall.png", png(photo), "image/png")).run()
+    assert_page_stands(app)
+    assert "own prediction, which flatters it" in app.warning[0].value
+
+
+def test_a_photo_with_its_labels_is_measured_against_them(app):
+    app.run()
+    app.selectbox(key="source").select("Your photo").run()
+    photo = np.random.default_rng(0).integers(0, 256, (70, 130, 3), dtype=np.uint8)
+    labels = np.zeros((70, 130), np.uint8)
+    labels[:, 40:] = 3
+    app.file_uploader(key="photo").set_value(("wide.png", png(photo), "image/png"))
+    app.file_uploader(key="labels").set_value(("wide-labels.png", png(labels), "image/png")).run()
+    assert_page_stands(app)
+    assert not app.warning and not app.error
+    assert app.subheader[0].value in ("The pinned pixel: Sky", "The pinned pixel: Road")
+
+
+def test_labels_that_do_not_fit_are_left_out_and_said(app):
+    app.run()
+    app.selectbox(key="source").select("Your photo").run()
+    photo = np.random.default_rng(0).integers(0, 256, (70, 130, 3), dtype=np.uint8)
+    app.file_uploader(key="photo").set_value(("wide.png", png(photo), "image/png"))
+    app.file_uploader(key="labels").set_value(("short.png", png(photo[:60, :, 0]), "image/png")).run()
+    assert_page_stands(app)
+    assert "must have the same size. The photo is shown without labels." in app.error[0].value
+    assert app.warning
+
+
+@pytest.mark.parametrize("content", [b"not an image", b"", b"\x89PNG\r\n\x1a\n", png(np.zeros((1, 1, 3), np.uint8))])
+def test_a_file_that_is_no_photo_gets_one_sentence_and_a_street(app, content):
+    app.run()
+    app.selectbox(key="source").select("Your photo").run()
+    app.file_uploader(key="photo").set_value(("photo.png", content, "image/png")).run()
+    assert_page_stands(app)
+    assert len(app.error) == 1
+    assert app.error[0].value.startswith("The photo is") and app.error[0].value.endswith(".")
+
+
+def write_camvid(folder: Path, split: str, size=(72, 104)) -> None:
+    for name, array in (
+        (split, np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)),
+        (f"{split}annot", np.random.default_rng(1).integers(0, 12, size, dtype=np.uint8)),
+    ):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "one.png").write_bytes(png(array))
+
+
+def test_camvid_is_offered_where_its_folder_is_named(app, tmp_path, monkeypatch):
+    write_camvid(tmp_path, "train")
+    write_camvid(tmp_path, "val")
+    monkeypatch.setenv("DNL_DATA", str(tmp_path))
+    app.run()
+    app.selectbox(key="source").select("CamVid").run()
+    assert_page_stands(app)
+    assert not app.error
+    assert app.selectbox(key="split").options == ["val", "train"]
+    assert app.selectbox(key="file").options == ["one"]
+
+
+def test_a_camvid_folder_that_lacks_parts_is_said_and_the_rest_used(app, tmp_path, monkeypatch):
+    write_camvid(tmp_path, "train")
+    (tmp_path / "val").mkdir()
+    monkeypatch.setenv("DNL_DATA", str(tmp_path))
+    app.run()
+    app.selectbox(key="source").select("CamVid").run()
+    assert_page_stands(app)
+    assert "valannot is missing" in app.error[0].value
+    assert app.selectbox(key="split").options == ["train"]
+
+
+def test_a_folder_that_is_no_camvid_is_said_and_a_street_shown(app, tmp_path, monkeypatch):
+    monkeypatch.setenv("DNL_DATA", str(tmp_path / "nowhere"))
+    app.run()
+    app.selectbox(key="source").select("CamVid").run()
+    assert_page_stands(app)
+    assert app.error
+
+
+def test_the_figure_can_be_downloaded_as_png_and_pdf(app):
+    app.run()
+    assert [button.label for button in app.get("download_button")] == ["Figure (PNG)", "Figure (PDF)"]
