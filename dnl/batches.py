@@ -35,21 +35,30 @@ class CropDataset(Dataset):
 class EpochSampler(Sampler):
     """The items of one epoch: every sample of the first data set once and `drawn` random ones of the second.
 
-    Incomplete batches are left out. Call `start(epoch)` before each pass.
+    Each batch of `batch_size` is dealt out evenly to `processes`, of which this is number `rank`; an item is the same
+    whoever gets it. Incomplete batches are left out. Call `start(epoch)` before each pass. Raises ValueError when a
+    batch cannot be dealt out evenly.
     """
 
-    def __init__(self, lengths: list[int], drawn: int, batch_size: int, seed: int):
+    def __init__(
+        self, lengths: list[int], drawn: int, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1
+    ):
+        if batch_size % processes:
+            raise ValueError(f"a batch of {batch_size} cannot be dealt out evenly to {processes} processes")
         self.lengths = lengths
         self.drawn = drawn
         self.seed = seed
-        self.items = (lengths[0] + drawn) // batch_size * batch_size
+        self.batches = (lengths[0] + drawn) // batch_size
+        self.batch_size = batch_size
+        self.share = batch_size // processes
+        self.rank = rank
         self.epoch = 0
 
     def start(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.items
+        return self.batches * self.share
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         rng = np.random.default_rng((self.seed, self.epoch))
@@ -57,15 +66,17 @@ class EpochSampler(Sampler):
         if self.drawn:
             extra = rng.choice(self.lengths[1], self.drawn, replace=self.drawn > self.lengths[1])
             indices = np.concatenate([indices, self.lengths[0] + extra])
-        order = rng.permutation(indices)[: self.items]
-        return ((self.epoch, position, int(index)) for position, index in enumerate(order))
+        order = rng.permutation(indices)[: self.batches * self.batch_size]
+        for first in range(self.rank * self.share, len(order), self.batch_size):
+            for position in range(first, first + self.share):
+                yield self.epoch, position, int(order[position])
 
 
-def batch_loader(dataset: CropDataset, sampler: EpochSampler, batch_size: int, workers: int) -> DataLoader:
-    """Batches of images B×3×h×w (channels last) and labels B×h×w."""
+def batch_loader(dataset: CropDataset, sampler: EpochSampler, workers: int) -> DataLoader:
+    """This process's share of each batch: images B×3×h×w and labels B×h×w."""
     return DataLoader(
         dataset,
-        batch_size=batch_size,
+        batch_size=sampler.share,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,

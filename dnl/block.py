@@ -77,19 +77,33 @@ class DenoisedNonLocal2d(nn.Module):
         return gated_attention(torch.ones_like(row_key), row_key, value, class_probs, gate=self.gate)
 
     @torch.no_grad()
-    def start_at_unit_spread(self, features: Tensor, logit_std: float) -> None:
-        """Start query and key so that the attention is neither flat nor saturated on the given features.
+    def start_whitened(self, features: Tensor, logit_std: float) -> None:
+        """Set W_q = W_k so that each query starts by attending to what is like it.
 
-        W_q becomes orthogonal, W_k equal to it, both scaled so that the scores of mean-centred features have
-        standard deviation `logit_std`. Without the 1/√d of other attentions the scores otherwise run away.
-        features: B×C×H×W, a typical batch.
+        Their rows are the leading principal directions of the features, each scaled to the same variance, so that
+        rare kinds of cells count as much as frequent ones; the direction of the mean is taken out first, so that no
+        key is every query's favourite. The scale gives the scores of centred features the standard deviation
+        `logit_std`: there is no 1/√d, so attention is otherwise soon flat or saturated. features: B×C×H×W, typical
+        ones, with more cells than channels. Raises ValueError on features that do not vary.
         """
-        nn.init.orthogonal_(self.query.weight)
-        centred = features - features.mean(dim=(0, 2, 3), keepdim=True)
-        projected = F.conv2d(centred, self.query.weight).flatten(2)
-        spread = torch.einsum("bdm,bdn->bmn", projected, projected).std()
-        self.query.weight *= (logit_std / spread).sqrt()
-        self.key.weight.copy_(self.query.weight)
+        cells = features.permute(1, 0, 2, 3).flatten(1).double()  # C×cells
+        mean = cells.mean(dim=1, keepdim=True)
+        centred = cells - mean
+        direction = mean / mean.norm().clamp_min(1e-12)
+        rest = centred - direction @ (direction.t() @ centred)
+        variances, directions = torch.linalg.eigh(rest @ rest.t() / rest.shape[1])  # ascending
+        if not variances[-1] > 1e-12:
+            raise ValueError(
+                "the features do not vary (apart from their brightness), so attention cannot start on them"
+            )
+        depth = len(self.query.weight)
+        variances, directions = variances.flip(0)[:depth], directions.flip(1)[:, :depth]
+        # Directions in which nothing varies would be blown up to pure noise.
+        whitening = (directions * variances.clamp_min(1e-4 * variances[0]).rsqrt()).t()  # d×C
+        projected = whitening @ centred[:, :: max(1, centred.shape[1] // 4096)]
+        whitening *= (logit_std / (projected.t() @ projected).std()).sqrt()
+        for weight in (self.query.weight, self.key.weight):
+            weight.copy_(whitening[:, :, None, None])
 
 
 def class_distribution(class_logits: Tensor, size) -> Tensor:

@@ -26,6 +26,7 @@ class ModelConfig:
     attention_stride: int = 16  # pixels per attention cell; 8 keeps thin classes visible
     deep_stem: bool = True  # False: the classic 7×7 stem, for torchvision's ImageNet weights
     gamma_init: float = 0.0  # 0 in the release; attention trained from scratch needs more to come alive
+    head_dropout: float = 0.05  # Dropout2d before each prediction
     skip_dropout: float = 0.0  # Dropout2d on the stage-4 skip, so that the head cannot do without the attention
 
     def __post_init__(self):
@@ -40,8 +41,9 @@ class ModelConfig:
             raise ValueError(f"num_classes is {self.num_classes}; segmentation needs at least 2")
         if self.lr_kernel < 1 or self.lr_kernel % 2 == 0:
             raise ValueError(f"lr_kernel is {self.lr_kernel}; it must be odd: 1, 3, 5 …")
-        if not 0 <= self.skip_dropout < 1:
-            raise ValueError(f"skip_dropout is {self.skip_dropout}; it must lie in 0 … 1, below 1")
+        for field in ("head_dropout", "skip_dropout"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}; it must lie in 0 … 1, below 1")
 
     @property
     def uses_gate(self) -> bool:

@@ -1,16 +1,18 @@
 """Training and evaluation as functions of what they are given: no files, no command line."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnl.losses import segmentation_loss
+from dnl.distributed import World, total
+from dnl.inference import WHOLE_IMAGE, Inference, predict
+from dnl.losses import label_weight, segmentation_loss
 from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_scores
 from dnl.network import SegmentationNetwork
 from dnl.recipes import TrainConfig
-from dnl.transforms import normalise
 
 
 class NonFiniteLoss(RuntimeError):
@@ -18,18 +20,29 @@ class NonFiniteLoss(RuntimeError):
 
 
 def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW; W_q and W_k at their own rate and decay, no decay on vectors (norms, biases, γ)."""
+    """AdamW or SGD: the backbone at the base rate, the rest at `head_rate` times it.
+
+    W_q and W_k have their own rate and decay on top; vectors (norms, biases, γ) have no decay.
+    """
     query_key = []
     if model.context is not None:
         query_key = [model.context.query.weight, model.context.key.weight]
-    special = {id(parameter) for parameter in query_key}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in special]
+    taken = {id(parameter) for parameter in query_key}
+    backbone = list(model.backbone.parameters())
+    taken |= {id(parameter) for parameter in backbone}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay, "rate": 1.0},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "rate": 1.0},
-        {"params": query_key, "weight_decay": config.query_key_decay, "rate": config.query_key_rate},
+        {"params": query_key, "weight_decay": config.query_key_decay, "rate": config.head_rate * config.query_key_rate}
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+    for parameters, rate in ((backbone, 1.0), (head, config.head_rate)):
+        groups.append(
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay, "rate": rate}
+        )
+        groups.append({"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "rate": rate})
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
 def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
@@ -43,10 +56,8 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
 
     bfloat16 without processor instructions for it is several times slower than float32, so auto looks for them.
     """
-    if precision == "float32":
-        return torch.float32
-    if precision == "bfloat16":
-        return torch.bfloat16
+    if precision != "auto":
+        return getattr(torch, precision)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     capabilities = torch.cpu.get_capabilities()
@@ -61,20 +72,27 @@ def train_one_epoch(
     config: TrainConfig,
     *,
     ignore_index: int,
-    class_weights: Tensor,
+    class_weights: Tensor | None,
     first_step: int,
     total_steps: int,
-    average: nn.Module | None = None,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    processes: int = 1,
+    scaler: torch.amp.GradScaler | None = None,
+    after_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
     """One pass over `batches`; returns the mean loss.
 
-    first_step: number of updates before this epoch. average: an `AveragedModel` updated after each step.
-    on_step(step, loss) is called after each update. Raises NonFiniteLoss before a bad update is made.
+    first_step: number of updates before this epoch. processes: how many of them share each batch, with `model` then
+    wrapped by `dnl.distributed.parallel`; the loss is normalised by the labels of all. scaler: for float16.
+    after_step(step, loss) is called after each update. Raises NonFiniteLoss before a bad update is made.
     """
     device = next(model.parameters()).device
     dtype = autocast_dtype(config.precision, device)
+    scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     model.train()
+    if config.freeze_norms:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
     losses = []
     for step, (images, labels) in enumerate(batches, start=first_step):
         images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
@@ -82,53 +100,68 @@ def train_one_epoch(
         rate = learning_rate(step, total_steps, config)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate"]
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            output = model(images, labels.shape[1:])
-        loss = segmentation_loss(
-            output,
-            labels,
-            ignore_index=ignore_index,
-            class_weights=class_weights,
-            auxiliary_weight=config.auxiliary_weight,
-        )
-        value = loss.item()
+        # Gradients are averaged over the processes, so each divides by its share of what all have.
+        normaliser = total(label_weight(labels, ignore_index=ignore_index, class_weights=class_weights)) / processes
+        optimizer.zero_grad(set_to_none=True)
+        own_loss = torch.zeros((), device=device)
+        parts = list(zip(images.chunk(config.accumulation), labels.chunk(config.accumulation), strict=True))
+        for index, (part_images, part_labels) in enumerate(parts):
+            with _gradients_shared(model, index + 1 == len(parts)):
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    output = model(part_images, part_labels.shape[1:])
+                loss = segmentation_loss(
+                    output,
+                    part_labels,
+                    ignore_index=ignore_index,
+                    class_weights=class_weights,
+                    auxiliary_weight=config.auxiliary_weight,
+                    normaliser=normaliser,
+                )
+                scaler.scale(loss).backward()
+            own_loss += loss.detach()
+        value = total(own_loss).item() / processes
         if not np.isfinite(value):
             raise NonFiniteLoss(
                 f"the loss is {value} at step {step}; lower the learning rate or check the data, then resume"
             )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        optimizer.step()
-        if average is not None:
-            average.update_parameters(model)
+        scaler.step(optimizer)
+        scaler.update()
         losses.append(value)
-        on_step(step, value)
+        after_step(step, value)
     return float(np.mean(losses))
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Class index of every pixel: image H×W×3 uint8 -> H×W uint8. The model must be in evaluation mode."""
-    device = next(model.parameters()).device
-    batch = normalise(image)[None].to(device, memory_format=torch.channels_last)
-    return model(batch).logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+def _gradients_shared(model: nn.Module, share: bool):
+    """Whether this part's backward exchanges gradients with the other processes: only the last one of a batch does."""
+    return nullcontext() if share or not hasattr(model, "no_sync") else model.no_sync()
 
 
-def evaluate(model: nn.Module, dataset, *, progress: Callable = iter) -> SegmentationScores:
-    """Scores over a data set, whole images at single scale; `progress` may wrap the range of indices (tqdm).
+def evaluate(
+    model: nn.Module,
+    dataset,
+    *,
+    inference: Inference = WHOLE_IMAGE,
+    world: World | None = None,
+    progress: Callable = iter,
+) -> SegmentationScores:
+    """Scores over a data set; in a world of several processes each takes its share of the images, none twice.
 
-    The model's train or evaluation mode is restored afterwards.
+    `progress` may wrap the range of indices (tqdm). The model's train or evaluation mode is restored afterwards.
     """
     label_set = dataset.label_set
     confusion = np.zeros((label_set.num_classes, label_set.num_classes), np.int64)
+    rank, processes = (0, 1) if world is None else (world.rank, world.size)
+    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     try:
-        for index in progress(range(len(dataset))):
+        for index in progress(range(rank, len(dataset), processes)):
             sample = dataset[index]
-            prediction = predict(model, sample.image)
+            prediction = predict(model, sample.image, inference)
             confusion += confusion_matrix(sample.labels, prediction, label_set.num_classes, label_set.ignore_index)
     finally:
         model.train(was_training)
+    confusion = total(torch.from_numpy(confusion).to(device)).cpu().numpy()
     return segmentation_scores(confusion, label_set.class_names)

@@ -116,9 +116,9 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
         context=context,
         fuse=conv_norm_relu(channels, channels),
         skip_dropout=nn.Dropout2d(config.skip_dropout),
-        head=_head(stage4 + channels, channels, config.num_classes),
-        shallow_head=_head(stage2, config.width, config.num_classes),
-        class_head=_head(stage3, channels, config.num_classes),
+        head=_head(stage4 + channels, channels, config),
+        shallow_head=_head(stage2, config.width, config),
+        class_head=_head(stage3, channels, config),
     )
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -126,11 +126,11 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
     return model
 
 
-def _head(in_channels: int, channels: int, num_classes: int) -> nn.Sequential:
+def _head(in_channels: int, channels: int, config: ModelConfig) -> nn.Sequential:
     return nn.Sequential(
         conv3x3(in_channels, channels),
         nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
-        nn.Dropout2d(0.05),
-        nn.Conv2d(channels, num_classes, 1),
+        nn.Dropout2d(config.head_dropout),
+        nn.Conv2d(channels, config.num_classes, 1),
     )

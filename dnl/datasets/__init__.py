@@ -2,21 +2,38 @@
 
 from pathlib import Path
 
+from dnl.datasets.ade20k import ADE20K
 from dnl.datasets.base import Cached, DatasetError, Sample
 from dnl.datasets.camvid import CamVid
+from dnl.datasets.cityscapes import Cityscapes
+from dnl.datasets.folder import Folder
 from dnl.datasets.streets import Streets
+from dnl.datasets.voc import VOC
 
-NAMES = ("camvid", "streets")
+READERS = {"ade20k": ADE20K, "camvid": CamVid, "cityscapes": Cityscapes, "folder": Folder, "voc": VOC}
+NAMES = (*READERS, "streets")
 
-__all__ = ["NAMES", "Cached", "CamVid", "DatasetError", "Sample", "Streets", "open_dataset"]
+__all__ = [
+    "ADE20K",
+    "NAMES",
+    "VOC",
+    "Cached",
+    "CamVid",
+    "Cityscapes",
+    "DatasetError",
+    "Folder",
+    "Sample",
+    "Streets",
+    "open_dataset",
+]
 
 
 def open_dataset(name: str, root: str | Path | None, split: str):
     """The data set `name` (one of NAMES) at `root`; streets are drawn, not read, and need no root."""
     if name == "streets":
         return Streets(split)
-    if name == "camvid":
-        if root is None:
-            raise DatasetError("camvid needs its folder; name it with --data DIR")
-        return CamVid(root, split)
-    raise DatasetError(f"there is no data set {name!r}; choose one of {', '.join(NAMES)}")
+    if name not in READERS:
+        raise DatasetError(f"there is no data set {name!r}; choose one of {', '.join(NAMES)}")
+    if root is None:
+        raise DatasetError(f"{name} needs its folder; name it with --data DIR")
+    return READERS[name](root, split)

@@ -357,15 +357,31 @@ def test_class_distribution_resizes_the_logits_before_the_softmax():
     torch.testing.assert_close(probs.sum(1), torch.ones(1, 1, 3))
 
 
-def test_start_at_unit_spread_gives_the_spread_that_is_asked_for():
-    block, features, _ = block_and_inputs()
-    features = 7 * features + 5
-    block.start_at_unit_spread(features, 1.4)
+def test_a_whitened_start_treats_every_direction_alike_and_favours_no_key():
+    block = DenoisedNonLocal2d(32).double()
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(32, 32, generator=generator, dtype=torch.float64)
+    cells = mixing @ torch.randn(32, 3 * 20 * 24, generator=generator, dtype=torch.float64) + 5
+    features = cells.view(32, 3, 20, 24).permute(1, 0, 2, 3)
+    block.start_whitened(features, 1.4)
     assert torch.equal(block.query.weight, block.key.weight)
-    projection = block.query.weight.flatten(1)
-    gram = projection @ projection.t()
-    torch.testing.assert_close(gram, gram[0, 0] * torch.eye(len(gram), dtype=torch.float64))
-    centred = features - features.mean((0, 2, 3), keepdim=True)
-    query = block.query(centred).flatten(2)
-    scores = torch.einsum("bdm,bdn->bmn", query, query)
-    assert scores.std().item() == pytest.approx(1.4)
+    projection = block.query.weight[:, :, 0, 0]
+    mean = cells.mean(1)
+    assert (projection @ mean).abs().max() < 1e-9  # so no key is preferred by the mean query
+    projected = projection @ (cells - mean[:, None])
+    covariance = projected @ projected.t() / cells.shape[1]
+    assert torch.allclose(covariance, covariance[0, 0] * torch.eye(4, dtype=torch.float64), atol=1e-9)
+    scores = projected.t() @ projected
+    assert scores.std().item() == pytest.approx(1.4, rel=0.05)
+
+
+def test_a_whitened_start_does_not_blow_up_directions_in_which_nothing_varies():
+    block = DenoisedNonLocal2d(32).double()
+    features = torch.zeros(1, 32, 9, 11, dtype=torch.float64)
+    with pytest.raises(ValueError, match="do not vary"):
+        block.start_whitened(features, 1.4)
+    features[:, 0] = torch.randn(9, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    features[:, 1] = 3
+    block.start_whitened(features, 1.4)
+    assert torch.isfinite(block.query.weight).all()
+    assert block.query(features).std(dim=(0, 2, 3)).argmax() == 0

@@ -31,6 +31,7 @@ QUICK = [
     "streets_pool=2",
     "workers=0",
     "warmup_steps=2",
+    "attention_restart=1",
 ]
 
 
@@ -93,11 +94,18 @@ def test_query_and_key_have_their_own_rate_and_vectors_no_decay():
     owner = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(owner) == len(list(model.parameters()))
     assert (owner[id(model.context.key.weight)]["rate"], owner[id(model.context.key.weight)]["weight_decay"]) == (
-        0.3,
+        0.05,
         0.1,
     )
     assert owner[id(model.context.gamma)]["weight_decay"] == 0
     assert owner[id(model.reduce[0].weight)]["weight_decay"] == 0.01
+    tenfold = dataclasses.replace(config, optimizer="sgd", head_rate=10.0)
+    groups = build_optimizer(model, tenfold).param_groups
+    owner = {id(parameter): group for group in groups for parameter in group["params"]}
+    assert owner[id(model.backbone.stage1[0].conv1.weight)]["rate"] == 1
+    assert owner[id(model.head[0].weight)]["rate"] == 10
+    assert owner[id(model.context.query.weight)]["rate"] == 0.5
+    assert groups[0]["momentum"] == 0.9
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -145,6 +153,19 @@ def test_an_epoch_draws_every_image_once_and_fresh_streets():
     assert len(EpochSampler([11], 0, 4, 0)) == 8
 
 
+def test_processes_share_the_batches_of_one():
+    def batches(rank, processes):
+        sampler = EpochSampler([10, 50], 2, batch_size=6, seed=1, rank=rank, processes=processes)
+        items = list(sampler)
+        assert len(items) == len(sampler)
+        return [items[start : start + sampler.share] for start in range(0, len(items), sampler.share)]
+
+    together = [first + second for first, second in zip(batches(0, 2), batches(1, 2), strict=True)]
+    assert together == batches(0, 1)
+    with pytest.raises(ValueError, match="6 cannot be dealt out evenly to 4 processes"):
+        EpochSampler([10], 0, 6, 0, processes=4)
+
+
 def test_items_depend_on_seed_epoch_and_position_alone(camvid):
     from dnl.datasets import CamVid
 
@@ -190,6 +211,19 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(camvid, tmp
     assert run(camvid, tmp_path / "cut", "--resume") == 0
     whole, cut = final_weights(tmp_path / "whole"), final_weights(tmp_path / "cut")
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
+
+
+def test_the_attention_starts_anew_at_its_epoch(camvid, tmp_path):
+    settings = ["query_key_rate=0", "query_key_decay=0", "evaluate_every=1", "ema_decay=0", "epochs=1"]
+    assert run(camvid, tmp_path / "first", settings=settings) == 0
+    before = final_weights(tmp_path / "first")["context.query.weight"]
+    keys = {}
+    for restart in (0, 1):
+        out = tmp_path / str(restart)
+        assert run(camvid, out, settings=[*settings, "epochs=2", f"attention_restart={restart}"]) == 0
+        keys[restart] = final_weights(out)["context.key.weight"]
+    assert torch.equal(keys[0], before)  # W_q = W_k, and at rate 0 they stay
+    assert not torch.allclose(keys[1], before, atol=1e-2)
 
 
 def test_resuming_refuses_other_settings_and_an_empty_folder(camvid, tmp_path, capsys):
@@ -244,9 +278,55 @@ def test_training_lowers_the_loss_on_one_batch():
         class_weights=torch.ones(11),
         first_step=0,
         total_steps=30,
-        on_step=lambda _, loss: losses.append(loss),
+        after_step=lambda _, loss: losses.append(loss),
     )
     assert losses[-1] < 0.6 * losses[0]
+
+
+def one_step(config, batch, *, parts=1):
+    """Loss and weights after one update on `batch`."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(config, accumulation=parts, freeze_norms=True)
+    model = build_model(config.model)
+    loss = train_one_epoch(
+        model,
+        build_optimizer(model, config),
+        [batch],
+        config,
+        ignore_index=11,
+        class_weights=torch.linspace(0.5, 2, 11),
+        first_step=0,
+        total_steps=9,
+    )
+    return loss, model.state_dict()
+
+
+def uneven_batch(size=4):
+    """Images whose labels are ignored to very different extents."""
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn(size, 3, 40, 56, generator=generator)
+    labels = torch.randint(0, 11, (size, 40, 56), generator=generator)
+    labels[0, 5:] = 11
+    labels[2] = 11
+    return images, labels
+
+
+def test_a_batch_in_parts_makes_the_update_of_the_whole():
+    config = override(recipe("camvid_dnl"), [*QUICK, "model.head_dropout=0", "model.skip_dropout=0", "optimizer=sgd"])
+    whole_loss, whole = one_step(config, uneven_batch())
+    loss, parts = one_step(config, uneven_batch(), parts=2)
+    assert loss == pytest.approx(whole_loss, abs=1e-5)
+    assert all(torch.allclose(whole[key], parts[key], atol=1e-5) for key in whole)
+
+
+def test_a_batch_without_labels_changes_nothing_but_decay():
+    config = override(recipe("camvid_dnl"), [*QUICK, "optimizer=sgd", "weight_decay=0", "query_key_decay=0"])
+    images, labels = uneven_batch()
+    torch.manual_seed(0)
+    before = build_model(config.model).state_dict()
+    loss, after = one_step(config, (images, torch.full_like(labels, 11)))
+    assert loss == 0
+    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_evaluation_restores_the_mode_and_counts_every_image(camvid):

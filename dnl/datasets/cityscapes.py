@@ -1,0 +1,76 @@
+"""Cityscapes, 19 classes, 1024×2048, in its own folder layout.
+
+    ROOT/leftImg8bit/SPLIT/CITY/*_leftImg8bit.png    ROOT/gtFine/SPLIT/CITY/*_gtFine_labelIds.png
+
+Label files hold Cityscapes' label ids 0 … 33, of which 19 are evaluated; these become the classes 0 … 18 (the "train
+ids"), all others are ignored. The test server takes predictions in label ids again: `write_prediction`.
+Source: Cordts et al., "The Cityscapes dataset for semantic urban scene understanding", 2016; free for research use.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dnl.classes import CITYSCAPES
+from dnl.datasets.base import DatasetError
+from dnl.datasets.pairs import LabelledFiles, LabelValues, require_folders, require_labels, require_split, visible
+from dnl.files import write_atomically
+
+SPLITS = ("train", "val", "test")
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of the classes 0 … 18
+LABEL_VALUES = LabelValues(
+    dict.fromkeys((*range(34), 255), CITYSCAPES.ignore_index)  # 255: a licence plate's −1 in a byte
+    | {label_id: index for index, label_id in enumerate(LABEL_IDS)},
+    "Cityscapes' label ids are 0 … 33; use the files *_gtFine_labelIds.png as they were delivered",
+)
+IMAGE_ENDING, LABEL_ENDING = "_leftImg8bit.png", "_gtFine_labelIds.png"
+
+
+class Cityscapes(LabelledFiles):
+    """A sequence of Samples in the order of cities and file names, named like aachen_000000_000019.
+
+    The labels of the test split are not public: it may come without gtFine, and every pixel is then ignored.
+    Raises DatasetError when a folder or a label file is missing, and on reading a sample whose files do not fit.
+    """
+
+    label_set = CITYSCAPES
+
+    def __init__(self, root: str | Path, split: str = "train"):
+        require_split("Cityscapes", split, SPLITS)
+        images, annotations = (Path(root) / part / split for part in ("leftImg8bit", "gtFine"))
+        needed = [images] if split == "test" else [images, annotations]
+        require_folders(needed, "a Cityscapes folder holds leftImg8bit/ and gtFine/, each with train/, val/ and test/")
+        cities = [folder for folder in visible(images) if folder.is_dir()]
+        files = [file for city in cities for file in visible(city) if file.name.endswith(IMAGE_ENDING)]
+        if not files:
+            raise DatasetError(f"{images} holds no file CITY/*{IMAGE_ENDING}; unpack leftImg8bit_trainvaltest.zip")
+        names = [file.name.removesuffix(IMAGE_ENDING) for file in files]
+        label_files = [
+            annotations / file.parent.name / (name + LABEL_ENDING) for file, name in zip(files, names, strict=True)
+        ]
+        if split == "test":
+            label_files = [file if file.is_file() else None for file in label_files]
+        else:
+            require_labels(label_files, annotations)
+        super().__init__(CITYSCAPES, LABEL_VALUES, names, files, label_files)
+
+
+def write_prediction(folder: str | Path, name: str, prediction: np.ndarray) -> Path:
+    """Write class indices 0 … 18 (H×W integers, at the image's full size) as label ids for the test server.
+
+    `name` is the sample's, such as berlin_000000_000019; the file is FOLDER/berlin_000000_000019_labelIds.png, and its
+    path is returned. Raises ValueError for a name or a prediction that the server could not match.
+    """
+    if not re.fullmatch(r"[a-z-]+_\d{6}_\d{6}", name, re.ASCII):
+        raise ValueError(f"{name!r} is no name of a Cityscapes image; they are like berlin_000000_000019")
+    if prediction.ndim != 2 or not np.issubdtype(prediction.dtype, np.integer):
+        raise ValueError(f"the prediction is {prediction.shape} {prediction.dtype}; it must be H×W integers")
+    if prediction.size == 0 or prediction.min() < 0 or prediction.max() >= CITYSCAPES.num_classes:
+        raise ValueError(f"the prediction for {name} must hold class indices 0 … {CITYSCAPES.num_classes - 1} only")
+    file = Path(folder) / f"{name}_labelIds.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    label_ids = Image.fromarray(np.array(LABEL_IDS, np.uint8)[prediction])
+    write_atomically(file, lambda temporary: label_ids.save(temporary, format="PNG"))
+    return file

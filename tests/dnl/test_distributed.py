@@ -1,0 +1,101 @@
+"""Two processes against one, and runs that are killed: real processes on small data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dnl.checkpoints import load_checkpoint
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = [
+    "model.width=8",
+    "model.head_dropout=0",
+    "model.skip_dropout=0",
+    "epochs=5",
+    "batch_size=4",
+    "crop_height=40",
+    "crop_width=56",
+    "workers=0",
+    "freeze_norms=true",
+    "precision=float32",
+    "evaluate_every=5",
+    "warmup_steps=2",
+]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory):
+    """Sixteen tiny labelled images a split, in CamVid's layout; five in val, so that two processes share unevenly."""
+    rng = np.random.default_rng(1)
+    root = tmp_path_factory.mktemp("camvid")
+    for split, count in (("train", 16), ("val", 5)):
+        (root / split).mkdir()
+        (root / f"{split}annot").mkdir()
+        for index in range(count):
+            labels = np.repeat(np.repeat(rng.integers(0, 12, (4, 5), np.uint8), 12, 0), 12, 1)
+            image = np.stack([labels * 20, 255 - labels * 20, labels * 7], axis=2)
+            Image.fromarray(image).save(root / split / f"{index:02}.png")
+            Image.fromarray(labels).save(root / f"{split}annot" / f"{index:02}.png")
+    return root
+
+
+def command(camvid, out, *extra, processes=1, settings=SETTINGS):
+    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    sets = [part for setting in settings for part in ("--set", setting)]
+    options = ["--recipe", "camvid_dnl", "--data", str(camvid), "--out", str(out), *sets, *extra]
+    return [sys.executable, *start, "-m", "dnl.train", *options]
+
+
+def run(*args, **kwargs):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command(*args, **kwargs), cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def records(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_train_and_score_like_one(camvid, tmp_path):
+    for processes in (1, 2):
+        done = run(camvid, tmp_path / str(processes), processes=processes)
+        assert done.returncode == 0, done.stderr
+    one, two = records(tmp_path / "1"), records(tmp_path / "2")
+    assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], abs=1e-4)
+    assert two[-1]["miou"] == pytest.approx(one[-1]["miou"], abs=2e-3)
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(camvid, tmp_path):
+    assert run(camvid, tmp_path / "whole").returncode == 0
+    out, rng = tmp_path / "killed", np.random.default_rng(0)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    kills = 0
+    for _ in range(12):
+        resume = ["--resume"] if (out / "config.json").exists() else []
+        process = subprocess.Popen(
+            command(camvid, out, *resume), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + (rng.uniform(4, 9) if kills < 3 else 300)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        _, errors = process.communicate()
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors
+    assert kills
+    whole, killed = (load_checkpoint(folder / "model.safetensors")[0] for folder in (tmp_path / "whole", out))
+    states = whole.state_dict(), killed.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert [record["epoch"] for record in records(out)] == [1, 2, 3, 4, 5]

@@ -1,0 +1,173 @@
+"""The reader for a user's own images."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnl.datasets import NAMES, DatasetError, Folder, open_dataset
+
+CLASSES = [{"name": "leaf", "colour": [0, 160, 60]}, {"name": "soil", "colour": [120, 80, 40]}]
+
+
+def write_classes(root, content):
+    (root / "classes.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def save(root, place, values, ending="png"):
+    """An image and its labels at `place`, such as train/a."""
+    image_file, label_file = root / "images" / f"{place}.{ending}", root / "labels" / f"{place}.png"
+    for file in (image_file, label_file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*values.shape, 3), 90, np.uint8)).save(image_file)
+    Image.fromarray(values).save(label_file)
+
+
+@pytest.fixture
+def root(tmp_path):
+    save(tmp_path, "b", np.array([[0, 1, 255]], np.uint8), "jpg")
+    save(tmp_path, "a", np.array([[1, 1], [0, 255]], np.uint8))
+    (tmp_path / "images" / ".DS_Store").write_bytes(b"")
+    write_classes(tmp_path, {"classes": CLASSES})
+    return tmp_path
+
+
+@pytest.fixture
+def root_with_splits(tmp_path):
+    for place in ("train/a", "train/b", "val/a"):
+        save(tmp_path, place, np.zeros((2, 3), np.uint8))
+    write_classes(tmp_path, {"classes": CLASSES, "ignore_index": 2, "name": "my plants"})
+    return tmp_path
+
+
+def test_flat_folder_has_the_one_split_all(root):
+    dataset = open_dataset("folder", root, "all")
+    assert [sample.name for sample in dataset] == ["a", "b"]
+    assert dataset[0].labels.tolist() == [[1, 1], [0, 255]]
+    assert dataset[1].image.shape == (1, 3, 3)
+    with pytest.raises(DatasetError, match="no split 'train'; choose one of all"):
+        Folder(root, "train")
+
+
+def test_classes_json_becomes_the_label_set(root_with_splits):
+    label_set = Folder(root_with_splits, "train").label_set
+    assert (label_set.name, label_set.class_names, label_set.ignore_index) == ("my plants", ("leaf", "soil"), 2)
+    assert label_set.palette == ((0, 160, 60), (120, 80, 40))
+
+
+def test_defaults_of_classes_json(root):
+    label_set = Folder(root).label_set
+    assert (label_set.name, label_set.ignore_index) == ("folder", 255)
+
+
+def test_folders_in_images_are_the_splits(root_with_splits):
+    assert [len(Folder(root_with_splits, split)) for split in ("train", "val")] == [2, 1]
+    for split in ("all", "../images/train", "images"):
+        with pytest.raises(DatasetError, match="choose one of train, val"):
+            Folder(root_with_splits, split)
+
+
+def test_image_beside_the_splits_is_named(root_with_splits):
+    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(root_with_splits / "images" / "stray.png")
+    with pytest.raises(DatasetError, match=r"stray\.png belongs to no split"):
+        Folder(root_with_splits, "train")
+
+
+def test_label_out_of_range_names_file_and_value(root):
+    save(root, "a", np.array([[0, 2]], np.uint8))
+    with pytest.raises(DatasetError, match=r"labels/a\.png holds the value 2; .* 0 … 1, and 255 for ignored pixels"):
+        Folder(root)[0]
+
+
+def test_labels_of_one_bit_per_pixel(root):
+    mask = np.array([[True, False], [False, True]])
+    save(root, "a", np.zeros((2, 2), np.uint8))
+    Image.fromarray(mask).save(root / "labels" / "a.png")
+    labels = Folder(root)[0].labels
+    assert labels.tolist() == [[1, 0], [0, 1]] and labels.dtype == np.uint8
+
+
+def test_image_of_sixteen_bits_is_refused(root):
+    Image.fromarray(np.zeros((2, 2), np.uint16)).save(root / "images" / "a.png")
+    with pytest.raises(DatasetError, match=r"a\.png has 16 bits per pixel"):
+        Folder(root)[0]
+
+
+def test_image_with_transparency_loses_it(root):
+    Image.fromarray(np.full((2, 2, 4), (10, 20, 30, 0), np.uint8)).save(root / "images" / "a.png")
+    assert (Folder(root)[0].image == (10, 20, 30)).all()
+
+
+def test_two_images_of_one_name_and_files_of_another_kind(root):
+    save(root, "a", np.zeros((2, 2), np.uint8), "jpeg")
+    with pytest.raises(DatasetError, match=r"a\.png is the second image named a"):
+        Folder(root)
+    (root / "images" / "a.jpeg").rename(root / "images" / "a.tif")
+    with pytest.raises(DatasetError, match=r"a\.tif is no PNG or JPEG file"):
+        Folder(root)
+
+
+def test_missing_labels_folders_and_images(root, tmp_path):
+    (root / "labels" / "b.png").unlink()
+    with pytest.raises(DatasetError, match=r"labels lacks labels for 1 images, b\.png"):
+        Folder(root)
+    (root / "labels").rename(root / "masks")
+    with pytest.raises(DatasetError, match="labels is missing"):
+        Folder(root)
+    (root / "labels").mkdir()
+    for file in (root / "images").iterdir():
+        file.unlink()
+    with pytest.raises(DatasetError, match="images is empty"):
+        Folder(root)
+
+
+def test_split_without_labels_folder(root_with_splits):
+    (root_with_splits / "labels" / "val").rename(root_with_splits / "labels" / "validation")
+    with pytest.raises(DatasetError, match="labels/val is missing"):
+        Folder(root_with_splits, "val")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ([], 'no list "classes"'),
+        ({"classes": {}}, 'no list "classes"'),
+        ({"classes": []}, "lists 0 classes"),
+        ({"classes": [{"name": str(i), "colour": [i, 0, 0]} for i in range(256)]}, "lists 256 classes"),
+        ({"classes": CLASSES, "ignore": 0}, 'unknown key "ignore"'),
+        ({"classes": CLASSES, "ignore_index": 1}, "ignore_index 1; it must be a whole number from 2 to 255"),
+        ({"classes": CLASSES, "ignore_index": 256}, "ignore_index 256"),
+        ({"classes": CLASSES, "ignore_index": True}, "ignore_index True"),
+        ({"classes": CLASSES, "ignore_index": None}, "ignore_index None"),
+        ({"classes": CLASSES, "name": 3}, "has the name 3; it must be text"),
+        ({"classes": ["leaf"]}, r'class 0 of .*classes\.json has no "name"'),
+        ({"classes": [CLASSES[0], {"name": " ", "colour": [0, 0, 0]}]}, 'class 1 of .* has no "name"'),
+        ({"classes": [{"name": "leaf", "color": [0, 0, 0]}]}, 'has the "colour" None'),
+        ({"classes": [{"name": "leaf", "colour": [0, 0]}]}, r'has the "colour" \[0, 0\]'),
+        ({"classes": [{"name": "leaf", "colour": [0, 0, 256]}]}, r"\[0, 0, 256\]; it must be \[red, green, blue\]"),
+        ({"classes": [{"name": "leaf", "colour": [0, 0, 0.5]}]}, r"\[0, 0, 0\.5\]"),
+        ({"classes": [CLASSES[0], CLASSES[0]]}, 'names two classes "leaf"'),
+    ],
+)
+def test_classes_json_that_does_not_fit(root, content, complaint):
+    write_classes(root, content)
+    with pytest.raises(DatasetError, match=complaint):
+        Folder(root)
+
+
+def test_classes_json_that_is_missing_or_no_json(root):
+    (root / "classes.json").write_text('{"classes": [')
+    with pytest.raises(DatasetError, match=r"classes\.json is not valid JSON"):
+        Folder(root)
+    (root / "classes.json").unlink()
+    with pytest.raises(DatasetError, match=r"classes\.json could not be read"):
+        Folder(root)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "streets"])
+def test_every_data_set_that_is_read_needs_its_folder(name, tmp_path):
+    with pytest.raises(DatasetError, match=f"{name} needs its folder"):
+        open_dataset(name, None, "train")
+    with pytest.raises(DatasetError):
+        open_dataset(name, tmp_path, "train")
