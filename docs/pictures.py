@@ -4,7 +4,6 @@ attention.png is the figure that the app offers for download. explorer.png is th
 headless Chromium (needs requirements-dev.txt and a Chromium).
 """
 
-import io
 import shutil
 import socket
 import subprocess
@@ -14,7 +13,6 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
 FOLDER = Path(__file__).parent
@@ -39,9 +37,7 @@ def attention_picture() -> None:
     cells = [pixel_to_cell(y, x, sample.image.shape[:2], capture.cells) for y, x in PIXELS]
     queries = np.array([row * capture.width + column for row, column in cells])
     figure = attention_figure(capture, queries, gate="binary")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=200)
-    save_small(file.getvalue(), FOLDER / "attention.png")
+    figure.savefig(FOLDER / "attention.png", dpi=200)
 
 
 def explorer_picture() -> None:
@@ -61,7 +57,7 @@ def explorer_picture() -> None:
             page.goto(address)
             page.locator('[data-panel="retained"] [data-figure="interclassNoise"]').filter(has_text=".").wait_for()
             page.wait_for_timeout(1500)  # fonts and the first drawing
-            save_small(page.screenshot(), FOLDER / "explorer.png")
+            page.screenshot(path=FOLDER / "explorer.png")
             browser.close()
     finally:
         server.terminate()
@@ -78,12 +74,6 @@ def wait_for(address: str, seconds: float = 60) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.3)
-
-
-def save_small(png: bytes, path: Path) -> None:
-    """256 colours are enough for these pictures and a third of the bytes."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(path, optimize=True)
 
 
 if __name__ == "__main__":
