@@ -25,6 +25,7 @@ SETTINGS = [
     "crop_height=40",
     "crop_width=56",
     "workers=0",
+    "streets_per_epoch=0",
     "freeze_norms=true",
     "precision=float32",
     "evaluate_every=5",
