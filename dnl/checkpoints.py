@@ -65,7 +65,9 @@ def save_checkpoint(path: str | Path, model: SegmentationNetwork, card: dict) ->
         card["label_set"] = dataclasses.asdict(model.label_set)
     state = {key: _stored(tensor) for key, tensor in model.state_dict().items()}
     metadata = {"card": json.dumps(card, ensure_ascii=False)}
-    write_atomically(path, lambda temporary: safetensors.torch.save_file(state, temporary, metadata))
+    # Through memory, so that a full disk is an OSError and no error of safetensors' own.
+    content = safetensors.torch.save(state, metadata)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_card(name_or_path: str | Path) -> dict:

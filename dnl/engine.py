@@ -116,21 +116,53 @@ def train_one_epoch(
                     class_weights=class_weights,
                     auxiliary_weight=config.auxiliary_weight,
                     normaliser=normaliser,
+                    ohem_threshold=config.ohem_threshold,
+                    ohem_least=config.ohem_least,
                 )
                 scaler.scale(loss).backward()
             own_loss += loss.detach()
         value = total(own_loss).item() / processes
         if not np.isfinite(value):
             raise NonFiniteLoss(
-                f"the loss is {value} at step {step}; lower the learning rate or check the data, then resume"
+                f"the loss is {value} at step {step}: check the data, or lower the rate with --set learning_rate=…"
             )
         scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        if config.gradient_clip:
+            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
         scaler.step(optimizer)
         scaler.update()
         losses.append(value)
         after_step(step, value)
     return float(np.mean(losses))
+
+
+@torch.no_grad()
+def settle_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], processes: int = 1) -> None:
+    """Estimate every batch norm's statistics anew, in place, as plain means over `batches`.
+
+    Averaged weights have statistics of their own, and dropout changes them: here all else is in evaluation mode.
+    processes: how many of them average what each has seen. Raises ValueError without any batch.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    was_training = model.training
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
+        norm.train()
+    device = next(model.parameters()).device
+    seen = 0
+    for images, _ in batches:
+        model(images.to(device, memory_format=torch.channels_last))
+        seen += 1
+    if not seen:
+        raise ValueError("there is no batch to estimate the batch norms' statistics on; give at least one")
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        for statistic in (norm.running_mean, norm.running_var):
+            statistic.copy_(total(statistic) / processes)
+    model.train(was_training)
 
 
 def _gradients_shared(model: nn.Module, share: bool):

@@ -26,6 +26,12 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files that a killed `write_atomically` has left in `folder`. Nobody may be writing there."""
+    for path in Path(folder).glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, content) -> None:
     """Write `content` as indented UTF-8 JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy on the three predictions."""
+"""The training loss: cross-entropy on the three predictions, on every pixel or on the hard ones (OHEM)."""
 
 import numpy as np
 import torch
@@ -16,22 +16,51 @@ def segmentation_loss(
     class_weights: Tensor | None = None,
     auxiliary_weight: float = 0.4,
     normaliser: Tensor | None = None,
+    ohem_threshold: float = 1.0,
+    ohem_least: float = 0.0,
 ) -> Tensor:
     """Cross-entropy of the main prediction plus `auxiliary_weight` times that of each auxiliary one: a scalar ≥ 0.
 
     output: logits B×classes×H×W. labels: B×H×W int64. class_weights: classes, or None for equal ones. The weighted
     sum over pixels is divided by `normaliser`, by default the labels' own `label_weight` (that is, a weighted mean);
     give the whole batch's where `labels` is a part of it.
+
+    ohem_threshold below 1: the main prediction learns from its `hard_pixels` alone. The others count as 0 in the mean
+    over all labelled pixels, so that no part of a batch has to know what was left out in another.
     """
     if normaliser is None:
         normaliser = label_weight(labels, ignore_index=ignore_index, class_weights=class_weights)
 
-    def cross_entropy(logits):
-        return F.cross_entropy(logits.float(), labels, weight=class_weights, ignore_index=ignore_index, reduction="sum")
+    def cross_entropy(logits, targets):
+        return F.cross_entropy(
+            logits.float(), targets, weight=class_weights, ignore_index=ignore_index, reduction="sum"
+        )
 
-    auxiliary = cross_entropy(output.aux_shallow) + cross_entropy(output.aux_class)
+    targets = labels
+    if ohem_threshold < 1:
+        hard = hard_pixels(output.logits, labels, ignore_index=ignore_index, threshold=ohem_threshold, least=ohem_least)
+        targets = labels.masked_fill(~hard, ignore_index)
+    auxiliary = cross_entropy(output.aux_shallow, labels) + cross_entropy(output.aux_class, labels)
     # A batch without any label has nothing to say: its loss is 0, not 0/0.
-    return (cross_entropy(output.logits) + auxiliary_weight * auxiliary) / normaliser.clamp_min(1e-6)
+    return (cross_entropy(output.logits, targets) + auxiliary_weight * auxiliary) / normaliser.clamp_min(1e-6)
+
+
+@torch.no_grad()
+def hard_pixels(logits: Tensor, labels: Tensor, *, ignore_index: int, threshold: float, least: float) -> Tensor:
+    """Online hard example mining (OHEM): which pixels to learn from, B×H×W bool.
+
+    logits: B×classes×H×W. labels: B×H×W int64. Kept are the labelled pixels whose true class has a probability below
+    `threshold`, and in any case the hardest `least` (0 … 1, rounded up) of each image's labelled pixels, with all that
+    are equally hard. Each image is judged alone, so that it does not matter how a batch is dealt out.
+    """
+    loss = F.cross_entropy(logits.float(), labels, ignore_index=ignore_index, reduction="none")
+    valid = labels != ignore_index
+    probability = torch.exp(-loss).masked_fill(~valid, torch.inf)
+    kept = (least * valid.flatten(1).sum(1)).ceil().long()
+    # The probability of the last pixel that is kept in any case; −∞, in front of all, where there is none.
+    ascending = F.pad(probability.flatten(1).sort(1).values, (1, 0), value=-torch.inf)
+    bound = ascending.gather(1, kept[:, None])[:, :, None]
+    return valid & ((probability < threshold) | (probability <= bound))
 
 
 def label_weight(labels: Tensor, *, ignore_index: int, class_weights: Tensor | None = None) -> Tensor:

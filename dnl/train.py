@@ -1,14 +1,12 @@
 """Train a network: python -m dnl.train --recipe camvid_dnl --data DIR --out RUN [--set key=value …] [--resume]
 
-A run folder holds config.json, environment.json, metrics.jsonl (one line per epoch), state.pt (what --resume needs,
-renewed every epoch) and model.safetensors (weights with their card, renewed at every evaluation).
+`--recipe NAME --print` shows the preset, with what --set changes, and says where its values come from. `dnl.runs` says
+what a run folder holds; the card is inside model.safetensors.
 """
 
 import argparse
 import copy
 import dataclasses
-import json
-import platform
 import sys
 import time
 from itertools import islice
@@ -21,40 +19,43 @@ from tqdm import tqdm
 
 import dnl
 from dnl.batches import CropDataset, EpochSampler, batch_loader
-from dnl.checkpoints import save_checkpoint
+from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
 from dnl.classes import LabelSet
 from dnl.datasets import Cached, Streets, open_dataset
 from dnl.distributed import World, join, leave, parallel, synchronised_norms
-from dnl.engine import NonFiniteLoss, autocast_dtype, build_optimizer, evaluate, train_one_epoch
-from dnl.files import write_atomically, write_json
+from dnl.engine import (
+    NonFiniteLoss,
+    autocast_dtype,
+    build_optimizer,
+    evaluate,
+    learning_rate,
+    settle_norms,
+    train_one_epoch,
+)
 from dnl.losses import balanced_class_weights
 from dnl.network import build_model
-from dnl.recipes import RECIPES, TrainConfig, from_dict, override, recipe
+from dnl.recipes import RECIPES, TrainConfig, describe, override, recipe
+from dnl.runs import Run, RunError, Update, epoch_seed, resume, save_progress, start
 from dnl.transforms import RandomCrop
 
 # Images whose features W_q and W_k start on: enough cells to tell the directions in which they vary.
 ATTENTION_START_IMAGES = 48
 
 
-class RunError(ValueError):
-    """A run that cannot start or go on; the message says why and what to do."""
-
-
-def train(config: TrainConfig, *, name: str, data: str | None, out: Path, resume: bool, world: World) -> None:
-    """Run `config` from its start, or from the last finished epoch in `out`, to its end.
+def train(run: Run, *, data: str | None, world: World) -> None:
+    """Train from the start of `run`, or from its last finished epoch, to its end.
 
     Everything random depends on (seed, epoch, rank), so a resumed run repeats what the uninterrupted one does.
     """
-    state_file = out / "state.pt"
-    saved = torch.load(state_file, map_location=world.device, weights_only=True) if resume else None
-    training, validation = (_open(config, data, split) for split in ("train", "val"))
+    config, saved, curves = run.config, run.saved, list(run.curves)
+    training, validation = (open_split(config, data, split) for split in ("train", "val"))
     label_set = training.label_set
     if label_set.num_classes != config.model.num_classes:
         raise RunError(
             f"the model has {config.model.num_classes} classes but {config.dataset} has {label_set.num_classes}; "
             f"add --set model.num_classes={label_set.num_classes}"
         )
-    sampler, batches = _batches(config, training, world)
+    sampler, batches = training_batches(config, training, world)
     total_steps = sampler.batches * config.epochs
     class_weights = None
     if config.largest_class_weight:
@@ -65,6 +66,10 @@ def train(config: TrainConfig, *, name: str, data: str | None, out: Path, resume
     model = synchronised_norms(model, world)
     model.label_set = label_set
     if saved is None:
+        if config.start_from:
+            _start_from(model, config)
+        if config.backbone_weights:
+            load_torchvision_backbone(config.backbone_weights, model)
         if model.context is not None and config.logit_std:
             _start_attention(model, batches, config, epoch=0)
     else:
@@ -88,12 +93,14 @@ def train(config: TrainConfig, *, name: str, data: str | None, out: Path, resume
         if model.context is not None and epoch and epoch == config.attention_restart:
             _restart_attention(model, average, optimizer, batches, config, epoch)
         sampler.start(epoch)
-        torch.manual_seed(_random_seed(config.seed, epoch, world.rank))
+        torch.manual_seed(epoch_seed(config.seed, epoch, world.rank))
         started = time.monotonic()
         with tqdm(total=sampler.batches, desc=f"epoch {epoch + 1}/{config.epochs}", **_bar(world)) as bar:
 
-            def after_step(_, loss, bar=bar):
+            def after_step(step, loss, bar=bar, epoch=epoch):
                 average.update_parameters(model)
+                rate = learning_rate(step, total_steps, config)
+                curves.append(Update(step + 1, epoch + 1, loss, rate))
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 bar.update()
 
@@ -115,14 +122,17 @@ def train(config: TrainConfig, *, name: str, data: str | None, out: Path, resume
         if model.context is not None:
             record["gamma"] = model.context.gamma.item()
         if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
-            evaluated = average.module if config.ema_decay else model
+            evaluated = copy.deepcopy(average.module if config.ema_decay else model)
+            if config.settling_batches and not config.freeze_norms:
+                sampler.start(epoch + 1)
+                settle_norms(evaluated, islice(batches, config.settling_batches), world.size)
             scores = evaluate(
                 evaluated, validation, world=world, progress=lambda items: tqdm(items, desc="val", **_bar(world))
             )
             record |= {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
             if world.is_main:
-                card = _card(name, config, label_set, epoch + 1, total_steps)
-                save_checkpoint(out / "model.safetensors", evaluated, card)
+                card = _card(run.recipe, config, label_set, epoch + 1, total_steps)
+                save_checkpoint(run.out / "model.safetensors", evaluated, card)
         history.append(record)
         if world.is_main:
             state = {
@@ -132,16 +142,31 @@ def train(config: TrainConfig, *, name: str, data: str | None, out: Path, resume
                 "scaler": scaler.state_dict(),
                 "history": history,
             }
-            _save_progress(out, state)
+            save_progress(run.out, state, curves)
             tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in record.items()))
 
 
-def _open(config: TrainConfig, data: str | None, split: str):
+def _start_from(model, config: TrainConfig) -> None:
+    """Take the weights of a checkpoint, but for the parts that start anew."""
+    weights = load_checkpoint(config.start_from)[0].state_dict()
+    fresh = tuple(part.strip() + "." for part in config.fresh_parts.split(",") if part.strip())
+    for prefix in fresh:
+        if not any(key.startswith(prefix) for key in model.state_dict()):
+            parts = ", ".join(name for name, _ in model.named_children())
+            raise RunError(f"the network has no part {prefix[:-1]!r} to start anew; its parts are {parts}")
+    kept = {key: value for key, value in weights.items() if not key.startswith(fresh)}
+    kept |= {key: value for key, value in model.state_dict().items() if key.startswith(fresh)}
+    load_strictly(model, kept, config.start_from)
+
+
+def open_split(config: TrainConfig, data: str | None, split: str):
+    """The data set of `config`, kept in memory if it says so. Raises DatasetError."""
     dataset = open_dataset(config.dataset, data, split)
     return Cached(dataset) if config.keep_in_memory else dataset
 
 
-def _batches(config: TrainConfig, training, world: World):
+def training_batches(config: TrainConfig, training, world: World):
+    """Sampler and loader of this process's share of the training batches. Raises RunError without a whole batch."""
     crop = RandomCrop(
         config.crop_height,
         config.crop_width,
@@ -172,19 +197,8 @@ def _pixel_counts(dataset) -> np.ndarray:
     return sum(np.bincount(dataset[i].labels.ravel(), minlength=256)[:classes] for i in range(len(dataset)))
 
 
-def _random_seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
 def _bar(world: World) -> dict:
     return {"leave": False, "mininterval": 1, "disable": not world.is_main}
-
-
-def _save_progress(out: Path, state: dict) -> None:
-    """What --resume needs, and the log beside it, each whole or not at all."""
-    write_atomically(out / "state.pt", lambda path: torch.save(state, path))
-    lines = "".join(json.dumps(record) + "\n" for record in state["history"])
-    write_atomically(out / "metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
 
 
 @torch.no_grad()
@@ -230,19 +244,6 @@ def _card(name: str, config: TrainConfig, label_set: LabelSet, epochs: int, tota
     }
 
 
-def _environment(world: World) -> dict:
-    device = world.device
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "processes": world.size,
-        "threads": torch.get_num_threads(),
-        "version": dnl.__version__,
-    }
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dnl.train",
@@ -250,55 +251,44 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--recipe", required=True, choices=sorted(RECIPES), help="named preset")
     parser.add_argument("--data", help="folder of the data set")
-    parser.add_argument("--out", required=True, type=Path, help="run folder")
+    parser.add_argument("--out", type=Path, help="run folder")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the recipe"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--print", action="store_true", help="show the recipe and train nothing")
     options = parser.parse_args(arguments)
+    if options.out is None and not options.print:
+        parser.error("a run needs its folder: name it with --out (or give --print, to see the recipe alone)")
     try:
+        if options.print:
+            print(describe(options.recipe, override(recipe(options.recipe), options.set)))
+            return 0
         world = join()
-        config, resume = _prepare_run(options, world)
-        train(config, name=options.recipe, data=options.data, out=options.out, resume=resume, world=world)
-    except KeyboardInterrupt:
-        print(f"Interrupted; every finished epoch is in {options.out}: go on with --resume.", file=sys.stderr)
-        return 130
-    except (ValueError, NonFiniteLoss) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error}; every finished epoch is kept in {options.out}: --resume goes on", file=sys.stderr)
-        return 1
+        if options.resume:
+            run = resume(options.recipe, options.set, options.out, world)
+        else:
+            run = start(options.recipe, override(recipe(options.recipe), options.set), options.out, world)
+        train(run, data=options.data, world=world)
+    except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
+        print(fault(error, options.out), file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
     finally:
         leave()
     return 0
 
 
-def _prepare_run(options: argparse.Namespace, world: World) -> tuple[TrainConfig, bool]:
-    """The run's configuration, and whether there is a finished epoch to go on from; makes the folder of a new run."""
-    config = override(recipe(options.recipe), options.set)
-    described, finished = (options.out / "config.json").exists(), (options.out / "state.pt").exists()
-    if options.resume:
-        if not described:
-            raise RunError(f"{options.out} holds no run to resume; leave --resume out to start one")
-        return _resumed_config(options, config), finished
-    if described and world.is_main:
-        raise RunError(f"{options.out} already holds a run; add --resume to go on with it, or choose another folder")
-    if world.is_main:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_json(options.out / "environment.json", _environment(world))
-        write_json(options.out / "config.json", {"recipe": options.recipe, **dataclasses.asdict(config)})
-    return config, False
-
-
-def _resumed_config(options: argparse.Namespace, config: TrainConfig) -> TrainConfig:
-    """The configuration the run was started with; settings given now must not contradict it."""
-    fields = json.loads((options.out / "config.json").read_text(encoding="utf-8"))
-    name = fields.pop("recipe")
-    started = from_dict(fields)
-    if name != options.recipe or (options.set and config != started):
-        raise RunError(f"{options.out} was started with other settings (config.json there); resume without --set")
-    return started
+def fault(error: BaseException, out: Path | None) -> str:
+    """What ended a run, in one sentence that also says how it goes on."""
+    kept = out is not None and (out / "config.json").exists()
+    goes_on = f"every finished epoch is kept in {out}: go on with --resume"
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted; {goes_on}" if kept else "interrupted before the run began"
+    if kept and isinstance(error, OSError | NonFiniteLoss):
+        return f"error: {error}; {goes_on}"
+    if isinstance(error, OSError) and not kept:
+        return f"error: the run folder {out} cannot be made ({error}); choose another --out"
+    return f"error: {error}"
 
 
 if __name__ == "__main__":

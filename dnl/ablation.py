@@ -1,0 +1,264 @@
+"""The ablation: what GR and LR do. Eight networks, one recipe, one budget, several seeds.
+
+    python -m dnl.ablation --data DIR --out OUT [--seeds 3] [--minutes 10 | --epochs E] [--variants nl dnl-sigmoid …]
+
+OUT/plan.json holds what all runs share, OUT/VARIANT/seed-N the folder of each (`dnl.runs`), with its scores in
+ablation.json once it is finished. The same command again goes on where it was stopped: finished runs are kept, an
+interrupted one is resumed; more seeds or variants may be asked for. Seeds come first: after any number of them the
+table is complete. `python -m analysis.ablation` adds noise.json to each run; table.md and table.json, renewed after
+each run, show what there is.
+
+Minutes become epochs once, by timing some updates of the costliest network, so that all networks see the same images.
+Warm-up and the restart of the attention keep their share of the training.
+"""
+
+import argparse
+import copy
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from itertools import islice, pairwise
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dnl.checkpoints import load_checkpoint
+from dnl.datasets import open_dataset
+from dnl.distributed import World, join, leave
+from dnl.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
+from dnl.evaluate import alter_attention
+from dnl.files import write_atomically, write_json
+from dnl.network import build_model
+from dnl.recipes import RECIPES, TrainConfig, from_dict, override, recipe
+from dnl.runs import RunError, resume, start
+from dnl.tables import Column, markdown_table, mean_and_spread
+from dnl.train import open_split, train, training_batches
+
+# What each network changes in the recipe's.
+VARIANTS = {
+    "fcn": {"context": "fcn"},
+    "nl": {"context": "nl"},
+    "nl+gr-sigmoid": {"context": "nl+gr", "gate": "sigmoid"},
+    "nl+gr-binary": {"context": "nl+gr", "gate": "binary"},
+    "nl+lr": {"context": "nl+lr"},
+    "dnl-sigmoid": {"context": "dnl", "gate": "sigmoid"},
+    "dnl-binary": {"context": "dnl", "gate": "binary"},
+    "dnl-box": {"context": "dnl", "gate": "sigmoid", "lr_weights": "box"},
+}
+COSTLIEST = "dnl-sigmoid"
+TIMED_UPDATES = 12
+
+# How each score without the learnt attention is had.
+REPLACEMENTS = {
+    "miou_gamma_0": {"gamma": 0.0},
+    "miou_uniform": {"source": "uniform"},
+    "miou_mean": {"source": "mean"},
+}
+
+SCORES, NOISE = "ablation.json", "noise.json"
+COLUMNS = (
+    Column("miou", "val mIoU", 3, spread=True),
+    Column("miou_gamma_0", "γ = 0", 3),
+    Column("miou_uniform", "uniform", 3),
+    Column("miou_mean", "mean row", 3),
+    Column("gamma", "γ", 3),
+    Column("raw_noise", "raw noise × chance", 2),
+    Column("final_noise", "final noise × chance", 2),
+    Column("raw_intraclass", "intraclass raw", 3),
+    Column("rectified_intraclass", "rectified", 3),
+    Column("retained_intraclass", "retained", 3),
+    Column("raw_hollow", "hollow raw", 3),
+    Column("rectified_hollow", "rectified", 3),
+    Column("retained_hollow", "retained", 3),
+    Column("images_per_second", "training images/s", 2),
+)
+
+
+def variant_config(shared: TrainConfig, variant: str, seed: int) -> TrainConfig:
+    """One run's settings: the shared ones, with the variant's network and the seed."""
+    return dataclasses.replace(shared, model=dataclasses.replace(shared.model, **VARIANTS[variant]), seed=seed)
+
+
+def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
+    """`config` for another number of epochs: warm-up and restart keep their share, evaluation is at the end."""
+    share = epochs / config.epochs
+    restart = max(1, round(config.attention_restart * share)) if config.attention_restart else 0
+    return dataclasses.replace(
+        config,
+        epochs=epochs,
+        evaluate_every=epochs,
+        warmup_steps=round(config.warmup_steps * share),
+        attention_restart=restart,
+    )
+
+
+def run_folder(out: Path, variant: str, seed: int) -> Path:
+    return out / variant / f"seed-{seed}"
+
+
+def finished_runs(out: Path) -> list[tuple[str, int, Path]]:
+    """Variant, seed and folder of each run that has its scores, in the order of VARIANTS and seeds."""
+    found = []
+    for variant in VARIANTS:
+        seeds = sorted(int(path.parent.name.removeprefix("seed-")) for path in (out / variant).glob(f"seed-*/{SCORES}"))
+        found += [(variant, seed, run_folder(out, variant, seed)) for seed in seeds]
+    return found
+
+
+def seconds_per_update(config: TrainConfig, data: str | None, world: World) -> tuple[float, int]:
+    """Median time of an update, loading included, after a first one; and the number of updates in an epoch."""
+    training = open_split(config, data, "train")
+    sampler, batches = training_batches(config, training, world)
+    model = build_model(config.model).to(world.device)
+    moments = []
+    train_one_epoch(
+        model,
+        build_optimizer(model, config),
+        islice(batches, TIMED_UPDATES),
+        config,
+        ignore_index=training.label_set.ignore_index,
+        class_weights=None,
+        first_step=0,
+        total_steps=TIMED_UPDATES,
+        after_step=lambda *_: moments.append(time.monotonic()),
+    )
+    if len(moments) < 2:
+        raise RunError("an epoch of one batch is too short to be timed; give the budget as --epochs")
+    return statistics.median(later - earlier for earlier, later in pairwise(moments)), sampler.batches
+
+
+def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
+    """What all runs share: from plan.json, which must fit what is asked for, or decided now and written there."""
+    config = override(recipe(options.recipe), options.set)
+    path = options.out / "plan.json"
+    if path.exists():
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        planned = from_dict(plan["config"])
+        asked = (options.recipe, options.minutes, with_epochs(config, options.epochs or planned.epochs))
+        if asked != (plan["recipe"], plan["minutes"], planned):
+            raise RunError(
+                f"{path} holds another recipe, budget or settings; ask for the same, or choose another --out"
+            )
+        return planned
+    plan = {"recipe": options.recipe, "minutes": options.minutes}
+    epochs = options.epochs
+    if epochs is None:
+        seconds, updates = seconds_per_update(variant_config(config, COSTLIEST, 0), options.data, world)
+        epochs = max(1, int(60 * options.minutes / (seconds * updates)))
+        plan |= {"seconds_per_update": seconds, "updates_per_epoch": updates}
+    config = with_epochs(config, epochs)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**plan, "config": dataclasses.asdict(config)})
+    return config
+
+
+def run_one(config: TrainConfig, recipe_name: str, data: str | None, folder: Path, world: World) -> None:
+    """Train one network, from its start or from where it was stopped, to its end. Raises RunError."""
+    if (folder / "config.json").exists():
+        run = resume(recipe_name, [], folder, world)
+        if run.config != config:
+            raise RunError(f"{folder} was started with other settings than the plan's; move it away")
+    else:
+        run = start(recipe_name, config, folder, world)
+    train(run, data=data, world=world)
+
+
+def score(folder: Path, data: str | None, world: World) -> dict:
+    """A finished run's figures: mIoU with and without its attention, γ, parameters, speed in training."""
+    model, card = load_checkpoint(folder / "model.safetensors")
+    model.to(world.device)
+    validation = open_dataset(card["recipe"]["dataset"], data, "val")
+    scores = evaluate(model, validation, progress=_bar("val"))
+    figures = {**scores._asdict(), "images": len(validation)}
+    if model.context is not None:
+        figures["gamma"] = model.context.gamma.item()
+        for name, alteration in REPLACEMENTS.items():
+            altered = copy.deepcopy(model)
+            alter_attention(altered, **alteration)
+            figures[name] = evaluate(altered, validation, progress=_bar(name)).miou
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    figures["images_per_second"] = statistics.median(record["images_per_second"] for record in records)
+    figures["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    return figures
+
+
+def tabulate(out: Path) -> str:
+    """Write table.json (mean, standard deviation and values over the seeds) and table.md; returns the latter."""
+    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    figures: dict[str, list[dict]] = {}
+    for variant, seed, folder in finished_runs(out):
+        parts = [json.loads(path.read_text("utf-8")) for path in (folder / SCORES, folder / NOISE) if path.exists()]
+        figures.setdefault(variant, []).append({"seed": seed} | parts[0] | (parts[1] if len(parts) > 1 else {}))
+    rows = [
+        {
+            "variant": variant,
+            "seeds": [run["seed"] for run in runs],
+            **{column.key: mean_and_spread([run.get(column.key) for run in runs]) for column in COLUMNS},
+        }
+        for variant, runs in figures.items()
+    ]
+    budget = f"{plan['config']['epochs']} epochs"
+    if plan["minutes"] is not None:
+        budget += f", planned as {plan['minutes']:g} minutes"
+    text = (
+        f"Recipe {plan['recipe']} on {plan['config']['dataset']}; {budget}. Means over seeds, ± standard deviation.\n\n"
+    )
+    text += markdown_table(rows, COLUMNS)
+    write_json(out / "table.json", {"recipe": plan["recipe"], "epochs": plan["config"]["epochs"], "rows": rows})
+    write_atomically(out / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m dnl.ablation", description="Train and score the ablation's runs.")
+    parser.add_argument("--data", help="folder of the data set")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the ablation")
+    parser.add_argument("--recipe", default="camvid_dnl", choices=sorted(RECIPES), help="what all runs share")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of it")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, help="budget of each run's training on this machine; 10 by default")
+    budget.add_argument("--epochs", type=int, help="budget of each run in epochs")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="VARIANT")
+    options = parser.parse_args(arguments)
+    if options.minutes is None and options.epochs is None:
+        options.minutes = 10.0
+    try:
+        run_all(options, join())
+    except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error}"
+        print(f"{reason}; what is finished is kept in {options.out}: the same command goes on", file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    finally:
+        leave()
+    return 0
+
+
+def run_all(options: argparse.Namespace, world: World) -> None:
+    if world.size > 1:
+        raise RunError(f"an ablation runs in one process, not in {world.size}; start it without torchrun")
+    for name in ("seeds", "minutes", "epochs"):
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            raise RunError(f"--{name} is {value}; it must be above 0")
+    shared = shared_config(options, world)
+    for seed in range(options.seeds):
+        for variant in options.variants:
+            folder = run_folder(options.out, variant, seed)
+            if (folder / SCORES).exists():
+                continue
+            print(f"{variant}, seed {seed}", flush=True)
+            run_one(variant_config(shared, variant, seed), options.recipe, options.data, folder, world)
+            write_json(folder / SCORES, score(folder, options.data, world))
+            tabulate(options.out)
+    print(tabulate(options.out))
+
+
+def _bar(description: str):
+    return lambda items: tqdm(items, desc=description, leave=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

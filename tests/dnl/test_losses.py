@@ -1,0 +1,83 @@
+"""The training loss by hand: cross-entropy, class weights, hard pixels."""
+
+import numpy as np
+import pytest
+import torch
+
+from dnl.losses import balanced_class_weights, hard_pixels, segmentation_loss
+from dnl.network import SegmentationOutput
+
+
+def test_loss_by_hand():
+    labels = torch.tensor([[[0, 1, 5]]])
+    main = torch.zeros(1, 2, 1, 3)
+    sure = torch.zeros(1, 2, 1, 3)
+    sure[0, 0, 0, 0] = sure[0, 1, 0, 1] = np.log(3.0)  # probability 3/4 for the right class
+    loss = segmentation_loss(SegmentationOutput(main, sure, main), labels, ignore_index=5)
+    assert loss.item() == pytest.approx(np.log(2) + 0.4 * (np.log(4 / 3) + np.log(2)), abs=1e-6)
+    weighted = segmentation_loss(
+        SegmentationOutput(main, main, main), labels, ignore_index=5, class_weights=torch.tensor([3.0, 1.0])
+    )
+    assert weighted.item() == pytest.approx(1.8 * np.log(2), abs=1e-6)
+
+
+def test_class_weights_by_hand():
+    weights = balanced_class_weights(np.array([900, 100, 0, 100]), largest=3.0)
+    assert weights.tolist() == pytest.approx([1 / 3, 1.0, 3.0, 1.0])
+
+
+def logits_of(probabilities):
+    """Two-class logits B×2×1×W under which class 0 has these probabilities."""
+    probabilities = torch.tensor(probabilities)[:, None, None]
+    return torch.cat([(probabilities / (1 - probabilities)).log(), torch.zeros_like(probabilities)], dim=1)
+
+
+# Probability of the true class, 0, in two images of five pixels; the last pixel of each has no label.
+PROBABILITIES = [[0.9, 0.5, 0.6, 0.2, 0.1], [0.97, 0.99, 0.95, 0.98, 0.1]]
+LABELS = torch.tensor([[[0, 0, 0, 0, 7]]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "least", "kept"),
+    [
+        (0.55, 0.0, [[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]]),
+        (0.1, 0.0, [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]),
+        (0.1, 0.5, [[0, 1, 0, 1, 0], [1, 0, 1, 0, 0]]),
+        (0.55, 0.25, [[0, 1, 0, 1, 0], [0, 0, 1, 0, 0]]),  # the second image keeps its hardest of four
+        (0.1, 0.3, [[0, 1, 0, 1, 0], [1, 0, 1, 0, 0]]),  # 1.2 of four pixels is rounded up
+        (0.0, 1.0, [[1, 1, 1, 1, 0], [1, 1, 1, 1, 0]]),
+        (0.96, 0.0, [[1, 1, 1, 1, 0], [0, 0, 1, 0, 0]]),
+    ],
+)
+def test_hard_pixels_by_hand(threshold, least, kept):
+    found = hard_pixels(logits_of(PROBABILITIES), LABELS, ignore_index=7, threshold=threshold, least=least)
+    assert found[:, 0].int().tolist() == kept
+
+
+def test_equally_hard_pixels_are_kept_together_and_no_label_keeps_none():
+    logits = logits_of([[0.5, 0.5, 0.9, 0.5]])
+    labels = torch.zeros(1, 1, 4, dtype=torch.int64)
+    assert hard_pixels(logits, labels, ignore_index=7, threshold=0.1, least=0.25)[0, 0].tolist() == [1, 1, 0, 1]
+    assert not hard_pixels(logits, labels + 7, ignore_index=7, threshold=0.9, least=1.0).any()
+
+
+def test_ohem_loss_by_hand():
+    output = SegmentationOutput(logits_of(PROBABILITIES[:1]), *[torch.zeros(1, 2, 1, 5)] * 2)
+    loss = segmentation_loss(output, LABELS[:1], ignore_index=7, ohem_threshold=0.55, auxiliary_weight=0.5)
+    # Two of four labelled pixels are left in the main prediction; the auxiliary ones see all four.
+    assert loss.item() == pytest.approx((-np.log(0.5) - np.log(0.2)) / 4 + 2 * 0.5 * np.log(2), abs=1e-6)
+    weights = torch.tensor([3.0, 1.0])
+    weighted = segmentation_loss(
+        output, LABELS[:1], ignore_index=7, ohem_threshold=0.55, auxiliary_weight=0.0, class_weights=weights
+    )
+    assert weighted.item() == pytest.approx((-np.log(0.5) - np.log(0.2)) / 4, abs=1e-6)
+
+
+def test_ohem_sends_gradients_to_hard_pixels_alone_and_off_means_off():
+    logits = logits_of(PROBABILITIES[:1]).requires_grad_()
+    output = SegmentationOutput(logits, *[torch.zeros(1, 2, 1, 5)] * 2)
+    segmentation_loss(output, LABELS[:1], ignore_index=7, ohem_threshold=0.55).backward()
+    assert (logits.grad.abs().sum(1)[0, 0] > 0).tolist() == [False, True, False, True, False]
+    all_pixels = segmentation_loss(output, LABELS[:1], ignore_index=7)
+    assert segmentation_loss(output, LABELS[:1], ignore_index=7, ohem_threshold=1.0, ohem_least=0.0) == all_pixels
+    assert segmentation_loss(output, LABELS[:1], ignore_index=7, ohem_threshold=0.5, ohem_least=1.0) == all_pixels
