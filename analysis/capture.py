@@ -1,11 +1,14 @@
 """Capture: everything that the analysis of one image's attention needs, taken out of the network as plain arrays."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from analysis import bringing
 from analysis.geometry import cell_labels
 from dnl.block import class_distribution
 from dnl.classes import LabelSet
@@ -13,20 +16,25 @@ from dnl.network import MIN_SIDE, SegmentationNetwork
 from dnl.transforms import normalise
 
 # What marks a pixel without a class where no label set says so.
-DEFAULT_IGNORE_INDEX = 255
+DEFAULT_IGNORE_INDEX = bringing.IGNORE_INDEX
+
+PLAIN_GREY = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
     """The attention block's inputs for one image, and what the image shows. h×w are attention cells.
 
-    query, key: d×h×w float32. class_probs: classes×h×w float32, GR's class distribution, or None.
+    query, key: d×h×w float32; or both None, and `attention` is the finished map itself: N×N float32 for N = h·w,
+    entry [i, j] is what cell i gives to cell j, and `attention_size` its (h, w). LR's learnt weights need query and
+    key, so a finished map can have LR's constant box alone; GR works on both.
+    class_probs: classes×h×w float32, GR's class distribution, or None.
     image: H×W×3 uint8. labels, prediction: H×W integer class indices. Any of these three may be None.
     gate, lr_kernel, lr_weights: the model's own GR gate and LR window (None: it has none) and kind of LR weights.
     """
 
-    query: np.ndarray
-    key: np.ndarray
+    query: np.ndarray | None
+    key: np.ndarray | None
     class_probs: np.ndarray | None = None
     image: np.ndarray | None = None
     labels: np.ndarray | None = None
@@ -36,16 +44,111 @@ class Capture:
     lr_kernel: int | None = None
     lr_weights: str = "learnt"
     name: str = "image"
+    attention: np.ndarray | None = None
+    attention_size: tuple[int, int] | None = None
+
+    @classmethod
+    def from_qk(
+        cls,
+        query,
+        key,
+        height: int,
+        width: int,
+        class_probs=None,
+        image=None,
+        labels=None,
+        *,
+        prediction=None,
+        head: int | str = "mean",
+        scale: float = 1.0,
+        class_tokens: int = 0,
+        label_set: LabelSet | None = None,
+        gate: str | None = None,
+        lr_kernel: int | None = None,
+        lr_weights: str = "learnt",
+        name: str = "image",
+    ) -> "Capture":
+        """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
+
+        query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, where N = height·width runs
+        row by row. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in
+        transformers; it is multiplied into the stored query, so that softmax(q·k) is the model's attention. LR's
+        weights σ(q·k) see the scaled scores as well.
+        class_tokens: how many leading tokens are no cells (class and register tokens). They are dropped as queries
+        and as keys; each row is thereby spread over the cells alone, as if renormalised.
+        head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
+        so with several heads it is stored as a map of 4·N² bytes (N up to bringing.MAX_MAP_CELLS), without query and
+        key; choose one head to have LR's learnt weights.
+
+        class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
+        image: H×W×3 uint8. labels, prediction: integer class indices as H×W of the image, or one a cell as h×w, the
+        better choice where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
+        label_set: None names the classes "class 0", "class 1" … and ignores label 255.
+        gate, lr_kernel, lr_weights: what the model itself does, if anything; others can be applied after the fact.
+        Inputs are not changed. Raises ValueError, in one sentence, for whatever does not fit.
+        """
+        cells = bringing.map_size(height, width)
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
+        queries = bringing.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
+        keys = bringing.cell_maps(key, "key", cells, class_tokens)
+        if queries.shape != keys.shape:
+            raise ValueError(
+                f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
+                f"{keys.shape[1]}; both must have the same"
+            )
+        rest = bringing.described(cells, class_probs, image, labels, prediction, label_set, gate)
+        rest |= {"lr_kernel": lr_kernel, "name": name}
+        chosen = bringing.chosen_head(head, len(queries))
+        if chosen is None:
+            attention = bringing.mean_attention(queries, keys)
+            return cls(None, None, **rest, lr_weights="box", attention=attention, attention_size=cells)
+        return cls(queries[chosen].copy(), keys[chosen].copy(), **rest, lr_weights=lr_weights)
+
+    @classmethod
+    def from_attention(
+        cls,
+        attention,
+        height: int,
+        width: int,
+        class_probs=None,
+        image=None,
+        labels=None,
+        *,
+        prediction=None,
+        head: int | str = "mean",
+        class_tokens: int = 0,
+        label_set: LabelSet | None = None,
+        gate: str | None = None,
+        lr_kernel: int | None = None,
+        name: str = "image",
+    ) -> "Capture":
+        """A capture of a finished attention map: N×N or heads×N×N for N = height·width, finite and not negative.
+
+        Entry [i, j] is what cell i gives to cell j. Rows need not sum to 1 and stay as they are; where leading class
+        tokens are dropped, each row (of each head) is divided by what remains of it, as in `from_qk`. LR needs query
+        and key for its learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`.
+        """
+        cells = bringing.map_size(height, width)
+        rest = bringing.described(cells, class_probs, image, labels, prediction, label_set, gate)
+        rest |= {"lr_kernel": lr_kernel, "lr_weights": "box", "name": name}
+        return cls(
+            None,
+            None,
+            **rest,
+            attention=bringing.one_map(attention, cells, head, class_tokens),
+            attention_size=cells,
+        )
 
     @property
     def height(self) -> int:
         """Rows of cells."""
-        return self.query.shape[1]
+        return self.attention_size[0] if self.query is None else self.query.shape[1]
 
     @property
     def width(self) -> int:
         """Columns of cells."""
-        return self.query.shape[2]
+        return self.attention_size[1] if self.query is None else self.query.shape[2]
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -74,6 +177,18 @@ class Capture:
     def cell_prediction(self) -> np.ndarray | None:
         """The predicted label of each cell, h×w; None without a prediction."""
         return self._to_cells(self.prediction)
+
+    def with_image(self) -> "Capture":
+        """The capture with something to show: its image, else its labels or prediction painted, else plain grey.
+
+        A plain image has one pixel a cell.
+        """
+        if self.image is not None:
+            return self
+        shown = self.prediction if self.labels is None else self.labels
+        if shown is None or self.label_set is None:
+            return dataclasses.replace(self, image=np.full((*self.cells, 3), PLAIN_GREY, np.uint8))
+        return dataclasses.replace(self, image=self.label_set.colour(shown))
 
     def _to_cells(self, labels: np.ndarray | None) -> np.ndarray | None:
         return None if labels is None else cell_labels(labels, self.cells, self.num_classes, self.ignore_index)

@@ -44,6 +44,12 @@ def cell_labels(labels: np.ndarray, cells: tuple[int, int], num_classes: int, ig
     return winner.reshape(cells)
 
 
+def spread_labels(labels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """One label a cell, painted on the cell's pixels: h×w -> H×W; `cell_labels` undoes it where every cell has one."""
+    rows, columns = (_cell_of_pixels(*sides) for sides in zip(image_size, labels.shape, strict=True))
+    return labels[rows[:, None], columns]
+
+
 def _cell_of_pixels(pixels: int, count: int) -> np.ndarray:
     """The cell index of each pixel along one side of `pixels` pixels and `count` cells: int64 of length `pixels`."""
     if pixels == 1 or count == 1:

@@ -53,20 +53,22 @@ def attention_rows(
 
     queries: flat cell indices row·w + column; None for all. gate: "model" (the capture's own), one of GATES, or None
     for no GR. lr_kernel: "model", an odd number of cells, or None for no LR. lr_weights: "model", "learnt" or "box".
-    temperature divides the softmax's scores; 1 is the method. Raises ValueError on options that do not fit.
+    temperature divides the softmax's scores; 1 is the method. A capture of a finished map has no query and key: LR's
+    weights can only be "box" there, and temperature 1. Raises ValueError on options that do not fit.
     """
     gate = capture.gate if gate == "model" else gate
     probs, gate = _gate_inputs(capture, gate)
-    stages = attention_stages(
-        _batch(capture.query),
-        _batch(capture.key),
-        probs,
-        queries=None if queries is None else torch.from_numpy(np.asarray(queries, np.int64)),
-        gate=gate,
-        lr_kernel=capture.lr_kernel if lr_kernel == "model" else lr_kernel,
-        lr_weights=capture.lr_weights if lr_weights == "model" else lr_weights,
-        temperature=temperature,
-    )
+    options = {
+        "queries": None if queries is None else torch.from_numpy(np.asarray(queries, np.int64)),
+        "gate": gate,
+        "lr_kernel": capture.lr_kernel if lr_kernel == "model" else lr_kernel,
+        "lr_weights": capture.lr_weights if lr_weights == "model" else lr_weights,
+        "temperature": temperature,
+    }
+    if capture.attention is None:
+        stages = attention_stages(_batch(capture.query), _batch(capture.key), probs, **options)
+    else:
+        stages = _stages_of_map(capture, probs, **options)
     return AttentionStages(*(rows[0].numpy() for rows in stages))
 
 
@@ -76,8 +78,11 @@ def compared_rows(
     """All stages under several gates, block by block of queries; the raw rows are computed once for all gates.
 
     Each stage's rows are those of `attention_rows` with that gate. A model without LR gets a window of
-    DEFAULT_LR_KERNEL cells and learnt weights. queries: flat cell indices, None for all. Raises ValueError as there.
+    DEFAULT_LR_KERNEL cells and learnt weights. queries: flat cell indices, None for all. Raises ValueError as there,
+    and for a finished map, which has no learnt weights.
     """
+    if capture.attention is not None:
+        raise ValueError(_needs_query_and_key(capture, "LR with learnt weights"))
     query, key = _batch(capture.query), _batch(capture.key)
     inputs = {gate: _gate_inputs(capture, gate) for gate in gates}
     kernel = capture.lr_kernel or DEFAULT_LR_KERNEL
@@ -109,12 +114,45 @@ def oracle_probs(capture: Capture) -> np.ndarray:
     return (capture.cell_labels == classes).astype(np.float64)
 
 
+def _stages_of_map(capture: Capture, probs, *, queries, gate, lr_kernel, lr_weights, temperature) -> AttentionStages:
+    """The stages of a finished map, each 1×M×h×w float64; options as in `attention_stages`."""
+    if temperature != 1:
+        raise ValueError(f"{_needs_query_and_key(capture, 'another temperature')}; leave it at 1")
+    if lr_kernel is not None and lr_weights == "learnt":
+        raise ValueError(f"{_needs_query_and_key(capture, 'LR with learnt weights')}; choose the box, or no LR")
+    cells = capture.height * capture.width
+    if queries is None:
+        queries = torch.arange(cells)
+    elif queries.numel() and not (0 <= int(queries.min()) and int(queries.max()) < cells):
+        raise ValueError(
+            f"query cells run from {int(queries.min())} to {int(queries.max())}; a {capture.height}×{capture.width} "
+            f"map has cells 0 … {cells - 1}"
+        )
+    raw = _batch(capture.attention[queries.numpy()]).unflatten(-1, capture.cells)  # 1×M×h×w
+    channelless = raw.new_empty(1, 0, *capture.cells)  # stands for the query and key that nothing reads
+    attention.check_inputs(channelless, channelless, probs, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
+    rectified = raw
+    if gate is not None:
+        flat = probs.flatten(2)
+        rectified = raw * gate_rows(flat[:, :, queries], flat, gate).view_as(raw)
+    retained = rectified
+    if lr_kernel is not None:
+        retained = retain_rows(rectified, retention_weights(channelless, channelless, lr_kernel, lr_weights))
+    return AttentionStages(raw, rectified, retained)
+
+
+def _needs_query_and_key(capture: Capture, what: str) -> str:
+    return f"{what} needs query and key, and {capture.name!r} is a finished attention map without them"
+
+
 def _gate_inputs(capture: Capture, gate: str | None) -> tuple[torch.Tensor | None, str | None]:
     """The class distribution (1×classes×h×w) and the gate to compute with; the oracle is a gate on its own labels."""
     if gate is not None and gate not in GATES:
         raise ValueError(f"gate is {gate!r}; choose one of {', '.join(GATES)}, model, or None for no GR")
     if gate == "oracle":
         return _batch(oracle_probs(capture)), "similarity"
+    if gate is not None and capture.class_probs is None:
+        raise ValueError(f"gate {gate!r} needs class_probs, and {capture.name!r} has none; choose None for no GR")
     return (None if capture.class_probs is None else _batch(capture.class_probs)), gate
 
 

@@ -9,10 +9,20 @@ import streamlit as st
 from analysis.capture import Capture
 from analysis.geometry import pixel_to_cell
 from analysis.health import attention_health
-from analysis.lens import CSS, HTML, SCRIPT, chosen_pixel, row_options
+from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixel, image_id, row_options
 from analysis.maps import attention_rows
 from analysis.noise import QueryMetrics, query_metrics
-from pages.shared import Model, captured, choose_model, choose_picture
+from pages.attention_files import choose_attention_file
+from pages.shared import (
+    HEALTH_COLOURS,
+    Model,
+    captured,
+    choose_model,
+    choose_picture,
+    choose_source,
+    street_picture,
+)
+from pages.words import DEFINITIONS
 
 FIGURES = {
     "interclass_noise": ("interclass noise", 3),
@@ -23,22 +33,8 @@ FIGURES = {
     "kept_mass": ("kept mass", 3),
     "effective_keys": ("effective keys", 1),
 }
-DEFINITIONS = """
-Attention is compared on *labelled cells*, the query's own cell left out. These definitions are this project's own.
-
-- **interclass noise** (0 … 1, low is good): the share of the attention that falls on cells of other classes.
-- **chance**: what attention spread evenly over the image would get; **× chance** is the noise over it. Below 1, the
-  attention knows the class; at 1, it does not.
-- **intraclass noise** (0 … 1, low is good): how unevenly the attention lies on the query's own class. 0 is evenly, 1
-  is all on one cell.
-- **hollow fraction** (0 … 1, low is good): the share of the class's cells that get less than a quarter of the class's
-  mean attention.
-- **kept mass**: the row's total. Raw rows sum to 1 with the query's own cell; GR only takes away, LR adds up
-  neighbours. Below 10⁻⁶ the row is *emptied*: it has no noise to measure.
-- **effective keys**: over how many cells the attention is spread, the exponential of its entropy.
-"""
-HEALTH_COLOURS = {"alive": "green", "hardly used": "orange", "collapsed": "red", "unknown": "gray"}
 NO_CLASS = "no class"
+ATTENTION_FILE = "Attention file"
 STAGES = ("raw", "rectified", "retained")
 
 lens = st.components.v2.component("dnl_lens", html=HTML, css=CSS, js=SCRIPT)
@@ -82,6 +78,13 @@ def figure_file(capture: Capture, pixel: tuple[int, int], options: dict, file_fo
 
 
 def show_numbers(capture: Capture, pixel: tuple[int, int], options: dict) -> None:
+    if capture.labels is None and capture.prediction is None:
+        st.subheader("The pinned pixel")
+        st.info(
+            "There are maps but no noise figures: they need classes, so add `labels` (or a `prediction`) to the file.",
+            icon=":material/info:",
+        )
+        return
     table, class_name = noise_table(capture, pixel, options)
     st.subheader(f"The pinned pixel: {class_name}")
     if capture.labels is None:
@@ -119,6 +122,14 @@ def show_health(model: Model) -> None:
         st.table([{"figure": name, "value": value} for name, value in health.facts], hide_header=True)
 
 
+def show_health_of_file() -> None:
+    st.subheader("Is this attention alive?")
+    st.markdown(
+        f":{HEALTH_COLOURS['unknown']}-badge[unknown] A file does not say what its attention is worth to its network: "
+        "that takes running the network with and without it."
+    )
+
+
 def kept(name: str, reported):
     """What the lens last reported: a component's own state is lost on a change of page, the session's is not."""
     if reported is not None:
@@ -126,15 +137,36 @@ def kept(name: str, reported):
     return st.session_state.get(f"lens {name}")
 
 
+def follow_link() -> None:
+    """Take over what another page wants shown here: entries of the session, before their widgets are there."""
+    for name, value in st.session_state.pop("explorer link", {}).items():
+        st.session_state[name] = value
+
+
 def show_page() -> None:
+    follow_link()
     st.title("Where does one pixel look?")
     notices = st.container()  # not in the sidebar, which is folded away on a phone
     with st.sidebar:
-        model = choose_model(notices)
-        if model is None:
-            st.stop()
-        picture = choose_picture(model.network.label_set, notices)
-    capture, payload = captured(model, picture)
+        above = st.container()  # the model stands above the image, though a file needs none
+        source = choose_source(ATTENTION_FILE)
+        brought = choose_attention_file(notices) if source == ATTENTION_FILE else None
+        if brought is not None:
+            model = None
+            above.caption("The file brings its own attention: no model is run.")
+            capture, payload = brought
+        else:
+            with above:
+                model = choose_model(notices)
+            if model is None:
+                st.stop()
+            label_set = model.network.label_set
+            first = source == ATTENTION_FILE
+            picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
+            capture, payload = captured(model, picture)
+    wish = st.session_state.get("lens request")  # of another page, for one image
+    if wish and wish["image"] == image_id(capture):
+        payload = asking_for(payload, wish["request"])
     shown = lens(key="lens", data=payload, on_pins_change=lambda: None, on_choices_change=lambda: None)
     pixel = chosen_pixel(capture, kept("pins", shown.pins))
     options = row_options(capture, kept("choices", shown.choices))
@@ -143,7 +175,10 @@ def show_page() -> None:
         show_numbers(capture, pixel, options)
         show_downloads(capture, pixel, options)
     with health:
-        show_health(model)
+        if model is None:
+            show_health_of_file()
+        else:
+            show_health(model)
 
 
 show_page()

@@ -5,14 +5,13 @@ Caches are keyed by content and bounded. What comes from a user's own files is c
 
 import hashlib
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import streamlit as st
 
 from analysis import Capture, capture_attention
-from analysis.lens import pack_capture
+from analysis.lens import image_id, pack_capture
 from analysis.uploads import UploadError, read_labels, read_photo
 from dnl import list_checkpoints, load_checkpoint
 from dnl.checkpoints import CheckpointError, checkpoint_path
@@ -22,16 +21,23 @@ from dnl.network import SegmentationNetwork
 
 STREETS, UPLOAD, CAMVID_FOLDER = "Built-in streets", "Your photo", "CamVid"
 CAMVID_SPLITS = ("val", "train")
+# Of the badge that says how a model's attention is.
+HEALTH_COLOURS = {"alive": "green", "hardly used": "orange", "collapsed": "red", "unknown": "gray"}
+PHOTO_TYPES = ["png", "jpg", "jpeg", "webp"]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to look at: `image` H×W×3 uint8, `labels` H×W or None; `private` when it is a user's own."""
+    """An image to look at: `image` H×W×3 uint8, `labels` H×W or None; `private` when it is a user's own.
+
+    place: the session's entries under which `choose_picture` shows this very picture.
+    """
 
     image: np.ndarray
     labels: np.ndarray | None
     name: str
     private: bool = False
+    place: dict = field(default_factory=dict)
 
     def content_hash(self) -> str:
         digest = hashlib.sha256(f"{self.name} {self.image.shape}".encode() + self.image.tobytes())
@@ -42,11 +48,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded network, its card, and the key of its file's content in caches."""
+    """A loaded network, its card, and the key of its file's content in caches; `private` when it is a user's own."""
 
     network: SegmentationNetwork
     card: dict
     key: str
+    private: bool = False
 
 
 # --- cached work -----------------------------------------------------------------------------------------------------
@@ -75,8 +82,11 @@ _captured_for_one = st.cache_data(_captured, max_entries=4, show_spinner=_WORDS,
 
 def captured(model: Model, picture: Picture) -> tuple[Capture, bytes]:
     """The attention of `model` on `picture`, and the lens's buffer of it."""
-    run = _captured_for_one if picture.private else _captured_for_all
-    return run(model.key, picture.content_hash(), model, picture)
+    run = _captured_for_one if picture.private or model.private else _captured_for_all
+    found = run(model.key, picture.content_hash(), model, picture)
+    if picture.place:  # so that the pins of an image lead back to it
+        st.session_state.setdefault("pictures seen", {})[image_id(found[0])] = picture.place
+    return found
 
 
 # --- choosing a model ------------------------------------------------------------------------------------------------
@@ -87,16 +97,18 @@ def choose_model(notices) -> Model | None:
 
     `notices` is the container for what has to be said about it.
     """
-    names = list_checkpoints()
+    names = [*list_checkpoints(), *opened_models()]
     if not names:
         notices.error(
             "There is no checkpoint to look at: put a .safetensors file in a folder and name it in $DNL_CHECKPOINTS."
         )
         return None
-    chosen = st.selectbox("Model", names, key="model", help="Shipped checkpoints, and those in $DNL_CHECKPOINTS.")
+    chosen = st.selectbox(
+        "Model", names, key="model", persist_state="session", help="Shipped checkpoints, and those in $DNL_CHECKPOINTS."
+    )
     for name in (chosen, *(other for other in names if other != chosen)):
         try:
-            model = _model_with_attention(name)
+            model = model_with_attention(name)
         except CheckpointError as error:
             notices.error(f"{name} cannot be shown: {str(error).rstrip('.')}.")
             continue
@@ -106,93 +118,166 @@ def choose_model(notices) -> Model | None:
     return None
 
 
-def _model_with_attention(name: str) -> Model:
-    try:
-        stat = checkpoint_path(name).stat()
-    except OSError as error:
-        raise CheckpointError(f"its file cannot be read ({error.strerror}); choose another") from error
-    model = _load(name, stat.st_mtime_ns, stat.st_size)
+def model_with_attention(name: str) -> Model:
+    """The checkpoint of that name. Raises CheckpointError where it cannot be read or has no attention."""
+    model = opened_models().get(name) or _listed_model(name)
     if model.network.context is None:
         raise CheckpointError("this network has no attention to look at (context 'fcn'); choose another")
     return model
 
 
+def _listed_model(name: str) -> Model:
+    try:
+        stat = checkpoint_path(name).stat()
+    except OSError as error:
+        raise CheckpointError(f"its file cannot be read ({error.strerror}); choose another") from error
+    return _load(name, stat.st_mtime_ns, stat.st_size)
+
+
+def opened_models() -> dict[str, Model]:
+    """The models that this session's user has opened on the Models page, by name."""
+    return st.session_state.setdefault("opened models", {})
+
+
 # --- choosing a picture ----------------------------------------------------------------------------------------------
 
 
-def choose_picture(label_set: LabelSet, notices) -> Picture:
-    """Widgets to choose an image; says in `notices` what is wrong with one, and gives a street in its place."""
-    folder = os.environ.get("DNL_DATA")
-    sources = [STREETS, UPLOAD, *([CAMVID_FOLDER] if folder else [])]
-    source = st.selectbox("Image", sources, key="source")
+def choose_source(*more: str) -> str:
+    """A selectbox of where the image comes from; `more` are sources that one page alone offers."""
+    sources = [STREETS, UPLOAD, *([CAMVID_FOLDER] if os.environ.get("DNL_DATA") else []), *more]
+    if st.session_state.get("source", STREETS) not in sources:
+        st.session_state["source"] = STREETS  # chosen on a page that offers more
+    return st.selectbox("Image", sources, key="source", persist_state="session")
+
+
+def choose_picture(label_set: LabelSet, notices, source: str | None = None) -> Picture:
+    """Widgets to choose an image; says in `notices` what is wrong with one, and gives a street in its place.
+
+    source: as it came from `choose_source`, which is called where there is none.
+    """
+    source = source or choose_source()
     try:
         if source == UPLOAD:
-            return _choose_upload(label_set, notices) or _street_picture(0, label_set)
+            return _choose_upload(label_set, notices) or street_picture(0, label_set)
         if source == CAMVID_FOLDER:
-            return _choose_camvid(Path(folder), label_set, notices) or _street_picture(0, label_set)
+            return _choose_camvid(label_set, notices) or street_picture(0, label_set)
     except (UploadError, DatasetError) as error:
-        notices.error(_as_sentence(error))
-        return _street_picture(0, label_set)
+        notices.error(as_sentence(error))
+        return street_picture(0, label_set)
     scenes = range(len(Streets("gallery")))
-    scene = st.selectbox("Scene", scenes, format_func=lambda index: f"Street {index + 1}", key="scene")
-    return _street_picture(scene, label_set)
+    scene = st.selectbox("Scene", scenes, format_func=street_name, key="scene", persist_state="session")
+    return street_picture(scene, label_set)
 
 
-def _street_picture(index: int, label_set: LabelSet) -> Picture:
-    return _labelled_picture(_street(index), f"Street {index + 1}", label_set)
+def picture_at(place: dict, label_set: LabelSet) -> Picture:
+    """The picture of a `Picture.place`. Raises UploadError and DatasetError where it can no longer be read."""
+    if place["source"] == STREETS:
+        return street_picture(place["scene"], label_set)
+    if place["source"] == CAMVID_FOLDER:
+        return camvid_picture(place["split"], place["file"], label_set)
+    photo, labels = place["kept photo"], place["kept labels"]
+    image, original_size = read_photo(photo[1])
+    found = None if labels is None else read_labels(labels[1], original_size, label_set)
+    return Picture(image, found, photo[0], private=True, place=place)
 
 
-def _labelled_picture(sample: Sample, name: str, label_set: LabelSet) -> Picture:
+def street_name(index: int) -> str:
+    return f"Street {index + 1}"
+
+
+def street_picture(index: int, label_set: LabelSet) -> Picture:
+    place = {"source": STREETS, "scene": index}
+    return _labelled_picture(_street(index), street_name(index), label_set, place)
+
+
+def camvid_picture(split: str, index: int, label_set: LabelSet) -> Picture:
+    sample = CamVid(os.environ["DNL_DATA"], split)[index]
+    place = {"source": CAMVID_FOLDER, "split": split, "file": index}
+    return _labelled_picture(sample, sample.name, label_set, place)
+
+
+def _labelled_picture(sample: Sample, name: str, label_set: LabelSet, place: dict) -> Picture:
     """A sample with CamVid's labels; they mean nothing to a model of other classes, and are left out there."""
     labels = sample.labels if label_set.class_names == CAMVID.class_names else None
-    return Picture(sample.image, labels, name)
+    return Picture(sample.image, labels, name, place=place)
 
 
-def _as_sentence(error: Exception) -> str:
+def as_sentence(error: Exception) -> str:
     words = str(error).rstrip(".")
     return f"{words[0].upper()}{words[1:]}."
 
 
+def kept_upload(label: str, types: list[str], key: str, **options):
+    """A file uploader whose files outlive a change of page, which empties Streamlit's own: (name, content) or None.
+
+    With `accept_multiple_files=True` a list of them.
+    """
+
+    def keep() -> None:
+        files = st.session_state[key]
+        if isinstance(files, list):
+            st.session_state[f"kept {key}"] = [(file.name, file.getvalue()) for file in files]
+        else:
+            st.session_state[f"kept {key}"] = None if files is None else (files.name, files.getvalue())
+
+    shown = st.file_uploader(label, types, key=key, on_change=keep, **options)
+    kept = st.session_state.get(f"kept {key}") or ([] if options.get("accept_multiple_files") else None)
+    if kept and not shown:
+        names = ", ".join(name for name, _ in kept) if isinstance(kept, list) else kept[0]
+        st.caption(f"Still in use: `{names}`")
+    return kept
+
+
 def _choose_upload(label_set: LabelSet, notices) -> Picture | None:
-    photo = st.file_uploader(
-        "Photo", ["png", "jpg", "jpeg", "webp"], key="photo", help="PNG, JPEG or WebP. It stays in your session."
-    )
-    labels = st.file_uploader(
+    photo = kept_upload("Photo", PHOTO_TYPES, "photo", help="PNG, JPEG or WebP. It stays in your session.")
+    labels = kept_upload(
         "Labels (optional)",
         ["png"],
-        key="labels",
+        "labels",
         help=f"A PNG of the photo's size with one class index per pixel: {_numbered(label_set)}.",
     )
     if photo is None:
         st.caption("Until you choose a photo, the first street is shown.")
         return None
-    image, original_size = read_photo(photo.getvalue())
-    found = None
-    if labels is not None:
-        try:
-            found = read_labels(labels.getvalue(), original_size, label_set)
-        except UploadError as error:
-            notices.error(f"{_as_sentence(error)} The photo is shown without labels.")
-    return Picture(image, found, photo.name, private=True)
+    place = {"source": UPLOAD, "kept photo": photo, "kept labels": labels}
+    try:
+        return picture_at(place, label_set)
+    except UploadError as error:
+        if labels is None:
+            raise
+        picture = picture_at({**place, "kept labels": None}, label_set)
+        notices.error(f"{as_sentence(error)} The photo is shown without labels.")
+        return picture
 
 
 def _numbered(label_set: LabelSet) -> str:
     return ", ".join(f"{index} {name}" for index, name in enumerate(label_set.class_names))
 
 
-def _choose_camvid(folder: Path, label_set: LabelSet, notices) -> Picture | None:
+def camvid_splits(notices) -> dict[str, CamVid]:
+    """The splits in $DNL_DATA by name; says in `notices` what is wrong with the others."""
     splits, complaints = {}, []
     for split in CAMVID_SPLITS:
         try:
-            splits[split] = CamVid(folder, split)
+            splits[split] = CamVid(os.environ["DNL_DATA"], split)
         except DatasetError as error:
             complaints.append(str(error))
     for complaint in complaints:
         notices.error(f"$DNL_DATA: {complaint}.")
+    return splits
+
+
+def _choose_camvid(label_set: LabelSet, notices) -> Picture | None:
+    splits = camvid_splits(notices)
     if not splits:
         return None
-    split = st.selectbox("Split", list(splits), key="split")
+    split = st.selectbox("Split", list(splits), key="split", persist_state="session")
     data = splits[split]
-    index = st.selectbox("File", range(len(data)), format_func=lambda index: data.files[index].stem, key="file")
-    sample = data[index]
-    return _labelled_picture(sample, sample.name, label_set)
+    index = st.selectbox(
+        "File",
+        range(len(data)),
+        format_func=lambda index: data.files[index].stem,
+        key="file",
+        persist_state="session",
+    )
+    return camvid_picture(split, index, label_set)

@@ -45,12 +45,13 @@ export function unpack(bytes) {
     cells,
     imageHeight,
     imageWidth,
-    depth: arrays.query.length / cells,
+    depth: (arrays.query?.length ?? 0) / cells,
     kernel: header.lr_kernel ?? DEFAULT_KERNEL,
     ownChoices: { gate: header.gate ?? "off", retention: header.lr_kernel === null ? "off" : header.lr_weights },
-    // What the figures are measured against: the truth, or else the model's own prediction.
-    cellClasses: arrays.cell_labels ?? arrays.cell_prediction,
+    // What the figures are measured against: the truth, or else the model's own prediction, or else nothing.
+    cellClasses: arrays.cell_labels ?? arrays.cell_prediction ?? new Uint8Array(cells).fill(header.no_class),
     hasLabels: arrays.cell_labels !== undefined,
+    hasClasses: (arrays.cell_labels ?? arrays.cell_prediction) !== undefined,
     cache: new Map(),
   };
 }
@@ -60,15 +61,22 @@ function remembered(capture, name, compute) {
   return capture.cache.get(name);
 }
 
-/** The gates that can be computed for this capture: the oracle needs labels. */
+/** The gates that can be computed for this capture: the oracle needs labels, the others the class distribution. */
 export function availableGates(capture) {
-  return GATES.filter((gate) => gate !== "oracle" || capture.hasLabels);
+  const needed = { off: true, oracle: capture.hasLabels };
+  return GATES.filter((gate) => needed[gate] ?? capture.class_probs !== undefined);
+}
+
+/** The kinds of LR that can be computed: learnt weights need query and key, which a finished map lacks. */
+export function availableRetentions(capture) {
+  return RETENTIONS.filter((retention) => retention !== "learnt" || capture.query !== undefined);
 }
 
 /** The user's choices where they can be had, the model's own in their place where not. */
 export function effectiveChoices(capture, chosen) {
   const gate = availableGates(capture).includes(chosen.gate) ? chosen.gate : capture.ownChoices.gate;
-  const retention = RETENTIONS.includes(chosen.retention) ? chosen.retention : capture.ownChoices.retention;
+  const retentions = availableRetentions(capture);
+  const retention = retentions.includes(chosen.retention) ? chosen.retention : capture.ownChoices.retention;
   return { gate, retention };
 }
 
@@ -120,8 +128,11 @@ function dotProducts(left, right, cell, depth, cells) {
   return products;
 }
 
-/** softmax over all cells of q·k, for one query cell. */
+/** softmax over all cells of q·k for one query cell, or its row of a finished map. */
 export function rawRow(capture, cell) {
+  if (capture.attention) {
+    return Float64Array.from(capture.attention.subarray(cell * capture.cells, (cell + 1) * capture.cells));
+  }
   const row = dotProducts(capture.query, capture.key, cell, capture.depth, capture.cells);
   let highest = -Infinity;
   for (const score of row) if (score > highest) highest = score;
@@ -529,12 +540,28 @@ const FIGURES = [
   ],
 ];
 
+const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no classes to measure noise against.";
+const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";
+const NO_GATE = "GR's gates need class_probs, a class distribution in each cell, which is missing here.";
+const NO_LEARNT = "LR's learnt weights need query and key; this is a finished map, which leaves the box.";
+
+/** What this capture lacks, and what that takes away: a list of sentences. */
+export function lacks(capture) {
+  return [
+    !capture.hasClasses && NO_FIGURES,
+    capture.hasClasses && !capture.hasLabels && FLATTERED,
+    !capture.class_probs && NO_GATE,
+    !capture.query && NO_LEARNT,
+  ].filter(Boolean);
+}
+
 const className = (capture, label) => (label === capture.no_class ? "no class" : capture.class_names[label]);
 const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
 /** One sentence or two: where a query's attention goes at first, and in the end. */
 export function sentence(capture, cell, stages) {
   const own = capture.cellClasses[cell];
+  if (!capture.hasClasses) return "";
   if (own === capture.no_class) return "This cell has no class in the labels, so it has no figures, only maps.";
   const name = className(capture, own);
   const shares = (row) => new Map(classShares(row, capture.cellClasses, cell, capture.no_class));
@@ -557,6 +584,7 @@ const memory = {
   pins: new Map(), // image_id -> list of pixels [y, x]
   choices: { gate: null, retention: null }, // null: the model's own
   look: { overlay: "photo", scale: "share", outline: true, photoOpacity: 0.3 },
+  granted: null, // id of the last request, which another page may have sent along with the buffer
 };
 const PIN_COLOUR = "#4de1ff";
 const HOVER_COLOUR = "#ffffff";
@@ -711,10 +739,10 @@ function createLens(root) {
     const option = (ownValue, words) => (value) => [value, mark(value, ownValue), explained(value, ownValue, words)];
     const { overlay, scale, outline, photoOpacity } = memory.look;
     const overlays = [["photo", "Photo"], ["labels", "Labels"], ["prediction", "Prediction"]].filter(
-      ([name]) => name !== "labels" || capture.hasLabels,
+      ([name]) => name === "photo" || capture[name],
     );
     const gates = availableGates(capture).map(option(own.gate, GATE_WORDS));
-    const retentions = RETENTIONS.map(option(own.retention, RETENTION_WORDS));
+    const retentions = availableRetentions(capture).map(option(own.retention, RETENTION_WORDS));
 
     const toolbar = element(
       "div",
@@ -752,18 +780,17 @@ function createLens(root) {
           oninput: (event) => look("photoOpacity", Number(event.target.value)),
         }),
       ),
-      element(
-        "label",
-        { class: "check" },
-        element("input", {
-          type: "checkbox",
-          name: "outline",
-          checked: outline,
-          onchange: (event) => look("outline", event.target.checked),
-        }),
-        element("span", {}, capture.hasLabels ? "Outline the true class" : "Outline the predicted class"),
-      ),
     );
+    if (capture.hasClasses) {
+      const box = element("input", {
+        type: "checkbox",
+        name: "outline",
+        checked: outline,
+        onchange: (event) => look("outline", event.target.checked),
+      });
+      const words = capture.hasLabels ? "Outline the true class" : "Outline the predicted class";
+      looks.append(element("label", { class: "check" }, box, element("span", {}, words)));
+    }
 
     parts.readout = element("p", { class: "readout" });
     parts.sentence = element("p", { class: "sentence" });
@@ -795,11 +822,7 @@ function createLens(root) {
     );
     parts.classes = [...classes.children];
     const about = element("div", { class: "about" }, parts.readout, parts.sentence);
-    if (!capture.hasLabels) {
-      about.append(
-        element("p", { class: "note" }, "No labels: measured against the model's own prediction, which flatters it."),
-      );
-    }
+    about.append(...lacks(capture).map((words) => element("p", { class: "note" }, words)));
     photo.append(about);
 
     const maps = STAGES.map((stage) => {
@@ -905,7 +928,7 @@ function createLens(root) {
     const swatch = element("i", { class: "swatch" });
     if (own !== capture.no_class) swatch.style.background = `rgb(${capture.palette[own]})`;
     let says = "";
-    if (!capture.hasLabels) says = ", as predicted";
+    if (!capture.hasLabels) says = capture.hasClasses ? ", as predicted" : "";
     else if (predicted !== undefined && predicted !== own) says = `, predicted as ${className(capture, predicted)}`;
     parts.readout.replaceChildren(
       element("span", { class: "state" }, preview ? "Preview" : "Pinned"),
@@ -937,7 +960,13 @@ function createLens(root) {
     show(bytes, report) {
       tell = report;
       const { header } = readHeader(bytes);
-      if (header.payload_id !== capture?.payload_id) {
+      const asked = header.request && header.request.id !== memory.granted;
+      if (asked) {
+        memory.granted = header.request.id;
+        memory.pins.set(header.image_id, [header.request.pixel]);
+        Object.assign(memory.choices, header.request.choices);
+      }
+      if (asked || header.payload_id !== capture?.payload_id) {
         capture = unpack(bytes);
         preview = null;
         build();

@@ -6,7 +6,7 @@
               dtype, shape and offset
 
 The buffer depends on the image and the model alone: what the user chooses in the lens stays in the lens, so that the
-heavy arrays travel once.
+heavy arrays travel once. Only a request that another page makes of the lens rides in the header.
 """
 
 import hashlib
@@ -29,15 +29,28 @@ FORMAT = 1
 ALIGNMENT = 8
 COLORMAP = "magma"  # perceptually uniform, and dark for nothing: the photo beneath stays readable
 NO_CLASS = 255  # in the packed label images
+# A finished map travels to the browser whole: 4·N² bytes, 50 MiB at 60×60 cells. From query and key N is not limited.
+MAX_MAP_CELLS = 3600
 # A class that fills more of the image than this is background: no place for the eye to start.
 BACKGROUND_SHARE = 0.2
 
 
 def pack_capture(capture: Capture) -> bytes:
-    """The lens's buffer for `capture`, which must carry image, class_probs and label_set (ValueError otherwise)."""
-    for field in ("image", "class_probs", "label_set"):
-        if getattr(capture, field) is None:
-            raise ValueError(f"capture {capture.name!r} has no {field}; the lens needs it")
+    """The lens's buffer for `capture`, which must carry an image (`Capture.with_image` gives one).
+
+    Classes need a label_set to name them. A finished attention map may have MAX_MAP_CELLS cells. Raises ValueError
+    otherwise.
+    """
+    if capture.image is None:
+        raise ValueError(f"capture {capture.name!r} has no image to point at; give it one with capture.with_image()")
+    classed = [name for name in ("class_probs", "labels", "prediction") if getattr(capture, name) is not None]
+    if classed and capture.label_set is None:
+        raise ValueError(f"capture {capture.name!r} has {classed[0]} but no label_set; the lens needs it for the names")
+    if capture.attention is not None and len(capture.attention) > MAX_MAP_CELLS:
+        raise ValueError(
+            f"{capture.name!r} is a finished attention map of {len(capture.attention)} cells; the lens shows up to "
+            f"{MAX_MAP_CELLS} of them, and more from the query and key of one head"
+        )
     arrays = _arrays(capture)
     index, offset = {}, 0
     for name, array in arrays.items():
@@ -46,9 +59,16 @@ def pack_capture(capture: Capture) -> bytes:
     body = b"".join(array.tobytes().ljust(_padded(array.nbytes), b"\0") for array in arrays.values())
     facts = {**_facts(capture), "arrays": index}
     payload_id = hashlib.sha256(json.dumps(facts).encode() + body).hexdigest()[:16]
-    header = json.dumps({**facts, "payload_id": payload_id}, ensure_ascii=False).encode()
-    header += b" " * (_padded(4 + len(header)) - 4 - len(header))
-    return len(header).to_bytes(4, "little") + header + body
+    return _with_header({**facts, "payload_id": payload_id}) + body
+
+
+def asking_for(buffer: bytes, request: dict) -> bytes:
+    """The same buffer with a request to the lens in its header, which the lens grants once for each `id`.
+
+    request: {"id": anything unique, "pixel": [y, x] to pin, "choices": the choices of `row_options`}.
+    """
+    length = 4 + int.from_bytes(buffer[:4], "little")
+    return _with_header({**json.loads(buffer[4:length]), "request": request}) + buffer[length:]
 
 
 def image_id(capture: Capture) -> str:
@@ -77,15 +97,15 @@ def starting_pixel(capture: Capture) -> tuple[int, int]:
 
 
 def _arrays(capture: Capture) -> dict[str, np.ndarray]:
-    """Little-endian, contiguous arrays by name; labels and prediction only where the capture has them."""
+    """Little-endian, contiguous arrays by name; only those that the capture has."""
     colours = matplotlib.colormaps[COLORMAP](np.arange(256), bytes=True)[:, :3]
     found = {
         "image": (capture.image, np.uint8),
-        "query": (capture.query, np.float32),
-        "key": (capture.key, np.float32),
-        "class_probs": (capture.class_probs, np.float32),
         "colormap": (colours, np.uint8),
     }
+    for name in ("query", "key", "attention", "class_probs"):
+        if getattr(capture, name) is not None:
+            found[name] = (getattr(capture, name), np.float32)
     for name, cells, pixels in (
         ("labels", capture.cell_labels, capture.labels),
         ("prediction", capture.cell_prediction, capture.prediction),
@@ -106,14 +126,21 @@ def _facts(capture: Capture) -> dict:
         "image_id": image_id(capture),
         "image_size": capture.image.shape[:2],
         "cells": capture.cells,
-        "class_names": label_set.class_names,
-        "palette": label_set.palette,
+        "class_names": label_set.class_names if label_set else (),
+        "palette": label_set.palette if label_set else (),
         "no_class": NO_CLASS,
         "gate": capture.gate,
         "lr_kernel": capture.lr_kernel,
         "lr_weights": capture.lr_weights,
         "starting_pixel": starting_pixel(capture),
     }
+
+
+def _with_header(facts: dict) -> bytes:
+    """The beginning of a buffer: the header's length, and the header, padded."""
+    header = json.dumps(facts, ensure_ascii=False).encode()
+    header += b" " * (_padded(4 + len(header)) - 4 - len(header))
+    return len(header).to_bytes(4, "little") + header
 
 
 def _inside_regions(labels: np.ndarray) -> np.ndarray:

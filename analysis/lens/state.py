@@ -28,11 +28,11 @@ def row_options(capture: Capture, choices: dict | None) -> dict:
     gate, retention = choices.get("gate"), choices.get("retention")
     if gate == "off":
         options["gate"] = None
-    elif gate in GATES and (gate != "oracle" or capture.labels is not None):
+    elif gate in GATES and (capture.class_probs if gate != "oracle" else capture.labels) is not None:
         options["gate"] = gate
     if retention == "off":
         options["lr_kernel"] = None
-    elif retention in ("learnt", "box"):
+    elif retention == "box" or (retention == "learnt" and capture.query is not None):
         options["lr_kernel"] = capture.lr_kernel or DEFAULT_LR_KERNEL
         options["lr_weights"] = retention
     return options

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.geometry import cell_labels, cell_to_pixel, pixel_to_cell
+from analysis.geometry import cell_labels, cell_to_pixel, pixel_to_cell, spread_labels
 
 
 def test_corners_of_the_image_fall_on_corner_cells():
@@ -84,3 +84,12 @@ def test_a_cell_without_pixels_has_no_label():
 def test_labels_must_be_two_dimensional():
     with pytest.raises(ValueError, match="H×W"):
         cell_labels(np.zeros((2, 2, 3), int), (1, 1), 2, 255)
+
+
+@pytest.mark.parametrize("size", [(47, 83), (6, 11), (30, 12)])
+def test_labels_of_cells_are_painted_on_their_own_pixels(size):
+    cells = np.random.default_rng(0).integers(0, 4, (6, 11))
+    painted = spread_labels(cells, size)
+    for y, x in np.ndindex(size):
+        assert painted[y, x] == cells[pixel_to_cell(y, x, size, (6, 11))]
+    assert (cell_labels(painted, (6, 11), 4, 255) == cells).all()

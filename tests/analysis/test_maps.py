@@ -2,9 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from analysis import Capture
 from analysis.maps import GATES, attention_rows, compared_rows, oracle_probs
+from dnl.attention import attention_stages
 from dnl.classes import LabelSet
 
 HEIGHT, WIDTH, CHANNELS, CLASSES = 4, 5, 3, 3
@@ -128,3 +130,62 @@ def test_options_that_do_not_fit_are_refused(capture):
         attention_rows(Capture(capture.query, capture.key), [0], gate="binary")
     with pytest.raises(ValueError, match="needs class_probs"):
         next(compared_rows(Capture(capture.query, capture.key), ["binary"]))
+
+
+# --- finished maps ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(capture):
+    """The same capture as a map without query and key."""
+    rows = attention_rows(capture, gate=None, lr_kernel=None).raw.reshape(CELLS, CELLS)
+    return Capture.from_attention(
+        rows, HEIGHT, WIDTH, capture.class_probs, labels=capture.labels, label_set=LABEL_SET, gate="sigmoid"
+    )
+
+
+@pytest.mark.parametrize("gate", [None, *GATES])
+@pytest.mark.parametrize("kernel", [None, 3, 5])
+def test_a_finished_map_is_gated_and_boxed_like_its_query_and_key(capture, finished, gate, kernel):
+    for queries in (None, [19, 0, 7]):
+        found = attention_rows(finished, queries, gate=gate, lr_kernel=kernel)
+        expected = attention_rows(capture, queries, gate=gate, lr_kernel=kernel, lr_weights="box")
+        for rows, own in zip(found, expected, strict=True):
+            assert rows.dtype == np.float64
+            np.testing.assert_allclose(rows, own, atol=1e-7)
+
+
+def test_the_own_options_of_a_finished_map(finished):
+    stages = attention_rows(finished, [3])
+    np.testing.assert_array_equal(stages.raw[0].ravel(), finished.attention[3].astype(np.float64))
+    assert (stages.retained == stages.rectified).all() and (stages.rectified < stages.raw).any()
+
+
+def test_what_a_finished_map_cannot_have_is_said(finished):
+    with pytest.raises(ValueError, match=r"LR with learnt weights needs query and key, .*; choose the box, or no LR"):
+        attention_rows(finished, [0], lr_kernel=3, lr_weights="learnt")
+    with pytest.raises(ValueError, match=r"another temperature needs query and key, .*; leave it at 1"):
+        attention_rows(finished, [0], temperature=2.0)
+    with pytest.raises(ValueError, match="finished attention map"):
+        next(compared_rows(finished, ["binary"]))
+    with pytest.raises(ValueError, match="cells 0 … 19"):
+        attention_rows(finished, [-1])
+    with pytest.raises(ValueError, match="gate is 'hard'"):
+        attention_rows(finished, [0], gate="hard")
+    with pytest.raises(ValueError, match="lr_kernel is 2"):
+        attention_rows(finished, [0], lr_kernel=2)
+    bare = Capture.from_attention(finished.attention, HEIGHT, WIDTH, name="bare")
+    with pytest.raises(ValueError, match=r"gate 'binary' needs class_probs, and 'bare' has none; choose None"):
+        attention_rows(bare, [0], gate="binary")
+
+
+def test_gate_and_retention_after_the_fact_agree_with_the_network_s_own(capture):
+    """On arrays brought as rows, against dnl.attention on the very same numbers."""
+    query, key = (array.reshape(CHANNELS, CELLS).T for array in (capture.query, capture.key))
+    brought = Capture.from_qk(query, key, HEIGHT, WIDTH, capture.class_probs)
+    tensors = [torch.from_numpy(array)[None].double() for array in (capture.query, capture.key, capture.class_probs)]
+    for gate in ("sigmoid", "binary", "similarity"):
+        expected = attention_stages(*tensors, gate=gate, lr_kernel=3)
+        found = attention_rows(brought, gate=gate, lr_kernel=3, lr_weights="learnt")
+        for rows, own in zip(found, expected, strict=True):
+            np.testing.assert_allclose(rows, own[0].numpy(), atol=1e-12)

@@ -93,10 +93,36 @@ def test_the_image_id_is_the_image_s_alone():
     assert image_id(capture) != image_id(dataclasses.replace(capture, image=255 - capture.image))
 
 
-@pytest.mark.parametrize("field", ["image", "class_probs", "label_set"])
-def test_what_the_lens_needs_is_named(field):
-    with pytest.raises(ValueError, match=f"has no {field}"):
-        pack_capture(make_capture(labels=None, prediction=None, **{field: None}))
+def test_what_the_lens_needs_is_named():
+    with pytest.raises(ValueError, match="has no image to point at"):
+        pack_capture(make_capture(image=None))
+    with pytest.raises(ValueError, match="has class_probs but no label_set"):
+        pack_capture(make_capture(labels=None, prediction=None, label_set=None))
+
+
+def test_queries_and_keys_alone_are_enough():
+    bare = make_capture(
+        image=None, labels=None, prediction=None, class_probs=None, label_set=None, gate=None, lr_kernel=None
+    ).with_image()
+    header, arrays = unpack(pack_capture(bare))
+    assert set(arrays) == {"image", "query", "key", "colormap"}
+    assert (header["class_names"], header["image_size"], header["starting_pixel"]) == ([], [5, 7], [2, 3])
+    assert row_options(bare, {"gate": "binary"})["gate"] is None
+    assert chosen_pixel(bare, {image_id(bare): [[4, 6]]}) == (4, 6)
+
+
+def test_a_finished_map_travels_in_place_of_query_and_key(monkeypatch):
+    rows = np.random.default_rng(0).random((35, 35))
+    capture = Capture.from_attention(rows, 5, 7, labels=np.zeros((5, 7), int)).with_image()
+    _, arrays = unpack(pack_capture(capture))
+    np.testing.assert_array_equal(arrays["attention"], rows.astype(np.float32))
+    assert "query" not in arrays and "class_probs" not in arrays
+    options = row_options(capture, {"gate": "oracle", "retention": "learnt"})
+    assert options == {"gate": "oracle", "lr_kernel": None, "lr_weights": "box"}  # learnt weights need query and key
+    assert row_options(capture, {"retention": "box"})["lr_kernel"] == 3
+    monkeypatch.setattr("analysis.lens.payload.MAX_MAP_CELLS", 34)
+    with pytest.raises(ValueError, match=r"finished attention map of 35 cells; the lens shows up to 34"):
+        pack_capture(capture)
 
 
 def test_the_start_lies_inside_a_region():

@@ -120,6 +120,43 @@ def test_the_model_s_own_choices_are_python_s(script_page, changes):
     assert_same_numbers(script_page, make_capture(**changes), {"gate": "oracle" if "labels" in changes else None})
 
 
+@pytest.mark.parametrize("choices", [{}, {"gate": "oracle", "retention": "learnt"}, {"retention": "box"}])
+@pytest.mark.parametrize("probs", [True, False])
+def test_a_finished_map_s_numbers_are_python_s(script_page, probs, choices):
+    full = make_capture()
+    rows = attention_rows(full, gate=None, lr_kernel=None).raw.reshape(66, 66)
+    capture = Capture.from_attention(
+        rows,
+        6,
+        11,
+        full.class_probs if probs else None,
+        full.image,
+        full.labels,
+        label_set=full.label_set,
+        gate="binary" if probs else None,
+    )
+    assert_same_numbers(script_page, capture, choices)
+    lacking = script_page.evaluate("lens.lacks(capture)")
+    assert ["class_probs" in words for words in lacking] == ([False] if probs else [True, False])
+    assert "query and key" in lacking[-1]
+    gates = script_page.evaluate("lens.availableGates(capture)")
+    assert gates == (["off", "sigmoid", "binary", "similarity", "oracle"] if probs else ["off", "oracle"])
+    assert script_page.evaluate("lens.availableRetentions(capture)") == ["off", "box"]
+
+
+def test_attention_without_classes_has_maps_but_no_figures(script_page):
+    full = make_capture()
+    capture = Capture.from_qk(full.query, full.key, 6, 11).with_image()
+    found = computed_by_script(script_page, capture, {"gate": "binary", "retention": "learnt"})
+    expected = attention_rows(capture, lr_kernel=3, lr_weights="learnt")
+    np.testing.assert_allclose(
+        [cell["retained"]["row"] for cell in found], expected.retained.reshape(66, -1), rtol=1e-9, atol=1e-15
+    )
+    assert all(cell["raw"]["metrics"]["interclassNoise"] is None for cell in found)
+    first, second = script_page.evaluate("lens.lacks(capture)")
+    assert "no classes to measure noise against" in first and "class_probs" in second
+
+
 def test_pixels_and_cells_are_python_s(script_page):
     for pixels, cells in ((47, 6), (83, 11), (360, 45), (480, 60), (10, 10), (7, 1), (1, 1), (33, 5)):
         found = script_page.evaluate(

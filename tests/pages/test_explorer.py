@@ -186,6 +186,102 @@ def test_a_folder_that_is_no_camvid_is_said_and_a_street_shown(app, tmp_path, mo
     assert app.error
 
 
+# --- attention files -------------------------------------------------------------------------------------------------
+
+
+def attention_file(**changes) -> bytes:
+    """A ViT-like file: 2 heads of 4 channels, a class token and 3×5 cells."""
+    rng = np.random.default_rng(0)
+    query, key = (rng.normal(size=(2, 16, 4)) for _ in range(2))
+    held = {"query": query, "key": key, "height": 3, "width": 5, "scale": 0.5, "class_tokens": 1} | changes
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in held.items() if array is not None})
+    return file.getvalue()
+
+
+def bring(app: AppTest, content: bytes, name: str = "vit.npz") -> None:
+    app.run()
+    app.selectbox(key="source").select("Attention file").run()
+    app.file_uploader(key="attention file").set_value((name, content, "application/octet-stream")).run()
+    assert not app.exception
+
+
+def sidebar_words(app: AppTest) -> str:
+    return " ".join(caption.value for caption in app.sidebar.caption)
+
+
+def test_until_an_attention_file_is_chosen_a_street_is_shown(app):
+    app.run()
+    app.selectbox(key="source").select("Attention file").run()
+    assert_page_stands(app)
+    assert "Until you choose a file, the first street is shown." in sidebar_words(app)
+    assert app.selectbox(key="model").value == "a-small-one"
+
+
+def test_an_attention_file_with_labels_has_its_figures_and_needs_no_model(app):
+    labels = np.tile([0, 0, 1, 1, 1], (3, 1))
+    bring(app, attention_file(labels=labels))
+    assert_page_stands(app)
+    assert not app.error and not app.warning
+    assert app.subheader[0].value in ("The pinned pixel: class 0", "The pinned pixel: class 1")
+    assert "no model is run" in sidebar_words(app) and "one head's query and key" in sidebar_words(app)
+    assert "model" not in [box.key for box in app.selectbox]
+    assert any("A file does not say what its attention is worth" in text.value for text in app.markdown)
+    before = figures(app)
+    app.selectbox(key="head").select(1).run()
+    assert_page_stands(app)
+    assert figures(app)["effective keys"] != before["effective keys"]
+    app.selectbox(key="source").select("Built-in streets").run()
+    assert_page_stands(app)
+    assert app.selectbox(key="model").value == "a-small-one"
+
+
+def test_an_attention_file_is_shown_without_any_checkpoint(app, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
+    bring(app, attention_file(prediction=np.tile([0, 0, 1, 1, 1], (3, 1))))
+    assert_page_stands(app)
+    assert "own prediction, which flatters it" in app.warning[0].value
+
+
+def test_an_attention_file_without_classes_has_maps_and_says_what_is_missing(app):
+    bring(app, attention_file())
+    assert "no noise figures: they need classes" in app.info[0].value
+    assert not app.error and not app.table
+    assert [button.label for button in app.get("download_button")] == ["Figure (PNG)", "Figure (PDF)"]
+
+
+def test_a_finished_map_is_shown(app):
+    maps = np.random.default_rng(0).random((15, 15))
+    labels = np.tile([0, 0, 1, 1, 1], (3, 1))
+    changes = dict.fromkeys(("query", "key", "scale", "class_tokens"))
+    bring(app, attention_file(**changes, attention=maps, labels=labels))
+    assert_page_stands(app)
+    assert "head" not in [box.key for box in app.selectbox]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"not a file", "is not a readable .npz or .safetensors file"),
+        (attention_file(class_tokens=0), "pass class_tokens=1"),
+        (attention_file(key=None), "it has no key"),
+        (attention_file(query=np.full((2, 16, 4), np.nan)), "NaN or infinite"),
+    ],
+)
+def test_an_attention_file_that_does_not_fit_gets_one_sentence_and_a_street(app, content, words):
+    bring(app, content)
+    assert_page_stands(app)
+    assert len(app.error) == 1 and words in app.error[0].value
+
+
+def test_a_map_too_large_for_the_lens_is_said(app, monkeypatch):
+    monkeypatch.setattr("analysis.lens.payload.MAX_MAP_CELLS", 14)
+    maps = np.random.default_rng(0).random((15, 15))
+    bring(app, attention_file(query=None, key=None, scale=None, class_tokens=None, attention=maps))
+    assert_page_stands(app)
+    assert "the lens shows up to 14" in app.error[0].value
+
+
 def test_the_figure_can_be_downloaded_as_png_and_pdf(app):
     app.run()
     assert [button.label for button in app.get("download_button")] == ["Figure (PNG)", "Figure (PDF)"]

@@ -1,0 +1,71 @@
+"""The noise map: a browser component that paints one metric of every query over the photo.
+
+A click tells Python the pixel. What the map shows travels as one JSON message, small enough to be sent again whenever
+another stage or metric is chosen.
+"""
+
+import base64
+import io
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from analysis.capture import Capture
+from analysis.measure import ImageReport, metric_map
+
+_FOLDER = Path(__file__).parent
+SCRIPT = (_FOLDER / "noise_map.js").read_text(encoding="utf-8")
+CSS = (_FOLDER / "noise_map.css").read_text(encoding="utf-8")
+HTML = '<div class="noise-map"></div>'
+
+COLORMAP = "viridis"  # perceptually uniform, and told from the lens's attention maps at a glance
+PHOTO_QUALITY = 85  # of the JPEG beneath the map, which is there to be recognised
+DIGITS = 5  # significant digits of the values sent: the readout shows three
+# How the readout calls the cells that have no value.
+EMPTIED, UNLABELLED, UNDEFINED = "emptied", "no label", "undefined"
+
+
+def noise_map_data(
+    capture: Capture, report: ImageReport, stage: str, metric: str, *, words: str, highest: float | None = None
+) -> dict:
+    """What the component needs, ready for JSON, to paint `metric` of `stage`.
+
+    capture must carry the image that `report` measures. words: what the metric is called. highest: the value at the
+    end of the colour scale, which begins at 0; by default the largest there is.
+    """
+    values = metric_map(report, stage, metric).ravel()
+    defined = np.isfinite(values)
+    if highest is None:
+        highest = float(values[defined].max()) if defined.any() else 1.0
+    names = capture.label_set.class_names
+    labels = report.labels.ravel()
+    return {
+        "name": report.name,
+        "words": words,
+        "photo": _photo_address(capture.image),
+        "image_size": list(capture.image.shape[:2]),
+        "cells": list(report.cells),
+        "values": [float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None for value in values],
+        "reasons": _reasons(report, stage, defined),
+        "classes": [-1 if label == report.ignore_index else int(label) for label in labels],
+        "class_names": list(names),
+        "highest": highest or 1.0,
+        "colormap": (matplotlib.colormaps[COLORMAP](np.arange(256), bytes=True)[:, :3]).ravel().tolist(),
+    }
+
+
+def _reasons(report: ImageReport, stage: str, defined: np.ndarray) -> dict[str, list[int]]:
+    """Why cells have no value: reason -> flat cells."""
+    unlabelled = report.labels.ravel() == report.ignore_index
+    emptied = report.stages[stage].emptied & ~defined
+    rest = ~(defined | emptied | unlabelled)
+    found = {EMPTIED: emptied, UNLABELLED: unlabelled, UNDEFINED: rest}
+    return {reason: np.flatnonzero(cells).tolist() for reason, cells in found.items()}
+
+
+def _photo_address(image: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="JPEG", quality=PHOTO_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
