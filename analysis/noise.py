@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.detection import DetectionScores, marked_keys, rank_scores
+
 EMPTIED = 1e-6
 HOLLOW_THRESHOLD = 0.25
 MIN_CELLS = 5
@@ -54,27 +56,44 @@ class QueryMetrics(NamedTuple):
 METRICS = QueryMetrics._fields[3:]
 
 
-class DetectionScores(NamedTuple):
-    """How well a row detects the query's class: area under the ROC curve and average precision, each of length M.
+class QuerySets(NamedTuple):
+    """M queries with the sizes of their sets S and D.
 
-    In 0 … 1, high is good. NaN where the row is emptied, |S| < 2, D is empty, or the query cell has no label.
+    queries, labels: as in QueryMetrics. labelled: M bool. classes: the label of each of the C columns of
+    `RowSums.by_class`. own: M, the column of the query's own class (any column for a query without a label).
+    same_count, other_count: |S| and |D|, M int64.
     """
 
-    auc: np.ndarray
-    average_precision: np.ndarray
+    queries: np.ndarray
+    labels: np.ndarray
+    labelled: np.ndarray
+    classes: np.ndarray
+    own: np.ndarray
+    same_count: np.ndarray
+    other_count: np.ndarray
+
+
+class RowSums(NamedTuple):
+    """What every metric but AUC and AP is made of, float64; a row may be given up to a factor of its own.
+
+    by_class: M×C, the mass on each class. same_log, all_log: Σ a log a over S and over S∪D, each of length M.
+    highest: the largest a in S∪D. below: how many of S lie under τ · mean_S a.
+    """
+
+    by_class: np.ndarray
+    same_log: np.ndarray
+    all_log: np.ndarray
+    highest: np.ndarray
+    below: np.ndarray
 
 
 class _Rows(NamedTuple):
     """Rows without ignored cells, the query's own entry at 0, and which of the K labelled cells are S."""
 
+    sets: QuerySets
     values: np.ndarray  # M×K
     same: np.ndarray  # M×K bool, S
-    one_hot: np.ndarray  # K×classes float64
-    classes: np.ndarray  # the label of each column of one_hot
-    own_class: np.ndarray  # M, index into `classes`
-    queries: np.ndarray
-    labels: np.ndarray
-    labelled: np.ndarray  # M bool
+    one_hot: np.ndarray  # K×C float64
     own_cell: np.ndarray  # M×K bool
 
 
@@ -93,43 +112,50 @@ def query_metrics(
     `concatenate`. Raises ValueError on shapes that do not fit, and on rows that hold negative or non-finite values.
     """
     rows = _prepare(stage_rows, labels, queries, ignore_index)
-    values, everyone = rows.values, np.arange(len(rows.queries))
-    own = (everyone, rows.own_class)
-    mass, same_mass, other_mass = _split(values @ rows.one_hot, own)
-    same_count, other_count = _set_sizes(rows)
-    # Σ a log a gives every entropy below: H(a/κ) = log κ − (Σ a log a)/κ. 0 log 0 is 0.
-    log_mass, same_log_mass, _ = _split((values * np.log(np.maximum(values, np.finfo(float).tiny))) @ rows.one_hot, own)
-
-    kept = rows.labelled & (mass >= EMPTIED)
-    both = rows.labelled & (same_count > 0) & (other_count > 0)
-    several = kept & (same_count >= 2)
+    own = (np.arange(len(rows.values)), rows.sets.own)
+    by_class = rows.values @ rows.one_hot
+    # 0 log 0 is 0.
+    log_by_class = (rows.values * np.log(np.maximum(rows.values, np.finfo(float).tiny))) @ rows.one_hot
     with np.errstate(divide="ignore", invalid="ignore"):
-        threshold = hollow_threshold * same_mass / same_count
-        below = (values < threshold[:, None]) & rows.same
-        entropy = np.clip(np.log(same_mass) - same_log_mass / same_mass, 0, None)
-        intraclass = np.clip(1 - entropy / np.log(same_count), 0, 1)
-        hollow = below.sum(axis=1) / same_count
+        threshold = hollow_threshold * by_class[own] / rows.sets.same_count
+    sums = RowSums(
+        by_class=by_class,
+        same_log=log_by_class[own],
+        all_log=log_by_class.sum(axis=1),
+        highest=rows.values.max(axis=1, initial=0),
+        below=((rows.values < threshold[:, None]) & rows.same).sum(axis=1),
+    )
+    return metrics_from_sums(rows.sets, sums)
+
+
+def metrics_from_sums(sets: QuerySets, sums: RowSums, scale: np.ndarray | float = 1.0) -> QueryMetrics:
+    """The metrics of M queries. scale: M numbers (or one), what each row of `sums` must be multiplied by to be a."""
+    same_mass, other_mass = _split(sums.by_class, sets.own)
+    mass = same_mass + other_mass
+    kept = sets.labelled & (mass * scale >= EMPTIED)
+    both = has_noise(sets)
+    several = kept & (sets.same_count >= 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # H(a/κ) = log κ − (Σ a log a)/κ.
+        entropy = np.clip(np.log(same_mass) - sums.same_log / same_mass, 0, None)
+        intraclass = np.clip(1 - entropy / np.log(sets.same_count), 0, 1)
+        hollow = sums.below / sets.same_count
         # A row that has nothing on its own class is one single hollow.
         intraclass, hollow = (np.where(same_mass > 0, metric, 1.0) for metric in (intraclass, hollow))
-        total_entropy = np.clip(np.log(mass) - log_mass / mass, 0, None)
+        all_entropy = np.clip(np.log(mass) - sums.all_log / mass, 0, None)
         return QueryMetrics(
-            queries=rows.queries,
-            labels=rows.labels,
-            emptied=rows.labelled & ~kept,
+            queries=sets.queries,
+            labels=sets.labels,
+            emptied=sets.labelled & ~kept,
             interclass_noise=_where(kept & both, other_mass / mass),
-            chance=_where(both, other_count / (same_count + other_count)),
-            kept_mass=_where(rows.labelled, mass),
-            interclass_mass=_where(rows.labelled, other_mass),
+            chance=_where(both, sets.other_count / (sets.same_count + sets.other_count)),
+            kept_mass=_where(sets.labelled, mass * scale),
+            interclass_mass=_where(sets.labelled, other_mass * scale),
             intraclass_noise=_where(several, intraclass),
             hollow_fraction=_where(several, hollow),
-            top_mass=_where(kept, values.max(axis=1, initial=0) / mass),
-            effective_keys=_where(kept, np.exp(total_entropy)),
+            top_mass=_where(kept, sums.highest / mass),
+            effective_keys=_where(kept, np.exp(all_entropy)),
         )
-
-
-def concatenate(parts: Sequence[NamedTuple]) -> NamedTuple:
-    """Join the results of several blocks of queries (QueryMetrics or DetectionScores), in order; at least one part."""
-    return type(parts[0])(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def detection_scores(
@@ -141,28 +167,48 @@ def detection_scores(
     tied pair as one half, and precision is read at the end of each group of ties.
     """
     rows = _prepare(stage_rows, labels, queries, ignore_index)
-    # The query itself is no candidate: sorted behind all others, and cut off.
-    positives, negatives = _set_sizes(rows)
-    candidates = positives + negatives
-    keys = np.where(rows.own_cell, np.inf, -rows.values)
-    order = np.argsort(keys, axis=1)
-    keys = np.take_along_axis(keys, order, axis=1)  # M×K, from the highest attention to the lowest
-    same = np.take_along_axis(rows.same, order, axis=1)
-    place = np.arange(keys.shape[1])
-    starts = np.ones(keys.shape, bool)
-    starts[:, 1:] = keys[:, 1:] != keys[:, :-1]
-    ends = np.ones(keys.shape, bool)
-    ends[:, :-1] = starts[:, 1:]
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends, place, keys.shape[1])[:, ::-1], axis=1)[:, ::-1]
-    defined = rows.labelled & (rows.values.sum(axis=1) >= EMPTIED) & (positives >= 2) & (negatives >= 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        midrank = candidates[:, None] - (first + last) / 2  # 1 for the lowest attention
-        rank_sum = np.where(same, midrank, 0).sum(axis=1)
-        auc = (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
-        hits = np.take_along_axis(same.cumsum(axis=1), last, axis=1)
-        precision = np.where(same, hits / (last + 1), 0).sum(axis=1) / positives
-    return DetectionScores(_where(defined, auc), _where(defined, precision))
+    scores = rank_scores(marked_keys(rows.values, rows.same, rows.own_cell))
+    return defined_scores(scores, rows.sets, rows.values.sum(axis=1))
+
+
+def defined_scores(scores: DetectionScores, sets: QuerySets, mass: np.ndarray) -> DetectionScores:
+    """The scores with NaN where they are undefined. mass: what each row holds in S∪D, of length M."""
+    defined = has_noise(sets) & (sets.same_count >= 2) & (mass >= EMPTIED)
+    return DetectionScores(*(_where(defined, score) for score in scores))
+
+
+def has_noise(sets: QuerySets) -> np.ndarray:
+    """Queries for which interclass noise has a meaning: labelled, neither S nor D empty. Bool of length M."""
+    return sets.labelled & (sets.same_count > 0) & (sets.other_count > 0)
+
+
+def concatenate(parts: Sequence[NamedTuple]) -> NamedTuple:
+    """Join the results of several blocks of queries (QueryMetrics or DetectionScores), in order; at least one part."""
+    return type(parts[0])(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def query_sets(
+    labels: np.ndarray, queries: Sequence[int] | np.ndarray | None = None, *, ignore_index: int
+) -> QuerySets:
+    """The sets of M queries (flat cells, None for all) by the cell labels, N or h×w integers."""
+    labels = np.asarray(labels).astype(np.int64).ravel()
+    queries = np.arange(len(labels)) if queries is None else np.asarray(queries).astype(np.int64).ravel()
+    classes, sizes = np.unique(labels[labels != ignore_index], return_counts=True)
+    query_labels = labels[queries]
+    labelled = query_labels != ignore_index
+    own = np.minimum(np.searchsorted(classes, query_labels), max(len(classes) - 1, 0))
+    if not len(classes):  # one empty class, so that every query has a column
+        classes, sizes = np.array([ignore_index]), np.array([0])
+    same = np.where(labelled, sizes[own] - 1, 0)
+    return QuerySets(
+        queries=queries,
+        labels=query_labels,
+        labelled=labelled,
+        classes=classes,
+        own=own,
+        same_count=same,
+        other_count=sizes.sum() - labelled - same,
+    )
 
 
 def _prepare(stage_rows, labels, queries, ignore_index) -> _Rows:
@@ -183,38 +229,25 @@ def _prepare(stage_rows, labels, queries, ignore_index) -> _Rows:
     values = values[:, taking_part]  # a copy: the caller's rows stay as they are
     if values.size and not (values.min() >= 0 and values.max() < np.inf):
         raise ValueError("the rows hold negative or non-finite values; attention is finite and at least 0")
-    classes = np.unique(labels)  # the ignore index may be one of them: its column of one_hot is zero
-    query_labels = labels[queries]
-    labelled = query_labels != ignore_index
+    sets = query_sets(labels, queries, ignore_index=ignore_index)
     own_cell = taking_part[None, :] == queries[:, None]
     values[own_cell] = 0
     return _Rows(
+        sets=sets,
         values=values,
-        same=(labels[taking_part][None, :] == query_labels[:, None]) & ~own_cell,
-        one_hot=(labels[taking_part][:, None] == classes).astype(np.float64),
-        classes=classes,
-        own_class=np.searchsorted(classes, query_labels),
-        queries=queries,
-        labels=query_labels,
-        labelled=labelled,
+        same=(labels[taking_part][None, :] == sets.labels[:, None]) & ~own_cell,
+        one_hot=(labels[taking_part][:, None] == sets.classes).astype(np.float64),
         own_cell=own_cell,
     )
 
 
-def _set_sizes(rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
-    """|S| and |D| of each query."""
-    same = rows.same.sum(axis=1)
-    return same, rows.one_hot.shape[0] - rows.own_cell.sum(axis=1) - same
-
-
-def _split(by_class: np.ndarray, own: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sums per class (M×classes) -> total, own class, other classes. Nothing is found by subtraction, so that a row
-    without a trace of other classes has exactly 0 there."""
-    same = by_class[own]
+def _split(by_class: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums per class (M×C) -> own class, other classes. Nothing is found by subtraction, so that a row without a
+    trace of other classes has exactly 0 there."""
+    everyone = np.arange(len(by_class))
     others = by_class.copy()
-    others[own] = 0
-    other = others.sum(axis=1)
-    return same + other, same, other
+    others[everyone, own] = 0
+    return by_class[everyone, own], others.sum(axis=1)
 
 
 def _where(defined: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -253,16 +286,21 @@ def leakage(
 ) -> Leakage:
     """The leakage of M rows; arguments as in `query_metrics`, labels below `num_classes` or `ignore_index`."""
     rows = _prepare(stage_rows, labels, queries, ignore_index)
-    by_class = rows.values @ rows.one_hot
+    return leakage_from_sums(rows.sets, rows.values @ rows.one_hot, num_classes=num_classes)
+
+
+def leakage_from_sums(
+    sets: QuerySets, by_class: np.ndarray, scale: np.ndarray | float = 1.0, *, num_classes: int
+) -> Leakage:
+    """The leakage of M queries from the mass on each class, M×C; `scale` as in `metrics_from_sums`."""
     mass = by_class.sum(axis=1)
-    same_count, other_count = _set_sizes(rows)
-    valid = rows.labelled & (mass >= EMPTIED) & (same_count > 0) & (other_count > 0)
-    known = rows.classes != ignore_index
-    shares = np.zeros((int(valid.sum()), num_classes))
-    shares[:, rows.classes[known]] = by_class[valid][:, known] / mass[valid, None]
+    valid = has_noise(sets) & (mass * scale >= EMPTIED)
     total = np.zeros((num_classes, num_classes))
-    np.add.at(total, rows.labels[valid], shares)
-    return Leakage(total, np.bincount(rows.labels[valid], minlength=num_classes))
+    if valid.any():
+        shares = np.zeros((int(valid.sum()), num_classes))
+        shares[:, sets.classes] = by_class[valid] / mass[valid, None]
+        np.add.at(total, sets.labels[valid], shares)
+    return Leakage(total, np.bincount(sets.labels[valid], minlength=num_classes))
 
 
 def query_pairs(cells: int, pairs: int = 256, *, seed: int = 0) -> np.ndarray:

@@ -14,6 +14,7 @@ MODULES = sorted([ROOT / "app.py", *(path for name in PACKAGES for path in (ROOT
 PURE = (
     "dnl.attention",
     "dnl.metrics",
+    "analysis.detection",
     "analysis.geometry",
     "analysis.maps",
     "analysis.noise",

@@ -1,0 +1,80 @@
+"""How well attention detects the query's class: area under the ROC curve and average precision of each row.
+
+Every row is sorted once, as whole numbers: the bits of a float that is not negative are ordered like the float, and
+shifted up by one they leave room for a mark "this cell is in S". Nothing of the value is lost, and the sort of plain
+numbers is many times faster than one that carries a permutation along.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class DetectionScores(NamedTuple):
+    """How well a row detects the query's class: area under the ROC curve and average precision, each of length M.
+
+    In 0 … 1, high is good. NaN where the row is emptied, |S| < 2, D is empty, or the query cell has no label.
+    """
+
+    auc: np.ndarray
+    average_precision: np.ndarray
+
+
+def marked_keys(values: np.ndarray, same, own_cell) -> np.ndarray:
+    """Rows as whole numbers that sort like them: M×K floats ≥ 0 -> M×K unsigned integers of the same width.
+
+    The last bit marks S. The query's own cell (`own_cell`: an index into the rows) comes behind everything, unmarked.
+    """
+    unsigned = np.dtype(f"u{values.dtype.itemsize}")
+    keys = (values + 0.0).view(unsigned)  # a copy, in which −0 has become 0
+    keys <<= unsigned.type(1)
+    keys[same] |= unsigned.type(1)
+    keys[own_cell] = np.iinfo(unsigned).max - 1
+    return keys
+
+
+def rank_scores(keys: np.ndarray) -> DetectionScores:
+    """AUC and average precision of M rows of `marked_keys`, which are sorted in place; NaN without S or without D."""
+    rows, width = keys.shape
+    keys.sort(axis=1)
+    flat = keys.ravel()
+    found = np.flatnonzero(flat & flat.dtype.type(1))  # the cells of S, row by row, from the lowest attention up
+    row, place = np.divmod(found, width)
+    positives = np.bincount(row, minlength=rows)
+    negatives = width - 1 - positives
+    rank = np.arange(len(found)) - np.repeat(positives.cumsum() - positives, positives)  # of a cell within S
+    below = place - rank  # how many of D are not above this cell
+    level, tied = _ties(flat, found, row, width)
+    same_above = positives[row] - rank[level]  # how many of S are not below it, itself among them
+    other_above = negatives[row] - below + tied
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pairs = np.bincount(row, weights=below - tied / 2, minlength=rows)
+        precision = np.bincount(row, weights=same_above / (same_above + other_above), minlength=rows)
+        return DetectionScores(pairs / (positives * negatives), precision / positives)
+
+
+def _ties(flat: np.ndarray, found: np.ndarray, row: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each cell of S: the first cell of S with the same value (an index into `found`), and how many of D tie.
+
+    Among equal values those of D are sorted first: they end right before the first cell of S.
+    """
+    first = np.ones(len(found), bool)
+    first[1:] = (flat[found[1:]] != flat[found[:-1]]) | (row[1:] != row[:-1])
+    starts = np.flatnonzero(first)
+    group = first.cumsum() - 1
+    before = found[starts] - 1
+    begin = row[starts] * width
+    mixed = np.flatnonzero((before >= begin) & (flat[before] == flat[found[starts]] - 1))
+    tied = np.zeros(len(starts), np.int64)
+    tied[mixed] = before[mixed] + 1 - _run_start(flat, begin[mixed], before[mixed])
+    return starts[group], tied[group]
+
+
+def _run_start(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where the run of equal numbers that ends at `high` begins, at `low` or later; sorted in between."""
+    value = flat[high]
+    while (low < high).any():
+        middle = (low + high) // 2
+        smaller = flat[middle] < value
+        low, high = np.where(smaller, middle + 1, low), np.where(smaller, high, middle)
+    return low

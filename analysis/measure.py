@@ -1,0 +1,383 @@
+"""One image's attention noise: a capture -> every metric of every query, in all stages and under the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from analysis import noise
+from analysis.detection import DetectionScores
+from analysis.maps import attention_rows
+from analysis.noise import Leakage, QueryMetrics, QuerySets, RowSums
+from analysis.streaming import SortedCells, StreamedStages, block_detection, block_sums
+
+if TYPE_CHECKING:
+    from analysis.capture import Capture
+
+STAGES = ("raw", "rectified", "retained")
+
+# uniform: uniform attention. oracle: retained under the oracle gate (true labels instead of predictions). box:
+# retained with a constant box in place of LR's weights, under the same gate.
+CONTROLS = ("uniform", "oracle", "box")
+
+# The shares τ of the own class's mean attention under which a cell counts as a hollow, for the curve over τ.
+HOLLOW_THRESHOLDS = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+# AUC and average precision are exact, over all queries, up to this many cells; above, over a sample of queries.
+EXACT_DETECTION_CELLS = 2700
+DETECTION_SAMPLE = 1000
+
+# The maps are computed in double precision up to this many cells, in single precision above, unless asked otherwise.
+DOUBLE_PRECISION_CELLS = 2700
+PRECISIONS = ("auto", "float32", "float64")
+
+LABEL_SOURCES = {"truth": "ground truth", "prediction": "prediction"}
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured, and how. gate, lr_kernel, lr_weights, temperature: as in `analysis.maps.attention_rows`.
+
+    labels: "truth", or "prediction" to let the model's own prediction stand in on an unlabelled image.
+    controls: which of CONTROLS to measure, as far as they apply.
+    precision: "float64", "float32" (faster, for the maps alone: sums and metrics have an error of about 1e-5), or
+    "auto": float64 up to DOUBLE_PRECISION_CELLS cells.
+    """
+
+    gate: str | None = "model"
+    lr_kernel: int | str | None = "model"
+    lr_weights: str = "model"
+    temperature: float = 1.0
+    labels: str = "truth"
+    controls: tuple[str, ...] = CONTROLS
+    precision: str = "auto"
+
+
+class ImageReport(NamedTuple):
+    """The noise of one image, for every query cell; M = N = h·w. NaN means "undefined" throughout.
+
+    cells: (h, w). labels: h×w int64 cell labels that were used, `ignore_index` where there is none. label_source:
+    "ground truth" or "prediction".
+    stages: stage -> QueryMetrics of all N queries in the order of the cells; keys STAGES and those of CONTROLS that
+    apply: no oracle where the labels are the prediction, neither oracle nor box where there is no LR.
+    leakage: stage -> Leakage. hollow_curve: stage -> N×len(HOLLOW_THRESHOLDS) float32, the hollow fraction at each τ.
+    detection: stage -> DetectionScores of `detection_queries` (flat cells, int64); empty if it was not asked for.
+    detection_sampled: False where these are all queries, True where they are a seeded sample.
+    boundary: N bool, a labelled cell with a labelled 8-neighbour of another label.
+    gr_right: N bool, GR's class prediction agrees with the label; None without class_probs.
+    query_dependence: 0 (every query gets the same raw map) … 1. distinct_argmax_keys: cells that are the strongest
+    raw key of some query.
+    """
+
+    name: str
+    cells: tuple[int, int]
+    labels: np.ndarray
+    label_source: str
+    num_classes: int
+    ignore_index: int
+    stages: dict[str, QueryMetrics]
+    leakage: dict[str, Leakage]
+    hollow_curve: dict[str, np.ndarray]
+    detection: dict[str, DetectionScores]
+    detection_queries: np.ndarray
+    detection_sampled: bool
+    boundary: np.ndarray
+    gr_right: np.ndarray | None
+    query_dependence: float
+    distinct_argmax_keys: int
+
+
+def measure_capture(
+    capture: Capture,
+    options: MeasureOptions = MeasureOptions(),
+    *,
+    detection: bool = True,
+    progress: Callable[[float], None] | None = None,
+) -> ImageReport:
+    """The noise report of one image. detection: AUC and average precision too.
+
+    progress is called with the share done, 0 … 1; an exception raised in it ends the work and reaches the caller.
+    Raises ValueError on labels or options that do not fit the capture.
+    """
+    labels = _labels(capture, options.labels)
+    resolved = _resolve(capture, options)
+    sets = noise.query_sets(labels, ignore_index=capture.ignore_index)
+    cells = SortedCells.of(sets)
+    same_as = _repeated_stages(resolved)
+    streamed = [stage for stage in _applying(resolved) if stage not in same_as and stage != "uniform"]
+    stages = StreamedStages(
+        capture,
+        cells,
+        streamed,
+        gate=resolved.gate,
+        lr_kernel=resolved.lr_kernel,
+        lr_weights=resolved.lr_weights,
+        temperature=resolved.temperature,
+        dtype=getattr(torch, resolved.precision),
+    )
+    detected, sampled = _detection_queries(sets) if detection else (np.zeros(0, np.int64), False)
+    gathered, strongest = _stream(stages, streamed, detected, progress)
+    if "uniform" in resolved.controls:
+        gathered["uniform"] = _uniform(sets, detected)
+    found = {stage: _StageResult.of(parts, sets, detected, capture.num_classes) for stage, parts in gathered.items()}
+    found = {stage: found[same_as.get(stage, stage)] for stage in _applying(resolved)}
+
+    first, second = (
+        attention_rows(capture, pair, gate=None, lr_kernel=None, temperature=options.temperature).raw
+        for pair in noise.query_pairs(labels.size).T
+    )
+    return ImageReport(
+        name=capture.name,
+        cells=labels.shape,
+        labels=labels,
+        label_source=LABEL_SOURCES[options.labels],
+        num_classes=capture.num_classes,
+        ignore_index=capture.ignore_index,
+        stages={stage: result.metrics for stage, result in found.items()},
+        leakage={stage: result.leakage for stage, result in found.items()},
+        hollow_curve={stage: result.hollow_curve for stage, result in found.items()},
+        detection={stage: result.detection for stage, result in found.items()} if detection else {},
+        detection_queries=detected,
+        detection_sampled=sampled,
+        boundary=boundary_cells(labels, capture.ignore_index).ravel(),
+        gr_right=None if capture.class_probs is None else capture.class_probs.argmax(axis=0).ravel() == sets.labels,
+        query_dependence=noise.query_dependence(first, second),
+        distinct_argmax_keys=int(np.unique(strongest).size),
+    )
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+def _labels(capture: Capture, source: str) -> np.ndarray:
+    """The cell labels to measure against, h×w; ValueError unless the capture's labels can be used."""
+    if source not in LABEL_SOURCES:
+        raise ValueError(f"labels is {source!r}; choose one of {', '.join(LABEL_SOURCES)}")
+    given = capture.labels if source == "truth" else capture.prediction
+    words = f"{LABEL_SOURCES[source]} of {capture.name!r}"
+    if given is None:
+        raise ValueError(f"{capture.name!r} has no labels ({LABEL_SOURCES[source]}); noise is measured against labels")
+    sizes = {capture.cells} if capture.image is None else {capture.cells, capture.image.shape[:2]}
+    if capture.image is not None and given.shape not in sizes:
+        raise ValueError(
+            f"the {words} has {_by(given.shape)} labels, but its image has {_by(capture.image.shape[:2])} pixels and "
+            f"its map {_by(capture.cells)} cells; the labels must have one of these sizes"
+        )
+    unknown = np.unique(given[((given < 0) | (given >= capture.num_classes)) & (given != capture.ignore_index)])
+    if unknown.size:
+        raise ValueError(
+            f"the {words} holds the unknown class {', '.join(map(str, unknown[:5]))}; classes are 0 … "
+            f"{capture.num_classes - 1}, and {capture.ignore_index} for no label"
+        )
+    labels = capture.cell_labels if source == "truth" else capture.cell_prediction
+    if (labels == capture.ignore_index).all():
+        raise ValueError(f"the {words} leaves every cell without a label; noise needs labelled cells")
+    return labels
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
+    """The options with "model" and "auto" replaced, and only the controls that apply; ValueError unless they fit."""
+    if options.precision not in PRECISIONS:
+        raise ValueError(f"precision is {options.precision!r}; choose one of {', '.join(PRECISIONS)}")
+    if unknown := [control for control in options.controls if control not in CONTROLS]:
+        raise ValueError(f"there is no control {unknown[0]!r}; choose from {', '.join(CONTROLS)}")
+    _check_attention(capture)
+    # One row goes the plain way: whatever does not fit is said there.
+    attention_rows(
+        capture,
+        [0],
+        gate=options.gate,
+        lr_kernel=options.lr_kernel,
+        lr_weights=options.lr_weights,
+        temperature=options.temperature,
+    )
+    kernel = capture.lr_kernel if options.lr_kernel == "model" else options.lr_kernel
+    applying = {"uniform"}
+    if kernel is not None:
+        applying |= {"box", "oracle"} if options.labels == "truth" else {"box"}
+    precision = options.precision
+    if precision == "auto":
+        precision = "float64" if capture.height * capture.width <= DOUBLE_PRECISION_CELLS else "float32"
+    return replace(
+        options,
+        gate=capture.gate if options.gate == "model" else options.gate,
+        lr_kernel=kernel,
+        lr_weights=capture.lr_weights if options.lr_weights == "model" else options.lr_weights,
+        controls=tuple(control for control in CONTROLS if control in options.controls and control in applying),
+        precision=precision,
+    )
+
+
+def _check_attention(capture: Capture) -> None:
+    if capture.attention is None:
+        for name, maps in (("query", capture.query), ("key", capture.key)):
+            if not np.isfinite(maps).all():
+                raise ValueError(f"the {name} of {capture.name!r} holds NaN or infinite values; they must be finite")
+        return
+    cells = capture.height * capture.width
+    if capture.attention.shape != (cells, cells):
+        raise ValueError(
+            f"the attention map of {capture.name!r} is {_by(capture.attention.shape)}; {_by(capture.cells)} cells need "
+            f"{cells}×{cells}"
+        )
+    if not (capture.attention.min() >= 0 and capture.attention.max() < np.inf):
+        raise ValueError(
+            f"the attention map of {capture.name!r} holds negative or non-finite values; attention is finite and at "
+            "least 0"
+        )
+
+
+def _applying(options: MeasureOptions) -> tuple[str, ...]:
+    return (*STAGES, *options.controls)
+
+
+def _repeated_stages(options: MeasureOptions) -> dict[str, str]:
+    """Stages that are another stage over again, without GR, LR or LR's learnt weights: stage -> the other one."""
+    same_as = {}
+    if options.gate is None:
+        same_as["rectified"] = "raw"
+    if options.lr_kernel is None:
+        same_as["retained"] = same_as.get("rectified", "rectified")
+    elif options.lr_weights == "box":
+        same_as["box"] = "retained"
+    return same_as
+
+
+def _detection_queries(sets: QuerySets) -> tuple[np.ndarray, bool]:
+    """The flat cells whose AUC and AP are measured, in order, and whether they are a sample of the labelled ones."""
+    if len(sets.queries) <= EXACT_DETECTION_CELLS:
+        return sets.queries, False
+    labelled = np.flatnonzero(sets.labelled)
+    size = min(DETECTION_SAMPLE, len(labelled))
+    return np.sort(np.random.default_rng(0).choice(labelled, size, replace=False)), True
+
+
+# --- one pass over the attention -------------------------------------------------------------------------------------
+
+
+class _Gathered(NamedTuple):
+    """One stage's sums, of all N cells in order; NaN at cells without a label. scale: see `noise.metrics_from_sums`.
+
+    detection: the scores of the detection queries, whether they are defined or not.
+    """
+
+    sums: RowSums
+    scale: np.ndarray
+    detection: DetectionScores
+
+    @classmethod
+    def empty(cls, cells: int, classes: int, detected: int) -> _Gathered:
+        columns = [np.full(cells, np.nan) for _ in range(4)]
+        by_class, below = np.full((cells, classes), np.nan), np.full((cells, len(HOLLOW_THRESHOLDS)), np.nan)
+        sums = RowSums(by_class, *columns[:3], below)
+        return cls(sums, columns[3], DetectionScores(*np.full((2, detected), np.nan)))
+
+
+def _stream(
+    stages: StreamedStages, names: Sequence[str], detected: np.ndarray, progress: Callable[[float], None] | None
+) -> tuple[dict[str, _Gathered], np.ndarray]:
+    """All queries once through the stages `names`: the sums of each stage, and each query's strongest raw key."""
+    cells = stages.cells
+    count = len(cells.order)
+    gathered = {name: _Gathered.empty(count, len(cells.runs), len(detected)) for name in names}
+    strongest = np.empty(count, np.int64)
+    place_of = np.full(count, -1)  # of each cell among the detection queries
+    place_of[detected] = np.arange(len(detected))
+    with torch.inference_mode():
+        for block in cells.blocks():
+            queries = cells.order[block.first : block.stop]
+            raw = stages.raw(block)
+            strongest[queries] = raw.strongest
+            if block.run is not None:
+                places = place_of[queries]
+                for name, values in stages.maps(block, raw):
+                    _gather(gathered[name], stages.cells, block, values, None, raw.scale, places)
+                _gather(gathered["raw"], stages.cells, block, raw.values, raw.logs, raw.scale, places)
+            if progress is not None:
+                progress(block.stop / count)
+    return gathered, strongest
+
+
+def _gather(into: _Gathered, cells, block, values, logs, scale, places) -> None:
+    queries = cells.order[block.first : block.stop]
+    for whole, part in zip(into.sums, block_sums(values, logs, cells, block, HOLLOW_THRESHOLDS), strict=True):
+        whole[queries] = part
+    into.scale[queries] = scale.double().numpy()
+    chosen = np.flatnonzero(places >= 0)
+    if chosen.size:
+        scores = block_detection(values, cells, block, chosen)
+        for whole, part in zip(into.detection, scores, strict=True):
+            whole[places[chosen]] = part
+
+
+def _uniform(sets: QuerySets, detected: np.ndarray) -> _Gathered:
+    """Uniform attention, exactly: 1 on every cell, and 1/N as each row's factor."""
+    count = len(sets.queries)
+    sizes = np.bincount(sets.own[sets.labelled], minlength=len(sets.classes))
+    by_class = np.tile(sizes.astype(float), (count, 1))
+    by_class[np.flatnonzero(sets.labelled), sets.own[sets.labelled]] -= 1
+    zeros = np.zeros(count)
+    below = np.zeros((count, len(HOLLOW_THRESHOLDS)))  # no cell is below the mean, and no τ is above 1
+    sums = RowSums(by_class, zeros, zeros, np.ones(count), below)
+    same, other = sets.same_count[detected], sets.other_count[detected]
+    precision = same / np.maximum(same + other, 1)
+    return _Gathered(sums, np.full(count, 1 / count), DetectionScores(np.full(len(detected), 0.5), precision))
+
+
+class _StageResult(NamedTuple):
+    metrics: QueryMetrics
+    leakage: Leakage
+    hollow_curve: np.ndarray
+    detection: DetectionScores
+
+    @classmethod
+    def of(cls, gathered: _Gathered, sets: QuerySets, detected: np.ndarray, num_classes: int) -> _StageResult:
+        sums, scale, scores = gathered
+        curve = [noise.metrics_from_sums(sets, sums._replace(below=below), scale) for below in sums.below.T]
+        metrics = curve[HOLLOW_THRESHOLDS.index(noise.HOLLOW_THRESHOLD)]
+        detected_sets = QuerySets(
+            *(part if name == "classes" else part[detected] for name, part in sets._asdict().items())
+        )
+        return cls(
+            metrics=metrics,
+            leakage=noise.leakage_from_sums(sets, sums.by_class, scale, num_classes=num_classes),
+            hollow_curve=np.stack([at.hollow_fraction for at in curve], axis=1).astype(np.float32),
+            detection=noise.defined_scores(scores, detected_sets, metrics.kept_mass[detected]),
+        )
+
+
+# --- reading a report ------------------------------------------------------------------------------------------------
+
+
+def boundary_cells(labels: np.ndarray, ignore_index: int) -> np.ndarray:
+    """Labelled cells with a labelled 8-neighbour of another label: h×w labels -> h×w bool."""
+    height, width = labels.shape
+    padded = np.pad(labels, 1, constant_values=ignore_index)
+    boundary = np.zeros(labels.shape, bool)
+    for dy, dx in np.ndindex(3, 3):
+        neighbour = padded[dy : dy + height, dx : dx + width]
+        boundary |= (neighbour != ignore_index) & (neighbour != labels)
+    return boundary & (labels != ignore_index)
+
+
+def metric_map(report: ImageReport, stage: str, metric: str) -> np.ndarray:
+    """A metric of every query painted at its cell, the noise map: h×w float64, NaN where it is undefined."""
+    return getattr(report.stages[stage], metric).reshape(report.cells)
+
+
+def worst_queries(report: ImageReport, stage: str, metric: str = "interclass_noise", count: int = 10) -> np.ndarray:
+    """The `count` cells with the highest value of a metric, highest first, ties by cell: flat indices, int64.
+
+    Fewer where fewer have a value.
+    """
+    values = getattr(report.stages[stage], metric)
+    defined = np.flatnonzero(np.isfinite(values))
+    return defined[np.argsort(-values[defined], kind="stable")[:count]].astype(np.int64)
