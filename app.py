@@ -5,8 +5,18 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from pages.entry import announce_app
+
 # First of all: without it, Streamlit would turn every file in pages/ into a page.
-page = st.navigation([st.Page("pages/explorer.py", title="Explorer", default=True)])
+page = st.navigation(
+    [
+        st.Page("pages/explorer.py", title="Explorer", default=True),
+        st.Page("pages/noise_report.py", title="Noise report"),
+        st.Page("pages/figures.py", title="Figures"),
+        st.Page("pages/lesson.py", title="Lesson"),
+        st.Page("pages/models.py", title="Models"),
+    ]
+)
 
 # The tab's icon is drawn here, because Streamlit fetches named icons from the network: a spot of attention.
 across = np.linspace(-1, 1, 64)
@@ -15,4 +25,5 @@ icon = Image.fromarray(matplotlib.colormaps["inferno"](spot, bytes=True))
 st.set_page_config(page_title="Denoised non-local attention", page_icon=icon, layout="wide")
 # Streamlit leaves a hand's breadth free above the title.
 st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; }</style>")
+announce_app()
 page.run()

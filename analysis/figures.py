@@ -1,47 +1,89 @@
-"""The attention of chosen queries as a matplotlib figure, sized for print."""
+"""Paper figures of the attention of chosen pixels: from captures, from recipes, and as a command.
 
-from collections.abc import Sequence
+    python -m analysis.figures recipe.json out.pdf
+
+makes the figure of a recipe (analysis/figure_recipe.py) as PDF, SVG or PNG. The same recipe, checkpoint and images
+give the same bytes: no date enters the file, and only fonts that come with matplotlib are used.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
-from analysis.capture import Capture
+import dnl
+from analysis.capture import Capture, capture_attention
+from analysis.figure_panels import Subject, compose, stage_words
+from analysis.figure_recipe import (
+    DIFFERENCES,
+    PAGE_WIDTH,
+    STAGES,
+    Attention,
+    CamVidImage,
+    Checkpoint,
+    FileImage,
+    ImageSource,
+    Look,
+    Recipe,
+    RecipeError,
+    Scale,
+    StreetImage,
+    recipe_from_json,
+    recipe_hash,
+)
 from analysis.geometry import cell_to_pixel
-from analysis.maps import attention_rows
-from analysis.noise import QueryMetrics, query_metrics
+from analysis.uploads import read_labels, read_photo
+from dnl import load_checkpoint
+from dnl.checkpoints import checkpoint_hash
+from dnl.classes import CAMVID, LabelSet
+from dnl.datasets import CamVid, Sample, Streets
+from dnl.files import write_atomically
+from dnl.network import SegmentationNetwork
 
-# Width of a two-column paper page, in inches.
-PAGE_WIDTH = 7.16
-SCALES = ("shared", "row")
-# What the colours show, and how the colour bar says so. Shares make stages of different mass comparable.
-VALUES = {"share": "attention, × an even spread", "weight": "attention weight"}
-
-# All in inches but the font sizes, which are in points: 6 pt is the least that journals print.
-MARGIN = 0.02
-GAP = 0.05
-TITLE_HEIGHT = 0.30
-CAPTION_HEIGHT = 0.27
-FOOTNOTE_HEIGHT = 0.16
-COLOUR_BAR_WIDTH = 0.08
-COLOUR_BAR_LABELS = 0.42
-TITLE_SIZE = 7.5
-TEXT_SIZE = 6.5
-
-PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labels), which flatters it."
+FORMATS = ("pdf", "svg", "png")
+RESOLUTIONS = (300, 600)
+# At which a PDF or SVG file holds the maps' cells; the cells' edges stay sharp in every viewer.
+VECTOR_RESOLUTION = 600
+SETTINGS = {
+    "pdf.fonttype": 42,  # TrueType fonts, embedded: text stays text, as journals ask
+    "svg.fonttype": "none",
+    "svg.hashsalt": "denoised-nl",  # names inside the file, which are drawn by chance otherwise
+}
+# matplotlib's settings belong to the whole process, and the app's users share it.
+_SETTINGS_LOCK = threading.RLock()
 
 
-class _Panel(NamedTuple):
-    """One column: its two title lines, and what it shows for each query."""
+class FigureImage(NamedTuple):
+    """An image for a figure: `image` H×W×3 uint8, `labels` H×W class indices or None, and its name."""
 
-    title: str
-    subtitle: str
-    pictures: Sequence[np.ndarray]  # H×W×3 uint8, or h×w attention
-    captions: Sequence[str]
+    image: np.ndarray
+    labels: np.ndarray | None
+    name: str
+
+
+class FigureModel(NamedTuple):
+    """A loaded network and the SHA-256 of its file."""
+
+    network: SegmentationNetwork
+    sha256: str
+
+
+class OtherFileError(RecipeError):
+    """A file that is not the one that the recipe was made with."""
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
 
 
 def attention_figure(
@@ -51,220 +93,284 @@ def attention_figure(
     gate: str | None = "model",
     lr_kernel: int | str | None = "model",
     lr_weights: str = "model",
-    values: str = "share",
-    scale: str = "shared",
+    temperature: float = 1.0,
+    scale: str = "uniform",
     clip_percentile: float = 99.5,
     colormap: str = "magma",
     width: float = PAGE_WIDTH,
 ) -> Figure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
 
-    queries: flat cell indices row·w + column, at least one; the photo is marked at the cell's centre. What the
-    capture lacks has no column. gate, lr_kernel, lr_weights: as in `attention_rows`. values: "share" shows each map
-    over its own sum, in multiples of an even spread, so that stages of different mass can be compared; "weight" shows
-    the rows as they are. scale: "shared" puts all maps on one colour scale, "row" the three maps of each query. It
-    runs from 0 to the given percentile of its maps' values; what lies above is drawn in the last colour. width: of
-    the whole figure, in inches. Under each map stand its interclass noise and that over chance. Raises ValueError on
-    options that do not fit.
+    queries: flat cell indices row·w + column, at least one; marked at the cell's centre. What the capture lacks has
+    no column. gate, lr_kernel, lr_weights, temperature: as in `attention_rows`. scale: a kind of
+    `figure_recipe.Scale`, and clip_percentile its end. width: of the whole figure, in inches. Under each map stand its
+    interclass noise and that over chance. Raises ValueError on options that do not fit.
     """
-    if scale not in SCALES:
-        raise ValueError(f"scale is {scale!r}; choose one of {', '.join(SCALES)}")
-    if values not in VALUES:
-        raise ValueError(f"values is {values!r}; choose one of {', '.join(VALUES)}")
-    if not 0 < clip_percentile <= 100:
-        raise ValueError(f"clip_percentile is {clip_percentile}; it must lie above 0 and at most at 100")
-    queries = [int(query) for query in queries]
-    if not queries:
+    if not len(queries):
         raise ValueError("there is no query to draw; give at least one cell index")
-    gate = capture.gate if gate == "model" else gate
-    lr_kernel = capture.lr_kernel if lr_kernel == "model" else lr_kernel
-    lr_weights = capture.lr_weights if lr_weights == "model" else lr_weights
-    stages = attention_rows(capture, queries, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
-    subtitles = {"raw": "softmax", "rectified": _gate_name(gate), "retained": _retention_name(lr_kernel, lr_weights)}
-
-    size = _image_size(capture)
-    pictures = _picture_panels(capture, queries, size)
-    shown = [shares(rows) if values == "share" else rows for rows in stages]
-    maps = [
-        _Panel(name, subtitles[name], pictured, _noise_captions(capture, rows, queries))
-        for (name, rows), pictured in zip(stages._asdict().items(), shown, strict=True)
-    ]
-    by_query = np.stack(shown, axis=1)  # M×3×h×w
-    norms = _norms(by_query, scale, clip_percentile)
-    footnote = PREDICTION_NOTE if capture.labels is None and capture.prediction is not None else None
-    return _draw(capture, queries, size, pictures, maps, norms, colormap, width, footnote, VALUES[values])
+    subject = Subject(capture)
+    cells = [divmod(int(query), capture.width) for query in queries]
+    subjects = [Subject(capture, cell_to_pixel(*cell, subject.size, capture.cells)) for cell in cells]
+    pictures = {"photo": capture.image}
+    if capture.label_set is not None:
+        pictures |= {"labels": capture.labels, "prediction": capture.prediction}
+    columns = [name for name, picture in pictures.items() if picture is not None]
+    attention = Attention(gate, lr_kernel, lr_weights, temperature)
+    look = Look(width=width, colormap=colormap)
+    return compose(subjects, [*columns, *STAGES], None, attention, Scale(scale, clip_percentile), look)
 
 
-def shares(rows: np.ndarray) -> np.ndarray:
-    """Each row over its own sum, in multiples of the even spread 1/N: M×h×w -> M×h×w; an empty row stays empty."""
-    sums = rows.sum(axis=(1, 2), keepdims=True)
-    return np.divide(rows * rows[0].size, sums, out=np.zeros_like(rows), where=sums > 0)
+def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> Figure:
+    """The figure of a recipe; captures: one a row, of the row's image and checkpoint. Raises RecipeError."""
+    subjects = [Subject(capture, row.pixel, row.title) for capture, row in zip(captures, recipe.rows, strict=True)]
+    for index, subject in enumerate(subjects):
+        if subject.pixel is not None:
+            with _naming(f"rows[{index}].pixel"):
+                subject.query  # noqa: B018  raises for a pixel off the image
+    with _naming("the figure"):
+        return compose(subjects, recipe.columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
 
 
-def _image_size(capture: Capture) -> tuple[int, int]:
-    """The (height, width) in pixels that the figure's panels show; one pixel a cell where no picture is there."""
-    for picture in (capture.image, capture.labels, capture.prediction):
-        if picture is not None:
-            return picture.shape[:2]
-    return capture.cells
+def figure_file(
+    recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str], file_format: str, dpi: int = 300
+) -> bytes:
+    """The recipe's figure as a file: "pdf", "svg", or "png" of `dpi` dots an inch.
+
+    hashes: SHA-256 by checkpoint name, written into the file's metadata with the recipe's. Raises RecipeError.
+    """
+    facts = provenance(recipe, hashes)
+    title, note, creator = "Attention of chosen pixels", json.dumps(facts), f"denoised-nl {facts['version']}"
+    metadata = {
+        "pdf": {"Title": title, "Keywords": note, "Creator": creator, "CreationDate": None},
+        "svg": {"Title": title, "Description": note, "Creator": creator, "Date": None},
+        "png": {"Title": title, "Description": note, "Software": creator},
+    }[file_format]
+    file = io.BytesIO()
+    with _print_settings():
+        figure = recipe_figure(recipe, captures)
+        if file_format == "png":
+            # A size of whole dots, a hair more against rounding, since matplotlib cuts the fraction off.
+            figure.set_size_inches([(round(side * dpi) + 1e-6) / dpi for side in figure.get_size_inches()])
+        resolution = dpi if file_format == "png" else VECTOR_RESOLUTION
+        figure.savefig(file, format=file_format, dpi=resolution, metadata=metadata)
+    return file.getvalue()
 
 
-def _picture_panels(capture: Capture, queries: list[int], size: tuple[int, int]) -> list[_Panel]:
-    panels = []
-    if capture.image is not None:
-        where = [cell_to_pixel(*divmod(query, capture.width), size, capture.cells) for query in queries]
-        captions = [f"row {y}, column {x}" for y, x in where]
-        panels.append(_Panel("photo", "", [capture.image] * len(queries), captions))
-    if capture.label_set is None:
-        return panels
-    for title, labels, cells in (
-        ("labels", capture.labels, capture.cell_labels),
-        ("prediction", capture.prediction, capture.cell_prediction),
-    ):
-        if labels is not None:
-            painted = capture.label_set.colour(labels)
-            captions = [_class_name(capture, cells.flat[query]) for query in queries]
-            panels.append(_Panel(title, "", [painted] * len(queries), captions))
-    return panels
+def provenance(recipe: Recipe, hashes: Mapping[str, str]) -> dict:
+    """What a figure was made of: checkpoints with the SHA-256 of their files, the recipe's own, and the version."""
+    return {
+        "checkpoints": {checkpoint.name: hashes[checkpoint.name] for checkpoint in recipe.checkpoints},
+        "recipe_sha256": recipe_hash(recipe),
+        "version": dnl.__version__,
+    }
 
 
-def _class_name(capture: Capture, label: int) -> str:
-    return "no label" if label == capture.ignore_index else capture.label_set.class_names[label]
+@contextlib.contextmanager
+def _print_settings() -> Iterator[None]:
+    """matplotlib's own defaults and SETTINGS, whatever the user's matplotlibrc says."""
+    with _SETTINGS_LOCK, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        yield
 
 
-def _noise_captions(capture: Capture, rows: np.ndarray, queries: list[int]) -> list[str]:
-    """Two lines a map: interclass noise, and the same over chance; or why there is none."""
-    labels = capture.cell_prediction if capture.labels is None else capture.cell_labels
-    if labels is None:
-        return [""] * len(queries)
-    metrics = query_metrics(rows, labels, queries, ignore_index=capture.ignore_index)
-    return [_noise_caption(metrics, index, capture.ignore_index) for index in range(len(queries))]
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Errors in the recipe's terms: which of its parts could not be had."""
+    try:
+        yield
+    except ValueError as error:
+        kind = OtherFileError if isinstance(error, OtherFileError) else RecipeError
+        raise kind(f"{what}: {str(error).rstrip('.')}") from error
 
 
-def _noise_caption(metrics: QueryMetrics, index: int, ignore_index: int) -> str:
-    if metrics.labels[index] == ignore_index:
-        return "no noise figure:\ncell without a label"
-    if metrics.emptied[index]:
-        return "emptied: nothing\nis left of this row"
-    noise, chance = metrics.interclass_noise[index], metrics.chance[index]
-    if np.isnan(noise):
-        return "no noise figure:\nnothing to compare with"
-    return f"interclass noise {noise:.2f}\n{noise / chance:.2f} × chance"
+# --- a caption -------------------------------------------------------------------------------------------------------
 
 
-def _gate_name(gate: str | None) -> str:
-    return "no GR" if gate is None else f"{gate} gate"
+def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str]) -> str:
+    """A caption for the paper: what the columns, colours and figures are, and what the figure was made of."""
+    words = stage_words(captures, recipe.attention)
+    stages = [f"{stage} ({words[stage]})" if stage in words else stage for stage in STAGES if stage in recipe.columns]
+    names = list(dict.fromkeys(capture.name for capture in captures))
+    sentences = [f"Attention of {len(recipe.rows)} pixel{'s' * (len(recipe.rows) > 1)} in {', '.join(names)}."]
+    if stages:
+        sentences.append(f"Maps: {', '.join(stages)}.")
+    if changes := [name.replace("-", " − ") for name in recipe.columns if name in DIFFERENCES]:
+        sentences.append(f"Differences: {', '.join(changes)}.")
+    if stages or changes:
+        sentences.append(SCALE_SENTENCES[recipe.scale.kind])
+        if recipe.scale.clip_percentile < 100:
+            sentences.append(f"Scales end at the {recipe.scale.clip_percentile:g}th percentile of the values.")
+    if recipe.look.noise_figures and (stages or changes):
+        sentences.append(NOISE_SENTENCE)
+        if any(capture.labels is None for capture in captures):
+            sentences.append("Images without labels are measured against the model's own prediction.")
+    if recipe.attention.temperature != 1:
+        sentences.append(f"Softmax temperature {recipe.attention.temperature:g}.")
+    made = ", ".join(f"{checkpoint.name} ({hashes[checkpoint.name][:12]})" for checkpoint in recipe.checkpoints)
+    sentences.append(f"Checkpoint {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.")
+    return " ".join(sentences)
 
 
-def _retention_name(lr_kernel: int | None, lr_weights: str) -> str:
-    if lr_kernel is None:
-        return "no LR"
-    return f"{'constant box' if lr_weights == 'box' else 'LR'} {lr_kernel}×{lr_kernel}"
+SCALE_SENTENCES = {
+    "uniform": "Colours: each map over its own sum, in multiples of an even spread over the image.",
+    "log": "Colours: each map over its own sum, in multiples of an even spread over the image, logarithmic.",
+    "shared": "Colours: attention weights on one scale.",
+    "map": "Colours: attention weights, each map on its own scale.",
+}
+NOISE_SENTENCE = (
+    "Under each map: interclass noise λ, the share of the attention on cells of other classes, and λ over chance, "
+    "what evenly spread attention would get."
+)
 
 
-def _norms(by_query: np.ndarray, scale: str, clip_percentile: float) -> list[Normalize]:
-    """The colour scale of each query, one and the same object for all when shared: M×3×h×w -> M."""
-    if scale == "shared":
-        return [_norm(by_query, clip_percentile)] * len(by_query)
-    return [_norm(rows, clip_percentile) for rows in by_query]
+# --- opening what a recipe names -------------------------------------------------------------------------------------
 
 
-def _norm(values: np.ndarray, clip_percentile: float) -> Normalize:
-    # The percentile of sharp maps can be 0; then the maximum, and for maps of nothing but zeros any scale will do.
-    top = np.percentile(values, clip_percentile) or values.max() or 1.0
-    return Normalize(0, float(top))
+def open_captures(
+    recipe: Recipe,
+    open_model: Callable[[str], FigureModel],
+    open_image: Callable[[ImageSource, LabelSet], FigureImage],
+    capture: Callable[[str, FigureImage], Capture] | None = None,
+) -> tuple[list[Capture], dict[str, str]]:
+    """One capture a row, and each checkpoint's SHA-256 by name.
+
+    open_model gets a checkpoint's name; open_image an image source and the model's classes; what they may open is up
+    to them. capture, if given, gets a checkpoint's name and an image, and stands in for `capture_attention` (to
+    remember its results). Raises RecipeError in one sentence that names the part.
+    """
+    models = {checkpoint.name: _open_checkpoint(checkpoint, open_model) for checkpoint in recipe.checkpoints}
+    found: dict[tuple[str, ImageSource], Capture] = {}
+    captures = []
+    for index, row in enumerate(recipe.rows):
+        name = recipe.checkpoint_of(row).name
+        if (name, row.image) not in found:
+            with _naming(f"rows[{index}].image"):
+                picture = open_image(row.image, models[name].network.label_set)
+                run = capture or (lambda name, picture: _capture(models[name].network, picture))
+                found[name, row.image] = run(name, picture)
+        captures.append(found[name, row.image])
+    return captures, {name: model.sha256 for name, model in models.items()}
 
 
-def _draw(capture, queries, size, pictures, maps, norms, colormap, width, footnote, unit) -> Figure:
-    """Put the panels where their sizes in inches say, row by row from the top."""
-    columns = len(pictures) + len(maps)
-    bar_space = GAP + COLOUR_BAR_WIDTH + COLOUR_BAR_LABELS
-    panel_width = (width - MARGIN - bar_space - (columns - 1) * GAP) / columns
-    panel_height = panel_width * size[0] / size[1]
-    row_height = panel_height + CAPTION_HEIGHT + GAP
-    height = TITLE_HEIGHT + len(queries) * row_height + (FOOTNOTE_HEIGHT if footnote else 0)
-    figure = Figure(figsize=(width, height))
-
-    def axes(left: float, top: float, wide: float, high: float) -> Axes:
-        return figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
-
-    def row_top(row: int) -> float:
-        return TITLE_HEIGHT + row * row_height
-
-    for row, query in enumerate(queries):
-        pixel = cell_to_pixel(*divmod(query, capture.width), size, capture.cells)
-        for column, panel in enumerate([*pictures, *maps]):
-            ax = axes(MARGIN + column * (panel_width + GAP), row_top(row), panel_width, panel_height)
-            is_map = column >= len(pictures)
-            if is_map:
-                extent = _map_extent(size, capture.cells)
-                ax.imshow(panel.pictures[row], cmap=colormap, norm=norms[row], extent=extent, interpolation="nearest")
-            else:
-                ax.imshow(panel.pictures[row], interpolation="antialiased")
-            _finish_panel(ax, size, pixel, number=row + 1 if column == 0 and not is_map else None)
-            ax.set_xlabel(panel.captions[row], fontsize=TEXT_SIZE, labelpad=2, linespacing=1.1)
-            if row == 0:
-                _write_titles(figure, ax, panel, height)
-
-    left = width - bar_space + GAP
-    shared = all(norm is norms[0] for norm in norms)
-    spans = [(0, len(queries) - 1)] if shared else [(row, row) for row in range(len(queries))]
-    for first, last in spans:
-        bar = axes(left, row_top(first), COLOUR_BAR_WIDTH, row_top(last) + panel_height - row_top(first))
-        _draw_colour_bar(figure, bar, norms[first], colormap, unit)
-    if footnote:
-        figure.text(MARGIN / width, 0.04 / height, footnote, fontsize=TEXT_SIZE, va="bottom")
-    return figure
+def _capture(network: SegmentationNetwork, picture: FigureImage) -> Capture:
+    return capture_attention(network, picture.image, labels=picture.labels, name=picture.name)
 
 
-def _map_extent(size: tuple[int, int], cells: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Where a map lies in pixel coordinates: the centres of its corner cells on the image's corner pixels."""
-    half = [(side - 1) / (count - 1) / 2 if count > 1 else side / 2 for side, count in zip(size, cells, strict=True)]
-    centre = [0 if count > 1 else (side - 1) / 2 for side, count in zip(size, cells, strict=True)]
-    bottom, right = size[0] - 1 - centre[0] + half[0], size[1] - 1 - centre[1] + half[1]
-    return centre[1] - half[1], right, bottom, centre[0] - half[0]
+def _open_checkpoint(checkpoint: Checkpoint, open_model: Callable[[str], FigureModel]) -> FigureModel:
+    with _naming(f"checkpoint {checkpoint.name}"):
+        model = open_model(checkpoint.name)
+        require_hash(model.sha256, checkpoint.sha256)
+    return model
 
 
-def _finish_panel(ax: Axes, size: tuple[int, int], pixel: tuple[int, int], number: int | None) -> None:
-    """Cut the panel to the image, take the ticks away, and mark the query (with its number, on the photo)."""
-    height, width = size
-    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[], aspect="auto")
-    for spine in ax.spines.values():
-        spine.set_linewidth(0.4)
-    y, x = pixel
-    outline = [withStroke(linewidth=2, foreground="black")]
-    mark = {"markersize": 4.5, "markerfacecolor": "none", "markeredgecolor": "white", "path_effects": outline}
-    ax.plot(x, y, "o", clip_on=False, **mark)
-    if number is not None:
-        # Inwards of the mark, so that it stays inside the panel.
-        right, below = x < width / 2, y < height / 2
-        ax.annotate(
-            str(number),
-            (x, y),
-            xytext=(4 if right else -4, -3 if below else 3),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="top" if below else "bottom",
-            color="white",
-            fontsize=TITLE_SIZE,
-            fontweight="bold",
-            path_effects=outline,
+def require_hash(found: str, wanted: str | None) -> None:
+    """Raises OtherFileError where a file is not the one that the recipe was made with."""
+    if wanted is not None and found != wanted.lower():
+        raise OtherFileError(
+            f"its SHA-256 is {found[:12]}… but the recipe was made with {wanted[:12]}…; get that file, or take sha256 "
+            "out of the recipe to use this one"
         )
 
 
-def _write_titles(figure: Figure, ax: Axes, panel: _Panel, height: float) -> None:
-    box = ax.get_position()
-    middle = (box.x0 + box.x1) / 2
-    figure.text(middle, 1 - 0.02 / height, panel.title, fontsize=TITLE_SIZE, fontweight="bold", ha="center", va="top")
-    figure.text(middle, 1 - 0.15 / height, panel.subtitle, fontsize=TEXT_SIZE, ha="center", va="top")
+def street_image(source: StreetImage, label_set: LabelSet) -> FigureImage:
+    """A street of the built-in gallery. Raises RecipeError where there is none of this index."""
+    gallery = Streets("gallery")
+    require_street(source, len(gallery))
+    return labelled_image(gallery[source.index], f"Street {source.index + 1}", label_set)
 
 
-def _draw_colour_bar(figure: Figure, ax: Axes, norm: Normalize, colormap: str, unit: str) -> None:
-    """A colour bar with plain numbers; a common power of ten, where they need one, stands in its label."""
-    power = int(np.floor(np.log10(norm.vmax)))
-    power = 0 if -1 <= power <= 2 else power
-    shown = ScalarMappable(Normalize(0, norm.vmax / 10**power), colormap)
-    bar = figure.colorbar(shown, cax=ax, extend="max", extendfrac=0.02)
-    bar.ax.tick_params(labelsize=TEXT_SIZE, width=0.4, length=2, pad=1)
-    bar.outline.set_linewidth(0.4)
-    bar.set_label(unit if power == 0 else f"{unit} (10$^{{{power}}}$)", fontsize=TEXT_SIZE, labelpad=2)
+def require_street(source: StreetImage, count: int) -> None:
+    """Raises RecipeError where a gallery of `count` streets has none of this index."""
+    if source.index >= count:
+        raise RecipeError(f"index is {source.index}; the gallery's streets are 0 … {count - 1}")
+
+
+def camvid_image(source: CamVidImage, folder: Path, label_set: LabelSet) -> FigureImage:
+    """An image of the CamVid folder, looked up among its names. Raises DatasetError or RecipeError."""
+    data = CamVid(folder, source.split)
+    if source.file not in data.names:
+        raise RecipeError(f"{source.split} has no file {source.file!r}; give the name of one, without .png")
+    return labelled_image(data[data.names.index(source.file)], source.file, label_set)
+
+
+def labelled_image(sample: Sample, name: str, label_set: LabelSet) -> FigureImage:
+    """A sample with CamVid's labels; they mean nothing to a model of other classes, and are left out there."""
+    labels = sample.labels if label_set.class_names == CAMVID.class_names else None
+    return FigureImage(sample.image, labels, name)
+
+
+def file_image(source: FileImage, read: Callable[[str], bytes], label_set: LabelSet) -> FigureImage:
+    """A user's photo and labels; read: the bytes of a path. Raises RecipeError or UploadError."""
+    data = read(source.path)
+    require_hash(hashlib.sha256(data).hexdigest(), source.sha256)
+    photo = read_photo(data)
+    labels = None
+    if source.labels is not None:
+        label_data = read(source.labels)
+        require_hash(hashlib.sha256(label_data).hexdigest(), source.labels_sha256)
+        labels = read_labels(label_data, photo.original_size, label_set)
+    return FigureImage(photo.image, labels, Path(source.path).name)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def _local_model(name: str) -> FigureModel:
+    network, _ = load_checkpoint(name)
+    return FigureModel(network, checkpoint_hash(name))
+
+
+def _local_image(source: ImageSource, label_set: LabelSet, folder: Path, data: str | None) -> FigureImage:
+    """Whatever a recipe may name when a user runs it on the own machine; paths are relative to `folder`."""
+    if isinstance(source, StreetImage):
+        return street_image(source, label_set)
+    if isinstance(source, CamVidImage):
+        if data is None:
+            raise RecipeError("CamVid needs its folder; name it with --data DIR")
+        return camvid_image(source, Path(data), label_set)
+    return file_image(source, lambda path: _bytes_of(folder / path), label_set)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise RecipeError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def write_figure(recipe_path: Path, out: Path, *, data: str | None, dpi: int) -> None:
+    """Make the figure of the recipe file and write it to `out`. Raises RecipeError in one sentence."""
+    file_format = out.suffix.lower().removeprefix(".")
+    if file_format not in FORMATS:
+        raise RecipeError(f"{out.name} ends in no known format; let it end in .{', .'.join(FORMATS)}")
+    if not out.parent.is_dir():
+        raise RecipeError(f"the folder {out.parent} does not exist; create it first")
+    text = _bytes_of(recipe_path)
+    with _naming(recipe_path.name):
+        recipe = recipe_from_json(text)
+        captures, hashes = open_captures(
+            recipe, _local_model, lambda source, label_set: _local_image(source, label_set, recipe_path.parent, data)
+        )
+        content = figure_file(recipe, captures, hashes, file_format, dpi)
+    write_atomically(out, lambda temporary: Path(temporary).write_bytes(content))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Make the figure of a recipe.")
+    parser.add_argument("recipe", type=Path, help="a recipe in JSON, as the Figures page saves it")
+    parser.add_argument("out", type=Path, help="the file to write: .pdf, .svg or .png")
+    parser.add_argument("--data", default=os.environ.get("DNL_DATA"), help="CamVid's folder (default: $DNL_DATA)")
+    parser.add_argument("--dpi", type=int, choices=RESOLUTIONS, default=300, help="of a PNG (default: 300)")
+    options = parser.parse_args(arguments)
+    try:
+        write_figure(options.recipe, options.out, data=options.data, dpi=options.dpi)
+    except (RecipeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,6 +13,7 @@ from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixel, image_id,
 from analysis.maps import attention_rows
 from analysis.noise import QueryMetrics, query_metrics
 from pages.attention_files import choose_attention_file
+from pages.entry import require_app
 from pages.shared import (
     HEALTH_COLOURS,
     Model,
@@ -181,4 +182,5 @@ def show_page() -> None:
             show_health(model)
 
 
+require_app()
 show_page()

@@ -1,0 +1,347 @@
+"""Recipes: everything that decides a paper figure, as typed values that travel as JSON.
+
+Reading is strict: a field that is unknown, missing or of another type is an error that names it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+import types
+import typing
+from dataclasses import dataclass
+from typing import Literal
+
+FORMAT = 1
+
+# Widths of one column and of both columns of a two-column page, in inches.
+COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.16
+MAX_WIDTH = 12.0
+MAX_ROWS = 12
+MAX_TITLE_LENGTH = 60
+MAX_PIXEL = 99_999  # of any image's row or column
+# Far more than a recipe of MAX_ROWS rows needs.
+MAX_BYTES = 100_000
+
+Picture = Literal["photo", "labels", "prediction"]
+Stage = Literal["raw", "rectified", "retained"]
+Difference = Literal["rectified-raw", "retained-rectified"]
+PICTURES, STAGES, DIFFERENCES = map(typing.get_args, (Picture, Stage, Difference))
+Column = Literal[Picture, Stage, Difference]
+COLUMNS = typing.get_args(Column)
+
+Gate = Literal["model", "sigmoid", "binary", "similarity", "oracle"]
+Weights = Literal["model", "learnt", "box"]
+ScaleKind = Literal["uniform", "shared", "map", "log"]
+# Perceptually uniform, and those of the differences pale at nothing.
+Colormap = Literal["magma", "inferno", "viridis", "plasma", "cividis", "gray"]
+DifferenceColormap = Literal["RdBu_r", "PuOr_r", "BrBG"]
+# Only fonts that come with matplotlib, so that a recipe draws the same figure everywhere.
+FontFamily = Literal["DejaVu Sans", "DejaVu Serif", "STIXGeneral"]
+Letters = Literal["none", "panels", "columns", "rows"]
+ColourBar = Literal["right", "below", "none"]
+Outline = Literal["none", "true", "predicted"]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message is one sentence that says why."""
+
+
+def _require(holds: bool, field: str, value, needed: str) -> None:
+    if not holds:
+        raise ValueError(f"{field} is {value}; it must be {needed}")
+
+
+def _require_title(field: str, title: str) -> None:
+    if len(title) > MAX_TITLE_LENGTH:
+        raise ValueError(f"{field} has {len(title)} characters; a title has at most {MAX_TITLE_LENGTH}")
+
+
+@dataclass(frozen=True)
+class StreetImage:
+    """A street of the built-in gallery, counted from 0."""
+
+    index: int
+    source: Literal["street"] = "street"
+
+    def __post_init__(self):
+        _require(self.index >= 0, "index", self.index, "at least 0")
+
+
+@dataclass(frozen=True)
+class FileImage:
+    """A PNG, JPEG or WebP file and, if there is one, its label image; paths are relative to the recipe's folder.
+
+    sha256, labels_sha256: the files' own, in hexadecimal; None leaves them unchecked.
+    """
+
+    path: str
+    labels: str | None = None
+    sha256: str | None = None
+    labels_sha256: str | None = None
+    source: Literal["file"] = "file"
+
+
+@dataclass(frozen=True)
+class CamVidImage:
+    """An image of a CamVid folder, by its file name without the suffix."""
+
+    split: Literal["train", "val", "test"]
+    file: str
+    source: Literal["camvid"] = "camvid"
+
+
+ImageSource = StreetImage | FileImage | CamVidImage
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint by its name; sha256 of its file in hexadecimal, None leaves it unchecked."""
+
+    name: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of panels: an image and, where a map is to be drawn, the query's pixel (y, x)."""
+
+    image: ImageSource
+    pixel: tuple[int, int] | None = None
+    title: str = ""
+    checkpoint: str | None = None  # name of one of the recipe's; None: the first
+
+    def __post_init__(self):
+        _require_title("title", self.title)
+        if self.pixel is not None:
+            inside = all(0 <= side <= MAX_PIXEL for side in self.pixel)
+            _require(inside, "pixel", list(self.pixel), f"[y, x], each in 0 … {MAX_PIXEL}")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How the maps are computed; the fields are those of `attention_rows`."""
+
+    gate: Gate | None = "model"  # None: no GR
+    lr_kernel: Literal["model"] | int | None = "model"  # None: no LR
+    lr_weights: Weights = "model"
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        if isinstance(self.lr_kernel, int):
+            _require(self.lr_kernel in range(1, 16, 2), "lr_kernel", self.lr_kernel, "an odd number, 1 … 15")
+        _require(0.01 <= self.temperature <= 100, "temperature", self.temperature, "in 0.01 … 100")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the colours of the maps mean.
+
+    kind: "uniform", each map over its own sum, in multiples of an even spread; "shared", the weights as they are;
+    "map", the weights, each map with a scale of its own; "log", like "uniform" on a logarithmic scale of four decades.
+    All but "map" are common to all maps. A scale ends at the clip_percentile of its maps' values.
+    """
+
+    kind: ScaleKind = "uniform"
+    clip_percentile: float = 99.5
+
+    def __post_init__(self):
+        _require(50 <= self.clip_percentile <= 100, "clip_percentile", self.clip_percentile, "in 50 … 100")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the figure is drawn. width: of the whole figure, in inches; its height follows. font_size: in points."""
+
+    width: float = PAGE_WIDTH
+    font_family: FontFamily = "DejaVu Sans"
+    font_size: float = 7.0
+    letters: Letters = "none"
+    colour_bar: ColourBar = "right"
+    colormap: Colormap = "magma"
+    difference_colormap: DifferenceColormap = "RdBu_r"
+    class_outline: Outline = "none"  # of the query's class: that of the labels, or that of the prediction
+    query_marker: bool = True
+    noise_figures: bool = True  # under the maps, with the query's pixel and classes under the pictures
+
+    def __post_init__(self):
+        _require(1 <= self.width <= MAX_WIDTH, "width", self.width, f"in 1 … {MAX_WIDTH:g} inches")
+        _require(5 <= self.font_size <= 16, "font_size", self.font_size, "in 5 … 16 points")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A figure: a grid of `rows` and `columns`. column_titles: one a column ("" for none), or None for their names."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...] = ("photo", "labels", *STAGES)
+    column_titles: tuple[str, ...] | None = None
+    attention: Attention = Attention()
+    scale: Scale = Scale()
+    look: Look = Look()
+    format: Literal[1] = FORMAT
+
+    def __post_init__(self):
+        names = [checkpoint.name for checkpoint in self.checkpoints]
+        if not names:
+            raise ValueError("checkpoints is empty; name at least one")
+        if len(set(names)) < len(names):
+            raise ValueError("checkpoints has one name twice; name each checkpoint once")
+        if not 1 <= len(self.rows) <= MAX_ROWS:
+            raise ValueError(f"rows has {len(self.rows)} entries; a figure has 1 … {MAX_ROWS}")
+        if not self.columns or len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns is empty or has an entry twice; name each column once")
+        if self.column_titles is not None and len(self.column_titles) != len(self.columns):
+            raise ValueError(
+                f"column_titles has {len(self.column_titles)} entries for {len(self.columns)} columns; give each one"
+            )
+        for index, title in enumerate(self.column_titles or ()):
+            _require_title(f"column_titles[{index}]", title)
+        for index, row in enumerate(self.rows):
+            if row.checkpoint is not None and row.checkpoint not in names:
+                raise ValueError(f"rows[{index}].checkpoint is {row.checkpoint!r}; choose one of {', '.join(names)}")
+            if row.pixel is None and set(self.columns) - set(PICTURES):
+                raise ValueError(f"rows[{index}].pixel is null; a row with maps needs [y, x]")
+
+    def checkpoint_of(self, row: Row) -> Checkpoint:
+        return next((found for found in self.checkpoints if found.name == row.checkpoint), self.checkpoints[0])
+
+
+def recipe_to_json(recipe: Recipe) -> str:
+    """The recipe with every field, for people to read and edit."""
+    return json.dumps(dataclasses.asdict(recipe), indent=2, ensure_ascii=False) + "\n"
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of the recipe's values, in hexadecimal; the file's layout and the fields' order do not count."""
+    text = json.dumps(dataclasses.asdict(recipe), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe_from_json(text: str | bytes) -> Recipe:
+    """The recipe in a JSON text (bytes: UTF-8); fields left out have their defaults. Raises RecipeError."""
+    if len(text) > MAX_BYTES:
+        raise RecipeError(f"the recipe is {len(text)} long; a recipe has at most {MAX_BYTES} characters")
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        values = json.loads(decoded, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+    except RecipeError:
+        raise
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
+        raise RecipeError(f"the recipe is not readable JSON ({error})") from error
+    if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
+        raise RecipeError(f"the recipe's format is {values['format']!r}; this version reads format {FORMAT}")
+    return _read(Recipe, values, "")
+
+
+# --- reading values by their types -----------------------------------------------------------------------------------
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise RecipeError(f"the recipe has the field {repeated!r} twice in one place; keep one of them")
+    return found
+
+
+def _refuse_constant(name: str):
+    raise RecipeError(f"the recipe holds {name}, which is no number; give a finite one")
+
+
+def _read(kind, value, where: str):
+    """`value`, as JSON has it, as the type `kind`; `where` names its place. Raises RecipeError."""
+    if dataclasses.is_dataclass(kind):
+        return _read_record(kind, value, where)
+    if _is_union(kind):
+        return _read_union(kind, value, where)
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        return _read_list(kind, value, where)
+    if typing.get_origin(kind) is Literal:
+        # Types are compared too, since 1 == True.
+        if any(type(value) is type(choice) and value == choice for choice in typing.get_args(kind)):
+            return value
+    elif kind is float:
+        if type(value) in (int, float) and abs(value) <= sys.float_info.max:
+            return float(value)
+    elif type(value) is kind:
+        return value
+    raise RecipeError(f"{where} is {_shortened(value)}; it must be {_in_words(kind)}")
+
+
+def _read_record(kind, value, where: str):
+    if not isinstance(value, dict):
+        raise RecipeError(f"{where or 'the recipe'} is {_shortened(value)}; it must be an object with named fields")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in value:
+        if name not in fields:
+            raise RecipeError(f"there is no field {_place(where, name)}; the fields there are {', '.join(fields)}")
+    for name, field in fields.items():
+        if name not in value and field.default is dataclasses.MISSING:
+            raise RecipeError(f"the field {_place(where, name)} is missing; it must be {_in_words(field.type)}")
+    found = {name: _read(fields[name].type, entry, _place(where, name)) for name, entry in value.items()}
+    try:
+        return kind(**found)
+    except ValueError as error:
+        raise RecipeError(_place(where, str(error))) from error
+
+
+def _read_union(kind, value, where: str):
+    """An object belongs to the record that has its `source`; anything else to the first type that takes it."""
+    options = typing.get_args(kind)
+    records = {_source(option): option for option in options if dataclasses.is_dataclass(option)}
+    if records and isinstance(value, dict):
+        source = value.get("source")
+        if not isinstance(source, str) or source not in records:
+            raise RecipeError(f"{where}.source is {_shortened(source)}; choose one of {', '.join(records)}")
+        return _read_record(records[source], value, where)
+    for option in options:
+        try:
+            return _read(option, value, where)
+        except RecipeError:
+            continue  # the sentence below names all of them
+    raise RecipeError(f"{where} is {_shortened(value)}; it must be {_in_words(kind)}")
+
+
+def _read_list(kind, value: list, where: str) -> tuple:
+    kinds = typing.get_args(kind)
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        raise RecipeError(f"{where} is {_shortened(value)}; it must be {_in_words(kind)}")
+    return tuple(
+        _read(entry_kind, entry, f"{where}[{index}]")
+        for index, (entry_kind, entry) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+def _is_union(kind) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _source(record) -> str:
+    return next(field.default for field in dataclasses.fields(record) if field.name == "source")
+
+
+def _in_words(kind) -> str:
+    """What a value of this type is called in a message."""
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(json.dumps(choice) for choice in typing.get_args(kind))
+    if _is_union(kind):
+        return " or ".join(_in_words(option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        return "a list" if kinds[-1] is Ellipsis else f"[{', '.join(map(_in_words, kinds))}]"
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    return words.get(kind, "an object with named fields")
+
+
+def _place(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _shortened(value) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,106 @@
+"""The report's CSV files: every image, every class of every image, and the leakage matrices."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from analysis import noise
+from analysis.aggregate import RECORD_METRICS, SPLITS, ImageRecord
+from analysis.report_records import SkippedImage
+from dnl.files import write_atomically
+
+IMAGE_HEADER = (
+    "checkpoint",
+    "image",
+    "stage",
+    "label_source",
+    "queries",
+    "classes",
+    *RECORD_METRICS,
+    "emptied",
+    "query_dependence",
+    "distinct_argmax_keys",
+    "skipped",
+)
+CLASS_HEADER = ("checkpoint", "image", "stage", "class", "cells", "valid_queries", *RECORD_METRICS)
+
+
+def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | SkippedImage]]) -> None:
+    """One row an image and stage: means over the image's classes that have at least MIN_CELLS cells.
+
+    records: checkpoint -> records. What is undefined is empty; a skipped image has one row with the reason.
+    """
+    rows = []
+    for checkpoint, of_checkpoint in records.items():
+        for record in of_checkpoint:
+            if isinstance(record, SkippedImage):
+                rows.append([checkpoint, record.name, *[None] * (len(IMAGE_HEADER) - 3), record.reason])
+                continue
+            for place, stage in enumerate(record.stages):
+                enough, means = record.cells >= noise.MIN_CELLS, _class_means(record, place)
+                rows.append(
+                    [
+                        checkpoint,
+                        record.name,
+                        stage,
+                        record.label_source,
+                        record.queries,
+                        int(enough.sum()),
+                        *(_mean(values[enough]) for values in means),
+                        int(record.emptied[place]),
+                        record.query_dependence,
+                        record.distinct_argmax_keys,
+                        None,
+                    ]
+                )
+    _write(path, IMAGE_HEADER, rows)
+
+
+def write_class_table(
+    path: Path, records: Mapping[str, Sequence[ImageRecord | SkippedImage]], class_names: Sequence[str]
+) -> None:
+    """One row an image, stage and class that has a cell there: means over the class's valid queries.
+
+    valid_queries: those that count for the interclass noise.
+    """
+    rows = []
+    for checkpoint, of_checkpoint in records.items():
+        for record in of_checkpoint:
+            if isinstance(record, SkippedImage):
+                continue
+            for place, stage in enumerate(record.stages):
+                means = _class_means(record, place)
+                valid = record.counts[SPLITS.index("all"), place, RECORD_METRICS.index("interclass_noise")]
+                for column, label in enumerate(record.classes):
+                    values = [float(value) if np.isfinite(value) else None for value in means[:, column]]
+                    counted = [int(record.cells[column]), int(valid[column])]
+                    rows.append([checkpoint, record.name, stage, class_names[label], *counted, *values])
+    _write(path, CLASS_HEADER, rows)
+
+
+def write_leakage(path: Path, matrix: Sequence[Sequence[float] | None], class_names: Sequence[str]) -> None:
+    """A leakage matrix with class names: rows are the queries' classes, columns the keys'; absent classes are empty."""
+    rows = [[name, *(row or [None] * len(class_names))] for name, row in zip(class_names, matrix, strict=True)]
+    _write(path, ("query class", *class_names), rows)
+
+
+def _class_means(record: ImageRecord, place: int) -> np.ndarray:
+    """RECORD_METRICS × K means over all valid queries of each class in one stage, NaN where there is none."""
+    totals, counts = record.totals[SPLITS.index("all"), place], record.counts[SPLITS.index("all"), place]
+    return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else None
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write_text(text.getvalue(), encoding="utf-8"))

@@ -1,0 +1,25 @@
+"""A page that is opened by its own address on a fresh server."""
+
+import runpy
+from pathlib import Path
+
+import streamlit as st
+
+APP = Path(__file__).parent.parent / "app.py"
+_RUNS = "the app runs"
+
+
+def announce_app() -> None:
+    """Called by app.py before it runs a page."""
+    st.session_state[_RUNS] = True
+
+
+def require_app() -> None:
+    """Called first by every page: without the app around it, run the app, which comes back to this page.
+
+    Until app.py has run once on a server, Streamlit takes every file in pages/ for a page of its own and runs the
+    one whose name stands in the address by itself.
+    """
+    if _RUNS not in st.session_state:
+        runpy.run_path(str(APP), run_name="__main__")
+        st.stop()

@@ -1,0 +1,59 @@
+"""The Lesson: a guided tour for a class, one screen a step. What the reader has set survives steps and pages."""
+
+import streamlit as st
+
+from pages.entry import require_app
+from pages.lesson_basics import noise, softmax
+from pages.lesson_method import cost, rectifying, retaining
+from pages.lesson_model import explanation, real_model, worth
+
+STEPS = (
+    ("Softmax attention by hand", softmax),
+    ("Two kinds of noise", noise),
+    ("What GR does", rectifying),
+    ("How LR fills a hollow", retaining),
+    ("What it costs", cost),
+    ("The real model", real_model),
+    ("Is the attention used?", worth),
+    ("Attention is not an explanation", explanation),
+)
+KEY = "lesson step"
+
+
+def go_to(step: int) -> None:
+    st.session_state[KEY] = step
+
+
+def title(step: int) -> str:
+    return f"{step + 1} · {STEPS[step][0]}"
+
+
+def show_page() -> None:
+    with st.sidebar:
+        step = st.radio(
+            "Contents",
+            range(len(STEPS)),
+            format_func=title,
+            key=KEY,
+            persist_state="session",
+        )
+    st.title(title(step))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Back", key="back", icon=":material/arrow_back:", disabled=step == 0, on_click=go_to, args=(step - 1,)
+        )
+        st.progress((step + 1) / len(STEPS))
+        st.button(
+            "Next",
+            key="next",
+            type="primary",
+            icon=":material/arrow_forward:",
+            disabled=step == len(STEPS) - 1,
+            on_click=go_to,
+            args=(step + 1,),
+        )
+    STEPS[step][1]()
+
+
+require_app()
+show_page()

@@ -1,0 +1,76 @@
+"""What the steps of the lesson are made of: widgets whose values stay, figures, tiles of numbers and questions."""
+
+import streamlit as st
+
+DEFINITIONS = {
+    "interclass_noise": (
+        "interclass noise",
+        "Share of the attention that falls on cells of other classes; 0 … 1, low is good. This project's own "
+        "definition.",
+    ),
+    "chance": ("chance", "The interclass noise of attention that is spread evenly over all other cells."),
+    "intraclass_noise": (
+        "intraclass noise",
+        "1 − entropy of the attention within the own class, over its greatest possible value: 0 is evenly spread, 1 "
+        "is all on one cell. This project's own definition.",
+    ),
+    "hollow_fraction": (
+        "hollow fraction",
+        "Share of the own class's cells that get less than a quarter of the class's mean attention. This project's "
+        "own definition.",
+    ),
+    "kept_mass": ("kept mass", "The row's total without the query's own cell. Raw rows sum to 1 with it."),
+    "effective_keys": (
+        "effective keys",
+        "Over how many cells the attention is spread: the exponential of its entropy.",
+    ),
+}
+GATE_WORDS = {
+    "sigmoid": "sigmoid (the release)",
+    "similarity": "similarity (soft)",
+    "binary": "binary (the abstract)",
+}
+
+
+def plot(figure, key: str, alt: str) -> None:
+    st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
+
+
+def slider(label: str, low, high, start, step, key: str, **options):
+    """A slider whose value outlives its step and its page."""
+    return st.slider(label, low, high, start, step, key=f"lesson {key}", persist_state="session", **options)
+
+
+def choice(label: str, options, start, key: str, **more):
+    """A row of options, one of which is always chosen; the choice outlives its step and its page."""
+    return st.segmented_control(
+        label, options, default=start, required=True, wrap=True, key=f"lesson {key}", persist_state="session", **more
+    )
+
+
+def question(words: str, answer: str) -> None:
+    with st.expander(f"**For the class:** {words}", icon=":material/help:"):
+        st.markdown(answer)
+
+
+def show_figures(figures: dict, names, before: dict | None = None) -> None:
+    """Noise figures as tiles; `before` adds what changed. What is undefined shows a dash."""
+    with st.container(horizontal=True):
+        for name in names:
+            words, meaning = DEFINITIONS[name]
+            value = figures[name]
+            change = None
+            if before is not None and None not in (value, before[name]):
+                change = round(value - before[name], 3) or None
+            st.metric(
+                words,
+                "–" if value is None else f"{value:.3f}",
+                change,
+                delta_color="off" if name in ("kept_mass", "chance") else "inverse",
+                help=meaning,
+                width=125,
+            )
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,283 @@
+"""The Noise report: how noisy a model's attention is, by stage, class and place in the image."""
+
+import json
+from collections.abc import Sequence
+
+import streamlit as st
+
+from analysis import charts
+from analysis.aggregate import ImageRecord
+from analysis.measure import CONTROLS, STAGES
+from analysis.noise_words import headline
+from dnl.classes import LabelSet
+from pages.entry import require_app
+from pages.noise_choices import Job, choose_job
+from pages.noise_image import show_image
+from pages.noise_work import Work, carry_on, class_csv, first_records, summary_of
+from pages.shared import model_with_attention
+from pages.words import DEFINITIONS, literal
+
+MORE_DEFINITIONS = """
+- **leakage matrix**: where the attention of each class goes; each row sums to 1.
+- **intervals** (95 %): what another draw of as many images would give, by bootstrap over images; one image has none.
+- **controls**: *uniform attention* gets chance by construction; the *oracle gate* knows the true labels, the best any
+  GR could do; the *constant box* stands in place of LR's learnt weights. A stage that does no better than its control
+  has not earned its credit.
+- **AUC, average precision** (high is good): how well a row's attention picks the query's own class out.
+"""
+METRIC_NOTES = {
+    "interclass_noise": "Attention on other classes; dash: chance.",
+    "intraclass_noise": "How unevenly the own class is lit.",
+    "hollow_fraction": "How much of the own class is left dark.",
+}
+DIFFERENCES = ("interclass_noise", "intraclass_noise", "hollow_fraction", "auc", "average_precision")
+CONFIG = {"displaylogo": False, "displayModeBar": False}
+
+
+def chart(figure, key: str, words: str) -> None:
+    """A chart with the line that explains it."""
+    st.caption(words)
+    st.plotly_chart(figure, key=key, config=CONFIG, alt=words)
+
+
+def choose(label: str, options: Sequence[str], words: dict[str, str], key: str) -> str:
+    return st.selectbox(label, options, format_func=words.get, key=f"noise {key}", persist_state="session")
+
+
+def current_work(job: Job | None, asked: bool) -> Work | None:
+    """The job in hand: a new one where Measure was pressed, or on arrival, if it is one image."""
+    work = st.session_state.get("noise work")
+    arriving = work is None and job is not None and len(job.places) == 1
+    if job is not None and (asked or arriving) and (work is None or work.job != job or work.cancelled):
+        kept = work if work is not None and work.job == job else Work(job)  # a cancelled job is taken up again
+        kept.cancelled = False
+        work = st.session_state["noise work"] = kept
+    return work
+
+
+def progress(work: Work) -> None:
+    """Measure image by image under a progress bar; a click on Cancel ends it and keeps what is finished."""
+    total = len(work.records) + len(work.failures) + len(work.missing())
+    row = st.empty()
+    with row.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, width="stretch")
+        st.button("Cancel", key="noise cancel", on_click=lambda: setattr(work, "cancelled", True))
+
+    def tell(finished: int) -> None:
+        bar.progress(finished / total, f"{finished} of {total} measured")
+
+    tell(total - len(work.missing()))
+    carry_on(work, tell)
+    row.empty()
+
+
+def records_by_model(work: Work) -> dict[str, list[ImageRecord]]:
+    """The finished records of each checkpoint; those of one image come first without AUC and AP."""
+    found = work.records if work.several else first_records(work) | work.records
+    in_order = sorted(found.items(), key=lambda item: item[0][1])
+    return {
+        name: records for name in work.job.models if (records := [record for (of, _), record in in_order if of == name])
+    }
+
+
+def summarised(work: Work, name: str, records: list[ImageRecord], label_set: LabelSet) -> dict:
+    """The checkpoint's summary, computed once for each state of the work."""
+    key = name, len(records), sum(record.detection_queries for record in records)
+    if key not in work.summaries:
+        work.summaries[key] = summary_of(records, label_set.class_names)
+    return work.summaries[key]
+
+
+# --- sections --------------------------------------------------------------------------------------------------------
+
+
+def show_warnings(work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices) -> None:
+    for (name, index), sentence in work.failures.items():
+        notices.error(f"Image {index + 1} with {literal(name)}: {literal(sentence)}")
+    if work.cancelled and work.missing():
+        done = len(work.records) + len(work.failures)
+        notices.info(f"Cancelled: {done} of {done + len(work.missing())} were measured. Press Measure to go on.")
+    if any("prediction" in summary["label_source"] for summary in summaries.values()):
+        notices.warning(
+            "Measured against the model's own prediction, not against ground truth: this flatters the model, since a "
+            "prediction agrees with itself.",
+            icon=":material/warning:",
+        )
+    lone = [literal(record.name) for record in next(iter(records.values()), []) if len(record.classes) < 2]
+    if lone:
+        notices.info(
+            f"Not more than one labelled class in {', '.join(lone)}: interclass noise needs two, so there is none."
+        )
+
+
+def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
+    metrics = list(METRIC_NOTES)
+    for column, metric in zip(st.columns(len(metrics)), metrics, strict=True):
+        with column:
+            st.markdown(f"**{charts.METRIC_WORDS[metric].capitalize()}**")
+            chart(charts.stage_bars(summaries, metric, stages), f"overview {metric}", METRIC_NOTES[metric])
+
+
+def show_classes(summary: dict, stages: list[str], class_names: Sequence[str]) -> None:
+    st.subheader("Between which classes?")
+    bars, matrix = st.columns(2, gap="large")
+    with bars:
+        metric = choose("Metric by class", _measured_metrics(summary), charts.METRIC_WORDS, "class metric")
+        if charts.classes_with_figures(summary, metric, stages):
+            words = "One group of bars a class; bars without an interval rest on one image."
+            chart(charts.class_bars(summary, metric, stages), "classes", words)
+        else:
+            st.info("No class has enough cells for this metric.")
+        if left_out := {name: count for name, count in summary["classes_left_out"].items() if count}:
+            least = summary["limits"]["min_images"]
+            names = ", ".join(f"{literal(name)} ({count})" for name, count in left_out.items())
+            st.caption(f"In fewer than {least} images, so not in the means: {names}.")
+    with matrix:
+        stage = choose("Leakage in stage", list(summary["leakage"]), charts.STAGE_WORDS, "leakage stage")
+        if any(row is not None for row in summary["leakage"][stage]):
+            words = "Each row says where one class's attention goes; the diagonal is attention that stays at home."
+            chart(charts.leakage_heatmap(summary, stage, class_names), "leakage", words)
+        else:
+            st.info("No query has both its own class and another one to attend to.")
+
+
+def show_steps(summary: dict, stages: list[str]) -> None:
+    st.subheader("What does each step change?")
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Stage differences**")
+        words = "Later minus earlier stage, paired by image. Left of 0 is less noise; for AUC and AP, right is better."
+        shown = [metric for metric in DIFFERENCES if metric in _measured_metrics(summary)]
+        chart(charts.stage_differences(summary, shown), "differences", words)
+        st.markdown("**Kept mass and emptied rows**")
+        words = "How much attention is left on labelled cells; a row that a gate empties has no noise to measure."
+        chart(charts.kept_mass_bars(summary, stages), "kept mass", words)
+    with right:
+        st.markdown("**Hollows by threshold**")
+        words = "The share of a class that gets less than τ times the class's mean attention."
+        chart(charts.hollow_curve(summary, stages), "hollow curve", words)
+        st.markdown("**Easy and hard queries**")
+        metric = choose("Metric by kind of query", _measured_metrics(summary), charts.METRIC_WORDS, "split metric")
+        words = "Queries at class boundaries against those inside; and whether GR's class prediction is right."
+        chart(charts.split_bars(summary, metric, stages), "splits", words)
+
+
+def show_table(summary: dict, stages: list[str]) -> None:
+    st.subheader("All figures")
+    st.caption("Means over images, then over classes, with 95 % intervals in brackets; micro: over all queries.")
+    st.dataframe(charts.figure_table(summary, stages), hide_index=True, height="content", key="all figures")
+    detection = summary["detection"]
+    if detection["queries"]:
+        exact = "a seeded sample of the" if detection["sampled"] else "all"
+        st.caption(f"AUC and average precision over {exact} queries ({detection['queries']:,}).")
+    facts = f"{summary['queries']:,} queries in {summary['images']} image(s), against {summary['label_source']}. "
+    if summary["effective_keys"] is not None:
+        facts += f"Median effective keys of the raw rows: {summary['effective_keys']:.0f}. "
+    facts += (
+        f"Query dependence {summary['query_dependence']:.2f} (0: every query gets the same map), "
+        f"{summary['distinct_argmax_keys']:.0f} distinct strongest keys an image."
+    )
+    st.caption(facts)
+
+
+def show_downloads(name: str, summary: dict, records: list[ImageRecord], class_names: Sequence[str]) -> None:
+    with st.container(horizontal=True):
+        st.download_button(
+            "Summary (JSON)",
+            data=lambda: json.dumps(summary, indent=2),
+            file_name=f"noise-{name}.json",
+            mime="application/json",
+            key="noise json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Every image and class (CSV)",
+            data=lambda: class_csv(name, records, class_names),
+            file_name=f"noise-{name}.csv",
+            mime="text/csv",
+            key="noise csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _measured_metrics(summary: dict) -> list[str]:
+    """The metrics that some stage has a mean of."""
+    stages = summary["stages"].values()
+    return [name for name in charts.METRIC_WORDS if any(figures[name]["mean"] is not None for figures in stages)]
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def choose_stages(summaries: dict[str, dict]) -> list[str]:
+    """The stages and controls to show, in their own order."""
+    present = [stage for stage in (*STAGES, *CONTROLS) if all(stage in s["stages"] for s in summaries.values())]
+    chosen = st.pills(
+        "Stages and controls",
+        (*STAGES, *CONTROLS),
+        selection_mode="multi",
+        default=STAGES,
+        format_func=charts.STAGE_WORDS.get,
+        key="noise stages",
+        persist_state="session",
+    )
+    if missing := [charts.STAGE_WORDS[stage] for stage in chosen if stage not in present]:
+        st.caption(f"Not measured here: {', '.join(missing)} (the oracle needs ground truth, both controls need LR).")
+    return [stage for stage in present if stage in chosen] or ["raw"]
+
+
+def choose_detail(names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return st.segmented_control(
+        "Checkpoint below", names, default=names[0], required=True, key=f"noise detail {' '.join(names)}"
+    )
+
+
+def show_page() -> None:
+    st.title("How noisy is the attention?")
+    notices = st.container()
+    with st.sidebar:
+        start = st.container()
+        job = choose_job(notices)
+        asked = start.button("Measure", type="primary", width="stretch", disabled=job is None, key="noise measure")
+    work = current_work(job, asked)
+    if work is None:
+        if job is not None:
+            st.info(f"Press Measure to measure {len(job.places)} images.")
+        return
+    if work.several and work.missing() and not work.cancelled:
+        progress(work)
+    with st.spinner("Measuring every query …"):
+        records = records_by_model(work)
+    if job is not None and job != work.job:
+        notices.info("The choices have changed: press Measure to measure them. Below are the figures from before.")
+    sets = {name: model_with_attention(name).network.label_set for name in records}
+    summaries = {name: summarised(work, name, records[name], sets[name]) for name in records}
+    show_warnings(work, summaries, records, notices)
+    if not summaries:
+        return
+    for name, summary in summaries.items():
+        st.markdown(f"**{literal(name)}**: {headline(summary)}" if len(summaries) > 1 else headline(summary))
+    stages = choose_stages(summaries)
+    show_overview(summaries, stages)
+    with st.popover("What the figures mean"):
+        st.markdown(DEFINITIONS + MORE_DEFINITIONS)
+    name = choose_detail(list(summaries))
+    class_names = sets[name].class_names
+    show_image(work, name)
+    show_classes(summaries[name], stages, class_names)
+    show_steps(summaries[name], stages)
+    show_table(summaries[name], stages)
+    if work.several or not work.missing():
+        show_downloads(name, summaries[name], records[name], class_names)
+    else:
+        with st.spinner("Ranking each query's keys (AUC, average precision) …"):
+            carry_on(work)
+        st.rerun()
+
+
+require_app()
+show_page()

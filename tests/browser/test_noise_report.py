@@ -1,0 +1,86 @@
+"""The noise map in a real browser: its geometry against Python's, and a click that opens its pixel in the Explorer."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis.geometry import cell_to_pixel, pixel_to_cell
+from analysis.lens.noise_map import SCRIPT
+
+pytestmark = pytest.mark.browser
+
+PATIENCE_SECONDS = 120
+SIZE = (96, 160)  # of the photo: few cells, so that the report is a matter of a moment
+
+
+@pytest.mark.parametrize(("size", "cells"), [((47, 83), (6, 11)), ((360, 480), (45, 60)), ((5, 40), (1, 3))])
+def test_pixels_and_cells_lie_on_each_other_as_in_python(chromium, size, cells):
+    page = chromium.new_page()
+    found = page.evaluate(
+        """async ({ script, size, cells }) => {
+          const map = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+          const all = (count) => Array.from({ length: count }, (_, index) => index);
+          return [0, 1].map((side) => ({
+            cellOf: all(size[side]).map((pixel) => map.pixelToCell(pixel, size[side], cells[side])),
+            pixelOf: all(cells[side]).map((cell) => map.cellToPixel(cell, size[side], cells[side])),
+          }));
+        }""",
+        {"script": SCRIPT, "size": size, "cells": cells},
+    )
+    page.close()
+    assert found[0]["cellOf"] == [pixel_to_cell(y, 0, size, cells)[0] for y in range(size[0])]
+    assert found[1]["cellOf"] == [pixel_to_cell(0, x, size, cells)[1] for x in range(size[1])]
+    assert found[0]["pixelOf"] == [cell_to_pixel(row, 0, size, cells)[0] for row in range(cells[0])]
+    assert found[1]["pixelOf"] == [cell_to_pixel(0, column, size, cells)[1] for column in range(cells[1])]
+
+
+def upload_photo_with_labels(page) -> None:
+    """Show the Explorer a photo whose left part is sky and whose right part is road, with a strip of no label."""
+    photo = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    labels = np.zeros(SIZE, np.uint8)
+    labels[:, 64:] = 3
+    labels[80:, :] = 255
+    page.get_by_test_id("stSelectbox").filter(has_text="Image").locator("input").click()
+    page.get_by_role("option", name="Your photo").click()
+    for place, (name, array) in enumerate((("photo.png", photo), ("labels.png", labels))):
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, "PNG")
+        uploader = page.get_by_test_id("stFileUploaderDropzoneInput").nth(place)
+        uploader.set_input_files({"name": name, "mimeType": "image/png", "buffer": file.getvalue()})
+        page.locator("[data-panel=photo] figcaption").get_by_text("photo.png", exact=True).wait_for()
+    page.get_by_text("No labels: measured").wait_for(state="detached")
+
+
+def test_a_click_on_the_noise_map_opens_that_pixel_in_the_explorer(chromium, app_url):
+    page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(1000 * PATIENCE_SECONDS)
+    page.goto(app_url)
+    page.locator(".lens[data-pixel]").wait_for()
+    upload_photo_with_labels(page)
+    page.get_by_role("link", name="Noise report").click()
+
+    # Measured on arrival, on the photo that the Explorer shows.
+    canvas = page.locator(".noise-map canvas").first
+    canvas.wait_for()
+    page.get_by_role("button", name="Summary (JSON)").wait_for()  # all is measured, and nothing moves any more
+    assert page.get_by_text("of its mass on other classes").count() == 1
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(SIZE[1] / SIZE[0], rel=0.02)
+    x, y = box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"]
+    page.mouse.move(x, y)
+    readout = page.locator(".noise-map .readout")
+    readout.filter(has_text="Road: interclass noise 0.").wait_for()
+    page.mouse.move(x, box["y"] + 0.98 * box["height"])
+    readout.filter(has_text="no label here").wait_for()
+    page.mouse.click(x, y)
+
+    page.locator(".lens[data-pixel]").wait_for()
+    page.get_by_text("The pinned pixel: Road").wait_for()
+    page.locator("[data-panel=photo] figcaption").get_by_text("photo.png", exact=True).wait_for()
+    pinned = [int(side) for side in page.locator(".lens").get_attribute("data-pixel").split()]
+    assert pinned == pytest.approx([0.25 * SIZE[0], 0.75 * SIZE[1]], abs=1)
+    assert page.locator("[data-panel=photo] .state").inner_text() == "Pinned"
+    page.close()

@@ -1,0 +1,269 @@
+import dataclasses
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+import analysis.figures
+from analysis.figure_recipe import CamVidImage, FileImage, Recipe, Row, StreetImage, recipe_from_json, recipe_to_json
+from analysis.figures import figure_file, main
+from analysis.lens import image_id
+from dnl import ModelConfig, build_model, checkpoints
+from dnl.checkpoints import save_checkpoint
+from dnl.classes import CAMVID
+from dnl.datasets import Streets
+from pages.shared import Picture
+
+APP = Path(__file__).parents[2] / "app.py"
+PAGE = "pages/figures.py"
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    for seed, name in enumerate(("a-small-one", "another")):
+        torch.manual_seed(seed)
+        model = build_model(ModelConfig("resnet18", 8, 11, attention_stride=8, gamma_init=0.5))
+        model.label_set = CAMVID
+        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name})
+    return folder
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[tuple]:
+    """The arguments of every figure that the page has had drawn."""
+    calls = []
+
+    def record(*arguments):
+        calls.append(arguments)
+        return figure_file(*arguments)
+
+    monkeypatch.setattr(analysis.figures, "figure_file", record)
+    return calls
+
+
+@pytest.fixture
+def app(zoo, monkeypatch, drawn) -> AppTest:
+    monkeypatch.setattr(checkpoints, "ZOO", zoo)
+    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
+    monkeypatch.delenv("DNL_DATA", raising=False)
+    return AppTest.from_file(str(APP), default_timeout=300).run().switch_page(PAGE)
+
+
+def png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="PNG")
+    return file.getvalue()
+
+
+PHOTO = png(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+LABELS = png(np.repeat(np.arange(8, dtype=np.uint8) % 3, 8)[None].repeat(48, 0))
+
+
+def opened(app: AppTest, recipe: Recipe | dict | str, name: str = "recipe.json") -> AppTest:
+    """The page after a recipe was opened."""
+    if isinstance(recipe, dict):
+        recipe = json.dumps(recipe)
+    text = recipe_to_json(recipe) if isinstance(recipe, Recipe) else recipe
+    return app.file_uploader(key="figure recipe file").set_value((name, text.encode(), "application/json")).run()
+
+
+def errors(app: AppTest) -> list[str]:
+    assert not app.exception
+    return [error.value for error in app.error]
+
+
+def last(drawn: list[tuple]) -> Recipe:
+    return drawn[-1][0]
+
+
+def one_row(recipe: Recipe, **changes) -> Recipe:
+    return dataclasses.replace(recipe, rows=(dataclasses.replace(recipe.rows[0], **changes),))
+
+
+def test_a_figure_of_streets_is_there_at_once(app, drawn, zoo):
+    app.run()
+    assert not errors(app)
+    (image,) = app.image
+    assert re.fullmatch(r"7\.16 × 2\.\d\d inches", image.captions[0])
+    recipe = last(drawn)
+    assert [row.image for row in recipe.rows] == [StreetImage(4)] * 2
+    digest = hashlib.sha256((zoo / "a-small-one.safetensors").read_bytes()).hexdigest()
+    assert [(found.name, found.sha256) for found in recipe.checkpoints] == [("a-small-one", digest)]
+    labels = [button.label for button in app.get("download_button")]
+    assert labels == ["PDF", "SVG", "PNG, 300 dpi", "PNG, 600 dpi", "Recipe"]
+    assert "Attention of 2 pixels in Street 5" in app.code[0].value
+
+
+def test_the_command_makes_the_pages_file_from_its_recipe(app, drawn, tmp_path):
+    app.run()
+    recipe, captures, hashes, *_ = drawn[-1]
+    (tmp_path / "recipe.json").write_text(recipe_to_json(recipe), encoding="utf-8")
+    for file_format in ("pdf", "png"):
+        out = tmp_path / f"out.{file_format}"
+        assert main([str(tmp_path / "recipe.json"), str(out)]) == 0
+        assert out.read_bytes() == figure_file(recipe, captures, hashes, file_format, 300)
+
+
+def test_every_choice_reaches_the_recipe(app, drawn):
+    app.run()
+    app.multiselect(key="figure columns").set_value(["raw", "rectified-raw"])
+    app.selectbox(key="figure gate").select("none")
+    app.selectbox(key="figure lr_kernel").select("5")
+    app.selectbox(key="figure kind").select("log")
+    app.selectbox(key="figure width words").select("One column, 3.5 in")
+    app.selectbox(key="figure letters").select("panels")
+    app.number_input(key="figure font_size").set_value(6.0)
+    app.toggle(key="figure query_marker").set_value(False)
+    app.text_input(key="figure row 0 title").set_value("first")
+    app.number_input(key="figure row 0 x").set_value(17)
+    app.selectbox(key="figure row 1 checkpoint").select("another").run()
+    assert not errors(app)
+    recipe = last(drawn)
+    assert recipe.columns == ("raw", "rectified-raw") and recipe.column_titles is None
+    assert (recipe.attention.gate, recipe.attention.lr_kernel, recipe.scale.kind) == (None, 5, "log")
+    assert (recipe.look.width, recipe.look.letters, recipe.look.font_size) == (3.5, "panels", 6.0)
+    assert not recipe.look.query_marker
+    assert recipe.rows[0].title == "first" and recipe.rows[0].pixel == (290, 17)
+    assert recipe.rows[1].checkpoint == "another"
+    assert [found.name for found in recipe.checkpoints] == ["a-small-one", "another"]
+    app.toggle(key="figure own titles").set_value(True).run()
+    app.text_input(key="figure title raw").set_value("softmax").run()
+    assert last(drawn).column_titles == ("softmax", "rectified − raw")
+
+
+def test_choices_outlive_a_change_of_page(app, drawn):
+    app.run()
+    app.number_input(key="figure row 0 x").set_value(100)
+    app.selectbox(key="figure colormap").select("cividis").run()
+    before = last(drawn)
+    app.switch_page("pages/explorer.py").run()
+    drawn.clear()
+    app.switch_page(PAGE).run()
+    assert not errors(app)
+    assert last(drawn) == before and before.look.colormap == "cividis" and before.rows[0].pixel == (290, 100)
+
+
+def test_rows_come_and_go(app, drawn):
+    app.run()
+    next(button for button in app.button if button.label == "Add a row").click().run()
+    assert len(last(drawn).rows) == 3 and last(drawn).rows[2] == dataclasses.replace(last(drawn).rows[1], title="")
+    app.button(key="remove row 0").click().run()
+    assert [row.title for row in last(drawn).rows] == ["Pavement", ""]
+    app.button(key="remove row 1").click().run()
+    assert app.button(key="remove row 0").disabled
+
+
+def test_the_explorers_pins_become_rows(app, drawn):
+    app.switch_page("pages/explorer.py").run()
+    known = Streets("gallery")[0]
+    pins = {image_id(Picture(known.image, None, "")): [[30, 40], [50, 60]], "0123": [[1, 2]]}
+    app.session_state["lens pins"] = pins
+    app.switch_page(PAGE).run()
+    next(button for button in app.button if button.label == "Rows from the Explorer's pins (2)").click().run()
+    assert not errors(app)
+    assert last(drawn).rows == (Row(StreetImage(0), (30, 40)), Row(StreetImage(0), (50, 60)))
+
+
+def test_what_cannot_be_drawn_is_said_and_mended(app, drawn):
+    app.run()
+    app.multiselect(key="figure columns").set_value([]).run()
+    assert errors(app) == ["Columns is empty or has an entry twice; name each column once."]
+    app.multiselect(key="figure columns").set_value(["raw"])
+    app.number_input(key="figure row 1 y").set_value(4000).run()
+    assert len(errors(app)) == 1 and "off the image, which has 360 rows and 480 columns" in errors(app)[0]
+    assert not app.image
+    app.number_input(key="figure row 1 y").set_value(40).run()
+    assert not errors(app) and app.image
+
+
+def test_a_recipe_can_be_opened_again(app, drawn):
+    app.run()
+    look = dataclasses.replace(last(drawn).look, width=4.5, class_outline="true")
+    wanted = dataclasses.replace(one_row(last(drawn), pixel=(9, 8)), look=look, column_titles=("a", "b", "c", "d", "e"))
+    opened(app, wanted)
+    assert not errors(app)
+    assert last(drawn) == wanted
+    assert app.number_input(key="figure row 0 y").value == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("{", "not readable JSON"), ('{"rows": 1, "checkpoints": []}', "rows is 1"), ('{"format": 9}', "format is 9")],
+)
+def test_a_file_that_is_no_recipe_leaves_the_figure_as_it_is(app, drawn, text, sentence):
+    app.run()
+    before = last(drawn)
+    opened(app, text, "mine.json")
+    assert len(errors(app)) == 1
+    assert errors(app)[0].startswith("mine.json cannot be used: ") and sentence in errors(app)[0]
+    assert last(drawn) == before and app.image
+
+
+def test_a_strangers_recipe_opens_no_file_of_the_server(app, drawn, zoo, tmp_path, monkeypatch):
+    (tmp_path / "secret.png").write_bytes(PHOTO)
+    for name in ("val", "valannot", "train", "trainannot"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "one.png").write_bytes(LABELS)
+    monkeypatch.setenv("DNL_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    app.run()
+    usual = last(drawn)
+    count = len(drawn)
+    for path in (str(tmp_path / "secret.png"), "secret.png", "../secret.png", "/etc/passwd"):
+        opened(app, one_row(usual, image=FileImage(path)))
+        assert len(errors(app)) == 1 and f"{path!r} is not among your files" in errors(app)[0]
+    for file in ("../../secret", str(tmp_path / "secret"), "one.png"):
+        opened(app, one_row(usual, image=CamVidImage("val", file)))
+        assert len(errors(app)) == 1 and "has no file" in errors(app)[0]
+    model = str(zoo / "a-small-one.safetensors")
+    opened(app, json.loads(recipe_to_json(usual)) | {"checkpoints": [{"name": model}]})
+    assert len(errors(app)) == 1 and "it is not here; choose one of a-small-one, another" in errors(app)[0]
+    assert len(drawn) == count
+    opened(app, one_row(usual, image=CamVidImage("val", "one"), pixel=(0, 0)))
+    assert not errors(app)
+
+
+def test_another_checkpoint_under_the_same_name_is_said_and_can_be_used(app, drawn):
+    app.run()
+    values = json.loads(recipe_to_json(last(drawn)))
+    values["checkpoints"][0]["sha256"] = "ab" * 32
+    opened(app, values)
+    assert len(errors(app)) == 1 and "the recipe was made with abababababab" in errors(app)[0]
+    next(button for button in app.button if button.label == "Use the files that are here").click().run()
+    assert not errors(app) and last(drawn).checkpoints[0].sha256 != "ab" * 32
+
+
+def test_own_photos_join_the_images_and_their_recipe_works_beside_them(app, drawn, tmp_path):
+    app.run()
+    photos = [("mine.png", PHOTO, "image/png"), ("other.png", PHOTO, "image/png")]
+    app.file_uploader(key="figure photos").set_value(photos)
+    app.file_uploader(key="figure labels").set_value([("mine-labels.png", LABELS, "image/png")]).run()
+    digests = hashlib.sha256(PHOTO).hexdigest(), hashlib.sha256(LABELS).hexdigest()
+    mine = FileImage("mine.png", "mine-labels.png", *digests)
+    options = app.selectbox(key="figure row 0 image").options
+    assert options[-2:] == ["mine.png (with labels)", "other.png"]
+    opened(app, one_row(last(drawn), image=mine, pixel=(40, 60)))
+    assert not errors(app)
+    recipe, captures, hashes, *_ = drawn[-1]
+    assert recipe.rows[0].image == mine
+    assert captures[0].labels[0].tolist() == np.repeat(np.arange(8) % 3, 8).tolist()
+    for name, content in (("mine.png", PHOTO), ("mine-labels.png", LABELS)):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "recipe.json").write_text(recipe_to_json(recipe), encoding="utf-8")
+    assert main([str(tmp_path / "recipe.json"), str(tmp_path / "out.svg")]) == 0
+    assert (tmp_path / "out.svg").read_bytes() == figure_file(recipe, captures, hashes, "svg")
+    assert recipe_from_json((tmp_path / "recipe.json").read_bytes()) == recipe
+
+
+def test_no_model_at_all_is_said_in_words(app, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
+    app.run()
+    assert "no checkpoint" in errors(app)[0]

@@ -1,0 +1,149 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from dnl import ModelConfig, build_model, checkpoints
+from dnl.checkpoints import save_checkpoint
+from dnl.classes import CAMVID
+
+APP = Path(__file__).parents[2] / "app.py"
+SHIPPED = checkpoints.ZOO / "camvid-dnl.safetensors"
+
+
+def save(path: Path, context: str = "dnl", **card) -> Path:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig("resnet18", 8, 11, context=context, attention_stride=16, gamma_init=0.5))
+    model.label_set = CAMVID
+    save_checkpoint(path, model, {"name": path.stem, **card})
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """$DNL_CHECKPOINTS, an empty folder; the zoo is as shipped."""
+    folder = tmp_path / "found"
+    folder.mkdir()
+    monkeypatch.setenv("DNL_CHECKPOINTS", str(folder))
+    monkeypatch.delenv("DNL_DATA", raising=False)
+    return folder
+
+
+@pytest.fixture
+def app(folder) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=300)
+    app.switch_page("pages/models.py")
+    return app
+
+
+def words(app: AppTest) -> str:
+    return "\n".join(text.value for text in (*app.markdown, *app.info, *app.caption))
+
+
+def names(app: AppTest) -> list[str]:
+    return list(app.dataframe[0].value["checkpoint"])
+
+
+def test_the_shipped_checkpoint_has_its_card(app):
+    app.run()
+    assert not app.exception and not app.error
+    assert names(app)[0] == "camvid-dnl"
+    card = checkpoints.read_card("camvid-dnl")
+    assert f"{card['metrics']['camvid_val']['miou']:.3f}" in words(app)
+    assert checkpoints.checkpoint_hash("camvid-dnl") in words(app)
+    assert app.code[0].value.startswith("python -m dnl.train --recipe ")
+    noise = next(frame.value for frame in app.dataframe if "interclass noise" in frame.value.columns)
+    assert noise["interclass noise"].iloc[0] == card["metrics"]["attention"]["raw"]["interclass_noise"]["mean"]
+    assert "no training curves" in words(app)
+
+
+def test_a_broken_checkpoint_is_named_and_the_others_shown(app, folder):
+    (folder / "torn.safetensors").write_bytes(SHIPPED.read_bytes()[:3000])
+    save(folder / "odd.safetensors", metrics={"attention": 5})
+    app.run()
+    assert not app.exception
+    assert len(app.error) == 2
+    assert any("torn cannot be shown" in error.value for error in app.error)
+    assert any("odd cannot be shown" in error.value and "another form" in error.value for error in app.error)
+    assert not {"torn", "odd"} & set(names(app))
+
+
+def test_a_checkpoint_without_figures_or_attention_says_so(app, folder):
+    save(folder / "plain.safetensors", context="fcn")
+    app.run()
+    app.selectbox(key="card of").select("plain").run()
+    assert not app.exception and not app.error
+    for sentence in ("no scores per class", "noise was not measured", "does not name its recipe", "not say how it was"):
+        assert sentence in words(app)
+
+
+def test_two_checkpoints_are_compared(app, folder):
+    scores = {"miou": 0.25, "iou": {"Sky": 0.5, "Road": 0.0}}
+    save(folder / "other.safetensors", metrics={"camvid_val": scores, "gamma": 0.125})
+    app.run()
+    assert app.selectbox(key="compared second").value == "other"
+    assert not app.exception and not app.error
+    table = next(table.value for table in app.table if "other" in table.value.columns)
+    assert "0.125" in list(table["other"]) and "resnet18" in list(table["camvid-dnl"])
+    app.selectbox(key="compared second").select("camvid-dnl").run()
+    assert "Choose two different checkpoints" in words(app)
+
+
+def test_training_curves_come_from_a_run_folder(app, folder):
+    run = folder / "run"
+    run.mkdir()
+    records = [{"epoch": 1, "loss": 2.0, "gamma": 0.5}, {"epoch": 2, "loss": 1.0, "gamma": 0.4, "miou": 0.3}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    app.run()
+    assert not app.exception and not app.error
+    assert app.selectbox(key="log").options == ["run"]
+    (run / "metrics.jsonl").write_text("{broken\n")
+    app.run()
+    assert "Line 1 of metrics" in app.error[0].value
+
+
+def test_the_ablation_is_shown_where_it_is_there(app, tmp_path, monkeypatch):
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    save(zoo / "only.safetensors")
+    row = {"variant": "nl", "seeds": [0, 1], "miou": {"mean": 0.5, "sd": 0.01}}
+    (zoo / "ablation.json").write_text(json.dumps({"recipe": "camvid_dnl", "epochs": 3, "rows": [row]}))
+    monkeypatch.setattr(checkpoints, "ZOO", zoo)
+    app.run()
+    assert not app.exception and not app.error
+    frame = next(frame.value for frame in app.dataframe if "seeds" in frame.value.columns)
+    assert list(frame["mean IoU"]) == ["0.500 ± 0.010"]
+
+
+def test_no_checkpoint_at_all_is_said(app, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
+    app.run()
+    assert not app.exception
+    assert "no checkpoint to show" in app.error[0].value
+
+
+def test_a_users_checkpoint_opens_for_the_session_and_can_be_chosen_and_closed(app, tmp_path):
+    content = save(tmp_path / "mine.safetensors").read_bytes()
+    app.run()
+    app.file_uploader(key="checkpoint file").set_value(("mine.safetensors", content, "application/octet-stream")).run()
+    assert not app.exception and not app.error
+    assert "mine (yours)" in names(app)
+    app.switch_page("pages/explorer.py").run()
+    assert "mine (yours)" in app.selectbox(key="model").options
+    app.selectbox(key="model").select("mine (yours)").run()
+    assert not app.exception and not app.error
+    app.switch_page("pages/models.py").run()
+    assert "mine (yours)" in names(app)
+    app.button(key="close mine (yours)").click().run()
+    assert not app.exception and "mine (yours)" not in names(app)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", SHIPPED.read_bytes()[:3000]])
+def test_a_file_that_is_no_checkpoint_gets_one_sentence(app, content):
+    app.run()
+    app.file_uploader(key="checkpoint file").set_value(("x.safetensors", content, "application/octet-stream")).run()
+    assert not app.exception
+    assert len(app.error) == 1 and "not a readable safetensors file" in app.error[0].value
+    assert names(app)[0] == "camvid-dnl"

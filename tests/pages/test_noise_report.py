@@ -1,0 +1,214 @@
+"""The Noise report page, run by Streamlit's own test harness: everything but the noise map's JavaScript."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from streamlit.runtime.scriptrunner import StopException
+from streamlit.testing.v1 import AppTest
+
+from analysis import capture_attention
+from analysis.aggregate import data_set_summary, image_record
+from analysis.geometry import cell_to_pixel
+from analysis.lens import image_id
+from analysis.measure import MeasureOptions, measure_capture, worst_queries
+from analysis.noise_words import headline
+from dnl import ModelConfig, build_model, checkpoints, load_checkpoint
+from dnl.checkpoints import save_checkpoint
+from dnl.classes import CAMVID
+from dnl.datasets import Streets
+from pages import noise_work
+
+APP = Path(__file__).parents[2] / "app.py"
+PAGE = "pages/noise_report.py"
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory) -> Path:
+    """A folder of two small networks with attention and one without."""
+    folder = tmp_path_factory.mktemp("zoo")
+    for seed, (name, context) in enumerate((("first", "dnl"), ("no-attention", "fcn"), ("second", "nl+gr"))):
+        torch.manual_seed(seed)
+        model = build_model(ModelConfig("resnet18", 8, 11, context=context, attention_stride=16, gamma_init=0.5))
+        model.label_set = CAMVID
+        if model.context is not None:  # untrained scores are huge: smaller ones give maps with something to measure
+            with torch.no_grad():
+                model.context.query.weight *= 0.05
+        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name})
+    return folder
+
+
+@pytest.fixture
+def app(zoo, monkeypatch) -> AppTest:
+    monkeypatch.setattr(checkpoints, "ZOO", zoo)
+    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
+    monkeypatch.delenv("DNL_DATA", raising=False)
+    app = AppTest.from_file(str(APP), default_timeout=600)
+    app.run()
+    return app.switch_page(PAGE)
+
+
+def png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="PNG")
+    return file.getvalue()
+
+
+def wide_photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (70, 130, 3), dtype=np.uint8)
+
+
+def upload(app: AppTest, labels: np.ndarray | None = None) -> None:
+    """Show a photo of the user's, with or without labels."""
+    app.selectbox(key="source").select("Your photo").run()
+    app.file_uploader(key="photo").set_value(("wide.png", png(wide_photo()), "image/png"))
+    if labels is not None:
+        app.file_uploader(key="labels").set_value(("wide-labels.png", png(labels), "image/png"))
+    app.run()
+    app.button(key="noise measure").click().run()
+
+
+def words(app: AppTest) -> str:
+    return "\n".join(block.value for block in (*app.markdown, *app.caption, *app.info, *app.warning, *app.error))
+
+
+def summaries(app: AppTest) -> list[dict]:
+    """The finished summary of each checkpoint."""
+    work = app.session_state["noise work"]
+    assert not work.missing()
+    finished = {}
+    for (name, *_), summary in work.summaries.items():
+        finished[name] = summary  # the last one has AUC and AP
+    return list(finished.values())
+
+
+def charts_shown(app: AppTest) -> dict[str, dict]:
+    """Key -> figure of the page's charts."""
+    return {element.key: json.loads(element.proto.spec) for element in app.get("plotly_chart")}
+
+
+def test_one_image_is_measured_on_arrival_and_its_numbers_are_python_s(app, zoo):
+    app.run()
+    assert not app.exception and not app.error and not app.warning
+    [summary] = summaries(app)
+    model, _ = load_checkpoint(zoo / "first.safetensors")
+    street = Streets("gallery")[0]
+    capture = capture_attention(model, street.image, labels=street.labels, name="Street 1")
+    record = image_record(measure_capture(capture, MeasureOptions()))
+    assert summary == data_set_summary([record], CAMVID.class_names, min_images=1)
+    assert headline(summary) in [block.value for block in app.markdown]
+    shown = charts_shown(app)
+    assert {"overview interclass_noise", "classes", "leakage", "hollow curve", "distribution"} <= set(shown)
+    bars = shown["overview interclass_noise"]["data"]
+    assert bars[0]["y"] == [summary["stages"]["raw"]["interclass_noise"]["mean"]]
+    assert len(app.dataframe[0].value) > 10
+    assert [button.label for button in app.get("download_button")] == ["Summary (JSON)", "Every image and class (CSV)"]
+
+    # Changed choices wait for the button; the stages shown do not.
+    app.pills(key="noise stages").set_value(["raw", "box"]).run()
+    assert len(charts_shown(app)["hollow curve"]["data"]) == 2
+    app.selectbox(key="scene").select(2).run()
+    assert "press Measure" in app.info[0].value
+    assert summaries(app) == [summary]
+
+    # A worst query opens in the Explorer, pinned, on the image and model that were measured.
+    app.button(key="noise worst 1").click().run()
+    assert not app.exception
+    assert app.title[0].value == "Where does one pixel look?"
+    assert app.selectbox(key="scene").value == 0 and app.selectbox(key="model").value == "first"
+    worst = int(worst_queries(measure_capture(capture, detection=False), "raw")[0])
+    pixel = cell_to_pixel(*divmod(worst, capture.width), capture.image.shape[:2], capture.cells)
+    assert app.session_state["lens pins"] == {image_id(capture): [list(pixel)]}
+    assert app.session_state["lens request"]["request"]["pixel"] == list(pixel)
+    assert f"The pinned pixel: {CAMVID.class_names[capture.cell_labels.flat[worst]]}" == app.subheader[0].value
+
+    # And the page comes back as it was left.
+    app.switch_page(PAGE).run()
+    assert not app.exception
+    assert app.pills(key="noise stages").value == ["raw", "box"]
+    assert summaries(app) == [summary]
+
+
+def test_an_unlabelled_photo_is_measured_against_the_prediction_and_marked(app):
+    app.run()
+    upload(app)
+    assert not app.exception
+    assert [summary["label_source"] for summary in summaries(app)] == ["prediction"]
+    assert "own prediction" in app.warning[0].value and "flatters" in app.warning[0].value
+    assert app.session_state["noise work"].job.places[0]["kept photo"][0] == "wide.png"
+
+
+def test_a_photo_of_one_class_gets_a_sentence(app):
+    app.run()
+    upload(app, np.full((70, 130), 3, np.uint8))
+    assert not app.exception
+    assert "Not more than one labelled class in wide\\.png" in app.info[0].value
+    assert "no interclass noise to measure" in words(app)
+
+
+def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, monkeypatch):
+    app.run()
+    app.multiselect(key="noise models").set_value(["first", "no-attention", "second"])
+    app.segmented_control(key="noise count").set_value("Several").run()
+    app.multiselect(key="noise scenes").set_value([4, 1]).run()
+    assert "no\\-attention cannot be measured" in app.error[0].value and "no attention" in words(app)
+    assert app.session_state["noise work"].job.places == ({"source": "Built-in streets", "scene": 0},)
+
+    measured = []
+    take = noise_work.record_of
+
+    def record_then_stop(job, name, index, *, detection):
+        if len(measured) == 2:  # as if somebody had clicked on the page
+            raise StopException
+        measured.append((name, index))
+        return take(job, name, index, detection=detection)
+
+    monkeypatch.setattr("pages.noise_work.record_of", record_then_stop)
+    app.button(key="noise measure").click().run()
+    work = app.session_state["noise work"]
+    assert sorted(work.records) == [("first", 0), ("second", 0)]
+    app.button(key="noise cancel").click().run()
+    assert not app.exception
+    assert "2 of 4 were measured" in app.info[0].value
+    assert len(charts_shown(app)["overview interclass_noise"]["data"]) > 0
+
+    monkeypatch.setattr("pages.noise_work.record_of", take)
+    app.button(key="noise measure").click().run()
+    assert not app.exception and not app.info
+    first, second = summaries(app)
+    assert first["images"] == second["images"] == 2 and first != second
+    assert [record.name for record in work.records.values()] == ["Street 2", "Street 2", "Street 5", "Street 5"]
+    assert f"**first**: {headline(first)}" in [block.value for block in app.markdown]
+    bars = charts_shown(app)["overview interclass_noise"]["data"][0]
+    assert bars["y"] == [summary["stages"]["raw"]["interclass_noise"]["mean"] for summary in (first, second)]
+    assert bars["error_y"]["visible"]
+    records = [record for (name, _), record in work.records.items() if name == "first"]
+    text = noise_work.class_csv("first", records, CAMVID.class_names)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["image"] for row in rows} == {"Street 2", "Street 5"}
+    assert {row["stage"] for row in rows} == set(first["stages"])
+
+
+def test_a_network_without_attention_alone_gets_a_sentence(app):
+    app.run()
+    app.multiselect(key="noise models").set_value(["no-attention"]).run()
+    assert not app.exception
+    assert "no attention to look at" in app.error[0].value
+    assert app.button(key="noise measure").disabled
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_measured(app):
+    app.run()
+    app.segmented_control(key="noise count").set_value("Several").run()
+    app.selectbox(key="noise source").select("Your photo").run()
+    files = [("torn.png", b"no image", "image/png"), ("wide.png", png(wide_photo()), "image/png")]
+    app.file_uploader(key="noise photos").set_value(files).run()
+    app.button(key="noise measure").click().run()
+    assert not app.exception
+    assert app.error[0].value.startswith("Image 1 with first: The photo is")
+    assert [summary["images"] for summary in summaries(app)] == [1]
