@@ -82,7 +82,8 @@ def variant_config(shared: TrainConfig, variant: str, seed: int) -> TrainConfig:
 
 
 def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
-    """`config` for another number of epochs: warm-up and restart keep their share, evaluation is at the end."""
+    """`config` for another number of epochs: warm-up, restart and the time without the skip keep their share,
+    evaluation is at the end."""
     share = epochs / config.epochs
     restart = max(1, round(config.attention_restart * share)) if config.attention_restart else 0
     return dataclasses.replace(
@@ -91,6 +92,7 @@ def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
         evaluate_every=epochs,
         warmup_steps=round(config.warmup_steps * share),
         attention_restart=restart,
+        skip_from=round(config.skip_from * share),
     )
 
 

@@ -28,7 +28,6 @@ class ModelConfig:
     gamma_init: float = 0.0  # 0 in the release; attention trained from scratch needs more to come alive
     head_dropout: float = 0.05  # Dropout2d before each prediction
     skip_dropout: float = 0.0  # Dropout2d on the stage-4 skip, so that the head cannot do without the attention
-    skip_absence: float = 0.0  # share of training images that the head sees without any stage-4 skip, to the same end
 
     def __post_init__(self):
         _require_choice("backbone", self.backbone, BACKBONES)
@@ -42,7 +41,7 @@ class ModelConfig:
             raise ValueError(f"num_classes is {self.num_classes}; segmentation needs at least 2")
         if self.lr_kernel < 1 or self.lr_kernel % 2 == 0:
             raise ValueError(f"lr_kernel is {self.lr_kernel}; it must be odd: 1, 3, 5 …")
-        for field in ("head_dropout", "skip_dropout", "skip_absence"):
+        for field in ("head_dropout", "skip_dropout"):
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}; it must lie in 0 … 1, below 1")
 

@@ -22,17 +22,18 @@ class NonFiniteLoss(RuntimeError):
 def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW or SGD: the backbone at the base rate, the rest at `head_rate` times it.
 
-    W_q and W_k have their own rate and decay on top; vectors (norms, biases, γ) have no decay.
+    W_q, W_k and γ have a rate of their own on top, and the former a decay; vectors (norms, biases, γ) have no decay.
     """
-    query_key = []
+    query_key, gamma = [], []
     if model.context is not None:
-        query_key = [model.context.query.weight, model.context.key.weight]
-    taken = {id(parameter) for parameter in query_key}
+        query_key, gamma = [model.context.query.weight, model.context.key.weight], [model.context.gamma]
+    taken = {id(parameter) for parameter in query_key + gamma}
     backbone = list(model.backbone.parameters())
     taken |= {id(parameter) for parameter in backbone}
     head = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     groups = [
-        {"params": query_key, "weight_decay": config.query_key_decay, "rate": config.head_rate * config.query_key_rate}
+        {"params": query_key, "weight_decay": config.query_key_decay, "rate": config.head_rate * config.query_key_rate},
+        {"params": gamma, "weight_decay": 0.0, "rate": config.head_rate * config.query_key_rate},
     ]
     for parameters, rate in ((backbone, 1.0), (head, config.head_rate)):
         groups.append(
@@ -129,7 +130,10 @@ def train_one_epoch(
         scaler.unscale_(optimizer)
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        skip = _skip_weights(model)
+        before = skip.clone()
         scaler.step(optimizer)
+        skip.lerp_(before, 1 - config.skip_rate)
         scaler.update()
         losses.append(value)
         after_step(step, value)
@@ -163,6 +167,24 @@ def settle_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], pro
         for statistic in (norm.running_mean, norm.running_var):
             statistic.copy_(total(statistic) / processes)
     model.train(was_training)
+
+
+@torch.no_grad()
+def remove_class_weights(model: SegmentationNetwork, class_weights: Tensor) -> None:
+    """Turn a main head trained with class weights w into one that predicts the classes as frequent as they are.
+
+    Weighted cross-entropy is least where the prediction is proportional to w·p(class); taking log w off the logits
+    gives p(class) back, which favours no rare class at the expense of IoU. In place; class_weights: one for each class.
+    """
+    model.head[-1].bias -= class_weights.log().to(model.head[-1].bias.device)
+
+
+def _skip_weights(model: nn.Module) -> Tensor:
+    """What the main head makes of the stage-4 skip: a view of its weights, under whatever wraps the network."""
+    network = model
+    while not isinstance(network, SegmentationNetwork):
+        network = getattr(network, "module", None) or network._orig_mod
+    return network.head[0].weight.detach()[:, : network.backbone.channels[-1]]
 
 
 def _gradients_shared(model: nn.Module, share: bool):

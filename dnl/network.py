@@ -40,26 +40,6 @@ class Encoding(NamedTuple):
     stage4: Tensor
 
 
-class SkipDropout(nn.Module):
-    """Dropout of the stage-4 skip, in training alone: of single channels, and of all of them for whole images.
-
-    channels: share of the channels set to 0, the others scaled up. absence: share of the images whose skip is 0
-    altogether; the others are not scaled, so that a skip that is there looks as it does at test time.
-    """
-
-    def __init__(self, channels: float, absence: float):
-        super().__init__()
-        self.channels = channels
-        self.absence = absence
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """maps: B×C×H×W; returns the same shape."""
-        maps = F.dropout2d(maps, self.channels, self.training)
-        if self.training and self.absence:
-            maps = maps * (torch.rand(len(maps), 1, 1, 1, device=maps.device) >= self.absence)
-        return maps
-
-
 class SegmentationNetwork(nn.Module):
     """Injected parts, joined. `context` maps (features, class_logits) to features, or is None for the plain FCN."""
 
@@ -100,6 +80,12 @@ class SegmentationNetwork(nn.Module):
             return encoding.features
         return self.context(encoding.features, encoding.class_logits)
 
+    @torch.no_grad()
+    def close_skip(self) -> None:
+        """Zero what the main head makes of the stage-4 skip, so that all it knows comes through the context."""
+        skip_channels = self.backbone.channels[-1]
+        self.head[0].weight[:, :skip_channels] = 0
+
     def decode(self, encoding: Encoding, context: Tensor, size) -> SegmentationOutput:
         context = self.fuse(resize(context, encoding.stage4.shape[2:]))
         logits = self.head(torch.cat([self.skip_dropout(encoding.stage4), context], dim=1))
@@ -135,7 +121,7 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
         down=BasicBlock(channels, channels, stride, downsample=conv_norm_relu(channels, channels, stride)),
         context=context,
         fuse=conv_norm_relu(channels, channels),
-        skip_dropout=SkipDropout(config.skip_dropout, config.skip_absence),
+        skip_dropout=nn.Dropout2d(config.skip_dropout),
         head=_head(stage4 + channels, channels, config),
         shallow_head=_head(stage2, config.width, config),
         class_head=_head(stage3, channels, config),

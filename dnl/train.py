@@ -29,6 +29,7 @@ from dnl.engine import (
     build_optimizer,
     evaluate,
     learning_rate,
+    remove_class_weights,
     settle_norms,
     train_one_epoch,
 )
@@ -70,6 +71,8 @@ def train(run: Run, *, data: str | None, world: World) -> None:
             _start_from(model, config)
         if config.backbone_weights:
             load_torchvision_backbone(config.backbone_weights, model)
+        if config.skip_from:
+            model.close_skip()
         if model.context is not None and config.logit_std:
             _start_attention(model, batches, config, epoch=0)
     else:
@@ -92,6 +95,8 @@ def train(run: Run, *, data: str | None, world: World) -> None:
     for epoch in range(len(history), config.epochs):
         if model.context is not None and epoch and epoch == config.attention_restart:
             _restart_attention(model, average, optimizer, batches, config, epoch)
+        # What is dropped has no gradient, so the closed skip stays at zero until it comes in.
+        model.skip_dropout.p = 1.0 if epoch < config.skip_from else config.model.skip_dropout
         sampler.start(epoch)
         torch.manual_seed(epoch_seed(config.seed, epoch, world.rank))
         started = time.monotonic()
@@ -126,6 +131,8 @@ def train(run: Run, *, data: str | None, world: World) -> None:
             if config.settling_batches and not config.freeze_norms:
                 sampler.start(epoch + 1)
                 settle_norms(evaluated, islice(batches, config.settling_batches), world.size)
+            if class_weights is not None:
+                remove_class_weights(evaluated, class_weights)
             scores = evaluate(
                 evaluated, validation, world=world, progress=lambda items: tqdm(items, desc="val", **_bar(world))
             )

@@ -21,6 +21,7 @@ QUICK = (
     "workers=0",
     "warmup_steps=2",
     "attention_restart=1",
+    "skip_from=1",
     "settling_batches=2",
 )
 

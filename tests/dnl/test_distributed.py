@@ -20,7 +20,6 @@ SETTINGS = [
     "model.width=8",
     "model.head_dropout=0",
     "model.skip_dropout=0",
-    "model.skip_absence=0",
     "ohem_threshold=0.3",
     "epochs=5",
     "batch_size=4",

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from dnl.config import ModelConfig
+from dnl.engine import remove_class_weights
 from dnl.losses import balanced_class_weights, hard_pixels, segmentation_loss
-from dnl.network import SegmentationOutput
+from dnl.network import SegmentationOutput, build_model
 
 
 def test_loss_by_hand():
@@ -81,3 +84,23 @@ def test_ohem_sends_gradients_to_hard_pixels_alone_and_off_means_off():
     all_pixels = segmentation_loss(output, LABELS[:1], ignore_index=7)
     assert segmentation_loss(output, LABELS[:1], ignore_index=7, ohem_threshold=1.0, ohem_least=0.0) == all_pixels
     assert segmentation_loss(output, LABELS[:1], ignore_index=7, ohem_threshold=0.5, ohem_least=1.0) == all_pixels
+
+
+def test_what_weighted_cross_entropy_learns_becomes_the_frequencies():
+    """A head that sees nothing (zero features) can only learn how frequent the classes are: 5 : 3 : 2, weighted."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(backbone="resnet18", width=8, num_classes=3, context="fcn", head_dropout=0.0))
+    weights = torch.tensor([0.5, 1.0, 3.0])
+    labels = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
+    head = model.head[-1]
+    torch.nn.init.zeros_(head.bias)
+    optimizer = torch.optim.SGD([head.bias], lr=1.0)
+    for _ in range(500):
+        optimizer.zero_grad()
+        F.cross_entropy(head.bias.expand(10, 3), labels, weight=weights).backward()
+        optimizer.step()
+    biased = torch.softmax(head.bias.detach(), 0)
+    assert biased.argmax() == 2  # 5·0.5 : 3·1 : 2·3
+    torch.testing.assert_close(biased, torch.tensor([2.5, 3.0, 6.0]) / 11.5, rtol=0, atol=1e-3)
+    remove_class_weights(model, weights)
+    torch.testing.assert_close(torch.softmax(head.bias.detach(), 0), torch.tensor([0.5, 0.3, 0.2]), rtol=0, atol=1e-3)

@@ -197,3 +197,16 @@ def test_weights_start_kaiming_normal_and_batch_norms_at_one_and_zero():
         elif isinstance(module, nn.BatchNorm2d):
             assert (module.weight == 1).all()
             assert (module.bias == 0).all()
+
+
+def test_a_closed_skip_leaves_the_head_with_the_context_alone():
+    torch.manual_seed(0)
+    model = small_model(gamma_init=0.5)
+    images = torch.randn(1, 3, 48, 64)
+    model.eval().close_skip()
+    encoding = model.encode(images)
+    context = model.gather(encoding)
+    without = model.decode(encoding._replace(stage4=torch.zeros_like(encoding.stage4)), context, (48, 64))
+    torch.testing.assert_close(model.decode(encoding, context, (48, 64)).logits, without.logits)
+    other = model.decode(encoding, context + torch.randn_like(context), (48, 64))
+    assert not torch.allclose(other.logits, without.logits)

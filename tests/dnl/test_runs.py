@@ -290,10 +290,30 @@ def test_other_errors_are_one_sentence(tiny_run, tmp_path, capsys):
     assert "no checkpoint 'nosuch'" in capsys.readouterr().err
 
 
+def test_the_skip_stays_closed_for_its_epochs_and_then_comes_in(tiny_run):
+    run = tiny_run("run")
+    assert run(settings=["epochs=1", "skip_from=1"]) == 0
+    skip_channels = 64  # stage 4 at a width of 8
+    head = parameters(run)["head.0.weight"]
+    assert not head[:, :skip_channels].any()
+    assert head[:, skip_channels:].any()
+    opened = tiny_run("opened")
+    assert opened(settings=["epochs=2", "skip_from=1"]) == 0
+    assert parameters(opened)["head.0.weight"][:, :skip_channels].any()
+
+
 # --- given weights ---------------------------------------------------------------------------------------------------
 
 # Nothing moves in one such epoch but the statistics of batch norms.
-STILL = ["epochs=1", "learning_rate=0", "logit_std=0", "ema_decay=0", "settling_batches=0", "attention_restart=0"]
+STILL = [
+    "epochs=1",
+    "learning_rate=0",
+    "logit_std=0",
+    "ema_decay=0",
+    "settling_batches=0",
+    "attention_restart=0",
+    "largest_class_weight=0",
+]
 
 
 def parameters(run):

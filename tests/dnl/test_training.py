@@ -25,7 +25,7 @@ QUICK = [
     "warmup_steps=2",
     "attention_restart=1",
 ]
-NO_DROPOUT = ["model.head_dropout=0", "model.skip_dropout=0", "model.skip_absence=0"]
+NO_DROPOUT = ["model.head_dropout=0", "model.skip_dropout=0"]
 
 
 def test_schedule_warms_up_and_ends_at_zero():
@@ -44,17 +44,17 @@ def test_query_and_key_have_their_own_rate_and_vectors_no_decay():
     owner = {id(parameter): group for group in groups for parameter in group["params"]}
     assert len(owner) == len(list(model.parameters()))
     assert (owner[id(model.context.key.weight)]["rate"], owner[id(model.context.key.weight)]["weight_decay"]) == (
-        0.02,
+        0.05,
         0.1,
     )
-    assert owner[id(model.context.gamma)]["weight_decay"] == 0
+    assert (owner[id(model.context.gamma)]["rate"], owner[id(model.context.gamma)]["weight_decay"]) == (0.05, 0)
     assert owner[id(model.reduce[0].weight)]["weight_decay"] == 0.01
     tenfold = dataclasses.replace(config, optimizer="sgd", head_rate=10.0)
     groups = build_optimizer(model, tenfold).param_groups
     owner = {id(parameter): group for group in groups for parameter in group["params"]}
     assert owner[id(model.backbone.stage1[0].conv1.weight)]["rate"] == 1
     assert owner[id(model.head[0].weight)]["rate"] == 10
-    assert owner[id(model.context.query.weight)]["rate"] == pytest.approx(0.2)
+    assert owner[id(model.context.query.weight)]["rate"] == pytest.approx(0.5)
     assert groups[0]["momentum"] == 0.9
 
 
@@ -205,3 +205,18 @@ def test_attention_cannot_be_altered_without_a_block():
     alter_attention(model)
     with pytest.raises(ValueError, match="no attention block"):
         alter_attention(model, gamma=0.0)
+
+
+def test_the_skip_is_learnt_at_its_own_rate():
+    shared = [*QUICK, *NO_DROPOUT, "optimizer=sgd", "learning_rate=1"]
+    torch.manual_seed(0)
+    start = build_model(override(recipe("camvid_dnl"), shared).model).state_dict()
+    moved = {}
+    for rate in (1.0, 0.25, 0.0):
+        _, weights = one_step(override(recipe("camvid_dnl"), [*shared, f"skip_rate={rate}"]), uneven_batch())
+        moved[rate] = weights["head.0.weight"] - start["head.0.weight"]
+    skip, context = moved[1.0][:, :64], moved[1.0][:, 64:]
+    assert skip.abs().max() > 1e-4
+    torch.testing.assert_close(moved[0.25][:, :64], 0.25 * skip, rtol=1e-3, atol=1e-6)
+    assert not moved[0.0][:, :64].any()
+    torch.testing.assert_close(moved[0.25][:, 64:], context)
