@@ -119,6 +119,9 @@ def train_one_epoch(
                     normaliser=normaliser,
                     ohem_threshold=config.ohem_threshold,
                     ohem_least=config.ohem_least,
+                    lovasz_weight=config.lovasz_weight,
+                    lovasz_stride=config.lovasz_stride,
+                    images=len(images),
                 )
                 scaler.scale(loss).backward()
             own_loss += loss.detach()

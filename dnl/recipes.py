@@ -42,6 +42,8 @@ class TrainConfig:
     largest_class_weight: float = 3.0  # bound of the class weights; 0 for equal weights
     auxiliary_weight: float = 0.4
     ohem_threshold: float = 1.0  # the main loss keeps pixels whose true class is less probable than this; 1: all
+    lovasz_weight: float = 0.0  # of Lovász-softmax, a surrogate of the IoU, in the main loss; 0: cross-entropy alone
+    lovasz_stride: int = 2  # loss cells per cell of it: it sorts, which costs more than it learns from a finer grid
     ohem_least: float = 0.0625  # share of each image's labelled pixels, the hardest, that it keeps in any case
     settling_batches: int = 60  # on which the averaged weights' batch norms are estimated anew; 0 keeps moving averages
     start_from: str = ""  # checkpoint whose weights the run starts with; none: from scratch
@@ -60,7 +62,7 @@ class TrainConfig:
             raise ValueError(f"precision is {self.precision!r}; choose auto, float32, bfloat16 or float16")
         if self.optimizer not in ("adamw", "sgd"):
             raise ValueError(f"optimizer is {self.optimizer!r}; choose adamw or sgd")
-        for name in ("epochs", "batch_size", "loss_stride", "evaluate_every", "accumulation"):
+        for name in ("epochs", "batch_size", "loss_stride", "lovasz_stride", "evaluate_every", "accumulation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("crop_height", "crop_width"):
@@ -78,6 +80,7 @@ class TrainConfig:
             "ema_decay",
             "largest_class_weight",
             "gradient_clip",
+            "lovasz_weight",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
@@ -120,8 +123,11 @@ _CAMVID = TrainConfig(
     query_key_rate=0.05,
     logit_std=2.5,
     attention_restart=10,  # when the features tell classes apart
-    skip_from=42,
-    skip_rate=0.02,
+    skip_from=50,
+    skip_rate=0.005,
+    largest_class_weight=0.0,  # Lovász-softmax counts every class alike
+    lovasz_weight=1.0,
+    evaluate_every=6,
 )
 
 # The published network on the published data sets, for GPUs. What is known of the method, and nothing of `_CAMVID`'s

@@ -1,4 +1,4 @@
-"""The training loss by hand: cross-entropy, class weights, hard pixels."""
+"""The training loss by hand: cross-entropy, class weights, hard pixels, Lovász-softmax."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from dnl.config import ModelConfig
 from dnl.engine import remove_class_weights
-from dnl.losses import balanced_class_weights, hard_pixels, segmentation_loss
+from dnl.losses import balanced_class_weights, hard_pixels, label_weight, lovasz_softmax, segmentation_loss
 from dnl.network import SegmentationOutput, build_model
 
 
@@ -104,3 +104,84 @@ def test_what_weighted_cross_entropy_learns_becomes_the_frequencies():
     torch.testing.assert_close(biased, torch.tensor([2.5, 3.0, 6.0]) / 11.5, rtol=0, atol=1e-3)
     remove_class_weights(model, weights)
     torch.testing.assert_close(torch.softmax(head.bias.detach(), 0), torch.tensor([0.5, 0.3, 0.2]), rtol=0, atol=1e-3)
+
+
+# --- Lovász-softmax ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def output():
+    generator = torch.Generator().manual_seed(5)
+    return SegmentationOutput(*(torch.randn(2, 3, 2, 4, generator=generator) for _ in range(3)))
+
+
+def jaccard_loss(truth, prediction):
+    """1 − IoU of two masks; 0 where both are empty."""
+    union = int((truth | prediction).sum())
+    return 1 - int((truth & prediction).sum()) / union if union else 0.0
+
+
+def slow_lovasz(class_probs, labels, ignore_index):
+    """The Lovász extension by its definition: each error × what its pixel adds to 1 − IoU, largest errors first."""
+    labelled = labels != ignore_index
+    classes = [c for c in range(len(class_probs)) if (labels == c).any()]
+    losses = []
+    for c in classes:
+        truth = (labels == c)[labelled]
+        errors = (truth.double() - class_probs[c][labelled]).abs()
+        wrong = torch.zeros_like(truth)
+        total, before = 0.0, 0.0
+        for pixel in errors.argsort(descending=True):
+            wrong[pixel] = True
+            after = jaccard_loss(truth, truth ^ wrong)
+            total += float(errors[pixel]) * (after - before)
+            before = after
+        losses.append(total)
+    return sum(losses) / len(classes) if classes else 0.0
+
+
+def test_lovasz_softmax_follows_its_definition_on_images_of_any_shape():
+    generator = torch.Generator().manual_seed(3)
+    class_probs = torch.randn(3, 4, 5, 7, generator=generator, dtype=torch.float64).softmax(1)
+    labels = torch.randint(0, 3, (3, 5, 7), generator=generator)  # class 3 is nowhere
+    labels[0, :2] = 9
+    labels[2] = 9  # an image without any label
+    found = lovasz_softmax(class_probs, labels, ignore_index=9)
+    expected = [slow_lovasz(class_probs[b], labels[b], 9) for b in range(3)]
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+    assert found[2] == 0
+
+
+def test_lovasz_softmax_of_a_hard_prediction_is_one_minus_the_mean_iou():
+    labels = torch.tensor([[[0, 0, 0, 1, 1, 1]]])
+    prediction = torch.tensor([[[0, 0, 1, 1, 1, 1]]])
+    hard = F.one_hot(prediction, 2).permute(0, 3, 1, 2).double()
+    # IoU of class 0: 2 of 3 pixels, of class 1: 3 of 4.
+    assert lovasz_softmax(hard, labels, ignore_index=9).item() == pytest.approx(1 - (2 / 3 + 3 / 4) / 2)
+    assert lovasz_softmax(F.one_hot(labels, 2).permute(0, 3, 1, 2).double(), labels, ignore_index=9).item() == 0
+
+
+def test_the_parts_of_a_batch_add_up_with_lovasz_softmax_too(output):
+    labels = torch.tensor([[[0, 1, 2, 9], [1, 1, 0, 2]], [[2, 2, 9, 9], [0, 1, 2, 0]]])
+    options = {"ignore_index": 9, "lovasz_weight": 0.7}
+    whole = segmentation_loss(output, labels, **options)
+    normaliser = label_weight(labels, ignore_index=9)
+    parts = [
+        segmentation_loss(
+            SegmentationOutput(*(maps[b : b + 1] for maps in output)),
+            labels[b : b + 1],
+            normaliser=normaliser,
+            images=2,
+            **options,
+        )
+        for b in range(2)
+    ]
+    assert torch.stack(parts).sum() == pytest.approx(whole.item())
+    assert whole > segmentation_loss(output, labels, ignore_index=9)
+
+
+def test_a_coarser_lovasz_grid_takes_every_nth_row_and_column(output):
+    labels = torch.tensor([[[0, 1, 2, 9], [1, 1, 0, 2]], [[2, 2, 9, 9], [0, 1, 2, 0]]])
+    coarse = segmentation_loss(output, labels, ignore_index=9, lovasz_weight=1.0, lovasz_stride=2)
+    surrogate = lovasz_softmax(output.logits.softmax(1)[..., ::2, ::2], labels[:, ::2, ::2], ignore_index=9).mean()
+    assert coarse == pytest.approx((segmentation_loss(output, labels, ignore_index=9) + surrogate).item())
