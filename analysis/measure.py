@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,8 @@ from analysis import noise
 from analysis.detection import DetectionScores
 from analysis.maps import attention_rows
 from analysis.noise import Leakage, QueryMetrics, QuerySets, RowSums
-from analysis.streaming import SortedCells, StreamedStages, block_detection, block_sums
+from analysis.streaming import Block, SortedCells, StreamedStages, block_detection, block_sums
+from analysis.threads import one_thread, share
 
 if TYPE_CHECKING:
     from analysis.capture import Capture
@@ -34,6 +36,9 @@ DETECTION_SAMPLE = 1000
 # The maps are computed in double precision up to this many cells, in single precision above, unless asked otherwise.
 DOUBLE_PRECISION_CELLS = 2700
 PRECISIONS = ("auto", "float32", "float64")
+
+# The pairs of rows behind the query dependence are compared in so many pieces, each small enough for the caches.
+DEPENDENCE_PIECES = 8
 
 LABEL_SOURCES = {"truth": "ground truth", "prediction": "prediction"}
 
@@ -103,6 +108,13 @@ def measure_capture(
     progress is called with the share done, 0 … 1; an exception raised in it ends the work and reaches the caller.
     Raises ValueError on labels or options that do not fit the capture.
     """
+    with one_thread() as threads:
+        return _measure(capture, options, detection, progress or (lambda share: None), threads)
+
+
+def _measure(
+    capture: Capture, options: MeasureOptions, detection: bool, progress: Callable[[float], None], threads: int
+) -> ImageReport:
     labels = _labels(capture, options.labels)
     resolved = _resolve(capture, options)
     sets = noise.query_sets(labels, ignore_index=capture.ignore_index)
@@ -120,16 +132,12 @@ def measure_capture(
         dtype=getattr(torch, resolved.precision),
     )
     detected, sampled = _detection_queries(sets) if detection else (np.zeros(0, np.int64), False)
-    gathered, strongest = _stream(stages, streamed, detected, progress)
+    gathered, strongest = _stream(stages, streamed, detected, progress, threads)
     if "uniform" in resolved.controls:
         gathered["uniform"] = _uniform(sets, detected)
     found = {stage: _StageResult.of(parts, sets, detected, capture.num_classes) for stage, parts in gathered.items()}
     found = {stage: found[same_as.get(stage, stage)] for stage in _applying(resolved)}
 
-    first, second = (
-        attention_rows(capture, pair, gate=None, lr_kernel=None, temperature=options.temperature).raw
-        for pair in noise.query_pairs(labels.size).T
-    )
     return ImageReport(
         name=capture.name,
         cells=labels.shape,
@@ -145,7 +153,7 @@ def measure_capture(
         detection_sampled=sampled,
         boundary=boundary_cells(labels, capture.ignore_index).ravel(),
         gr_right=None if capture.class_probs is None else capture.class_probs.argmax(axis=0).ravel() == sets.labels,
-        query_dependence=noise.query_dependence(first, second),
+        query_dependence=_query_dependence(capture, options.temperature, threads),
         distinct_argmax_keys=int(np.unique(strongest).size),
     )
 
@@ -282,7 +290,11 @@ class _Gathered(NamedTuple):
 
 
 def _stream(
-    stages: StreamedStages, names: Sequence[str], detected: np.ndarray, progress: Callable[[float], None] | None
+    stages: StreamedStages,
+    names: Sequence[str],
+    detected: np.ndarray,
+    progress: Callable[[float], None],
+    threads: int,
 ) -> tuple[dict[str, _Gathered], np.ndarray]:
     """All queries once through the stages `names`: the sums of each stage, and each query's strongest raw key."""
     cells = stages.cells
@@ -291,18 +303,25 @@ def _stream(
     strongest = np.empty(count, np.int64)
     place_of = np.full(count, -1)  # of each cell among the detection queries
     place_of[detected] = np.arange(len(detected))
-    with torch.inference_mode():
-        for block in cells.blocks():
-            queries = cells.order[block.first : block.stop]
-            raw = stages.raw(block)
-            strongest[queries] = raw.strongest
-            if block.run is not None:
-                places = place_of[queries]
-                for name, values in stages.maps(block, raw):
-                    _gather(gathered[name], stages.cells, block, values, None, raw.scale, places)
-                _gather(gathered["raw"], stages.cells, block, raw.values, raw.logs, raw.scale, places)
-            if progress is not None:
-                progress(block.stop / count)
+
+    @torch.inference_mode()
+    def work(block: Block) -> int:
+        """Every block writes to the places of its own queries."""
+        queries = cells.order[block.first : block.stop]
+        raw = stages.raw(block)
+        strongest[queries] = raw.strongest
+        if block.run is not None:
+            places = place_of[queries]
+            for name, values in stages.maps(block, raw):
+                _gather(gathered[name], cells, block, values, None, raw.scale, places)
+            _gather(gathered["raw"], cells, block, raw.values, raw.logs, raw.scale, places)
+        return len(queries)
+
+    finished = 0
+    with closing(share(work, cells.blocks(), threads)) as results:
+        for queries in results:
+            finished += queries
+            progress(finished / count)
     return gathered, strongest
 
 
@@ -330,6 +349,17 @@ def _uniform(sets: QuerySets, detected: np.ndarray) -> _Gathered:
     same, other = sets.same_count[detected], sets.other_count[detected]
     precision = same / np.maximum(same + other, 1)
     return _Gathered(sums, np.full(count, 1 / count), DetectionScores(np.full(len(detected), 0.5), precision))
+
+
+def _query_dependence(capture: Capture, temperature: float, threads: int) -> float:
+    """The query dependence of the raw map, over random pairs of queries."""
+
+    def divergences(pairs: np.ndarray) -> np.ndarray:
+        raw = attention_rows(capture, pairs.ravel(), gate=None, lr_kernel=None, temperature=temperature).raw
+        return noise.row_divergences(raw[::2], raw[1::2])
+
+    pieces = np.split(noise.query_pairs(capture.height * capture.width), DEPENDENCE_PIECES)
+    return noise.mean_dependence(np.concatenate(list(share(divergences, pieces, threads))))
 
 
 class _StageResult(NamedTuple):

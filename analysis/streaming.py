@@ -164,9 +164,10 @@ class StreamedStages:
 
     def _oracle_retention(self, run: int) -> Retention:
         """The oracle gate lets the query's own class through alone: LR that reads nothing else."""
-        if self._oracle is None or self._oracle[0] != run:
-            self._oracle = run, self.retention.within(*self.cells.runs[run])
-        return self._oracle[1]
+        kept = self._oracle  # read once: several threads may be here
+        if kept is None or kept[0] != run:
+            kept = self._oracle = run, self.retention.within(*self.cells.runs[run])
+        return kept[1]
 
     def _by_cell(self, maps: np.ndarray) -> Tensor:
         """C×h×w -> N×C in the order of the cells."""

@@ -1,13 +1,13 @@
 """Time and memory of a noise report against the two N² matrix products without which there are no maps.
 
-    python -m benchmarks.noise [--cells 8192 …] [--repeats 5] [--threads 2]
+    python -m benchmarks.noise [--cells 8192 …] [--repeats 5] [--threads 1 2]
 
 All queries of one image, float32: every metric but AUC and AP in the raw, rectified and retained stages (sigmoid gate,
 learnt 3×3 LR), then with the controls, then with AUC and AP as well. The products are the scores q·k with d = 64 and
-the class similarity p·p, streamed over blocks of queries as the network does, or as two whole N×N arrays. The labels
-are a built-in street's. Times are medians of repeats that take turns, so that whatever else the machine does falls on
-all alike: trust the ratios. Extra memory is how far one report lifts the peak of a fresh process above what it held
-with the capture made.
+the class similarity p·p, streamed over blocks of queries as the network does, or as two whole N×N arrays. There are 19
+classes, in random patches of 4×4 cells, common ones and rare ones. Times are medians of repeats that take turns, so
+that whatever else the machine does falls on all alike: trust the ratios. Extra memory is how far one report lifts the
+peak of a fresh process above what it held with the capture made.
 """
 
 import argparse
@@ -22,24 +22,25 @@ import numpy as np
 import torch
 
 from analysis.capture import Capture
-from analysis.geometry import cell_labels
 from analysis.measure import MeasureOptions, measure_capture
 from benchmarks.attention import DEPTH, SCORE_STD, peak_memory
 from dnl.attention import QUERY_BLOCK
-from dnl.datasets import Streets
+from dnl.classes import CITYSCAPES
 
+PATCH = 4  # cells
 STAGES_ALONE = MeasureOptions(precision="float32", controls=())
 WITH_CONTROLS = MeasureOptions(precision="float32")
 
 
 def make_capture(cells: int) -> Capture:
-    """Seeded random queries, keys and class_probs on the labels of a street; the map is about twice as wide as high."""
+    """Seeded random queries, keys, class_probs and labels; the map is about twice as wide as high."""
     height = min((side for side in range(1, cells + 1) if cells % side == 0), key=lambda h: abs(2 * h * h - cells))
     size = height, cells // height
-    street = Streets("val", 1)[0]
-    label_set = Streets.label_set
-    labels = cell_labels(street.labels, size, label_set.num_classes, label_set.ignore_index)
+    label_set = CITYSCAPES
     rng = np.random.default_rng(0)
+    shares = 1 / np.arange(1, label_set.num_classes + 1)  # of the classes in the image
+    patches = rng.choice(label_set.num_classes, [-(-side // PATCH) for side in size], p=shares / shares.sum())
+    labels = np.kron(patches, np.ones((PATCH, PATCH), int))[: size[0], : size[1]]
     scale = (SCORE_STD / math.sqrt(DEPTH)) ** 0.5
     query, key = (scale * rng.standard_normal((DEPTH, *size), np.float32) for _ in range(2))
     probs = np.exp(2 * rng.standard_normal((label_set.num_classes, *size), np.float32))
@@ -115,15 +116,17 @@ def own_extra_memory(name: str, cells: int) -> int:
     return peak_memory() - baseline
 
 
-def table(cells: int, repeats: int, threads: int) -> str:
-    """Measure all variants at one size and lay the figures out as a table."""
-    # Memory first: under Linux a new process inherits its parent's peak, which is still small here.
-    memory = {name: extra_memory(name, cells, threads) for name in VARIANTS}
+def table(cells: int, repeats: int, threads: int, memory: dict[str, int]) -> str:
+    """Measure all variants at one size on so many threads and lay the figures out as a table.
+
+    memory: what `extra_memory` says of each variant.
+    """
+    torch.set_num_threads(threads)
     capture = make_capture(cells)
     times = median_times(capture, repeats)
     lines = [
         f"N = {cells} ({capture.height}×{capture.width}), d = {DEPTH}, {capture.num_classes} classes, float32, "
-        f"{threads} threads, median of {repeats}",
+        f"{threads} thread{'s' * (threads > 1)}, median of {repeats}",
         f"{'':36}{'time':>10}{'of streamed':>13}{'of whole':>10}{'extra memory':>15}",
     ]
     for name in VARIANTS:
@@ -138,15 +141,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time and memory of a noise report, float32.")
     parser.add_argument("--cells", type=int, nargs="+", default=[8192], help="numbers of cells N")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds; the median counts")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="CPU threads")
     parser.add_argument("--memory-of", choices=VARIANTS, help="print the extra bytes of one variant, and no more")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
+        torch.set_num_threads(arguments.threads[0])
         print(own_extra_memory(arguments.memory_of, arguments.cells[0]))
         return
-    for cells in arguments.cells:
-        print(table(cells, arguments.repeats, arguments.threads), flush=True)
+    sizes = [(cells, threads) for cells in arguments.cells for threads in arguments.threads]
+    # Memory first: under Linux a new process inherits its parent's peak, which is still small here.
+    memory = {size: {name: extra_memory(name, *size) for name in VARIANTS} for size in sizes}
+    for size in sizes:
+        print(table(size[0], arguments.repeats, size[1], memory[size]), flush=True)
 
 
 if __name__ == "__main__":

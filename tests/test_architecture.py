@@ -14,10 +14,13 @@ MODULES = sorted([ROOT / "app.py", *(path for name in PACKAGES for path in (ROOT
 PURE = (
     "dnl.attention",
     "dnl.metrics",
+    "analysis.class_noise",
     "analysis.detection",
     "analysis.geometry",
+    "analysis.map_noise",
     "analysis.maps",
     "analysis.noise",
+    "analysis.query_noise",
 )
 
 

@@ -1,0 +1,53 @@
+"""Results that are the same to the last bit, whatever the number of threads.
+
+A convolution or a matrix product that torch shares among threads adds up in another order, so its last bits depend on
+how many there are, and a figure's bytes or a count of hollows can depend on those. So what is to be the same
+everywhere runs on one thread, and several threads share the work in pieces that are each computed on one.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+# torch's number of threads is one setting for the process, which takes it over into each new thread.
+_lock = threading.Lock()
+_inside = 0
+_usual = 1
+
+
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """Within the block torch computes on one thread here; gives the number of threads that there are otherwise."""
+    global _inside, _usual
+    with _lock:
+        own = torch.get_num_threads()
+        if not _inside:
+            _usual = own
+        _inside += 1
+        usual = _usual
+        torch.set_num_threads(1)
+    try:
+        yield usual
+    finally:
+        with _lock:
+            _inside -= 1
+            torch.set_num_threads(own if _inside else usual)
+
+
+def share(work: Callable, pieces: Iterable, threads: int) -> Iterator:
+    """Call `work` on each piece, on `threads` threads with one thread of torch each; its results in order.
+
+    An exception in `work`, or where the results go, ends it all and reaches the caller.
+    """
+    if threads < 2:
+        yield from map(work, pieces)
+        return
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for future in [pool.submit(work, piece) for piece in pieces]:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
