@@ -65,7 +65,6 @@ def noise_figures(images: Sequence[ImageNoise], stages: Sequence[str]) -> dict:
 
 def measure_run(folder: Path, data: str | None, count: int | None) -> dict:
     """`noise_figures` of a finished run over `count` validation images spread evenly, None for all; {} for an fcn."""
-    torch.set_num_threads(1)
     model, card = load_checkpoint(folder / "model.safetensors")
     stages = stages_of(model.config)
     if not stages:
@@ -109,7 +108,7 @@ def _measure_all(options: argparse.Namespace) -> str:
     waiting = [folder for folder in folders if not (folder / NOISE).exists()]
     work = functools.partial(measure_run, data=options.data, count=options.images)
     # Fresh processes: a fork of one in which torch has run threads can hang.
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         measured = zip(waiting, pool.map(work, waiting), strict=True)
         for folder, figures in tqdm(measured, desc="attention noise", total=len(waiting), leave=False):
             write_json(folder / NOISE, figures)

@@ -10,6 +10,7 @@ import torch
 
 from analysis import bringing
 from analysis.geometry import cell_labels
+from analysis.threads import one_thread
 from dnl.block import class_distribution
 from dnl.classes import LabelSet
 from dnl.network import MIN_SIDE, SegmentationNetwork
@@ -199,8 +200,9 @@ def capture_attention(
 ) -> Capture:
     """Run `model` on one image and keep what its attention block sees.
 
-    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. Raises ValueError
-    for a model without attention or in training mode, and for arrays that do not fit.
+    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. On the processor the
+    capture is the same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a
+    model without attention or in training mode, and for arrays that do not fit.
     """
     if model.context is None:
         raise ValueError("this model has no attention block (context 'fcn'); choose one with context nl … dnl")
@@ -215,7 +217,7 @@ def capture_attention(
         raise ValueError(f"labels are {labels.shape} but the image is {image.shape[:2]}; they must have the same size")
 
     device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with one_thread(), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         encoding = model.encode(normalise(image)[None].to(device))
         query, key = model.context.query(encoding.features), model.context.key(encoding.features)
         class_probs = class_distribution(encoding.class_logits, query.shape[2:])

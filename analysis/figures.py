@@ -43,6 +43,7 @@ from analysis.figure_recipe import (
     recipe_hash,
 )
 from analysis.geometry import cell_to_pixel
+from analysis.threads import one_thread
 from analysis.uploads import read_labels, read_photo
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
@@ -146,7 +147,7 @@ def figure_file(
         "png": {"Title": title, "Description": note, "Software": creator},
     }[file_format]
     file = io.BytesIO()
-    with _print_settings():
+    with _print_settings(), one_thread():
         figure = recipe_figure(recipe, captures)
         if file_format == "png":
             # A size of whole dots, a hair more against rounding, since matplotlib cuts the fraction off.

@@ -99,6 +99,18 @@ def test_the_same_recipe_gives_the_same_bytes_in_another_process(folder, zoo):
     assert {name: (folder / f"two.{name}").read_bytes() for name in FORMATS} == here
 
 
+def test_the_same_recipe_gives_the_same_bytes_on_any_number_of_threads(folder):
+    usual = torch.get_num_threads()
+    try:
+        made = []
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            made.append({name: make(folder, f"out.{name}") for name in FORMATS})
+    finally:
+        torch.set_num_threads(usual)
+    assert made[0] == made[1] == made[2]
+
+
 def test_a_users_settings_of_matplotlib_do_not_show(folder):
     plain = make(folder, "out.png")
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "image.cmap": "gray", "lines.linewidth": 9}):
