@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from analysis import noise
 from analysis.capture import Capture, capture_attention
-from analysis.maps import QUERY_BLOCK, attention_rows
-from analysis.noise import ImageNoise, image_noise, query_metrics, summarise, times_chance
+from analysis.measure import MeasureOptions, measure_capture
+from analysis.noise import ImageNoise, image_noise, summarise, times_chance
 from dnl.ablation import NOISE, finished_runs, tabulate
 from dnl.checkpoints import load_checkpoint
 from dnl.config import ModelConfig
@@ -36,18 +36,8 @@ def stages_of(config: ModelConfig) -> tuple[str, ...]:
 
 def measure(capture: Capture, stages: Sequence[str]) -> ImageNoise:
     """Noise of all queries of a labelled image, in these stages, on the queries that are valid in all of them."""
-    parts = {stage: [] for stage in stages}
-    cells = np.arange(capture.height * capture.width)
-    for start in range(0, len(cells), QUERY_BLOCK):
-        queries = cells[start : start + QUERY_BLOCK]
-        rows = attention_rows(capture, queries)
-        for stage in stages:
-            metrics = query_metrics(
-                getattr(rows, stage), capture.cell_labels, queries, ignore_index=capture.ignore_index
-            )
-            parts[stage].append(metrics)
-    metrics = {stage: noise.concatenate(blocks) for stage, blocks in parts.items()}
-    return image_noise(metrics, capture.cell_labels, capture.num_classes)
+    report = measure_capture(capture, MeasureOptions(controls=()), detection=False)
+    return image_noise({stage: report.stages[stage] for stage in stages}, report.labels, report.num_classes)
 
 
 def noise_figures(images: Sequence[ImageNoise], stages: Sequence[str]) -> dict:

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from analysis import noise
 from analysis.capture import Capture, capture_attention
-from analysis.maps import GATES, GatedRows, attention_rows, compared_rows
-from analysis.noise import ImageNoise, MetricSummary, concatenate, image_noise, query_metrics, summarise
+from analysis.maps import DEFAULT_LR_KERNEL, GATES
+from analysis.measure import ImageReport, MeasureOptions, measure_capture
+from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, image_noise, summarise
 from dnl.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
 from dnl.datasets import CamVid, Streets
 from dnl.engine import evaluate
@@ -33,7 +34,8 @@ ABLATIONS = {
     "miou_uniform": {"source": "uniform"},
     "miou_mean": {"source": "mean"},
 }
-STAGES = GatedRows._fields
+# Of each gate in the card; box: retained with a constant box in place of LR's weights.
+STAGES = ("rectified", "retained", "box")
 
 Progress = Callable[[Sequence], Sequence]
 
@@ -77,36 +79,35 @@ def altered_attention(model: SegmentationNetwork, **alteration) -> Iterator[None
 
 
 def measure_image(capture: Capture, gates: Sequence[str] = GATES) -> ImageMeasurement:
-    """All queries of one labelled image, every stage under every gate. Raises ValueError without labels."""
+    """All queries of one labelled image, every stage under each of `gates`, of which there must be one at least.
+
+    A model without LR gets a window of DEFAULT_LR_KERNEL cells. Raises ValueError without labels.
+    """
     if capture.cell_labels is None:
         raise ValueError(f"{capture.name!r} has no labels; noise is measured against labels")
-    labels, ignore_index = capture.cell_labels, capture.ignore_index
-    raw_parts, argmax_parts = [], []
-    parts = {gate: {stage: [] for stage in STAGES} for gate in gates}
-    for block in compared_rows(capture, gates):
-        raw_parts.append(query_metrics(block.raw, labels, block.queries, ignore_index=ignore_index))
-        argmax_parts.append(noise.argmax_keys(block.raw))
-        for gate, rows in block.gates.items():
-            for stage in STAGES:
-                metrics = query_metrics(getattr(rows, stage), labels, block.queries, ignore_index=ignore_index)
-                parts[gate][stage].append(metrics)
-    raw = concatenate(raw_parts)
-    pairs = noise.query_pairs(labels.size)
-    first, second = (attention_rows(capture, cells, gate=None, lr_kernel=None).raw for cells in pairs.T)
+    kernel = capture.lr_kernel or DEFAULT_LR_KERNEL
+    reports = {gate: _measured(capture, gate, kernel) for gate in gates}
+    first = next(iter(reports.values()))
+    raw = first.stages["raw"]
+
+    def noise_of(stages: Mapping[str, QueryMetrics]) -> ImageNoise:
+        return image_noise(stages, capture.cell_labels, capture.num_classes)
+
     return ImageMeasurement(
-        raw=image_noise({"raw": raw}, labels, capture.num_classes),
+        raw=noise_of({"raw": raw}),
         gates={
-            gate: image_noise(
-                {"raw": raw, **{stage: concatenate(blocks) for stage, blocks in stages.items()}},
-                labels,
-                capture.num_classes,
-            )
-            for gate, stages in parts.items()
+            gate: noise_of({stage: report.stages[stage] for stage in ("raw", *STAGES)})
+            for gate, report in reports.items()
         },
         effective_keys=raw.effective_keys[np.isfinite(raw.effective_keys)],
-        query_dependence=noise.query_dependence(first, second),
-        distinct_argmax_keys=int(np.unique(np.concatenate(argmax_parts)).size),
+        query_dependence=first.query_dependence,
+        distinct_argmax_keys=first.distinct_argmax_keys,
     )
+
+
+def _measured(capture: Capture, gate: str, kernel: int) -> ImageReport:
+    options = MeasureOptions(gate=gate, lr_kernel=kernel, lr_weights="learnt", controls=("box",))
+    return measure_capture(capture, options, detection=False)
 
 
 def attention_metrics(

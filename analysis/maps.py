@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,25 +19,6 @@ GATES = (*attention.GATES, "oracle")
 
 # The LR window applied after the fact to a model that has none.
 DEFAULT_LR_KERNEL = 3
-
-# Queries whose rows are held at a time: small enough for the caches, large enough for the matrix products.
-QUERY_BLOCK = 128
-
-
-class GatedRows(NamedTuple):
-    """Rows under one gate, each M×h×w float64; `box` is retained with a constant box in place of LR's weights."""
-
-    rectified: np.ndarray
-    retained: np.ndarray
-    box: np.ndarray
-
-
-class ComparedRows(NamedTuple):
-    """Raw rows M×h×w of `queries` (M flat cell indices), and the rows under each gate."""
-
-    queries: np.ndarray
-    raw: np.ndarray
-    gates: dict[str, GatedRows]
 
 
 def attention_rows(
@@ -70,37 +51,6 @@ def attention_rows(
     else:
         stages = _stages_of_map(capture, probs, **options)
     return AttentionStages(*(rows[0].numpy() for rows in stages))
-
-
-def compared_rows(
-    capture: Capture, gates: Sequence[str] = GATES, *, queries: np.ndarray | None = None, block: int = QUERY_BLOCK
-) -> Iterator[ComparedRows]:
-    """All stages under several gates, block by block of queries; the raw rows are computed once for all gates.
-
-    Each stage's rows are those of `attention_rows` with that gate. A model without LR gets a window of
-    DEFAULT_LR_KERNEL cells and learnt weights. queries: flat cell indices, None for all. Raises ValueError as there,
-    and for a finished map, which has no learnt weights.
-    """
-    if capture.attention is not None:
-        raise ValueError(_needs_query_and_key(capture, "LR with learnt weights"))
-    query, key = _batch(capture.query), _batch(capture.key)
-    inputs = {gate: _gate_inputs(capture, gate) for gate in gates}
-    kernel = capture.lr_kernel or DEFAULT_LR_KERNEL
-    for probs, gate in inputs.values():
-        attention.check_inputs(query, key, probs, gate=gate, lr_kernel=kernel)
-    learnt, box = (retention_weights(query, key, kernel, weights) for weights in ("learnt", "box"))
-    every = np.arange(capture.height * capture.width) if queries is None else np.asarray(queries, np.int64)
-    for start in range(0, len(every), block):
-        chosen = every[start : start + block]
-        cells = torch.from_numpy(chosen)
-        raw = attention_stages(query, key, queries=cells, gate=None, lr_kernel=None).raw
-        rows = {}
-        for name, (probs, gate) in inputs.items():
-            flat = probs.flatten(2)
-            rectified = raw * gate_rows(flat[:, :, cells], flat, gate).view_as(raw)
-            stages = rectified, retain_rows(rectified, learnt), retain_rows(rectified, box)
-            rows[name] = GatedRows(*(stage[0].numpy() for stage in stages))
-        yield ComparedRows(chosen, raw[0].numpy(), rows)
 
 
 def oracle_probs(capture: Capture) -> np.ndarray:

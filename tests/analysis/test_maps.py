@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analysis import Capture
-from analysis.maps import GATES, attention_rows, compared_rows, oracle_probs
+from analysis.maps import GATES, attention_rows, oracle_probs
 from dnl.attention import attention_stages
 from dnl.classes import LabelSet
 
@@ -99,24 +99,6 @@ def test_the_oracle_is_blind_to_unlabelled_cells(capture):
     assert unlabelled.size and attention_rows(capture, unlabelled, gate="oracle").rectified.sum() == 0
 
 
-@pytest.mark.parametrize("block", [1, 7, 100])
-def test_compared_rows_are_the_rows_of_each_gate(capture, block):
-    parts = list(compared_rows(capture, block=block))
-    assert np.concatenate([part.queries for part in parts]).tolist() == list(range(CELLS))
-    for gate in GATES:
-        learnt, box = attention_rows(capture, gate=gate), attention_rows(capture, gate=gate, lr_weights="box")
-        for name, expected in [("rectified", learnt.rectified), ("retained", learnt.retained), ("box", box.retained)]:
-            joined = np.concatenate([getattr(part.gates[gate], name) for part in parts])
-            np.testing.assert_allclose(joined, expected, atol=1e-15)
-        np.testing.assert_allclose(np.concatenate([part.raw for part in parts]), learnt.raw, atol=1e-15)
-
-
-def test_compared_rows_of_chosen_queries(capture):
-    (part,) = compared_rows(capture, ["binary"], queries=np.array([4, 2]))
-    assert part.queries.tolist() == [4, 2]
-    np.testing.assert_allclose(part.gates["binary"].retained, attention_rows(capture, [4, 2], gate="binary").retained)
-
-
 def test_options_that_do_not_fit_are_refused(capture):
     with pytest.raises(ValueError, match="gate is 'hard'"):
         attention_rows(capture, [0], gate="hard")
@@ -128,8 +110,6 @@ def test_options_that_do_not_fit_are_refused(capture):
         attention_rows(Capture(capture.query, capture.key, capture.class_probs), [0], gate="oracle")
     with pytest.raises(ValueError, match="needs class_probs"):
         attention_rows(Capture(capture.query, capture.key), [0], gate="binary")
-    with pytest.raises(ValueError, match="needs class_probs"):
-        next(compared_rows(Capture(capture.query, capture.key), ["binary"]))
 
 
 # --- finished maps ---------------------------------------------------------------------------------------------------
@@ -166,8 +146,6 @@ def test_what_a_finished_map_cannot_have_is_said(finished):
         attention_rows(finished, [0], lr_kernel=3, lr_weights="learnt")
     with pytest.raises(ValueError, match=r"another temperature needs query and key, .*; leave it at 1"):
         attention_rows(finished, [0], temperature=2.0)
-    with pytest.raises(ValueError, match="finished attention map"):
-        next(compared_rows(finished, ["binary"]))
     with pytest.raises(ValueError, match="cells 0 … 19"):
         attention_rows(finished, [-1])
     with pytest.raises(ValueError, match="gate is 'hard'"):
