@@ -12,15 +12,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.noise import HOLLOW_THRESHOLD
+from analysis.noise_words import STAGE_COLOURS
 
-STAGE_COLOURS = {
-    "raw": "#d1711f",
-    "rectified": "#3b82c4",
-    "retained": "#2a9d74",
-    "uniform": "#8b929b",
-    "oracle": "#a86fc4",
-    "box": "#b3972f",
-}
 # Controls are hatched: they are no stage of the method.
 STAGE_PATTERNS = {"uniform": "/", "oracle": "\\", "box": "x"}
 STAGE_WORDS = {

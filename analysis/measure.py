@@ -50,7 +50,7 @@ class MeasureOptions:
     labels: "truth", or "prediction" to let the model's own prediction stand in on an unlabelled image.
     controls: which of CONTROLS to measure, as far as they apply.
     precision: "float64", "float32" (faster, for the maps alone: sums and metrics have an error of about 1e-5), or
-    "auto": float64 up to DOUBLE_PRECISION_CELLS cells.
+    "auto": float64 up to DOUBLE_PRECISION_CELLS cells and for finished maps.
     """
 
     gate: str | None = "model"
@@ -213,7 +213,9 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
         applying |= {"box", "oracle"} if options.labels == "truth" else {"box"}
     precision = options.precision
     if precision == "auto":
-        precision = "float64" if capture.height * capture.width <= DOUBLE_PRECISION_CELLS else "float32"
+        # A finished map may hold many equal values, which single precision would not keep equal under the box.
+        exact = capture.attention is not None or capture.height * capture.width <= DOUBLE_PRECISION_CELLS
+        precision = "float64" if exact else "float32"
     return replace(
         options,
         gate=capture.gate if options.gate == "model" else options.gate,
@@ -312,8 +314,8 @@ def _stream(
         strongest[queries] = raw.strongest
         if block.run is not None:
             places = place_of[queries]
-            for name, values in stages.maps(block, raw):
-                _gather(gathered[name], cells, block, values, None, raw.scale, places)
+            for name, values, scale in stages.maps(block, raw):
+                _gather(gathered[name], cells, block, values, None, scale, places)
             _gather(gathered["raw"], cells, block, raw.values, raw.logs, raw.scale, places)
         return len(queries)
 

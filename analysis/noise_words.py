@@ -1,7 +1,16 @@
-"""A noise summary in sentences: what the figures of `analysis.aggregate.data_set_summary` say."""
+"""A noise summary in sentences: what the figures of `analysis.aggregate.data_set_summary` say; the stages' colours."""
 
 from collections.abc import Mapping
 
+# The same in every chart: told apart by colour-blind readers, and readable on light and dark.
+STAGE_COLOURS = {
+    "raw": "#d1711f",
+    "rectified": "#3b82c4",
+    "retained": "#2a9d74",
+    "uniform": "#8b929b",
+    "oracle": "#a86fc4",
+    "box": "#b3972f",
+}
 # Changes smaller than this, in percentage points, are called none.
 LEAST_CHANGE = 0.5
 STEPS = {"rectified": ("raw", "GR"), "retained": ("rectified", "LR")}

@@ -17,19 +17,13 @@ from matplotlib.figure import Figure
 
 from analysis.aggregate import ImageRecord
 from analysis.measure import STAGES
+from analysis.noise_words import STAGE_COLOURS
 from dnl.files import write_atomically
 
 INK = "#14181d"
-# Bars and lines: told apart by colour-blind readers, and readable on light and dark.
-STAGE_COLOURS = {
-    "raw": "#d1711f",
-    "rectified": "#3b82c4",
-    "retained": "#2a9d74",
-    "uniform": "#8b929b",
-    "oracle": "#a86fc4",
-    "box": "#b3972f",
-}
-CHECKPOINT_COLOURS = ("#d1711f", "#3b82c4", "#2a9d74", "#a86fc4", "#b3972f", "#8b929b")
+CHECKPOINT_COLOURS = tuple(
+    STAGE_COLOURS[stage] for stage in ("raw", "rectified", "retained", "oracle", "box", "uniform")
+)
 TITLES = {
     "interclass_noise": "interclass noise",
     "intraclass_noise": "intraclass noise",

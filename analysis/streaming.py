@@ -79,10 +79,15 @@ class RawBlock(NamedTuple):
 
 
 class Retention(NamedTuple):
-    """LR as a sparse matrix on sorted cells: labelled×k² positions of neighbours, and their weights (0: outside)."""
+    """LR as a sparse matrix on sorted cells: labelled×k² positions of neighbours, and their weights (0: outside).
+
+    factor: what the results must be multiplied by. The box has weights of 1 and its 1/k² here: sums of single-precision
+    values are then exact in double precision, and keys that tie go on to tie.
+    """
 
     neighbours: Tensor
     weights: Tensor
+    factor: float
 
     def apply(self, values: Tensor) -> Tensor:
         """Σ_δ L[m, δ] · values[m+δ] for each labelled key m: N×M -> labelled×M."""
@@ -91,7 +96,7 @@ class Retention(NamedTuple):
     def within(self, start: int, stop: int) -> Retention:
         """LR that reads the keys start … stop − 1 alone."""
         inside = (self.neighbours >= start) & (self.neighbours < stop)
-        return Retention(self.neighbours, self.weights * inside)
+        return self._replace(weights=self.weights * inside)
 
 
 class StreamedStages:
@@ -138,8 +143,8 @@ class StreamedStages:
         values = torch.from_numpy(rows).to(self.dtype).T.contiguous()
         return RawBlock(values, None, values.new_ones(values.shape[1]), self._strongest(values - values.amax(0)))
 
-    def maps(self, block: Block, raw: RawBlock) -> Iterator[tuple[str, Tensor]]:
-        """The name and the values of each wanted stage but raw, N×M or labelled×M, up to the factor `raw.scale`."""
+    def maps(self, block: Block, raw: RawBlock) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each wanted stage but raw: its name, its values (N×M or labelled×M), and the factor of each query (M)."""
         rectified = raw.values
         if self.class_map is not None:
             gates = self.class_map @ self.class_map[block.first : block.stop].T
@@ -148,13 +153,16 @@ class StreamedStages:
             rectified = gates.mul_(raw.values)
         for stage in self.stages:
             if stage == "rectified":
-                yield stage, rectified
-            elif stage == "retained":
-                yield stage, self.retention.apply(rectified)
-            elif stage == "box":
-                yield stage, self.box.apply(rectified)
-            elif stage == "oracle":
-                yield stage, self._oracle_retention(block.run).apply(raw.values)
+                yield stage, rectified, raw.scale
+            elif stage != "raw":
+                retention = self._retention_of(stage, block.run)
+                values = retention.apply(raw.values if stage == "oracle" else rectified)
+                yield stage, values, raw.scale * retention.factor
+
+    def _retention_of(self, stage: str, run: int) -> Retention:
+        if stage == "box":
+            return self.box
+        return self._oracle_retention(run) if stage == "oracle" else self.retention
 
     def _strongest(self, below_peak: Tensor) -> np.ndarray:
         """The first cell whose value is 0, the peak, for each query: N×M ≤ 0 -> M flat cells."""
@@ -177,7 +185,7 @@ class StreamedStages:
     def _retention(self, capture: Capture, kernel: int, kind: str) -> Retention:
         height, width = capture.cells
         if kind == "box":
-            weights = torch.full((kernel**2, height * width), 1 / kernel**2, dtype=self.dtype)
+            weights = torch.ones((kernel**2, height * width), dtype=self.dtype)
         else:
             query, key = (torch.from_numpy(maps)[None].to(self.dtype) for maps in (capture.query, capture.key))
             weights = retention_weights(query, key, kernel, kind)[0].flatten(1)  # k²×N
@@ -190,7 +198,7 @@ class StreamedStages:
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         neighbours = position[row.clip(0, height - 1) * width + column.clip(0, width - 1)]
         weights = weights.T[torch.from_numpy(order)] * torch.from_numpy(inside)
-        return Retention(torch.from_numpy(neighbours), weights.contiguous())
+        return Retention(torch.from_numpy(neighbours), weights.contiguous(), 1 / kernel**2 if kind == "box" else 1.0)
 
 
 def _class_map(capture: Capture, gate: str) -> np.ndarray:

@@ -77,20 +77,17 @@ def _show_worst(work: Work, name: str, index: int, capture: Capture, report: Ima
     if not cells.size:
         st.info("No query of this image has interclass noise.")
         return
-    st.caption("Interclass noise, and the class that takes most of it. Click one to open it in the Explorer.")
+    st.caption("Its class → the class that takes most of its attention: its interclass noise. A click opens it.")
     takers = strongest_takers(work, capture, report, stage, cells)
     metrics = report.stages[stage]
     for rank, (cell, taker) in enumerate(zip(cells, takers, strict=True), 1):
         y, x = cell_to_pixel(*divmod(int(cell), capture.width), capture.image.shape[:2], capture.cells)
         noise, chance = metrics.interclass_noise[cell], metrics.chance[cell]
         own = _class_name(capture, report.labels.flat[cell])
-        label = (
-            f"**{own}** at {x}, {y}: {noise:.2f} ({noise / chance:.2f} × chance), most on {_class_name(capture, taker)}"
-        )
         if st.button(
-            f"{rank}\\. {label}",
+            f"{rank}\\. **{own}** → {_class_name(capture, taker)}: {noise:.2f} ({noise / chance:.2f} × chance)",
             key=f"noise worst {rank}",
-            help="Pin this pixel in the Explorer",
+            help=f"Pin the pixel in row {y}, column {x} in the Explorer",
             type="tertiary",
             icon=":material/open_in_new:",
             wrap=True,

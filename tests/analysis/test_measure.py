@@ -113,6 +113,23 @@ def test_a_finished_map_under_gr_and_the_box():
     assert report.stages["box"] is report.stages["retained"]
 
 
+def test_keys_that_tie_go_on_to_tie_under_the_box():
+    capture = make_capture()
+    labels, rng = capture.labels, np.random.default_rng(6)
+    attention = rng.choice(np.float32([0, 0.1, 0.2, 0.7]), (84, 84))
+    exact = (attention.astype(np.float64) * 2**27).astype(np.int64)
+    assert (exact / 2**27 == attention).all()
+    report = measure_capture(make_map_capture(attention, labels, lr_kernel=3))
+    padded = np.pad(exact.reshape(84, 7, 12), ((0, 0), (1, 1), (1, 1)))
+    windows = sum(padded[:, dy : dy + 7, dx : dx + 12] for dy, dx in np.ndindex(3, 3)).reshape(84, 84)
+    expected = noise.detection_scores(windows, labels, np.arange(84), ignore_index=IGNORE)
+    for actual, wanted in zip(report.detection["retained"], expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, atol=1e-12)
+    kept = np.where(labels.ravel() == IGNORE, 0, windows).sum(axis=1) - windows[np.arange(84), np.arange(84)]
+    labelled = labels.ravel() != IGNORE
+    np.testing.assert_allclose(report.stages["retained"].kept_mass[labelled], kept[labelled] / 9 / 2**27, rtol=1e-12)
+
+
 def test_single_precision_against_double():
     capture = make_capture(9, 14, seed=4)
     double, single = (measure_capture(capture, MeasureOptions(precision=p)) for p in ("float64", "float32"))
