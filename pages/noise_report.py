@@ -170,7 +170,8 @@ def show_table(summary: dict, stages: list[str]) -> None:
     if detection["queries"]:
         exact = "a seeded sample of the" if detection["sampled"] else "all"
         st.caption(f"AUC and average precision over {exact} queries ({detection['queries']:,}).")
-    facts = f"{summary['queries']:,} queries in {summary['images']} image(s), against {summary['label_source']}. "
+    images = "1 image" if summary["images"] == 1 else f"{summary['images']} images"
+    facts = f"{summary['queries']:,} queries in {images}, against {summary['label_source']}. "
     if summary["effective_keys"] is not None:
         facts += f"Median effective keys of the raw rows: {summary['effective_keys']:.0f}. "
     facts += (

@@ -1,4 +1,7 @@
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,6 +133,21 @@ def test_keys_that_tie_go_on_to_tie_under_the_box():
     np.testing.assert_allclose(report.stages["retained"].kept_mass[labelled], kept[labelled] / 9 / 2**27, rtol=1e-12)
 
 
+def test_single_precision_on_a_large_map_against_plain_rows():
+    """Some queries of a map of 32×64 cells by the functions in double precision: 1e-5 apart at most."""
+    capture = make_capture(32, 64, seed=7)
+    report = measure_capture(capture, MeasureOptions(precision="float32"), detection=False)
+    queries = np.arange(0, 2048, 37)
+    rows = attention_rows(capture, queries)._asdict()
+    rows["oracle"] = attention_rows(capture, queries, gate="oracle").retained
+    rows["box"] = attention_rows(capture, queries, lr_weights="box").retained
+    for stage, of_stage in rows.items():
+        expected = noise.query_metrics(of_stage, report.labels, queries, ignore_index=IGNORE)
+        for name in noise.METRICS:
+            actual, wanted = getattr(report.stages[stage], name)[queries], getattr(expected, name)
+            np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-5, err_msg=f"{stage} {name}")
+
+
 def test_single_precision_against_double():
     capture = make_capture(9, 14, seed=4)
     double, single = (measure_capture(capture, MeasureOptions(precision=p)) for p in ("float64", "float32"))
@@ -141,6 +159,37 @@ def test_single_precision_against_double():
         assert (single.stages[stage].emptied == metrics.emptied).all()
     small = measure_capture(capture).stages["raw"].kept_mass
     assert np.array_equal(small, double.stages["raw"].kept_mass, equal_nan=True)
+
+
+STATUS = Path("/proc/self/status")
+MEMORY_CODE = """
+import re
+from pathlib import Path
+import torch
+from analysis.measure import MeasureOptions, measure_capture
+from tests.analysis.test_measure import STATUS, make_capture
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", STATUS.read_text())[1])
+
+torch.set_num_threads(1)
+options = MeasureOptions(precision="float32")
+measure_capture(make_capture(8, 16), options)
+capture, peaks = make_capture(64, 64), [peak()]
+measure_capture(capture, options)
+peaks.append(peak())
+one_map = torch.ones(64 * 64, 64 * 64)
+peaks.append(peak())
+print(*peaks)
+"""
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc")
+def test_memory_stays_below_that_of_one_whole_map():
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", MEMORY_CODE], cwd=root, capture_output=True, text=True, check=True)
+    before, measured, with_a_map = map(int, done.stdout.split())
+    assert measured - before < 45e6 < 60e6 < with_a_map - before  # a map of 4096 cells is 67 MB
 
 
 def test_what_is_known_of_the_whole_image():

@@ -12,7 +12,7 @@ from PIL import Image
 from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
-from analysis import capture_attention
+from analysis import capture_attention, report
 from analysis.aggregate import data_set_summary, image_record
 from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id
@@ -132,6 +132,35 @@ def test_one_image_is_measured_on_arrival_and_its_numbers_are_python_s(app, zoo)
     assert not app.exception
     assert app.pills(key="noise stages").value == ["raw", "box"]
     assert summaries(app) == [summary]
+
+
+def test_the_command_line_finds_the_page_s_numbers_and_python_s(app, zoo, tmp_path):
+    app.run()
+    app.segmented_control(key="noise count").set_value("Several").run()
+    app.multiselect(key="noise scenes").set_value([0, 1]).run()
+    app.button(key="noise measure").click().run()
+    assert not app.exception
+    [of_page] = summaries(app)
+
+    options = ["--dataset", "streets", "--split", "gallery", "--limit", "2", "--workers", "2", "--out", str(tmp_path)]
+    assert report.main(["--checkpoint", str(zoo / "first.safetensors"), *options]) == 0
+    of_command = json.loads((tmp_path / "summary.json").read_text())
+    assert {name: of_command[name] for name in of_page} == of_page
+
+    model, _ = load_checkpoint(zoo / "first.safetensors")
+    captures = [capture_attention(model, street.image, labels=street.labels) for street in Streets("gallery", 2)]
+    records = [image_record(measure_capture(capture)) for capture in captures]
+    assert data_set_summary(records, CAMVID.class_names, min_images=1) == of_page
+
+    work = app.session_state["noise work"]
+    page_rows, command_rows = (
+        [{name: value for name, value in row.items() if name != "image"} for row in csv.DictReader(io.StringIO(text))]
+        for text in (
+            noise_work.class_csv("first", list(work.records.values()), CAMVID.class_names),
+            (tmp_path / "per_class.csv").read_text(encoding="utf-8"),
+        )
+    )
+    assert page_rows == command_rows and len(page_rows) > 20
 
 
 def test_an_unlabelled_photo_is_measured_against_the_prediction_and_marked(app):
