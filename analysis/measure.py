@@ -169,11 +169,15 @@ def _labels(capture: Capture, source: str) -> np.ndarray:
     words = f"{LABEL_SOURCES[source]} of {capture.name!r}"
     if given is None:
         raise ValueError(f"{capture.name!r} has no labels ({LABEL_SOURCES[source]}); noise is measured against labels")
-    sizes = {capture.cells} if capture.image is None else {capture.cells, capture.image.shape[:2]}
-    if capture.image is not None and given.shape not in sizes:
+    if capture.image is not None and given.shape not in (capture.cells, capture.image.shape[:2]):
         raise ValueError(
             f"the {words} has {_by(given.shape)} labels, but its image has {_by(capture.image.shape[:2])} pixels and "
             f"its map {_by(capture.cells)} cells; the labels must have one of these sizes"
+        )
+    if given.shape[0] < capture.height or given.shape[1] < capture.width:
+        raise ValueError(
+            f"the {words} has {_by(given.shape)} labels for a map of {_by(capture.cells)} cells; give at least one "
+            "label a cell"
         )
     unknown = np.unique(given[((given < 0) | (given >= capture.num_classes)) & (given != capture.ignore_index)])
     if unknown.size:

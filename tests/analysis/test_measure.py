@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from analysis import noise
+from analysis import hook, noise
 from analysis.capture import Capture
 from analysis.maps import attention_rows
 from analysis.measure import (
@@ -131,6 +132,20 @@ def test_keys_that_tie_go_on_to_tie_under_the_box():
     kept = np.where(labels.ravel() == IGNORE, 0, windows).sum(axis=1) - windows[np.arange(84), np.arange(84)]
     labelled = labels.ravel() != IGNORE
     np.testing.assert_allclose(report.stages["retained"].kept_mass[labelled], kept[labelled] / 9 / 2**27, rtol=1e-12)
+
+
+@pytest.mark.parametrize("head", ["mean", 1])
+def test_a_transformer_s_attention_under_gr_and_lr_that_it_never_had(head):
+    torch.manual_seed(0)
+    block = torch.nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).eval()
+    plain = make_capture(5, 9)
+    with hook(block, "self_attn") as caught:
+        block(torch.randn(1, 1 + 45, 16))
+    described = {"class_probs": plain.class_probs, "labels": plain.labels, "label_set": CAMVID}
+    capture = caught.capture(5, 9, head=head, class_tokens=1, **described)
+    assert_measured_as_plain_rows(capture, MeasureOptions(gate="sigmoid", lr_kernel=3, lr_weights="box"))
+    if head == 1:
+        assert_measured_as_plain_rows(capture, MeasureOptions(gate="binary", lr_kernel=3, lr_weights="learnt"))
 
 
 def test_single_precision_on_a_large_map_against_plain_rows():
@@ -341,6 +356,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
     for bad, expected in [
         (dataclasses.replace(capture, labels=None), "has no labels"),
         (dataclasses.replace(capture, image=image, labels=np.zeros((19, 30), int)), "has 19×30 labels"),
+        (dataclasses.replace(capture, labels=np.zeros((12, 7), int)), "has 12×7 labels for a map of 7×12 cells"),
         (dataclasses.replace(capture, labels=np.full((7, 12), IGNORE)), "every cell without a label"),
         (dataclasses.replace(capture, labels=np.full((7, 12), 40)), "unknown class 40"),
         (dataclasses.replace(capture, query=query), "query of 'image' holds NaN"),
