@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,9 +11,10 @@ import torch
 
 from analysis import noise
 from analysis.detection import DetectionScores
+from analysis.gathering import HOLLOW_THRESHOLDS, Gathered, gather, uniform
 from analysis.maps import attention_rows
-from analysis.noise import Leakage, QueryMetrics, QuerySets, RowSums
-from analysis.streaming import Block, SortedCells, StreamedStages, block_detection, block_sums
+from analysis.noise import Leakage, QueryMetrics, QuerySets
+from analysis.streaming import SortedCells, StreamedStages
 from analysis.threads import one_thread, share
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ STAGES = ("raw", "rectified", "retained")
 # uniform: uniform attention. oracle: retained under the oracle gate (true labels instead of predictions). box:
 # retained with a constant box in place of LR's weights, under the same gate.
 CONTROLS = ("uniform", "oracle", "box")
-
-# The shares τ of the own class's mean attention under which a cell counts as a hollow, for the curve over τ.
-HOLLOW_THRESHOLDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 # AUC and average precision are exact, over all queries, up to this many cells; above, over a sample of queries.
 EXACT_DETECTION_CELLS = 2700
@@ -132,9 +129,9 @@ def _measure(
         dtype=getattr(torch, resolved.precision),
     )
     detected, sampled = _detection_queries(sets) if detection else (np.zeros(0, np.int64), False)
-    gathered, strongest = _stream(stages, streamed, detected, progress, threads)
+    gathered, strongest = gather(stages, detected, progress, threads)
     if "uniform" in resolved.controls:
-        gathered["uniform"] = _uniform(sets, detected)
+        gathered["uniform"] = uniform(sets, detected)
     found = {stage: _StageResult.of(parts, sets, detected, capture.num_classes) for stage, parts in gathered.items()}
     found = {stage: found[same_as.get(stage, stage)] for stage in _applying(resolved)}
 
@@ -274,87 +271,7 @@ def _detection_queries(sets: QuerySets) -> tuple[np.ndarray, bool]:
     return np.sort(np.random.default_rng(0).choice(labelled, size, replace=False)), True
 
 
-# --- one pass over the attention -------------------------------------------------------------------------------------
-
-
-class _Gathered(NamedTuple):
-    """One stage's sums, of all N cells in order; NaN at cells without a label. scale: see `noise.metrics_from_sums`.
-
-    detection: the scores of the detection queries, whether they are defined or not.
-    """
-
-    sums: RowSums
-    scale: np.ndarray
-    detection: DetectionScores
-
-    @classmethod
-    def empty(cls, cells: int, classes: int, detected: int) -> _Gathered:
-        columns = [np.full(cells, np.nan) for _ in range(4)]
-        by_class, below = np.full((cells, classes), np.nan), np.full((cells, len(HOLLOW_THRESHOLDS)), np.nan)
-        sums = RowSums(by_class, *columns[:3], below)
-        return cls(sums, columns[3], DetectionScores(*np.full((2, detected), np.nan)))
-
-
-def _stream(
-    stages: StreamedStages,
-    names: Sequence[str],
-    detected: np.ndarray,
-    progress: Callable[[float], None],
-    threads: int,
-) -> tuple[dict[str, _Gathered], np.ndarray]:
-    """All queries once through the stages `names`: the sums of each stage, and each query's strongest raw key."""
-    cells = stages.cells
-    count = len(cells.order)
-    gathered = {name: _Gathered.empty(count, len(cells.runs), len(detected)) for name in names}
-    strongest = np.empty(count, np.int64)
-    place_of = np.full(count, -1)  # of each cell among the detection queries
-    place_of[detected] = np.arange(len(detected))
-
-    @torch.inference_mode()
-    def work(block: Block) -> int:
-        """Every block writes to the places of its own queries."""
-        queries = cells.order[block.first : block.stop]
-        raw = stages.raw(block)
-        strongest[queries] = raw.strongest
-        if block.run is not None:
-            places = place_of[queries]
-            for name, values, scale in stages.maps(block, raw):
-                _gather(gathered[name], cells, block, values, None, scale, places)
-            _gather(gathered["raw"], cells, block, raw.values, raw.logs, raw.scale, places)
-        return len(queries)
-
-    finished = 0
-    with closing(share(work, cells.blocks(), threads)) as results:
-        for queries in results:
-            finished += queries
-            progress(finished / count)
-    return gathered, strongest
-
-
-def _gather(into: _Gathered, cells, block, values, logs, scale, places) -> None:
-    queries = cells.order[block.first : block.stop]
-    for whole, part in zip(into.sums, block_sums(values, logs, cells, block, HOLLOW_THRESHOLDS), strict=True):
-        whole[queries] = part
-    into.scale[queries] = scale.double().numpy()
-    chosen = np.flatnonzero(places >= 0)
-    if chosen.size:
-        scores = block_detection(values, cells, block, chosen)
-        for whole, part in zip(into.detection, scores, strict=True):
-            whole[places[chosen]] = part
-
-
-def _uniform(sets: QuerySets, detected: np.ndarray) -> _Gathered:
-    """Uniform attention, exactly: 1 on every cell, and 1/N as each row's factor."""
-    count = len(sets.queries)
-    sizes = np.bincount(sets.own[sets.labelled], minlength=len(sets.classes))
-    by_class = np.tile(sizes.astype(float), (count, 1))
-    by_class[np.flatnonzero(sets.labelled), sets.own[sets.labelled]] -= 1
-    zeros = np.zeros(count)
-    below = np.zeros((count, len(HOLLOW_THRESHOLDS)))  # no cell is below the mean, and no τ is above 1
-    sums = RowSums(by_class, zeros, zeros, np.ones(count), below)
-    same, other = sets.same_count[detected], sets.other_count[detected]
-    precision = same / np.maximum(same + other, 1)
-    return _Gathered(sums, np.full(count, 1 / count), DetectionScores(np.full(len(detected), 0.5), precision))
+# --- from sums to a report -------------------------------------------------------------------------------------------
 
 
 def _query_dependence(capture: Capture, temperature: float, threads: int) -> float:
@@ -375,7 +292,7 @@ class _StageResult(NamedTuple):
     detection: DetectionScores
 
     @classmethod
-    def of(cls, gathered: _Gathered, sets: QuerySets, detected: np.ndarray, num_classes: int) -> _StageResult:
+    def of(cls, gathered: Gathered, sets: QuerySets, detected: np.ndarray, num_classes: int) -> _StageResult:
         sums, scale, scores = gathered
         curve = [noise.metrics_from_sums(sets, sums._replace(below=below), scale) for below in sums.below.T]
         metrics = curve[HOLLOW_THRESHOLDS.index(noise.HOLLOW_THRESHOLD)]

@@ -77,7 +77,7 @@ def _show_worst(work: Work, name: str, index: int, capture: Capture, report: Ima
     if not cells.size:
         st.info("No query of this image has interclass noise.")
         return
-    st.caption("Its class → the class that takes most of its attention: its interclass noise. A click opens it.")
+    st.caption("Own class → the other class that takes most: interclass noise. A click opens the Explorer.")
     takers = strongest_takers(work, capture, report, stage, cells)
     metrics = report.stages[stage]
     for rank, (cell, taker) in enumerate(zip(cells, takers, strict=True), 1):
