@@ -64,18 +64,18 @@ def test_a_click_on_the_noise_map_opens_that_pixel_in_the_explorer(chromium, app
     # Measured on arrival, on the photo that the Explorer shows.
     canvas = page.locator(".noise-map canvas").first
     canvas.wait_for()
-    page.get_by_role("button", name="Summary (JSON)").wait_for()  # all is measured, and nothing moves any more
+    page.get_by_role("button", name="Summary (JSON)").wait_for()  # all is measured,
+    page.locator(".js-plotly-plot:has(.main-svg)").nth(2).wait_for()  # and no chart above the map moves it any more
     assert page.get_by_text("of its mass on other classes").count() == 1
-    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box["width"] / box["height"] == pytest.approx(SIZE[1] / SIZE[0], rel=0.02)
-    x, y = box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"]
-    page.mouse.move(x, y)
+    road = {"x": 0.75 * box["width"], "y": 0.25 * box["height"]}
     readout = page.locator(".noise-map .readout")
+    canvas.hover(position=road)
     readout.filter(has_text="Road: interclass noise 0.").wait_for()
-    page.mouse.move(x, box["y"] + 0.98 * box["height"])
+    canvas.hover(position={**road, "y": 0.98 * box["height"]})
     readout.filter(has_text="no label here").wait_for()
-    page.mouse.click(x, y)
+    canvas.click(position=road)
 
     page.locator(".lens[data-pixel]").wait_for()
     page.get_by_text("The pinned pixel: Road").wait_for()
