@@ -17,7 +17,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from dnl.class_sorted_attention import class_sorted_attention
+from dnl.streamed_attention import Options, StreamedAttention
 
 GATES = ("sigmoid", "binary", "similarity")
 LR_WEIGHTS = ("learnt", "box")
@@ -44,6 +46,7 @@ def denoised_attention(
     gate: str | None = "sigmoid",
     lr_kernel: int | None = 3,
     lr_weights: str = "learnt",
+    value_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """A″V, the values gathered by retained attention: B×C×H×W in the dtype of `value`.
 
@@ -64,7 +67,7 @@ def denoised_attention(
         if lr_kernel is not None:
             weights = retention_weights(query, key, lr_kernel, lr_weights)
             value = retain_values(value, weights)
-        return gated_attention(query, key, value, class_probs, gate=gate).to(dtype)
+        return gated_attention(query, key, value, class_probs, gate=gate, value_dtype=value_dtype).to(dtype)
 
 
 def attention_stages(
@@ -210,81 +213,24 @@ def mean_attention_row(query: Tensor, key: Tensor) -> Tensor:
 
 
 def gated_attention(
-    query: Tensor, key: Tensor, value: Tensor, class_probs: Tensor | None = None, *, gate: str | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    class_probs: Tensor | None = None,
+    *,
+    gate: str | None = None,
+    value_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """(softmax(qᵀk) ⊙ G) V, streamed over blocks of queries: shapes as in `denoised_attention`, float32 or float64."""
-    height, width = value.shape[2:]
+    """(softmax(qᵀk) ⊙ G) V without an N×N map: shapes as in `denoised_attention`, float32 or float64."""
+    size = value.shape[2:]
+    query, key, value = (tensor.flatten(2) for tensor in (query, key, value))
     probs = None if gate is None else class_probs.to(value.dtype).flatten(2)
-    flat = _StreamedAttention.apply(query.flatten(2), key.flatten(2), value.flatten(2), probs, gate)
-    return flat.unflatten(-1, (height, width))
-
-
-class _StreamedAttention(torch.autograd.Function):
-    """The gated attention product on flattened maps: query, key B×d×N; value B×C×N; probs B×classes×N or None.
-
-    Only the output and the row log-sum-exps are kept for the backward, which recomputes each block of scores.
-    """
-
-    @staticmethod
-    def forward(ctx, query, key, value, probs, gate):
-        batch, _, cells = query.shape
-        output = torch.empty_like(value)
-        log_sum_exp = query.new_empty(batch, cells)
-        for b in range(batch):
-            value_rows = value[b].t().contiguous()  # N×C
-            for rows in _query_blocks(cells):
-                scores = query[b][:, rows].t() @ key[b]  # M×N
-                peak = scores.amax(-1)
-                numerators = scores.sub_(peak[:, None]).exp_()
-                denominators = numerators.sum(-1)
-                log_sum_exp[b, rows] = peak + denominators.log()
-                if gate is not None:
-                    numerators *= gate_rows(probs[b : b + 1, :, rows], probs[b : b + 1], gate)[0]
-                # The softmax's division comes last: C numbers a row instead of N.
-                output[b][:, rows] = ((numerators @ value_rows) / denominators[:, None]).t()
-        ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
-        ctx.gate = gate
-        return output
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_output):
-        query, key, value, probs, output, log_sum_exp = ctx.saved_tensors
-        gate = ctx.gate
-        batch, _, cells = query.shape
-        grad_query, grad_key, grad_value = (torch.zeros_like(tensor) for tensor in (query, key, value))
-        # The binary gate is piecewise constant: nothing flows back through it.
-        smooth_gate = gate is not None and gate != "binary"
-        grad_probs = torch.zeros_like(probs) if smooth_gate else None
-        for b in range(batch):
-            # Σ_j dA′_ij A′_ij, the correction of the softmax's backward, equals dY_i · Y_i.
-            correction = (grad_output[b] * output[b]).sum(0)  # N
-            for rows in _query_blocks(cells):
-                scores = query[b][:, rows].t() @ key[b]  # M×N
-                attention = torch.exp(scores - log_sum_exp[b, rows, None])
-                grad_rows = grad_output[b][:, rows]  # C×M
-                grad_gated = grad_rows.t() @ value[b]  # M×N, gradient of A′
-                gated = attention
-                grad_attention = grad_gated
-                if gate is not None:
-                    gates = gate_rows(probs[b : b + 1, :, rows], probs[b : b + 1], gate)[0]
-                    gated = attention * gates
-                    grad_attention = grad_gated * gates
-                grad_value[b] += grad_rows @ gated
-                grad_scores = attention * (grad_attention - correction[rows, None])
-                grad_query[b][:, rows] = key[b] @ grad_scores.t()
-                grad_key[b] += query[b][:, rows] @ grad_scores
-                if smooth_gate:
-                    grad_similarity = grad_gated * attention
-                    if gate == "sigmoid":
-                        grad_similarity *= gates * (1 - gates)
-                    grad_probs[b][:, rows] += probs[b] @ grad_similarity.t()
-                    grad_probs[b] += probs[b][:, rows] @ grad_similarity
-        return grad_query, grad_key, grad_value, grad_probs, None
-
-
-def _query_blocks(cells: int) -> list[slice]:
-    return [slice(start, min(start + QUERY_BLOCK, cells)) for start in range(0, cells, QUERY_BLOCK)]
+    options = Options(gate, QUERY_BLOCK, value_dtype=value_dtype)
+    if gate == "binary":
+        gathered = class_sorted_attention(query, key, value, probs, options)
+    else:
+        gathered = StreamedAttention.apply(query, key, value, probs, options)
+    return gathered.unflatten(-1, size)
 
 
 def _window(padded: Tensor, top: int, left: int, height: int, width: int) -> Tensor:

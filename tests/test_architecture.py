@@ -13,7 +13,10 @@ MODULES = sorted([ROOT / "app.py", *(path for name in PACKAGES for path in (ROOT
 # The modules that stay arrays in, arrays out, so that they can be read, tested and reused alone.
 PURE = (
     "dnl.attention",
+    "dnl.class_sorted_attention",
+    "dnl.matrix_product",
     "dnl.metrics",
+    "dnl.streamed_attention",
     "analysis.detection",
     "analysis.geometry",
     "analysis.maps",
