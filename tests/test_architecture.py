@@ -16,6 +16,7 @@ PURE = (
     "dnl.class_sorted_attention",
     "dnl.matrix_product",
     "dnl.metrics",
+    "dnl.parallel",
     "dnl.streamed_attention",
     "analysis.detection",
     "analysis.geometry",
