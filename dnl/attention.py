@@ -12,6 +12,7 @@ building an N×N map: LR moves from the attention map to the values, A″V = A�
 operation, and A′ is streamed over blocks of queries, forward and backward.
 """
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,9 @@ LR_WEIGHTS = ("learnt", "box")
 # Rows of scores held at a time: 128 × N float32 is half a MiB per 1024 cells, so that a block stays in a core's cache
 # between its passes, and is still large enough for the matrix products to run at full speed.
 QUERY_BLOCK = 128
+
+# The deepest queries for which the fused kernels' blocks fit a GPU's registers and shared memory.
+FUSED_DEPTH = 128
 
 
 class AttentionStages(NamedTuple):
@@ -225,12 +229,25 @@ def gated_attention(
     size = value.shape[2:]
     query, key, value = (tensor.flatten(2) for tensor in (query, key, value))
     probs = None if gate is None else class_probs.to(value.dtype).flatten(2)
-    options = Options(gate, QUERY_BLOCK, value_dtype=value_dtype)
-    if gate == "binary":
-        gathered = class_sorted_attention(query, key, value, probs, options)
+    if takes_fused_path(query, key, value):
+        from dnl.triton_attention import fused_attention
+
+        products = value if value_dtype is None else value.to(value_dtype)
+        gathered = fused_attention(query, key, products, probs, gate).to(value.dtype)
     else:
-        gathered = StreamedAttention.apply(query, key, value, probs, options)
+        options = Options(gate, QUERY_BLOCK, value_dtype=value_dtype)
+        stream = class_sorted_attention if gate == "binary" else StreamedAttention.apply
+        gathered = stream(query, key, value, probs, options)
     return gathered.unflatten(-1, size)
+
+
+def takes_fused_path(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether the Triton kernels serve these tensors: on a CUDA device, not in float64, heads that fit a program."""
+    return (
+        all(tensor.is_cuda and tensor.dtype != torch.float64 for tensor in (query, key, value))
+        and query.shape[1] <= FUSED_DEPTH
+        and find_spec("triton") is not None
+    )
 
 
 def _window(padded: Tensor, top: int, left: int, height: int, width: int) -> Tensor:

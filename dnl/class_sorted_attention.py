@@ -16,12 +16,12 @@ def class_sorted_attention(query: Tensor, key: Tensor, value: Tensor, probs: Ten
     classes = probs.argmax(1)  # B×N
     order = classes.argsort(dim=1, stable=True)
     spans = [_runs(torch.bincount(image, minlength=probs.shape[1]).tolist()) for image in classes]
-    in_order = (_take(tensor, order) for tensor in (query, key, value))
+    in_order = (take_cells(tensor, order) for tensor in (query, key, value))
     gathered = StreamedAttention.apply(*in_order, None, options._replace(spans=spans))
-    return _take(gathered, order.argsort(dim=1))
+    return take_cells(gathered, order.argsort(dim=1))
 
 
-def _take(tensor: Tensor, cells: Tensor) -> Tensor:
+def take_cells(tensor: Tensor, cells: Tensor) -> Tensor:
     """The cells of each image in another order: B×C×N by B×N."""
     return torch.stack([image[:, order] for image, order in zip(tensor, cells, strict=True)])
 
