@@ -28,7 +28,9 @@ LOG2_E = tl.constexpr(math.log2(math.e))
 GATE_CODES = {None: 0, "binary": 1, "sigmoid": 2, "similarity": 3}  # from "sigmoid" on they read the probabilities
 NO_GATE, BINARY, SIGMOID, SIMILARITY = (tl.constexpr(code) for code in GATE_CODES.values())
 
-# Queries and keys per block, and the most channels of the values that one program sums up in registers.
+# Queries and keys per block, and the most channels of the values that one program sums up in registers; the kernel for
+# the scores' gradients, which needs more shared memory, takes a quarter of them at a time. In float32 it is half. So
+# compiled for compute capability 8.0, no kernel needs more than the 99 KiB of shared memory of the smallest devices.
 BLOCK_ROWS, BLOCK_OTHERS, MAX_CHANNELS = 64, 32, 256
 
 
@@ -62,7 +64,7 @@ class _FusedAttention(torch.autograd.Function):
         output = torch.empty_like(value)
         log_sum_exp = query.new_empty(query.shape[:2], dtype=torch.float32)
         sizes = _sizes(query, value, probs, gate)
-        _forward_kernel[_grid(query, value.shape[2])](
+        _forward_kernel[_grid(query, value.shape[2], sizes["CHANNELS"])](
             query, key, value, _or(probs, value), _or(classes, value), output, log_sum_exp, **sizes
         )
         ctx.save_for_backward(query, key, value, probs, classes, output, log_sum_exp)
@@ -76,6 +78,7 @@ class _FusedAttention(torch.autograd.Function):
         grad_output = grad_output.to(value.dtype).contiguous()
         correction = (grad_output.float() * output.float()).sum(-1)  # B×N
         sizes = _sizes(query, value, probs, ctx.gate)
+        score_sizes = {**sizes, "CHANNELS": max(16, sizes["CHANNELS"] // 4)}
         grad_query, grad_key = (torch.empty_like(tensor, dtype=torch.float32) for tensor in (query, key))
         # The similarity p·p is symmetric in its two cells: one gradient as the query, one as the key.
         grad_probs = [None if probs is None else torch.empty_like(probs, dtype=torch.float32) for _ in range(2)]
@@ -83,14 +86,14 @@ class _FusedAttention(torch.autograd.Function):
         softmax = (log_sum_exp, correction)
         _scores_backward_kernel[_grid(query)](
             query, key, grad_output, value, *gate_inputs, *softmax, grad_query, _or(grad_probs[0], grad_query),
-            ROWS_ARE_QUERIES=True, **sizes,
+            ROWS_ARE_QUERIES=True, **score_sizes,
         )  # fmt: skip
         _scores_backward_kernel[_grid(query)](
             key, query, value, grad_output, *gate_inputs, *softmax, grad_key, _or(grad_probs[1], grad_key),
-            ROWS_ARE_QUERIES=False, **sizes,
+            ROWS_ARE_QUERIES=False, **score_sizes,
         )  # fmt: skip
         grad_value = torch.empty_like(value)
-        _value_backward_kernel[_grid(query, value.shape[2])](
+        _value_backward_kernel[_grid(query, value.shape[2], sizes["CHANNELS"])](
             query, key, grad_output, *gate_inputs, log_sum_exp, grad_value, **sizes
         )
         grad_probs = None if probs is None else (grad_probs[0] + grad_probs[1]).to(probs.dtype)
@@ -102,13 +105,15 @@ def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
     return stand_in if tensor is None else tensor
 
 
-def _grid(query: Tensor, channels: int = 1) -> tuple[int, int, int]:
-    return triton.cdiv(query.shape[1], BLOCK_ROWS), triton.cdiv(channels, MAX_CHANNELS), query.shape[0]
+def _grid(query: Tensor, channels: int = 1, block: int = 1) -> tuple[int, int, int]:
+    """Programs: blocks of rows, blocks of channels, images."""
+    return triton.cdiv(query.shape[1], BLOCK_ROWS), triton.cdiv(channels, block), query.shape[0]
 
 
 def _sizes(query: Tensor, value: Tensor, probs: Tensor | None, gate: str | None) -> dict:
     """The kernels' sizes. Blocks of `tl.dot` are powers of two of at least 16; what exceeds a tensor is zero."""
     depth, channels, num_classes = query.shape[2], value.shape[2], 1 if probs is None else probs.shape[2]
+    most_channels = MAX_CHANNELS // 2 if value.dtype == torch.float32 else MAX_CHANNELS
     exact = value.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
     return {
         "cells": query.shape[1],
@@ -118,10 +123,11 @@ def _sizes(query: Tensor, value: Tensor, probs: Tensor | None, gate: str | None)
         "GATE": GATE_CODES[gate],
         "PRECISION": "ieee" if exact else "tf32",
         "num_warps": 8,
+        "num_stages": 2 if value.dtype == torch.float32 else 3,
         "ROWS": BLOCK_ROWS,
         "OTHERS": BLOCK_OTHERS,
         "DEPTH": max(16, triton.next_power_of_2(depth)),
-        "CHANNELS": min(MAX_CHANNELS, max(16, triton.next_power_of_2(channels))),
+        "CHANNELS": min(most_channels, max(16, triton.next_power_of_2(channels))),
         "CLASSES": max(16, triton.next_power_of_2(num_classes)),
     }
 

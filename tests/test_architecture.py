@@ -18,6 +18,7 @@ PURE = (
     "dnl.metrics",
     "dnl.parallel",
     "dnl.streamed_attention",
+    "dnl.triton_attention",
     "analysis.detection",
     "analysis.geometry",
     "analysis.maps",
@@ -86,5 +87,5 @@ def test_imports_point_from_pages_to_analysis_to_dnl(path):
 def test_pure_modules_import_only_arrays_and_each_other(name):
     found = imports(ROOT.joinpath(*name.split(".")).with_suffix(".py"), at_run_time=True)
     ours = {"dnl", "analysis"}
-    assert packages(found) <= {"numpy", "torch", *ours, *sys.stdlib_module_names}
+    assert packages(found) <= {"numpy", "torch", "triton", *ours, *sys.stdlib_module_names}
     assert {module for module in found if packages({module}) <= ours} <= {*PURE, *ours}

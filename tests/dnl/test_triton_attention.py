@@ -55,7 +55,7 @@ def test_forward_and_backward_equal_the_streamed_path(gate):
 
 
 def test_channels_beyond_one_program_are_shared_out(monkeypatch):
-    monkeypatch.setattr(triton_attention, "MAX_CHANNELS", 16)
+    monkeypatch.setattr(triton_attention, "MAX_CHANNELS", 32)
     inputs = flat_inputs(5, 7, channels=39, depth=20, classes=17)
     weights = weights_of(inputs[2])
     fused = with_gradients(triton_attention.fused_attention, inputs, "sigmoid", weights)
