@@ -18,14 +18,28 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dnl.class_sorted_attention import class_sorted_attention
+from dnl.retention import LR_WEIGHTS, fold_retention, offsets, retain_rows, retain_values, retention_weights
 from dnl.streamed_attention import Options, StreamedAttention
 
+__all__ = [
+    "GATES",
+    "LR_WEIGHTS",
+    "AttentionStages",
+    "attention_stages",
+    "denoised_attention",
+    "gate_rows",
+    "gated_attention",
+    "mean_attention_row",
+    "offsets",
+    "retain_rows",
+    "retain_values",
+    "retention_weights",
+]
+
 GATES = ("sigmoid", "binary", "similarity")
-LR_WEIGHTS = ("learnt", "box")
 
 # Rows of scores held at a time: 128 × N float32 is half a MiB per 1024 cells, so that a block stays in a core's cache
 # between its passes, and is still large enough for the matrix products to run at full speed.
@@ -76,8 +90,7 @@ def denoised_attention(
             value_dtype = dtype
         value = at_least_float32(value)
         if lr_kernel is not None:
-            weights = retention_weights(at_least_float32(query), at_least_float32(key), lr_kernel, lr_weights)
-            value = retain_values(value, weights)
+            value = fold_retention(at_least_float32(query), at_least_float32(key), value, lr_kernel, lr_weights)
         return gated_attention(query, key, value, class_probs, gate=gate, value_dtype=value_dtype).to(dtype)
 
 
@@ -159,58 +172,6 @@ def gate_rows(query_probs: Tensor, class_probs: Tensor, gate: str) -> Tensor:
     return torch.sigmoid(similarity) if gate == "sigmoid" else similarity
 
 
-def offsets(kernel: int) -> list[tuple[int, int]]:
-    """The k² offsets (dy, dx) of a k×k window, row by row: the order of LR's weights."""
-    reach = kernel // 2
-    return [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
-
-
-def retention_weights(query: Tensor, key: Tensor, kernel: int, weights: str = "learnt") -> Tensor:
-    """LR weights L[m, δ] = sigmoid(q_m · k_{m+δ}): B×k²×H×W in [0, 1], δ in the order of `offsets`.
-
-    Where m+δ lies outside the map the entry is sigmoid(0); nothing reads it. weights="box" gives 1/k² everywhere.
-    """
-    batch, _, height, width = query.shape
-    if weights == "box":
-        return query.new_full((batch, kernel**2, height, width), 1 / kernel**2)
-    reach = kernel // 2
-    padded = F.pad(key, (reach,) * 4)
-    scores = [(query * _window(padded, dy + reach, dx + reach, height, width)).sum(1) for dy, dx in offsets(kernel)]
-    return torch.sigmoid(torch.stack(scores, dim=1))
-
-
-def retain_values(value: Tensor, weights: Tensor) -> Tensor:
-    """LᵀV, the folding of LR into the values: out[j] = Σ_δ L[j−δ, δ] · V[j−δ], terms outside the map dropped.
-
-    value: B×C×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×C×H×W.
-    """
-    height, width = value.shape[2:]
-    kernel = round(weights.shape[1] ** 0.5)
-    reach = kernel // 2
-    padded_value, padded_weights = F.pad(value, (reach,) * 4), F.pad(weights, (reach,) * 4)
-    folded = torch.zeros_like(value)
-    for index, (dy, dx) in enumerate(offsets(kernel)):
-        weight = _window(padded_weights[:, index : index + 1], reach - dy, reach - dx, height, width)
-        folded.addcmul_(weight, _window(padded_value, reach - dy, reach - dx, height, width))
-    return folded
-
-
-def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
-    """LR on rows of a map: out[n, m] = Σ_δ L[m, δ] · rows[n, m+δ], terms outside the map dropped.
-
-    rows: B×M×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×M×H×W.
-    """
-    height, width = rows.shape[2:]
-    kernel = round(weights.shape[1] ** 0.5)
-    reach = kernel // 2
-    padded = F.pad(rows, (reach,) * 4)
-    retained = torch.zeros_like(rows)
-    for index, (dy, dx) in enumerate(offsets(kernel)):
-        window = _window(padded, dy + reach, dx + reach, height, width)
-        retained.addcmul_(weights[:, index : index + 1], window)
-    return retained
-
-
 def mean_attention_row(query: Tensor, key: Tensor) -> Tensor:
     """The mean over all queries of the raw attention rows, streamed: query, key B×d×H×W -> B×H×W, sum 1."""
     query, key = at_least_float32(query), at_least_float32(key)
@@ -266,10 +227,6 @@ def takes_fused_path(query: Tensor, key: Tensor, value: Tensor) -> bool:
         and query.shape[1] <= FUSED_DEPTH
         and find_spec("triton") is not None
     )
-
-
-def _window(padded: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    return padded[:, :, top : top + height, left : left + width]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -15,13 +15,19 @@ _running = 0  # calls of `for_each` that are under way, and the thread count tha
 _thread_count = 1
 
 
-def for_each(work: Callable, items: Iterable) -> None:
-    """Call work(item) for every item, on as many threads as PyTorch may use, the caller's being one of them.
+def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
+    """Call work(item) for every item: in turn on a GPU, on a CPU on as many threads as PyTorch may use, the caller's
+    being one of them.
 
     Meanwhile each operation runs on the one core of its thread. The first exception is raised again when all threads
     have ended. PyTorch's gradient and inference modes are the caller's; `work` must not share what it writes.
     """
-    waiting = iter(list(items))
+    items = list(items)
+    if device.type != "cpu":
+        for item in items:
+            work(item)
+        return
+    waiting = iter(items)
     failures: list[BaseException] = []
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
@@ -36,7 +42,7 @@ def for_each(work: Callable, items: Iterable) -> None:
                 failures.append(error)
 
     with _one_core_an_operation() as count:
-        helpers = [threading.Thread(target=work_through, daemon=True) for _ in range(count - 1)]
+        helpers = [threading.Thread(target=work_through, daemon=True) for _ in range(min(count, len(items)) - 1)]
         for helper in helpers:
             helper.start()
         work_through()

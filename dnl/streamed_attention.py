@@ -14,7 +14,6 @@ softmax's division after the product, on C numbers a query instead of N. On a CP
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -66,7 +65,7 @@ class StreamedAttention(torch.autograd.Function):
                 span_value = _cast(image.value[:, span].contiguous(), options.value_dtype)
                 for rows in options.blocks(span, query.shape[2]):
                     blocks.append((image, span, rows, span_value, output[b][:, rows], log_sum_exp[b, rows]))
-        _run(lambda block: _forward_block(*block, options), blocks, query.device)
+        for_each(lambda block: _forward_block(*block, options), blocks, query.device)
         ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
         ctx.options = options
         return output
@@ -87,7 +86,7 @@ class StreamedAttention(torch.autograd.Function):
             for share in range(shares):
                 sums = _Gradients(*(None if t is None else torch.zeros_like(t[b]) for t in (query, key, value, probs)))
                 parts.append((image, blocks[share::shares], grad_output[b], log_sum_exp[b], correction, sums))
-        _run(lambda part: _backward_blocks(*part, options), parts, query.device)
+        for_each(lambda part: _backward_blocks(*part, options), parts, query.device)
         sums = [part[-1] for part in parts]
         for share in range(1, shares):
             for total, addend in zip(sums[::shares], sums[share::shares], strict=True):
@@ -174,14 +173,6 @@ def _gates(image: _Image, rows: slice, gate: str) -> Tensor:
     """G of a block of queries against all keys: M×N."""
     similarity = product(image.prob_rows[rows], image.prob_rows)
     return similarity.sigmoid_() if gate == "sigmoid" else similarity
-
-
-def _run(work: Callable, items: list, device: torch.device) -> None:
-    if device.type == "cpu" and len(items) > 1:
-        for_each(work, items)
-    else:
-        for item in items:
-            work(item)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -17,6 +17,7 @@ PURE = (
     "dnl.matrix_product",
     "dnl.metrics",
     "dnl.parallel",
+    "dnl.retention",
     "dnl.streamed_attention",
     "dnl.triton_attention",
     "analysis.detection",
