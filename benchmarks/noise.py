@@ -23,7 +23,8 @@ import torch
 
 from analysis.capture import Capture
 from analysis.measure import MeasureOptions, measure_capture
-from benchmarks.attention import DEPTH, SCORE_STD, peak_memory
+from benchmarks.measure import peak_memory
+from benchmarks.variants import DEPTH, SCORE_STD
 from dnl.attention import QUERY_BLOCK
 from dnl.classes import CITYSCAPES
 

@@ -13,7 +13,13 @@ MODULES = sorted([ROOT / "app.py", *(path for name in PACKAGES for path in (ROOT
 # The modules that stay arrays in, arrays out, so that they can be read, tested and reused alone.
 PURE = (
     "dnl.attention",
+    "dnl.class_sorted_attention",
+    "dnl.matrix_product",
     "dnl.metrics",
+    "dnl.parallel",
+    "dnl.retention",
+    "dnl.streamed_attention",
+    "dnl.triton_attention",
     "analysis.class_noise",
     "analysis.detection",
     "analysis.geometry",
@@ -85,5 +91,5 @@ def test_imports_point_from_pages_to_analysis_to_dnl(path):
 def test_pure_modules_import_only_arrays_and_each_other(name):
     found = imports(ROOT.joinpath(*name.split(".")).with_suffix(".py"), at_run_time=True)
     ours = {"dnl", "analysis"}
-    assert packages(found) <= {"numpy", "torch", *ours, *sys.stdlib_module_names}
+    assert packages(found) <= {"numpy", "torch", "triton", *ours, *sys.stdlib_module_names}
     assert {module for module in found if packages({module}) <= ours} <= {*PURE, *ours}

@@ -1,0 +1,113 @@
+"""Export a checkpoint for use without this package: python -m dnl.export --checkpoint NAME|FILE --out FILE
+
+FILE ends in .pt2 (torch.export: loads with torch.export.load in any program that has PyTorch) or in .onnx (needs the
+packages onnx and onnxscript). The program takes `images`, 1×3×H×W float32 as `dnl.transforms.normalise` makes them, of
+one size, --height × --width, and gives `logits`, 1×classes×H×W. Its attention is dense: exported programs hold one
+image's N×N map, N = H·W / stride². After writing, the file is run against the model (ONNX with onnxruntime, where
+that is installed) and the largest difference is printed; a difference beyond rounding is an error.
+"""
+
+import argparse
+import io
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dnl.checkpoints import CheckpointError, load_checkpoint
+from dnl.files import write_atomically
+from dnl.network import MIN_SIDE, SegmentationNetwork
+
+# Logits are of the order of ten; the programs add the same numbers in another order.
+TOLERANCE = 1e-3
+
+
+class ExportError(ValueError):
+    """An export that cannot be made, or does not compute what the model does; the message says why."""
+
+
+class _Logits(nn.Module):
+    """The main prediction alone."""
+
+    def __init__(self, model: SegmentationNetwork):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images).logits
+
+
+def export_model(model: SegmentationNetwork, path: Path, height: int, width: int) -> float | None:
+    """Write the model as .pt2 or .onnx for images of height × width pixels and compare it with PyTorch.
+
+    Returns the largest absolute difference of the logits on random images, None where nothing can run the file
+    (ONNX without onnxruntime). Raises ExportError.
+    """
+    if min(height, width) < MIN_SIDE:
+        raise ExportError(f"the size is {height}×{width} pixels; both sides must be at least {MIN_SIDE}")
+    if path.suffix not in (".pt2", ".onnx"):
+        raise ExportError(f"{path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .pt2 or .onnx")
+    if path.suffix == ".onnx":
+        _require("onnx", "onnxscript")
+    model = _Logits(model).eval()
+    images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        program = torch.export.export(model, (images,))
+        expected = model(images)
+    if path.suffix == ".pt2":
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+        write_atomically(path, lambda file: file.write_bytes(buffer.getvalue()))
+        with torch.no_grad():
+            result = torch.export.load(path).module()(images)
+    else:
+        onnx_program = torch.onnx.export(program, input_names=["images"], output_names=["logits"], verbose=False)
+        write_atomically(path, lambda file: file.write_bytes(onnx_program.model_proto.SerializeToString()))
+        if find_spec("onnxruntime") is None:
+            return None
+        result = _run_onnx(path, images)
+    difference = (result - expected).abs().max().item()
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{path} differs from the model by {difference:.1e} in its logits; do not use it")
+    return difference
+
+
+def _run_onnx(path: Path, images: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+
+def _require(*packages: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ExportError(f"ONNX files need {' and '.join(missing)}; install with: pip install {' '.join(missing)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m dnl.export", description="Export a checkpoint to .pt2 or .onnx.")
+    parser.add_argument("--checkpoint", required=True, help="name of a shipped checkpoint, or a file")
+    parser.add_argument("--out", required=True, type=Path, help="file to write: .pt2 or .onnx")
+    parser.add_argument("--height", type=int, default=360, help="pixels of the images (default 360)")
+    parser.add_argument("--width", type=int, default=480, help="pixels of the images (default 480)")
+    options = parser.parse_args(arguments)
+    try:
+        model, _ = load_checkpoint(options.checkpoint)
+        difference = export_model(model, options.out, options.height, options.width)
+    except (CheckpointError, ExportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    checked = (
+        "not checked: install onnxruntime to run it against PyTorch"
+        if difference is None
+        else f"largest difference from PyTorch {difference:.1e}"
+    )
+    print(f"{options.out}: images 1×3×{options.height}×{options.width} -> logits; {checked}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Independent pieces of work on all cores, one piece a core.
+
+PyTorch splits each operation over the cores and lets them wait for each other after it. Where an operation is short,
+as on blocks that fit a cache, the waiting costs as much as the work, and on a busy machine many times as much.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+
+import torch
+
+_lock = threading.Lock()
+_running = 0  # calls of `for_each` that are under way, and the thread count that the last of them restores
+_thread_count = 1
+
+
+def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
+    """Call work(item) for every item: in turn on a GPU, on a CPU on as many threads as PyTorch may use, the caller's
+    being one of them.
+
+    Meanwhile each operation runs on the one core of its thread. The first exception is raised again when all threads
+    have ended. PyTorch's gradient and inference modes are the caller's; `work` must not share what it writes.
+    """
+    items = list(items)
+    if device.type != "cpu":
+        for item in items:
+            work(item)
+        return
+    waiting = iter(items)
+    failures: list[BaseException] = []
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def work_through() -> None:
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+            try:
+                for item in waiting:
+                    if failures:
+                        return
+                    work(item)
+            except BaseException as error:
+                failures.append(error)
+
+    with _one_core_an_operation() as count:
+        helpers = [threading.Thread(target=work_through, daemon=True) for _ in range(min(count, len(items)) - 1)]
+        for helper in helpers:
+            helper.start()
+        work_through()
+        for helper in helpers:
+            helper.join()
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _one_core_an_operation():
+    """Yields the number of threads that PyTorch may use otherwise.
+
+    The setting is the whole process's: the first of several calls at a time changes it, the last one puts it back.
+    """
+    global _running, _thread_count
+    with _lock:
+        if _running == 0:
+            _thread_count = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _running += 1
+        count = _thread_count
+    try:
+        yield count
+    finally:
+        with _lock:
+            _running -= 1
+            if _running == 0:
+                torch.set_num_threads(_thread_count)

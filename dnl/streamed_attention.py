@@ -1,0 +1,179 @@
+"""Gated attention streamed over blocks of queries: forward and backward in PyTorch, on any device, without an N×N map.
+
+For one image with N cells, in the notation of `dnl.attention`:
+
+    forward    Y_i  = Σ_j A_ij G_ij V_j                              A = softmax_j(q_i · k_j)
+    backward   D    = Y_i · dY_i = Σ_j A_ij dA_ij                    the softmax's correction, from C numbers a query
+               dS   = A ⊙ (G ⊙ dY Vᵀ − D)                            gradient of the scores
+               dp·p = A ⊙ dY Vᵀ ⊙ G′                                 gradient of the class similarity
+
+The forward keeps Y and one log-sum-exp per query; the backward computes each block of A again. Nearly all of the time
+goes into matrix products, as long as a block stays in the cache and is passed over few times; hence exponentials to
+base 2 (PyTorch's `exp` takes four times as long on a CPU, its `exp2` is as exact), operations in place, and the
+softmax's division after the product, on C numbers a query instead of N. On a CPU each core takes blocks of its own.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dnl.matrix_product import product
+from dnl.parallel import for_each
+
+# Small maps are taken in larger blocks, up to this many scores, so that the products stay worth their call.
+BLOCK_SCORES = 2**18
+
+
+class Options(NamedTuple):
+    """How to stream. gate: None, "sigmoid", "similarity" or "binary". query_block: rows of scores held at a time.
+
+    spans: for each image the runs of cells that attend to each other alone, which is the binary gate's G on cells
+    sorted by class. None: all cells to all. value_dtype: of the products with the values and their gradients.
+    """
+
+    gate: str | None
+    query_block: int
+    spans: list[list[slice]] | None = None
+    value_dtype: torch.dtype | None = None
+
+    def spans_of(self, image: int, cells: int) -> list[slice]:
+        return [slice(0, cells)] if self.spans is None else self.spans[image]
+
+    def blocks(self, span: slice, cells: int) -> list[slice]:
+        """The span cut into blocks of queries."""
+        size = max(self.query_block, BLOCK_SCORES // cells)
+        return [slice(start, min(start + size, span.stop)) for start in range(span.start, span.stop, size)]
+
+
+class StreamedAttention(torch.autograd.Function):
+    """(A ⊙ G) V on flattened maps, all of one dtype: query, key B×d×N; value B×C×N -> B×C×N.
+
+    probs: B×classes×N for the gates "sigmoid" and "similarity", else None.
+    """
+
+    @staticmethod
+    def forward(ctx, query, key, value, probs, options: Options):
+        images = _images(query, key, value, probs)
+        output = torch.empty_like(value, memory_format=torch.contiguous_format)
+        log_sum_exp = query.new_empty(len(images), query.shape[2], 1)
+        blocks = []
+        for b, image in enumerate(images):
+            for span in options.spans_of(b, query.shape[2]):
+                span_value = _cast(image.value[:, span].contiguous(), options.value_dtype)
+                for rows in options.blocks(span, query.shape[2]):
+                    blocks.append((image, span, rows, span_value, output[b][:, rows], log_sum_exp[b, rows]))
+        for_each(lambda block: _forward_block(*block, options), blocks, query.device)
+        ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
+        ctx.options = options
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        query, key, value, probs, output, log_sum_exp = ctx.saved_tensors
+        options, cells = ctx.options, query.shape[2]
+        images = _images(query, key, value, probs)
+        # A single image is shared out as well. Who adds to which sum is fixed, so that gradients come out the same
+        # each time.
+        shares = 1 if query.device.type != "cpu" else max(1, torch.get_num_threads() // len(images))
+        parts = []
+        for b, image in enumerate(images):
+            correction = (grad_output[b] * output[b]).sum(0)[:, None]  # N×1
+            blocks = [(span, rows) for span in options.spans_of(b, cells) for rows in options.blocks(span, cells)]
+            for share in range(shares):
+                sums = _Gradients(*(None if t is None else torch.zeros_like(t[b]) for t in (query, key, value, probs)))
+                parts.append((image, blocks[share::shares], grad_output[b], log_sum_exp[b], correction, sums))
+        for_each(lambda part: _backward_blocks(*part, options), parts, query.device)
+        sums = [part[-1] for part in parts]
+        for share in range(1, shares):
+            for total, addend in zip(sums[::shares], sums[share::shares], strict=True):
+                for tensor, other in zip(total, addend, strict=True):
+                    if tensor is not None:
+                        tensor += other
+        return *(None if image[0] is None else torch.stack(image) for image in zip(*sums[::shares], strict=True)), None
+
+
+class _Image(NamedTuple):
+    """One image's inputs, laid out for the products; query_rows · key_rowsᵀ are the scores to base 2."""
+
+    query: Tensor  # d×N
+    key: Tensor  # d×N
+    value: Tensor  # C×N
+    probs: Tensor | None  # classes×N
+    query_rows: Tensor  # N×d
+    key_rows: Tensor  # N×d
+    prob_rows: Tensor | None  # N×classes
+
+
+class _Gradients(NamedTuple):
+    """Of one image, to be added to; shapes as the inputs'."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    probs: Tensor | None
+
+
+def _images(query, key, value, probs) -> list[_Image]:
+    images = []
+    for b in range(len(query)):
+        q, k, v = (tensor[b].contiguous() for tensor in (query, key, value))
+        p = None if probs is None else probs[b].contiguous()
+        query_rows, key_rows = (q.t() * math.log2(math.e)).contiguous(), k.t().contiguous()
+        images.append(_Image(q, k, v, p, query_rows, key_rows, None if p is None else p.t().contiguous()))
+    return images
+
+
+def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) -> None:
+    """Fill the output (C×M) and log-sum-exp (M×1, to base 2) of a block of queries; span_value: C×n."""
+    scores = product(image.query_rows[rows], image.key_rows)  # M×N
+    peak = scores.amax(-1, keepdim=True)
+    numerators = scores.sub_(peak).exp2_()
+    denominators = numerators.sum(-1, keepdim=True)
+    torch.add(peak, denominators.log2(), out=log_sum_exp)
+    if image.probs is not None:
+        numerators *= _gates(image, rows, options.gate)
+    gathered = product(_cast(numerators[:, span], options.value_dtype), span_value)  # M×C
+    output.copy_((gathered / denominators).t())
+
+
+def _backward_blocks(image, blocks, grad_output, log_sum_exp, correction, gradients, options) -> None:
+    """Add the gradients of some of an image's blocks. grad_output: C×N; log_sum_exp, correction: N×1."""
+    gate, dtype = options.gate, options.value_dtype
+    value_span, value_rows = None, None
+    for span, rows in blocks:
+        if span != value_span:
+            value_span, value_rows = span, _cast(image.value[:, span].t().contiguous(), dtype)  # n×C
+        attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
+        grad_block = _cast(grad_output[:, rows].contiguous(), dtype)  # C×M
+        grad_gated = product(grad_block.t(), value_rows).to(attention.dtype)  # M×n, gradient of A′
+        gates = None if image.probs is None else _gates(image, rows, gate)
+        gated = attention[:, span].contiguous() if gates is None else attention * gates
+        gradients.value[:, span] += product(grad_block, _cast(gated, dtype).t())
+        # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
+        weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
+        grad_scores = attention.mul_(-correction[rows])
+        if gate == "similarity":
+            grad_scores.addcmul_(weighted, gates)
+        else:
+            grad_scores[:, span] += weighted
+        gradients.query[:, rows] = product(image.key, grad_scores)
+        gradients.key.add_(product(image.query[:, rows], grad_scores.t()))
+        if gates is not None:
+            if gate == "sigmoid":  # G′ = G (1 − G)
+                weighted.addcmul_(weighted, gates, value=-1)
+            gradients.probs[:, rows] += product(image.probs, weighted)
+            gradients.probs.add_(product(image.probs[:, rows], weighted.t()))
+
+
+def _gates(image: _Image, rows: slice, gate: str) -> Tensor:
+    """G of a block of queries against all keys: M×N."""
+    similarity = product(image.prob_rows[rows], image.prob_rows)
+    return similarity.sigmoid_() if gate == "sigmoid" else similarity
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor if dtype is None else tensor.to(dtype)
