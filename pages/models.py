@@ -318,7 +318,7 @@ def _open(content: bytes, file_name: str, key: str) -> None:
     name = f"{Path(file_name).stem} (yours)"
     if name in opened:
         name = f"{Path(file_name).stem} (yours, {key[:6]})"
-    opened[name] = Model(network, card, key, private=True)
+    opened[name] = Model(network, card, key, name, key, private=True)
     st.session_state.setdefault("opened facts", {})[name] = {"size": f"{len(content) / 1e6:.1f} MB", "SHA-256": key}
 
 
