@@ -12,11 +12,11 @@ const DEFAULT_KERNEL = 3; // of LR put on top of a model that has none
 const EMPTIED = 1e-6;
 const HOLLOW_THRESHOLD = 0.25;
 const CLIPPED_SHARE = 0.002; // brightest cells that may lie above the end of the colour scale
-const FORMAT = 1;
+const FORMAT = 2;
 
 // --- the buffer ------------------------------------------------------------------------------------------------------
 
-const ARRAY_TYPES = { uint8: Uint8Array, float32: Float32Array };
+const ARRAY_TYPES = { uint8: Uint8Array, float32: Float32Array, float64: Float64Array };
 
 /** The header of a buffer of analysis/lens/payload.py, and where its arrays begin. Throws on another format. */
 export function readHeader(bytes) {
@@ -29,6 +29,9 @@ export function readHeader(bytes) {
 /** The buffer as an object: the header's facts, its arrays by name, and sizes spelled out. */
 export function unpack(bytes) {
   const { header, start } = readHeader(bytes);
+  const [model] = header.models;
+  delete model.name;
+  Object.assign(header, model, { arrays: { ...header.arrays, ...model.arrays } });
   const body = bytes.slice(start).buffer; // a copy, so that the float arrays are aligned
   const arrays = {};
   for (const [name, { dtype, shape, offset }] of Object.entries(header.arrays)) {
@@ -40,6 +43,7 @@ export function unpack(bytes) {
   return {
     ...header,
     ...arrays,
+    colormap: arrays.colours,
     height,
     width,
     cells,
@@ -963,7 +967,7 @@ function createLens(root) {
       const asked = header.request && header.request.id !== memory.granted;
       if (asked) {
         memory.granted = header.request.id;
-        memory.pins.set(header.image_id, [header.request.pixel]);
+        if (header.request.pins) memory.pins.set(header.image_id, header.request.pins);
         Object.assign(memory.choices, header.request.choices);
       }
       if (asked || header.payload_id !== capture?.payload_id) {
@@ -983,7 +987,7 @@ function createLens(root) {
 
 const lenses = new WeakMap(); // element -> lens: the component's script runs again whenever its data is sent again
 
-export default function ({ data, parentElement, setStateValue }) {
+export default function showLens({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".lens");
   if (!lenses.has(root)) lenses.set(root, createLens(root));
   const lens = lenses.get(root);
