@@ -9,9 +9,17 @@ APP = Path(__file__).parent.parent / "app.py"
 _RUNS = "the app runs"
 
 
-def announce_app() -> None:
-    """Called by app.py before it runs a page."""
-    st.session_state[_RUNS] = True
+def announce_app(page: str) -> None:
+    """Called by app.py before it runs a page, with the page's name."""
+    if st.session_state.get(_RUNS) != page:
+        st.session_state[_RUNS] = page
+        visit(anew=True)
+
+
+def visit(*, anew: bool = False) -> int:
+    """The number of this visit to the page: it changes when another page comes in between, and with `anew`."""
+    st.session_state["visits"] = st.session_state.get("visits", 0) + anew
+    return st.session_state["visits"]
 
 
 def require_app() -> None:

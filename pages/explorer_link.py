@@ -1,9 +1,9 @@
 """The Explorer's view as the parameters of its address, and back.
 
-    image        street-5, or camvid-val-NAME. A user's own file cannot be in a link
-    model, with  names of checkpoints; `with` is the second one
-    pins         y.x of each pixel, joined by _
-    and the lens's choices and look under their own names
+image        street-5, or camvid-val-NAME. A user's own file cannot be in a link
+model, with  names of checkpoints; `with` is the second one
+pins         y.x of each pixel, joined by _
+and the lens's choices and look under their own names
 """
 
 import os

@@ -22,7 +22,9 @@ def opened_link(page: str) -> dict[str, str] | None:
     """The parameters of an address that the user has opened; None where it is the one that `page` itself wrote."""
     given = st.query_params.to_dict()
     written = st.session_state.get("link written", [])
-    own = [parameters for of, parameters, until in written if of == page and (until is None or time.monotonic() < until)]
+    own = [
+        parameters for of, parameters, until in written if of == page and (until is None or time.monotonic() < until)
+    ]
     return None if not given or given in own else given
 
 

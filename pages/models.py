@@ -20,7 +20,7 @@ from analysis.model_charts import curves_figure, iou_figure
 from analysis.opening import open_checkpoint
 from dnl.checkpoints import ZOO, CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
 from pages.entry import require_app
-from pages.shared import HEALTH_COLOURS, Model, as_sentence, opened_models
+from pages.shared import Model, as_sentence, opened_models, say_health
 from pages.words import DEFINITIONS, literal
 
 MOST_MEGABYTES = 200
@@ -97,13 +97,11 @@ def show_worth(view: CardView) -> None:
     st.subheader("What is the attention worth?")
     words, picture = st.columns([5, 6], gap="large")
     with words:
-        st.markdown(f":{HEALTH_COLOURS[view.health.state]}-badge[{view.health.state}] {view.health.sentence}")
+        say_health(view.health)
         st.caption(
             "γ = 0 takes the block away; uniform attention and the image's mean row keep it, but take away what "
             "depends on the query. Only where each costs mean IoU, the map is what is used."
         )
-        if view.health.facts:
-            st.table([{"figure": name, "value": value} for name, value in view.health.facts], hide_header=True)
     with picture:
         for dataset, scores in view.scores.items():
             shown = {"the learnt map": scores["miou"]} | {

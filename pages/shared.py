@@ -127,6 +127,14 @@ def compared(model: Model, other: Model, picture: Picture) -> bytes:
     return run(model.key, other.key, picture.content_hash(), model, other, picture)
 
 
+def say_health(health: Health) -> None:
+    """A model's health as a badge, a sentence, and the figures behind it."""
+    sentence = health.sentence.removeprefix(f"{health.state.capitalize()}: ")
+    st.markdown(f":{HEALTH_COLOURS[health.state]}-badge[{health.state}] {sentence[0].upper()}{sentence[1:]}")
+    if health.facts:
+        st.table([{"figure": name, "value": value} for name, value in health.facts], hide_header=True)
+
+
 # --- choosing a model ------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +174,7 @@ def choose_other_model(first: Model, notices) -> Model | None:
     chosen = st.selectbox(
         "Compare with",
         [None, *names],
-        format_func=lambda name: "nothing" if name is None else name,
+        placeholder="nothing",
         key="compared with",
         persist_state="session",
         help="A second model, on the same pixel and the same colour scale.",
