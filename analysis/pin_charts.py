@@ -10,7 +10,7 @@ from analysis.pins import STAGES, PinnedPixels
 
 HEIGHT = 250  # pixels of one source's bars
 HEAD = 70  # of the legend and the margins
-CHANCE_PIXELS = 640  # across all dashes of chance
+CHANCE_PIXELS = 400  # across all dashes of chance
 
 
 def pins_figure(views: Sequence[PinnedPixels], metric: str) -> go.Figure:
@@ -62,7 +62,7 @@ def _add_chance(figure: go.Figure, view: PinnedPixels, place: list[str], row: in
         mode="markers",
         marker={
             "symbol": "line-ew",
-            "size": min(160, CHANCE_PIXELS // len(place)),
+            "size": min(110, CHANCE_PIXELS // len(place)),
             "line": {"color": LINE, "width": 2.5},
             "color": LINE,
         },

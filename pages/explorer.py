@@ -130,7 +130,7 @@ def show_address(parameters: dict[str, str]) -> None:
 
 
 def show_page() -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Where does one pixel look?", width="stretch")
         address = st.container(width="content")
     st.caption(HINT)

@@ -51,7 +51,7 @@ STYLE = """<style>
 .pins .maps { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0.5rem; min-width: 36rem; }
 .pins .maps > * { margin: 0; min-width: 0; }
 .pins .maps img { width: 100%; display: block; border-radius: 4px; }
-.pins .maps .map { image-rendering: pixelated; }
+.pins .maps .map { image-rendering: pixelated; outline: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 .pins .maps figcaption { font-size: 0.8rem; margin-top: 0.15rem; font-variant-numeric: tabular-nums; }
 .pins .bar { display: flex; align-items: center; gap: 0.5rem; font-size: 0.8rem; margin-top: 0.7rem; flex-wrap: wrap; }
 .pins .bar img { height: 0.8rem; width: min(16rem, 40vw); border-radius: 3px; }
@@ -216,7 +216,7 @@ def _photo(view: PinnedPixels, pin: int) -> str:
     factor = min(1.0, PHOTO_WIDTH / width)
     photo = Image.fromarray(view.capture.image).resize((max(1, round(width * factor)), max(1, round(height * factor))))
     y, x = (side * factor for side in view.pixels[pin])
-    draw, radius = ImageDraw.Draw(photo), 8
+    draw, radius = ImageDraw.Draw(photo), 10
     for grow, colour in ((1.5, "#000000"), (0, PIN_COLOURS[pin % len(PIN_COLOURS)])):
         size = radius + grow
         draw.ellipse((x - size, y - size, x + size, y + size), outline=colour, width=3 + round(2 * grow))
