@@ -25,5 +25,5 @@ icon = Image.fromarray(matplotlib.colormaps["inferno"](spot, bytes=True))
 st.set_page_config(page_title="Denoised non-local attention", page_icon=icon, layout="wide")
 # Streamlit leaves a hand's breadth free above the title.
 st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; }</style>")
-announce_app(page.title)
+announce_app()
 page.run()

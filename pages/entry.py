@@ -9,21 +9,13 @@ APP = Path(__file__).parent.parent / "app.py"
 _RUNS = "the app runs"
 
 
-def announce_app(page: str) -> None:
-    """Called by app.py before it runs a page, with the page's name."""
-    if st.session_state.get(_RUNS) != page:
-        st.session_state[_RUNS] = page
-        visit(anew=True)
+def announce_app() -> None:
+    """Called by app.py before it runs a page."""
+    st.session_state[_RUNS] = True
 
 
-def visit(*, anew: bool = False) -> int:
-    """The number of this visit to the page: it changes when another page comes in between, and with `anew`."""
-    st.session_state["visits"] = st.session_state.get("visits", 0) + anew
-    return st.session_state["visits"]
-
-
-def require_app() -> None:
-    """Called first by every page: without the app around it, run the app, which comes back to this page.
+def require_app(page: str) -> None:
+    """Called first by every page, with its name: without the app around it, run the app, which comes back to this page.
 
     Until app.py has run once on a server, Streamlit takes every file in pages/ for a page of its own and runs the
     one whose name stands in the address by itself.
@@ -31,3 +23,12 @@ def require_app() -> None:
     if _RUNS not in st.session_state:
         runpy.run_path(str(APP), run_name="__main__")
         st.stop()
+    if st.session_state.get("page") != page:
+        st.session_state["page"] = page
+        visit(anew=True)
+
+
+def visit(*, anew: bool = False) -> int:
+    """The number of this visit to a page: it changes when another page comes in between, and with `anew`."""
+    st.session_state["visits"] = st.session_state.get("visits", 0) + anew
+    return st.session_state["visits"]

@@ -201,5 +201,5 @@ def show_picture(models: list[Model], picture) -> tuple[list[Capture], bytes]:
     return [capture for capture, _ in found], payload
 
 
-require_app()
+require_app(PAGE)
 show_page()

@@ -212,5 +212,5 @@ def show_page() -> None:
         notices.error(as_sentence(error))
 
 
-require_app()
+require_app("figures")
 show_page()

@@ -55,5 +55,5 @@ def show_page() -> None:
     STEPS[step][1]()
 
 
-require_app()
+require_app("lesson")
 show_page()

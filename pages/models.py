@@ -350,5 +350,5 @@ def show_page() -> None:
         show_ablation()
 
 
-require_app()
+require_app("models")
 show_page()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import streamlit as st
+import torch
 
 from analysis import Capture, capture_attention
 from analysis.health import Health, attention_health
@@ -20,6 +21,10 @@ from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.classes import CAMVID, LabelSet
 from dnl.datasets import CamVid, DatasetError, Sample, Streets
 from dnl.network import SegmentationNetwork
+
+# Half of the cores for one session's network: the browser and other sessions need the rest, and where cores are scarce
+# PyTorch's threads wait for each other at full speed, five times as slow as one of them alone.
+torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
 
 STREETS, UPLOAD, CAMVID_FOLDER = "Built-in streets", "Your photo", "CamVid"
 CAMVID_SPLITS = ("val", "train")
