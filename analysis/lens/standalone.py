@@ -4,13 +4,11 @@ import base64
 import hashlib
 import html
 import zlib
-from pathlib import Path
 
-from analysis.lens.script import CSS, HTML, SCRIPT
+from analysis.lens.script import CSS, HTML, SCRIPT, joined
 
-_FOLDER = Path(__file__).parent
-_SCRIPT = f"{SCRIPT}\n{(_FOLDER / 'standalone.js').read_text(encoding='utf-8')}"
-_STYLE = f"{(_FOLDER / 'standalone.css').read_text(encoding='utf-8')}\n{CSS}"
+_SCRIPT = f"{SCRIPT}\n{joined(('standalone.js',))}"
+_STYLE = f"{joined(('standalone.css',))}\n{CSS}"
 
 _PAGE = """<!doctype html>
 <html lang="en">

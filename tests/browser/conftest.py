@@ -14,9 +14,11 @@ import pytest
 import torch
 from playwright.sync_api import sync_playwright
 
+from analysis import capture_attention
 from dnl import ModelConfig, build_model
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
+from dnl.datasets import Streets
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60
@@ -42,16 +44,28 @@ def chromium():
 
 
 @pytest.fixture(scope="session")
-def app_url(tmp_path_factory):
-    """The address of the running app, with one small untrained network beside the shipped ones."""
-    zoo = tmp_path_factory.mktemp("zoo")
+def street():
+    """A capture of 45×60 cells: a built-in street, as a small untrained network sees it."""
+    scene = Streets("gallery")[0]
+    model = untrained_model().eval()
+    return capture_attention(model, scene.image, labels=scene.labels, name="Street 1")
+
+
+def untrained_model():
     torch.manual_seed(0)
     model = build_model(ModelConfig("resnet18", 16, 11, attention_stride=8, gamma_init=0.5))
     model.label_set = CAMVID
     # Untrained scores are huge and the softmax all but one-hot: smaller ones give maps with something to measure.
     with torch.no_grad():
         model.context.query.weight *= 0.05
-    save_checkpoint(zoo / "untrained.safetensors", model, {"name": "untrained"})
+    return model
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory):
+    """The address of the running app, with one small untrained network beside the shipped ones."""
+    zoo = tmp_path_factory.mktemp("zoo")
+    save_checkpoint(zoo / "untrained.safetensors", untrained_model(), {"name": "untrained"})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
