@@ -10,7 +10,7 @@ from analysis.pins import measure_pins
 from pages.attention_files import choose_attention_file
 from pages.entry import require_app, visit
 from pages.explorer_exports import show_batch, show_exports
-from pages.explorer_link import follow, view_parameters
+from pages.explorer_link import FIRST_LOOK, follow, view_parameters
 from pages.explorer_pins import show_pins
 from pages.links import opened_link, say_ignored, show_link, write_link
 from pages.shared import (
@@ -81,27 +81,28 @@ def take_link_pins(capture: Capture, notices) -> None:
 
 
 def with_request(payload: bytes, image: str) -> bytes:
-    """The buffer with what the lens shall show; asked once for each image and visit, so that its bytes stay."""
-    requests = st.session_state.setdefault("lens requests", {})
-    number = visit()
-    if number not in requests:
-        requests.clear()
-    of_visit = requests.setdefault(number, {})
-    if image not in of_visit:
-        request = {"pins": known_pins(kept("pins")).get(image), "choices": kept("choices"), "look": kept("look")}
-        of_visit[image] = {name: value for name, value in request.items() if value is not None}
-    request = of_visit[image]
-    return asking_for(payload, {"id": f"{number} {image}", **request}) if request else payload
+    """The buffer with what the lens shall show when an image is first seen in a visit.
+
+    The request stays as long as the image is shown, so that the buffer's bytes stay; on a return to the image the
+    lens remembers by itself.
+    """
+    place = (visit(), image)
+    now = st.session_state.get("lens request now")
+    if now is None or now["place"] != place:
+        asked = st.session_state.setdefault("lens asked", set())
+        wanted = {"pins": known_pins(kept("pins")).get(image), "choices": kept("choices"), "look": kept("look")}
+        request = {} if place in asked else {name: value for name, value in wanted.items() if value is not None}
+        asked.add(place)
+        now = st.session_state["lens request now"] = {"place": place, "request": request}
+    return asking_for(payload, {"id": f"{place[0]} {image}", **now["request"]}) if now["request"] else payload
 
 
 def scale_of(look) -> tuple[Scale, str]:
     """The lens's colour scale and colormap, as figures know them."""
-    look = known_look(look)
-    kind = {"share": "uniform", "log": "log", "weight": "shared"}[look.get("scale", "share")]
-    if look.get("range") == "each":
-        kind = "map"
-    colormap = look.get("colormap", "magma")
-    return Scale(kind, float(look.get("clip", Scale.clip_percentile))), "gray" if colormap == "greys" else colormap
+    look = FIRST_LOOK | known_look(look)
+    kind = {"share": "uniform", "log": "log", "weight": "shared"}[look["scale"]]
+    colormap = "gray" if look["colormap"] == "greys" else look["colormap"]
+    return Scale("map" if look["range"] == "each" else kind, float(look["clip"])), colormap
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -130,10 +131,10 @@ def show_address(parameters: dict[str, str]) -> None:
 
 
 def show_page() -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.title("Where does one pixel look?", width="stretch")
+    st.title("Where does one pixel look?")
+    with st.container(horizontal=True, vertical_alignment="top"):
+        st.caption(HINT, width="stretch")
         address = st.container(width="content")
-    st.caption(HINT)
     notices = st.container()  # not in the sidebar, which is folded away on a phone
     follow_link(notices)
     with st.sidebar:

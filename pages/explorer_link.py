@@ -19,6 +19,20 @@ from pages.shared import CAMVID_FOLDER, CAMVID_SPLITS, STREETS, opened_models
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
+# How the lens looks before anyone changes it; a link leaves out what is as here.
+FIRST_LOOK = {
+    "overlay": "photo",
+    "scale": "share",
+    "range": "shared",
+    "clip": 99.8,
+    "colormap": "magma",
+    "outline": True,
+    "predictedOutline": False,
+    "hollows": False,
+    "difference": False,
+    "photoOpacity": 0.3,
+    "direction": "row",
+}
 
 
 def view_parameters(
@@ -29,7 +43,8 @@ def view_parameters(
     parameters = {"image": image, "model": model, "with": other}
     if image is not None:  # pins mean nothing on another image
         parameters["pins"] = "_".join(f"{y}.{x}" for y, x in pixels)
-    parameters |= {name: _text(value) for name, value in (known_choices(choices) | known_look(look)).items()}
+    changed = {name: value for name, value in known_look(look).items() if value != FIRST_LOOK[name]}
+    parameters |= {name: _text(value) for name, value in (known_choices(choices) | changed).items()}
     return {name: value for name, value in parameters.items() if value}
 
 
@@ -40,7 +55,7 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
     will be shown. Returns the parts of the link that cannot be used.
     """
     ignored = [f"{name}={value}" for name, value in parameters.items() if name not in _KNOWN]
-    entries: dict = {"lens choices": dict.fromkeys(CHOICES), "compared with": None}
+    entries: dict = {"lens choices": dict.fromkeys(CHOICES), "lens look": FIRST_LOOK, "compared with": None}
     for name, read in _READERS.items():
         if name in parameters:
             lost = name == "pins" and "image" in parameters and "source" not in entries  # pins of an unknown image
@@ -53,7 +68,7 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
         asked = {name: parameters[name] for name in names if name in parameters}
         found = {name: value for name, text in asked.items() for value in _readings(text) if known({name: value})}
         ignored += [f"{name}={text}" for name, text in asked.items() if name not in found]
-        entries[key] = {**entries.get(key, {}), **found}
+        entries[key] = {**entries[key], **found}
     for name, value in entries.items():
         st.session_state[name] = value
     return ignored

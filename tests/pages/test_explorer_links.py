@@ -1,4 +1,5 @@
 import io
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from analysis.lens import image_id
 from dnl import ModelConfig, build_model, checkpoints
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID, VOC
+from pages.explorer_link import FIRST_LOOK
 from pages.links import opened_link
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -92,7 +94,7 @@ def test_a_link_restores_the_whole_view_and_stays_in_the_address(app):
         "kernel": 5,
         "temperature": 2,
     }
-    assert app.session_state["lens look"] == {"scale": "log", "outline": False, "clip": 97.5}
+    assert app.session_state["lens look"] == FIRST_LOOK | {"scale": "log", "outline": False, "clip": 97.5}
     assert address(app) == VIEW
     app.run()
     assert address(app) == VIEW and pixels(app) == [(210, 180), (290, 240)]
@@ -157,7 +159,7 @@ def test_pins_and_choices_outlive_a_change_of_page_and_are_asked_of_the_lens_aga
     assert pixels(app) == [(50, 60), (70, 80)]
     assert address(app) == {"image": "street-2", "model": "denoised", "pins": "50.60_70.80", "gate": "off"}
     assert app.session_state["visits"] > lens_before
-    (request,) = app.session_state["lens requests"][app.session_state["visits"]].values()
+    request = app.session_state["lens request now"]["request"]
     assert [tuple(pixel) for pixel in request["pins"]] == [(50, 60), (70, 80)] and request["choices"]["gate"] == "off"
 
 
@@ -206,6 +208,12 @@ def test_a_model_of_other_classes_is_not_compared_and_that_is_said(app):
     opened(app, **{"with": "voc"})
     assert "the two know different classes" in app.error[0].value
     assert models(app) == [] and "with" not in address(app)
+
+
+def test_the_first_look_is_the_lens_s_own():
+    text = (APP.parent / "analysis" / "lens" / "memory.js").read_text(encoding="utf-8")
+    block = re.search(r"  look: \{(.*?)\n  \}", text, re.DOTALL)[1]
+    assert json.loads("{" + re.sub(r"(\w+):", r'"\1":', block).rstrip().rstrip(",") + "}") == FIRST_LOOK
 
 
 def test_an_address_of_a_moment_ago_is_no_link(monkeypatch):
