@@ -63,7 +63,7 @@ def follow_link(notices) -> None:
     wanted = st.session_state.pop("explorer link", None)
     for name, value in (wanted or {}).items():
         st.session_state[name] = value
-    address = opened_link(PAGE)
+    address = opened_link()
     if address is not None:
         say_ignored(notices, follow(address))
         visit(anew=True)
@@ -176,7 +176,7 @@ def show_page() -> None:
         kept("choices"),
         kept("look"),
     )
-    write_link(PAGE, parameters)
+    write_link(parameters)
     with address:
         show_address(parameters)
     views = [

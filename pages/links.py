@@ -4,7 +4,9 @@ Changing the page clears the address, so every page writes its own again on each
 from outside: the pages check every value, and what they cannot use is named and ignored.
 """
 
+import base64
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
@@ -18,24 +20,23 @@ MOST_NAMED = 4
 MOST_CHARACTERS = 40
 
 
-def opened_link(page: str) -> dict[str, str] | None:
-    """The parameters of an address that the user has opened; None where it is the one that `page` itself wrote."""
+def opened_link() -> dict[str, str] | None:
+    """The parameters of an address that the user has opened; None where it is one that a page has just written."""
     given = st.query_params.to_dict()
-    written = st.session_state.get("link written", [])
-    own = [
-        parameters for of, parameters, until in written if of == page and (until is None or time.monotonic() < until)
-    ]
+    now = time.monotonic()
+    own = [parameters for parameters, until in st.session_state.get("link written", []) if until is None or now < until]
     return None if not given or given in own else given
 
 
-def write_link(page: str, parameters: Mapping[str, str]) -> None:
-    """Make the address that of what `page` shows."""
-    parameters = dict(parameters)
-    written = st.session_state.setdefault("link written", [])
-    if not written or written[-1][:2] != (page, parameters):
-        until = time.monotonic() + ON_ITS_WAY_SECONDS
-        recent = [(of, known, end or until) for of, known, end in written if end is None or end > time.monotonic()]
-        st.session_state["link written"] = [*recent, (page, parameters, None)]
+def write_link(parameters: Mapping[str, str]) -> None:
+    """Make the address that of what the page shows."""
+    parameters, now = dict(parameters), time.monotonic()
+    written = st.session_state.get("link written", [])
+    if not written or written[-1][0] != parameters:
+        recent = [
+            (known, until or now + ON_ITS_WAY_SECONDS) for known, until in written if until is None or until > now
+        ]
+        st.session_state["link written"] = [*recent, (parameters, None)]
     if st.query_params.to_dict() != parameters:
         st.query_params.from_dict(parameters)
 
@@ -44,6 +45,24 @@ def show_link(parameters: Mapping[str, str]) -> None:
     """The whole address, to copy."""
     address = (st.context.url or "").split("?")[0]
     st.code(f"{address}?{urlencode(parameters)}", language=None, wrap_lines=True)
+
+
+def packed(text: str) -> str:
+    """A long text as a parameter, in letters that an address holds as they are."""
+    return base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
+
+
+def unpacked(parameter: str, most: int) -> str:
+    """The text of `packed`, of at most `most` bytes. Raises ValueError for anything else."""
+    unpacker = zlib.decompressobj()
+    try:
+        raw = base64.b64decode(parameter + "=" * (-len(parameter) % 4), altchars=b"-_", validate=True)
+        text = unpacker.decompress(raw, most)
+    except zlib.error as error:
+        raise ValueError(f"it cannot be unpacked ({error})") from error
+    if not unpacker.eof:
+        raise ValueError(f"it is cut off or longer than {most} bytes")
+    return text.decode()
 
 
 def say_ignored(notices, ignored: Sequence[str]) -> None:

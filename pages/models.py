@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -20,9 +21,11 @@ from analysis.model_charts import curves_figure, iou_figure
 from analysis.opening import open_checkpoint
 from dnl.checkpoints import ZOO, CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
 from pages.entry import require_app
+from pages.links import opened_link, say_ignored, write_link
 from pages.shared import Model, as_sentence, opened_models, say_health
 from pages.words import DEFINITIONS, literal
 
+PAGE = "models"
 MOST_MEGABYTES = 200
 # A session's opened models stay in the server's memory.
 MOST_OPENED = 3
@@ -323,10 +326,24 @@ def _open(content: bytes, file_name: str, key: str) -> None:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
+def follow_link(names: Sequence[str], notices) -> None:
+    """Choose the card that an opened address names."""
+    parameters = opened_link()
+    if parameters is None:
+        return
+    if parameters.get("card") in names:
+        st.session_state["card of"] = parameters["card"]
+    say_ignored(
+        notices, [f"{name}={value}" for name, value in parameters.items() if name != "card" or value not in names]
+    )
+
+
 def show_page() -> None:
     st.title("Models")
     st.markdown("What each checkpoint is, how good it is, and whether its attention is used.")
-    found = views(st.container())
+    notices = st.container()
+    found = views(notices)
+    follow_link(list(found), notices)
     if found:
         st.dataframe(
             [{**overview_row(view), "checkpoint": name} for name, view in found.items()],
@@ -341,6 +358,7 @@ def show_page() -> None:
     with card:
         if found:
             name = st.selectbox("Checkpoint", list(found), key="card of", persist_state="session")
+            write_link({"card": name})
             show_card(name, found[name])
         else:
             st.markdown("Open a checkpoint of yours to see its card.")
@@ -350,5 +368,5 @@ def show_page() -> None:
         show_ablation()
 
 
-require_app("models")
+require_app(PAGE)
 show_page()

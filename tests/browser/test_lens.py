@@ -245,5 +245,3 @@ def test_a_tall_photo_keeps_its_shape_and_a_broken_one_is_refused(explorer):
     uploader.set_input_files({"name": "torn.png", "mimeType": "image/png", "buffer": photo.getvalue()[:300]})
     explorer.get_by_text("The photo is cut off or damaged").wait_for()
     assert_lens_and_table_agree(explorer)
-
-

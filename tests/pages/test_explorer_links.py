@@ -235,10 +235,9 @@ def test_an_address_of_a_moment_ago_is_no_link(monkeypatch):
     monkeypatch.setattr(links.st, "query_params", query)
     monkeypatch.setattr(links.time, "monotonic", lambda: now[0])
     for pins in ("1.1", "2.2"):
-        links.write_link("explorer", {"pins": pins})
+        links.write_link({"pins": pins})
         now[0] += 0.1
     query.from_dict({"pins": "1.1"})
-    assert opened_link("explorer") is None
-    assert opened_link("lesson") == {"pins": "1.1"}
+    assert opened_link() is None
     now[0] += 5
-    assert opened_link("explorer") == {"pins": "1.1"}  # the user went back
+    assert opened_link() == {"pins": "1.1"}  # the user went back
