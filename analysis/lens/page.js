@@ -453,7 +453,7 @@ function createLens(root) {
       for (const stage of STAGES) {
         const value = of[stage].figures.values.interclassNoise.textContent;
         const term = of[stage].figures.terms.interclassNoise.textContent;
-        const who = model.name ? `${model.name}: ` : "";
+        const who = panels.length > 1 && model.name ? `${model.name}: ` : "";
         const what = region ? "the region's mean" : `the pixel (${panels[index].about.name.textContent})`;
         const label = `${who}${of[stage].title.textContent} attention of ${what}; ${term} ${value}`;
         const { canvas } = of[stage].surface;
