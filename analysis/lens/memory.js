@@ -28,6 +28,8 @@ const UNDO_LIMIT = 100;
 
 const pinsOf = (image) => memory.pins.get(image.image_id) ?? [];
 const activeIndex = (image) => Math.min(memory.active.get(image.image_id) ?? 0, pinsOf(image).length - 1);
+/** What is shown when nothing is hovered. */
+const activePixel = (image) => pinsOf(image)[activeIndex(image)] ?? image.starting_pixel;
 const canUndo = (image) => (memory.undone.get(image.image_id) ?? []).length > 0;
 
 function touchPin(image, index) {

@@ -29,8 +29,6 @@ function createLens(root) {
     schedule();
   });
 
-  const active = () => pinsOf(image)[activeIndex(image)] ?? image.starting_pixel;
-  const choicesOf = (model) => effectiveChoices(model, memory.choices);
 
   function schedule() {
     frame ??= requestAnimationFrame(() => {
@@ -209,7 +207,7 @@ function createLens(root) {
 
   function step([down, right]) {
     const [model] = image.models;
-    const cell = cellOf(model, preview ?? active());
+    const cell = cellOf(model, preview ?? activePixel(image));
     const row = Math.min(model.height - 1, Math.max(0, Math.floor(cell / model.width) + down));
     const column = Math.min(model.width - 1, Math.max(0, (cell % model.width) + right));
     preview = pixelOf(model, row * model.width + column);
@@ -221,7 +219,7 @@ function createLens(root) {
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !event.shiftKey) undo();
     else if (event.ctrlKey || event.metaKey || event.altKey) return;
     else if (event.key in ARROWS) step(ARROWS[event.key]);
-    else if (event.key === "Enter") pin(preview ?? active());
+    else if (event.key === "Enter") pin(preview ?? activePixel(image));
     else if (event.key === "Delete" || event.key === "Backspace") unpin(activeIndex(image));
     else if (event.key.toLowerCase() === "r") turn();
     else if (event.key === "+" || event.key === "=") zoomBy(ZOOM_STEP);
@@ -295,171 +293,24 @@ function createLens(root) {
 
   function render() {
     const started = performance.now();
-    const pixel = preview ?? active();
     const region = preview ? null : background.region();
-    const found = panels.map((panel) => (region ? regionOf(panel) : pixelIn(panel, pixel)));
-    drawAll(pixel, region, found);
-    panels.forEach((panel, index) => showWords(panel, pixel, region, found[index]));
+    const pixel = preview ?? activePixel(image);
+    renderScene({ image, background, panels, parts, tables, view, preview, painted, region, pixel, aloud: byKeyboard });
     if (listing) showNoisiest();
-    const own = region ? region.own[0] : image.models[0].cellClasses[cellOf(image.models[0], pixel)];
-    parts.classes.forEach(({ item, button: of }, label) => {
-      item.classList.toggle("current", label === own);
-      of.setAttribute("aria-pressed", region?.label === label);
-    });
-    if (!preview || byKeyboard) announce(region, found);
     root.dataset.pixel = pixel.join(" ");
     performance.clearMeasures("lens");
     performance.measure("lens", { start: started, end: performance.now() });
   }
 
-  /** One model's stages and metrics for a pixel; `stages` is null as long as a worker is at it. */
-  function pixelIn({ model, space }, pixel) {
-    const cell = cellOf(model, pixel);
-    const choices = choicesOf(model);
-    let stages;
-    if (memory.look.direction === "column") {
-      const logSums = background.logSums(model, choices.temperature);
-      stages = logSums && attentionColumns(model, cell, choices, logSums, space);
-    } else {
-      stages = attentionStages(model, cell, choices, space);
-    }
-    const metrics = {};
-    for (const stage of stages ? STAGES : []) {
-      metrics[stage] = queryMetrics(stages[stage], model.cellClasses, cell, model.no_class);
-    }
-    return { cell, stages, metrics };
-  }
-
-  function regionOf({ model }) {
-    const result = background.regionResult(model, choicesOf(model), memory.look.direction);
-    return { cell: null, stages: result?.stages ?? null, metrics: result?.metrics ?? {} };
-  }
-
-  function drawAll(pixel, region, found) {
-    const { scale, range, clip, difference, overlay, photoOpacity } = memory.look;
-    const maps = [];
-    const changes = [];
-    panels.forEach((panel, index) => {
-      const { stages } = found[index];
-      if (!stages) return;
-      for (const stage of STAGES) shownRow(stages[stage], scale, panel.maps[stage].shown);
-      maps.push(panel.maps.raw);
-      panel.maps.raw.values = panel.maps.raw.shown;
-      for (const [stage, before] of [["rectified", "raw"], ["retained", "rectified"]]) {
-        const map = panel.maps[stage];
-        if (difference) map.values = differenceRow(map.shown, panel.maps[before].shown, panel.differences[stage]);
-        else map.values = map.shown;
-        (difference ? changes : maps).push(map);
-      }
-    });
-    const valuesOf = (list) => list.map(({ values }) => values);
-    const mapRange = maps.length && range === "shared" ? colourRange(valuesOf(maps), scale, clip) : null;
-    const changeRange = changes.length && range === "shared" ? differenceRange(valuesOf(changes), clip) : null;
-    const words = scale === "weight" ? "attention weight" : "attention, in multiples of an even spread";
-    for (const map of maps) {
-      const own = mapRange ?? colourRange([map.values], scale, clip);
-      paintRow(map.values, own, tables.maps, map.picture.pixels);
-      if (range === "each") showColourbar(map.bar, own, tables.maps, "");
-    }
-    for (const map of changes) {
-      const own = changeRange ?? differenceRange([map.values], clip);
-      paintRow(map.values, own, tables.differences, map.picture.pixels);
-      if (range === "each") showColourbar(map.bar, own, tables.differences, "");
-    }
-    if (mapRange) showColourbar(parts.bar, mapRange, tables.maps, words);
-    if (changeRange) showColourbar(parts.differenceBar, changeRange, tables.differences, "change");
-
-    mark(drawPhoto(parts.photo.surface, image, view, overlay), pixel, region, image.models[0]);
-    panels.forEach(({ model, maps: of }, index) => {
-      const { stages, metrics, cell } = found[index];
-      for (const stage of STAGES) {
-        const context = drawMap(of[stage].surface, image, model, view, of[stage].picture, stages ? photoOpacity : 1);
-        if (stages && cell !== null) outline(context, model, cell, stages[stage], metrics[stage]);
-        mark(context, pixel, region, model);
-      }
-    });
-  }
-
-  /** What is marked of the query's class. */
-  function outline(context, model, cell, row, metrics) {
-    const { outline: own, predictedOutline, hollows, direction } = memory.look;
-    const label = model.cellClasses[cell];
-    if (own && label !== model.no_class) strokeTwice(context, classOutline(model, label, "cellClasses"), OUTLINE_COLOUR, 1);
-    const predicted = model.cell_prediction?.[cell] ?? model.no_class;
-    if (predictedOutline && model.hasLabels && predicted !== model.no_class) {
-      strokeTwice(context, classOutline(model, predicted, "cell_prediction"), PREDICTED_COLOUR, 1, [4, 3]);
-    }
-    if (hollows && direction === "row" && metrics.hollowBelow !== null) {
-      drawHollows(context, model, row, cell, metrics.hollowBelow);
-    }
-  }
-
-  /** Pins, the pixel under the pointer, and the region. */
-  function mark(context, pixel, region, model) {
-    const under = painted?.[model.index];
-    if (under) strokeTwice(context, outlineOf(model, (cell) => under.has(cell)), HOVER_COLOUR, 2);
-    else if (region) strokeTwice(context, region.outlines[model.index], HOVER_COLOUR, 1.5, [6, 3]);
-    const pins = pinsOf(image);
-    const shown = activeIndex(image);
-    pins.forEach((each, index) => index !== shown && drawPin(context, each, index + 1, image.pin_colours[index], false));
-    if (pins.length) drawPin(context, pins[shown], shown + 1, image.pin_colours[shown], !preview && !region);
-    else if (!region) drawRing(context, image.starting_pixel, HOVER_COLOUR, 7);
-    if (preview && !painted) drawRing(context, pixel, HOVER_COLOUR, 5);
-  }
-
-  function showWords({ model, maps, about }, pixel, region, { cell, stages, metrics }) {
-    const { direction } = memory.look;
-    const inColumns = direction === "column";
-    for (const stage of STAGES) showFigures(maps[stage].figures, metrics[stage], direction);
-    let words = "";
-    if (region) {
-      showRegion(about, model, region);
-      const [own, count] = [region.own[model.index], region.cells[model.index].size];
-      if (stages) words = regionSentence(model, count, own, metrics, direction);
-      else words = background.words(`region ${model.index}`, "Averaging over the region");
-    } else {
-      showPixel(about, model, cellOf(model, pixel), pixel, stateOf());
-      if (stages) words = inColumns ? columnSentence(model, cell, stages) : sentence(model, cell, stages);
-    }
-    if (!stages && !words) words = background.words(`log sums ${model.index}`, "Working out every row");
-    write(about.sentence, words);
-    write(about.note, inColumns && model.hasClasses ? COLUMN_NOTE : "");
-  }
-
-  function stateOf() {
-    if (preview) return ["Preview", null];
-    if (!pinsOf(image).length) return ["Start", null];
-    return ["Pinned", image.pin_colours[activeIndex(image)]];
-  }
-
   function showNoisiest() {
     const [model] = image.models;
-    const found = background.noisiest(choicesOf(model));
+    const found = background.noisiest(effectiveChoices(model, memory.choices));
     if (found === null) {
       write(parts.noisiest, background.words("noisiest", "Looking at every pixel"));
     } else if (parts.noisiest.found !== found) {
       parts.noisiest.replaceChildren(...noisiestOf(model, found, (cell) => pin(pixelOf(model, cell))));
     }
     parts.noisiest.found = found;
-  }
-
-  /** The text alternative of the maps: spoken for what stays and for the keyboard, or it would never be silent. */
-  function announce(region, found) {
-    const [{ about, maps }] = panels;
-    const state = preview ? "" : `${about.state.textContent} `;
-    write(parts.announcement, `${state}${about.name.textContent}${about.says.textContent}. ${about.sentence.textContent}`);
-    if (!found[0].stages) return;
-    panels.forEach(({ model, maps: of }, index) => {
-      for (const stage of STAGES) {
-        const value = of[stage].figures.values.interclassNoise.textContent;
-        const term = of[stage].figures.terms.interclassNoise.textContent;
-        const who = model.name ? `${model.name}: ` : "";
-        const what = region ? "the region's mean" : `the pixel (${panels[index].about.name.textContent})`;
-        const label = `${who}${of[stage].title.textContent} attention of ${what}; ${term} ${value}`;
-        const { canvas } = of[stage].surface;
-        if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
-      }
-    });
   }
 
   return {

@@ -25,8 +25,8 @@ ALIGNMENT = 8
 # Perceptually uniform, the first the default: dark for nothing, so that the photo beneath stays readable.
 COLORMAPS = {"magma": "magma", "inferno": "inferno", "viridis": "viridis", "cividis": "cividis", "greys": "gray"}
 DIFFERENCE_COLORMAP = "RdBu_r"  # diverges from white, also to colour-blind eyes
-# In the order of the pins' numbers. Okabe and Ito's colours, made for colour-blind readers, with a grey for their black,
-# which the dark end of a map would swallow.
+# In the order of the pins' numbers. Okabe and Ito's colours, made for colour-blind readers, with a grey for their
+# black, which the dark end of a map would swallow.
 PIN_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#555555")
 NO_CLASS = 255  # in the packed label images
 # A finished map travels to the browser whole: 4·N² bytes, 50 MiB at 60×60 cells. From query and key N is not limited.

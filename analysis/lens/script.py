@@ -26,6 +26,7 @@ SHOWING = (
     "panels.js",
     "readouts.js",
     "building.js",
+    "rendering.js",
     "page.js",
 )
 WORKER = "worker.js"
