@@ -8,7 +8,7 @@ import base64
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
 
@@ -43,8 +43,9 @@ def write_link(parameters: Mapping[str, str]) -> None:
 
 def show_link(parameters: Mapping[str, str]) -> None:
     """The whole address, to copy."""
-    address = (st.context.url or "").split("?")[0]
-    st.code(f"{address}?{urlencode(parameters)}", language=None, wrap_lines=True)
+    parts = urlsplit(st.context.url or "")
+    address = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(parameters), ""))
+    st.code(address, language=None, wrap_lines=True)
 
 
 def packed(text: str) -> str:

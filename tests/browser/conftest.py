@@ -1,6 +1,7 @@
 """A headless Chromium, and the app as served by Streamlit."""
 
 import base64
+import contextlib
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,14 +67,34 @@ def untrained_model():
 
 
 @pytest.fixture(scope="session")
-def app_url(tmp_path_factory):
-    """The address of the running app, with one small untrained network beside the shipped ones."""
-    zoo = tmp_path_factory.mktemp("zoo")
-    save_checkpoint(zoo / "untrained.safetensors", untrained_model(), {"name": "untrained"})
+def zoo(tmp_path_factory) -> Path:
+    """A folder of checkpoints with one small untrained network, which stands beside the shipped ones."""
+    folder = tmp_path_factory.mktemp("zoo")
+    save_checkpoint(folder / "untrained.safetensors", untrained_model(), {"name": "untrained"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def app_url(zoo):
+    """The address of the running app."""
+    with serving(zoo) as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_url(zoo):
+    """The address of an app that nobody has opened yet."""
+    with serving(zoo) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(zoo: Path) -> Iterator[str]:
+    """Streamlit on a free port until the block ends: the app's address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = zoo / "streamlit.log"
+    log = zoo / f"streamlit-{port}.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"],
