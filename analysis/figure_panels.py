@@ -31,11 +31,15 @@ FACTORS = {"uniform": 1.0, "log": 1.0, "shared": 100.0, "map": 1.0}
 
 
 class Subject(NamedTuple):
-    """One row of a figure: a capture, the query's pixel (y, x) where there is one, and the row's title."""
+    """One row of a figure: a capture, the query's pixel (y, x) where there is one, and the row's title.
+
+    attention: how this row's maps are computed; None: as the whole figure's.
+    """
 
     capture: Capture
     pixel: tuple[int, int] | None = None
     title: str = ""
+    attention: Attention | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -64,7 +68,8 @@ def compose(
 
     Raises ValueError on pixels off their image, options that do not fit the captures, and panels without room.
     """
-    drawn = [_DrawnRow(subject, attention, scale.kind in ("uniform", "log")) for subject in subjects]
+    as_shares = scale.kind in ("uniform", "log")
+    drawn = [_DrawnRow(subject, subject.attention or attention, as_shares) for subject in subjects]
     scales = {1: _map_scales(drawn, columns, scale), 2: _change_scales(drawn, columns, scale)}
     rows = [
         GridRow(
@@ -77,7 +82,7 @@ def compose(
         for index, row in enumerate(drawn)
     ]  # fmt: skip
     bars = [_bar(group, scales[group], scale, look) for group in sorted(set(map(_group, columns))) if group]
-    named = _columns(columns, column_titles, drawn, attention)
+    named = _columns(columns, column_titles, drawn)
     flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
     return draw_grid(rows, named, bars, look, PREDICTION_NOTE if flattered else "")
 
@@ -92,7 +97,7 @@ class _DrawnRow:
     """A subject with its maps, h×w each by name, and the noise of its stages."""
 
     def __init__(self, subject: Subject, attention: Attention, as_shares: bool):
-        self.subject, capture = subject, subject.capture
+        self.subject, self.attention, capture = subject, attention, subject.capture
         self.maps: dict[str, np.ndarray] = {}
         self.noise: dict[str, QueryMetrics] = {}
         labels = capture.cell_prediction if capture.labels is None else capture.cell_labels
@@ -131,31 +136,32 @@ def _group(column: str) -> int:
 # --- colour scales ---------------------------------------------------------------------------------------------------
 
 
-class _MapScale(NamedTuple):
+class MapScale(NamedTuple):
     """A map's colour scale; `clipped` where values lie beyond it."""
 
     norm: Normalize
     clipped: bool
 
 
-def _map_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], _MapScale]:
+def _map_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], MapScale]:
     """By row and column; one and the same scale for all, unless each map has its own."""
     maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 1}
     if scale.kind == "map":
-        return {place: _map_scale([shown], scale) for place, shown in maps.items()}
-    return dict.fromkeys(maps, _map_scale(list(maps.values()), scale)) if maps else {}
+        return {place: map_scale([shown], scale) for place, shown in maps.items()}
+    return dict.fromkeys(maps, map_scale(list(maps.values()), scale)) if maps else {}
 
 
-def _map_scale(maps: list[np.ndarray], scale: Scale) -> _MapScale:
+def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
+    """The common scale of maps, which are `shares` for the kinds "uniform" and "log", weights for the others."""
     top, most = _top(maps, scale)
     if scale.kind in ("uniform", "log"):
         top = min(most, max(top, 1.0))  # where a few cells take everything, the scale still reaches the even spread
     top = top or 1.0  # nothing but zeros: any scale will do
     norm = LogNorm(top / 10**LOG_DECADES, top, clip=True) if scale.kind == "log" else Normalize(0, top)
-    return _MapScale(norm, most > top)
+    return MapScale(norm, most > top)
 
 
-def _change_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], _MapScale]:
+def _change_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], MapScale]:
     """Like `_map_scales` for the differences: linear, and as far below nothing as above."""
     maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 2}
     if scale.kind == "map":
@@ -163,10 +169,10 @@ def _change_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], _MapSc
     return dict.fromkeys(maps, _change_scale(list(maps.values()), scale)) if maps else {}
 
 
-def _change_scale(maps: list[np.ndarray], scale: Scale) -> _MapScale:
+def _change_scale(maps: list[np.ndarray], scale: Scale) -> MapScale:
     top, most = _top([np.abs(shown) for shown in maps], scale)
     top = top or 1.0
-    return _MapScale(Normalize(-top, top), most > top)
+    return MapScale(Normalize(-top, top), most > top)
 
 
 def _top(maps: list[np.ndarray], scale: Scale) -> tuple[float, float]:
@@ -176,7 +182,7 @@ def _top(maps: list[np.ndarray], scale: Scale) -> tuple[float, float]:
     return float(np.percentile(values, scale.clip_percentile)) or most, most
 
 
-def _bar(group: int, scales: dict[tuple[int, str], _MapScale], scale: Scale, look: Look) -> Bar:
+def _bar(group: int, scales: dict[tuple[int, str], MapScale], scale: Scale, look: Look) -> Bar:
     labels = (MAP_LABELS if group == 1 else CHANGE_LABELS)[scale.kind]
     colormap = look.colormap if group == 1 else look.difference_colormap
     # Where each map has a scale of its own, the bar counts in parts of its end.
@@ -187,7 +193,7 @@ def _bar(group: int, scales: dict[tuple[int, str], _MapScale], scale: Scale, loo
 # --- panels ----------------------------------------------------------------------------------------------------------
 
 
-def _panel(row: _DrawnRow, name: str, scale: _MapScale | None, recipe_scale: Scale, look: Look) -> Panel:
+def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scale, look: Look) -> Panel:
     subject = row.subject
     outline = None if name in ("labels", "prediction") else _outline(row, look)
     marks = {"query": subject.pixel, "outline": outline}
@@ -271,19 +277,19 @@ def _with_top(captions: Sequence[Sequence[str]], norm: Normalize) -> Sequence[Se
 # --- titles ----------------------------------------------------------------------------------------------------------
 
 
-def _columns(columns, titles: Sequence[str] | None, drawn: list[_DrawnRow], attention: Attention) -> list[Column]:
+def _columns(columns, titles: Sequence[str] | None, drawn: list[_DrawnRow]) -> list[Column]:
     if titles is not None:
         return [Column(_group(name), title) for name, title in zip(columns, titles, strict=True)]
-    subtitles = stage_words([row.subject.capture for row in drawn], attention)
+    subtitles = stage_words([(row.subject.capture, row.attention) for row in drawn])
     return [
         Column(_group(name), name.replace("-", " −\N{NO-BREAK SPACE}"), subtitles.get(name, "")) for name in columns
     ]
 
 
-def stage_words(captures: Sequence[Capture], attention: Attention) -> dict[str, str]:
-    """What each stage is, in two words; a stage that differs between the captures is left out."""
+def stage_words(rows: Sequence[tuple[Capture, Attention]]) -> dict[str, str]:
+    """What each stage is, in two words; a stage that differs between the rows is left out."""
     found: dict[str, set[str]] = {stage: set() for stage in STAGES}
-    for capture in captures:
+    for capture, attention in rows:
         gate = capture.gate if attention.gate == "model" else attention.gate
         kernel = capture.lr_kernel if attention.lr_kernel == "model" else attention.lr_kernel
         weights = capture.lr_weights if attention.lr_weights == "model" else attention.lr_weights

@@ -139,7 +139,15 @@ def figure_file(
 
     hashes: SHA-256 by checkpoint name, written into the file's metadata with the recipe's. Raises RecipeError.
     """
-    facts = provenance(recipe, hashes)
+    return print_figure(lambda: recipe_figure(recipe, captures), provenance(recipe, hashes), file_format, dpi)
+
+
+def print_figure(draw: Callable[[], Figure], facts: Mapping, file_format: str, dpi: int = 300) -> bytes:
+    """A figure as a file of one of FORMATS: the same bytes for the same figure and facts, on every machine.
+
+    draw: makes the figure, under the settings that a file needs. facts: what the figure was made of, written into the
+    file's metadata as JSON; must hold "version". dpi: of a PNG.
+    """
     title, note, creator = "Attention of chosen pixels", json.dumps(facts), f"denoised-nl {facts['version']}"
     metadata = {
         "pdf": {"Title": title, "Keywords": note, "Creator": creator, "CreationDate": None},
@@ -148,7 +156,7 @@ def figure_file(
     }[file_format]
     file = io.BytesIO()
     with _print_settings(), one_thread():
-        figure = recipe_figure(recipe, captures)
+        figure = draw()
         if file_format == "png":
             # A size of whole dots, a hair more against rounding, since matplotlib cuts the fraction off.
             figure.set_size_inches([(round(side * dpi) + 1e-6) / dpi for side in figure.get_size_inches()])
@@ -190,27 +198,45 @@ def _naming(what: str) -> Iterator[None]:
 
 def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str]) -> str:
     """A caption for the paper: what the columns, colours and figures are, and what the figure was made of."""
-    words = stage_words(captures, recipe.attention)
-    stages = [f"{stage} ({words[stage]})" if stage in words else stage for stage in STAGES if stage in recipe.columns]
-    names = list(dict.fromkeys(capture.name for capture in captures))
-    sentences = [f"Attention of {len(recipe.rows)} pixel{'s' * (len(recipe.rows) > 1)} in {', '.join(names)}."]
-    if stages:
-        sentences.append(f"Maps: {', '.join(stages)}.")
-    if changes := [name.replace("-", " − ") for name in recipe.columns if name in DIFFERENCES]:
+    made = ", ".join(f"{checkpoint.name} ({hashes[checkpoint.name][:12]})" for checkpoint in recipe.checkpoints)
+    sentences = [
+        f"Attention of {len(recipe.rows)} pixel{'s' * (len(recipe.rows) > 1)} in {_names(captures)}.",
+        *map_sentences(
+            [(capture, recipe.attention) for capture in captures],
+            recipe.columns,
+            recipe.scale,
+            noise=recipe.look.noise_figures,
+        ),
+        f"Checkpoint {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.",
+    ]
+    return " ".join(sentences)
+
+
+def map_sentences(
+    rows: Sequence[tuple[Capture, Attention]], columns: Sequence[str], scale: Scale, *, noise: bool
+) -> list[str]:
+    """What the maps of a figure's rows, their colours and the figures under them are; noise: whether it has those."""
+    words = stage_words(rows)
+    stages = [f"{stage} ({words[stage]})" if stage in words else stage for stage in STAGES if stage in columns]
+    changes = [name.replace("-", " − ") for name in columns if name in DIFFERENCES]
+    sentences = [f"Maps: {', '.join(stages)}."] if stages else []
+    if changes:
         sentences.append(f"Differences: {', '.join(changes)}.")
     if stages or changes:
-        sentences.append(SCALE_SENTENCES[recipe.scale.kind])
-        if recipe.scale.clip_percentile < 100:
-            sentences.append(f"Scales end at the {recipe.scale.clip_percentile:g}th percentile of the values.")
-    if recipe.look.noise_figures and (stages or changes):
+        sentences.append(SCALE_SENTENCES[scale.kind])
+        if scale.clip_percentile < 100:
+            sentences.append(f"Scales end at the {scale.clip_percentile:g}th percentile of the values.")
+    if noise and (stages or changes):
         sentences.append(NOISE_SENTENCE)
-        if any(capture.labels is None for capture in captures):
+        if any(capture.labels is None for capture, _ in rows):
             sentences.append("Images without labels are measured against the model's own prediction.")
-    if recipe.attention.temperature != 1:
-        sentences.append(f"Softmax temperature {recipe.attention.temperature:g}.")
-    made = ", ".join(f"{checkpoint.name} ({hashes[checkpoint.name][:12]})" for checkpoint in recipe.checkpoints)
-    sentences.append(f"Checkpoint {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.")
-    return " ".join(sentences)
+    for temperature in sorted({attention.temperature for _, attention in rows} - {1.0}):
+        sentences.append(f"Softmax temperature {temperature:g}.")
+    return sentences
+
+
+def _names(captures: Sequence[Capture]) -> str:
+    return ", ".join(dict.fromkeys(capture.name for capture in captures))
 
 
 SCALE_SENTENCES = {

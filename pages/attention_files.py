@@ -1,12 +1,14 @@
 """The Explorer's attention files: queries and keys, or a finished map, from any network, shown without running one."""
 
 import hashlib
+from typing import NamedTuple
 
 import streamlit as st
 
 from analysis import Capture
 from analysis.capture_files import CaptureFile, CaptureFileError, read_capture_file
 from analysis.lens import MAX_MAP_CELLS, pack_capture
+from analysis.pins import Source
 from pages.shared import kept_upload
 
 FORMAT = """
@@ -21,6 +23,14 @@ place of query and key. With NumPy:
 MEAN = "mean"
 
 
+class BroughtAttention(NamedTuple):
+    """A file's capture, the lens's buffer of it, and where it comes from."""
+
+    capture: Capture
+    payload: bytes
+    source: Source
+
+
 @st.cache_data(max_entries=2, scope="session", show_spinner="Reading the file …")
 def _opened(digest: str, name: str, _data: bytes) -> CaptureFile:
     return read_capture_file(_data, name)
@@ -32,8 +42,8 @@ def _shown(digest: str, name: str, head: int | str, _file: CaptureFile) -> tuple
     return capture, pack_capture(capture)
 
 
-def choose_attention_file(notices) -> tuple[Capture, bytes] | None:
-    """An uploader; the file's capture and the lens's buffer of it, or None; says in `notices` what is wrong."""
+def choose_attention_file(notices) -> BroughtAttention | None:
+    """An uploader, and what its file brings, or None; says in `notices` what is wrong."""
     kept = kept_upload(
         "Attention file", ["npz", "safetensors"], "attention file", help="It stays in your session. No model is run."
     )
@@ -46,7 +56,7 @@ def choose_attention_file(notices) -> tuple[Capture, bytes] | None:
     name, digest = name.rpartition(".")[0], hashlib.sha256(data).hexdigest()
     try:
         file = _opened(digest, name, data)
-        return _shown(digest, name, _choose_head(file), file)
+        return BroughtAttention(*_shown(digest, name, _choose_head(file), file), Source(kept[0], digest, "file"))
     except CaptureFileError as error:
         notices.error(str(error))
     except ValueError as error:

@@ -14,8 +14,8 @@ def announce_app() -> None:
     st.session_state[_RUNS] = True
 
 
-def require_app() -> None:
-    """Called first by every page: without the app around it, run the app, which comes back to this page.
+def require_app(page: str) -> None:
+    """Called first by every page, with its name: without the app around it, run the app, which comes back to this page.
 
     Until app.py has run once on a server, Streamlit takes every file in pages/ for a page of its own and runs the
     one whose name stands in the address by itself.
@@ -23,3 +23,12 @@ def require_app() -> None:
     if _RUNS not in st.session_state:
         runpy.run_path(str(APP), run_name="__main__")
         st.stop()
+    if st.session_state.get("page") != page:
+        st.session_state["page"] = page
+        visit(anew=True)
+
+
+def visit(*, anew: bool = False) -> int:
+    """The number of this visit to a page: it changes when another page comes in between, and with `anew`."""
+    st.session_state["visits"] = st.session_state.get("visits", 0) + anew
+    return st.session_state["visits"]

@@ -1,186 +1,206 @@
-"""The Explorer: one image, the live lens, the pinned pixel and its numbers."""
+"""The Explorer: one image, the live lens, the pinned pixels and their numbers."""
 
-import io
-import math
-
-import numpy as np
 import streamlit as st
 
 from analysis.capture import Capture
-from analysis.geometry import pixel_to_cell
-from analysis.health import attention_health
-from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixel, image_id, row_options
-from analysis.maps import attention_rows
-from analysis.noise import QueryMetrics, query_metrics
+from analysis.figure_recipe import Scale
+from analysis.health import Health
+from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, row_options
+from analysis.pins import measure_pins
 from pages.attention_files import choose_attention_file
-from pages.entry import require_app
+from pages.entry import require_app, visit
+from pages.explorer_exports import show_batch, show_exports
+from pages.explorer_link import FIRST_LOOK, follow, view_parameters
+from pages.explorer_pins import show_pins
+from pages.links import opened_link, say_ignored, show_link, write_link
 from pages.shared import (
-    HEALTH_COLOURS,
     Model,
     captured,
     choose_model,
+    choose_other_model,
     choose_picture,
     choose_source,
+    compared,
+    say_health,
     street_picture,
 )
-from pages.words import DEFINITIONS
+from pages.words import literal
 
-FIGURES = {
-    "interclass_noise": ("interclass noise", 3),
-    "chance": ("chance", 3),
-    "times_chance": ("interclass noise / chance", 2),
-    "intraclass_noise": ("intraclass noise", 3),
-    "hollow_fraction": ("hollow fraction", 3),
-    "kept_mass": ("kept mass", 3),
-    "effective_keys": ("effective keys", 1),
-}
-NO_CLASS = "no class"
+PAGE = "explorer"
 ATTENTION_FILE = "Attention file"
-STAGES = ("raw", "rectified", "retained")
+REPORTS = ("pins", "choices", "look")
+HINT = (
+    "A network with attention lets every pixel gather from all others. Here you see from where, before and after "
+    "denoising, and how much of it is noise."
+)
+FILE_HEALTH = Health(
+    "unknown",
+    "A file does not say what its attention is worth to its network: that takes running the network with and without "
+    "it.",
+)
 
 lens = st.components.v2.component("dnl_lens", html=HTML, css=CSS, js=SCRIPT)
 
 
-def noise_table(capture: Capture, pixel: tuple[int, int], options: dict) -> tuple[list[dict[str, str]], str]:
-    """The figures of the pixel's cell in words, one row per figure and one column per stage; and its class's name."""
-    labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
-    row, column = pixel_to_cell(*pixel, capture.image.shape[:2], capture.cells)
-    query = row * capture.width + column
-    stages = attention_rows(capture, [query], **options)
-    columns = {
-        stage: stage_figures(query_metrics(getattr(stages, stage), labels, [query], ignore_index=capture.ignore_index))
-        for stage in STAGES
-    }
-    table = [{"": words} | {stage: columns[stage][name] for stage in STAGES} for name, (words, _) in FIGURES.items()]
-    label = int(labels[row, column])
-    return table, NO_CLASS if label == capture.ignore_index else capture.label_set.class_names[label]
+# --- what the lens is asked and what it reports ----------------------------------------------------------------------
 
 
-def stage_figures(metrics: QueryMetrics) -> dict[str, str]:
-    """The figures of one query in one stage as text; a figure that is undefined says so."""
-    values = {name: float(getattr(metrics, name)[0]) for name in FIGURES if name != "times_chance"}
-    values["times_chance"] = values["interclass_noise"] / (values["chance"] or math.nan)
-    missing = "emptied" if metrics.emptied[0] else "–"
-    return {
-        name: f"{values[name]:.{digits}f}" if math.isfinite(values[name]) else missing
-        for name, (_, digits) in FIGURES.items()
-    }
-
-
-def figure_file(capture: Capture, pixel: tuple[int, int], options: dict, file_format: str) -> bytes:
-    """The pinned pixel's figure as a PNG or PDF file."""
-    from analysis.figures import attention_figure  # matplotlib's plotting takes a while: only when it is asked for
-
-    row, column = pixel_to_cell(*pixel, capture.image.shape[:2], capture.cells)
-    file = io.BytesIO()
-    figure = attention_figure(capture, np.array([row * capture.width + column]), **options)
-    figure.savefig(file, format=file_format, dpi=300)
-    return file.getvalue()
-
-
-def show_numbers(capture: Capture, pixel: tuple[int, int], options: dict) -> None:
-    if capture.labels is None and capture.prediction is None:
-        st.subheader("The pinned pixel")
-        st.info(
-            "There are maps but no noise figures: they need classes, so add `labels` (or a `prediction`) to the file.",
-            icon=":material/info:",
-        )
-        return
-    table, class_name = noise_table(capture, pixel, options)
-    st.subheader(f"The pinned pixel: {class_name}")
-    if capture.labels is None:
-        st.warning(
-            "There are no labels for this image: everything is measured against the model's own prediction, which "
-            "flatters it.",
-            icon=":material/info:",
-        )
-    st.table(table)
-    if class_name == NO_CLASS:
-        st.caption("This cell has no label, so it has no figures; pin another pixel to see some.")
-    with st.popover("What the figures mean"):
-        st.markdown(DEFINITIONS)
-
-
-def show_downloads(capture: Capture, pixel: tuple[int, int], options: dict) -> None:
-    with st.container(horizontal=True):
-        for file_format, mime in (("png", "image/png"), ("pdf", "application/pdf")):
-            st.download_button(
-                f"Figure ({file_format.upper()})",
-                data=lambda file_format=file_format: figure_file(capture, pixel, options, file_format),
-                file_name=f"attention-{capture.name.replace(' ', '-').lower()}-{pixel[1]}-{pixel[0]}.{file_format}",
-                mime=mime,
-                key=f"figure-{file_format}",
-                icon=":material/download:",
-                on_click="ignore",
-            )
-
-
-def show_health(model: Model) -> None:
-    health = attention_health(model.card.get("metrics", {}))
-    st.subheader("Is this attention alive?")
-    st.markdown(f":{HEALTH_COLOURS[health.state]}-badge[{health.state}] {health.sentence}")
-    if health.facts:
-        st.table([{"figure": name, "value": value} for name, value in health.facts], hide_header=True)
-
-
-def show_health_of_file() -> None:
-    st.subheader("Is this attention alive?")
-    st.markdown(
-        f":{HEALTH_COLOURS['unknown']}-badge[unknown] A file does not say what its attention is worth to its network: "
-        "that takes running the network with and without it."
-    )
-
-
-def kept(name: str, reported):
-    """What the lens last reported: a component's own state is lost on a change of page, the session's is not."""
-    if reported is not None:
-        st.session_state[f"lens {name}"] = reported
+def kept(name: str):
+    """The lens's pins, choices or look as last reported: its own state is lost on a change of page, this is not."""
     return st.session_state.get(f"lens {name}")
 
 
-def follow_link() -> None:
-    """Take over what another page wants shown here: entries of the session, before their widgets are there."""
-    for name, value in st.session_state.pop("explorer link", {}).items():
+def keep(key: str) -> None:
+    """Called when the lens has reported something."""
+    reported = st.session_state[key]
+    for name in REPORTS:
+        if reported.get(name) is not None:
+            st.session_state[f"lens {name}"] = reported[name]
+
+
+def follow_link(notices) -> None:
+    """Take over what an opened address, or another page, wants shown here, before the widgets are there."""
+    wanted = st.session_state.pop("explorer link", None)
+    for name, value in (wanted or {}).items():
         st.session_state[name] = value
+    address = opened_link()
+    if address is not None:
+        say_ignored(notices, follow(address))
+        visit(anew=True)
+
+
+def take_link_pins(capture: Capture, notices) -> None:
+    """The pins that a link has for the image that is now known."""
+    pixels = st.session_state.pop("link pins", None)
+    if pixels is None:
+        return
+    height, width = capture.image.shape[:2]
+    inside = [[y, x] for y, x in pixels if y < height and x < width]
+    say_ignored(notices, [f"pin {y}.{x}" for y, x in pixels if not (y < height and x < width)])
+    st.session_state["lens pins"] = {**(kept("pins") or {}), image_id(capture): inside}
+
+
+def with_request(payload: bytes, image: str) -> bytes:
+    """The buffer with what the lens shall show when an image is first seen in a visit.
+
+    The request stays as long as the image is shown, so that the buffer's bytes stay; on a return to the image the
+    lens remembers by itself.
+    """
+    place = (visit(), image)
+    now = st.session_state.get("lens request now")
+    if now is None or now["place"] != place:
+        asked = st.session_state.setdefault("lens asked", set())
+        wanted = {"pins": known_pins(kept("pins")).get(image), "choices": kept("choices"), "look": kept("look")}
+        request = {} if place in asked else {name: value for name, value in wanted.items() if value is not None}
+        asked.add(place)
+        now = st.session_state["lens request now"] = {"place": place, "request": request}
+    return asking_for(payload, {"id": f"{place[0]} {image}", **now["request"]}) if now["request"] else payload
+
+
+def scale_of(look) -> tuple[Scale, str]:
+    """The lens's colour scale and colormap, as figures know them."""
+    look = FIRST_LOOK | known_look(look)
+    kind = {"share": "uniform", "log": "log", "weight": "shared"}[look["scale"]]
+    colormap = "gray" if look["colormap"] == "greys" else look["colormap"]
+    return Scale("map" if look["range"] == "each" else kind, float(look["clip"])), colormap
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def show_health(models: list[Model]) -> None:
+    st.subheader("Is this attention alive?")
+    for model in models:
+        if len(models) > 1:
+            st.markdown(f"**{literal(model.name)}**")
+        say_health(model.health)
+    if not models:
+        say_health(FILE_HEALTH)
+
+
+def show_address(parameters: dict[str, str]) -> None:
+    with st.popover("Link to this view", icon=":material/link:"):
+        if "image" not in parameters:
+            st.markdown(
+                "A link cannot carry your own file, which stays in your session: it holds the model and the choices "
+                "alone. To hand on what you see, save the lens as HTML below."
+            )
+        else:
+            st.markdown("It opens this image and model, the pins, the choices and the colours. The address bar has it.")
+        show_link(parameters)
 
 
 def show_page() -> None:
-    follow_link()
     st.title("Where does one pixel look?")
+    with st.container(horizontal=True, vertical_alignment="top"):
+        st.caption(HINT, width="stretch")
+        address = st.container(width="content")
     notices = st.container()  # not in the sidebar, which is folded away on a phone
+    follow_link(notices)
     with st.sidebar:
-        above = st.container()  # the model stands above the image, though a file needs none
+        above = st.container()  # the models stand above the image, though a file needs none
         source = choose_source(ATTENTION_FILE)
         brought = choose_attention_file(notices) if source == ATTENTION_FILE else None
         if brought is not None:
-            model = None
+            models, place = [], {}
             above.caption("The file brings its own attention: no model is run.")
-            capture, payload = brought
+            captures, payload = [brought.capture], brought.payload
+            sources = [brought.source]
         else:
             with above:
                 model = choose_model(notices)
-            if model is None:
-                st.stop()
+                if model is None:
+                    st.stop()
+                other = choose_other_model(model, notices)
             label_set = model.network.label_set
             first = source == ATTENTION_FILE
             picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
-            capture, payload = captured(model, picture)
-    wish = st.session_state.get("lens request")  # of another page, for one image
-    if wish and wish["image"] == image_id(capture):
-        payload = asking_for(payload, wish["request"])
-    shown = lens(key="lens", data=payload, on_pins_change=lambda: None, on_choices_change=lambda: None)
-    pixel = chosen_pixel(capture, kept("pins", shown.pins))
-    options = row_options(capture, kept("choices", shown.choices))
-    numbers, health = st.columns(2, gap="large")
-    with numbers:
-        show_numbers(capture, pixel, options)
-        show_downloads(capture, pixel, options)
+            models, place = [model, *([other] if other else [])], picture.place
+            captures, payload = show_picture(models, picture)
+            sources = [model.source for model in models]
+    image = image_id(captures[0])
+    take_link_pins(captures[0], notices)
+    key = f"lens {visit()}"
+    lens(
+        key=key,
+        data=with_request(payload, image),
+        **{f"on_{name}_change": lambda: keep(key) for name in REPORTS},
+    )
+    pixels = chosen_pixels(captures[0], kept("pins"))
+    pinned = bool(known_pins(kept("pins")).get(image))
+    parameters = view_parameters(
+        place,
+        models[0].name if models else None,
+        models[1].name if len(models) > 1 else None,
+        pixels if pinned else [],
+        kept("choices"),
+        kept("look"),
+    )
+    write_link(parameters)
+    with address:
+        show_address(parameters)
+    views = [
+        measure_pins(capture, pixels, row_options(capture, kept("choices")), source)
+        for capture, source in zip(captures, sources, strict=True)
+    ]
+    scale, colormap = scale_of(kept("look"))
+    show_pins(views, scale, colormap, pinned=pinned)
+    files, health = st.columns([3, 2], gap="large")
+    with files:
+        now = {"pins": pixels if pinned else [], "choices": kept("choices") or {}, "look": kept("look") or {}}
+        show_exports(views, asking_for(payload, {"id": "file", **now}), scale, colormap)
+        if models:
+            show_batch(models, views, kept("choices"), scale, colormap)
     with health:
-        if model is None:
-            show_health_of_file()
-        else:
-            show_health(model)
+        show_health(models)
 
 
-require_app()
+def show_picture(models: list[Model], picture) -> tuple[list[Capture], bytes]:
+    """The captures of each model, and the lens's buffer of all."""
+    found = [captured(model, picture) for model in models]
+    payload = found[0][1] if len(models) == 1 else compared(*models, picture)
+    return [capture for capture, _ in found], payload
+
+
+require_app(PAGE)
 show_page()

@@ -12,6 +12,7 @@ import streamlit as st
 from PIL import Image
 
 from analysis.figure_recipe import (
+    MAX_BYTES,
     MAX_PIXEL,
     MAX_ROWS,
     MAX_TITLE_LENGTH,
@@ -41,11 +42,13 @@ from pages.figure_choices import (
     show_rows,
 )
 from pages.figure_sources import image_choices, image_words, listed_hash, own_images, pinned_rows, remembered_captures
+from pages.links import opened_link, packed, say_ignored, unpacked, write_link
 from pages.shared import PHOTO_TYPES, as_sentence, kept_upload
 
 # Two queries of one street: attention that falls on other classes until GR takes it away, and attention that does not.
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240), "Road"), Row(StreetImage(4), (210, 180), "Pavement"))
 DEFAULT_COLUMNS = ("photo", "labels", "raw", "rectified", "retained")
+PAGE = "figures"
 PREVIEW_DPI = 200
 PREVIEW_PIXELS_PER_INCH = 150  # on the screen
 FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300), ("PNG, 600 dpi", "png", 600))
@@ -94,6 +97,20 @@ def open_recipe() -> None:
         show_recipe(recipe_from_json(file.getvalue()))
     except RecipeError as error:
         put("problem", f"{file.name} cannot be used: {error}.")
+
+
+def follow_link(notices) -> None:
+    """Open the recipe that an opened address holds."""
+    parameters = opened_link()
+    if parameters is None:
+        return
+    ignored = [f"{name}={value}" for name, value in parameters.items() if name != "recipe"]
+    try:
+        if "recipe" in parameters:
+            show_recipe(recipe_from_json(unpacked(parameters["recipe"], MAX_BYTES)))
+    except ValueError as error:
+        ignored.append(f"recipe ({error})")
+    say_ignored(notices, ignored)
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -198,13 +215,18 @@ def show_page() -> None:
     if entry("columns") not in st.session_state:
         show_recipe(default_recipe(names[0]))
         put("problem", None)
+        put("first", chosen_values(listed_hash))
+    follow_link(notices)
     show_choices(names)
     show_row_choices(names, notices)
     show_uploads()
     if get("problem"):
         notices.error(get("problem"))
+    values = chosen_values(listed_hash)
+    # The address holds the recipe; that of a fresh page need not be in it.
+    write_link({} if values == get("first") else {"recipe": packed(json.dumps(values))})
     try:
-        show_figure(recipe_from_json(json.dumps(chosen_values(listed_hash))), preview, downloads)
+        show_figure(recipe_from_json(json.dumps(values)), preview, downloads)
     except OtherFileError as error:
         notices.error(as_sentence(error))
         notices.button("Use the files that are here", on_click=forget_hashes)
@@ -212,5 +234,5 @@ def show_page() -> None:
         notices.error(as_sentence(error))
 
 
-require_app()
+require_app(PAGE)
 show_page()

@@ -6,6 +6,7 @@ from pages.entry import require_app
 from pages.lesson_basics import noise, softmax
 from pages.lesson_method import cost, rectifying, retaining
 from pages.lesson_model import explanation, real_model, worth
+from pages.links import opened_link, say_ignored, write_link
 
 STEPS = (
     ("Softmax attention by hand", softmax),
@@ -17,6 +18,7 @@ STEPS = (
     ("Is the attention used?", worth),
     ("Attention is not an explanation", explanation),
 )
+PAGE = "lesson"
 KEY = "lesson step"
 
 
@@ -28,7 +30,22 @@ def title(step: int) -> str:
     return f"{step + 1} · {STEPS[step][0]}"
 
 
+def follow_link(notices) -> None:
+    """Go to the step that an opened address names."""
+    parameters = opened_link()
+    if parameters is None:
+        return
+    steps = {str(number): number - 1 for number in range(1, len(STEPS) + 1)}
+    if parameters.get("step") in steps:
+        go_to(steps[parameters["step"]])
+    say_ignored(
+        notices, [f"{name}={value}" for name, value in parameters.items() if name != "step" or value not in steps]
+    )
+
+
 def show_page() -> None:
+    head, notices = st.container(), st.container()
+    follow_link(notices)
     with st.sidebar:
         step = st.radio(
             "Contents",
@@ -37,7 +54,8 @@ def show_page() -> None:
             key=KEY,
             persist_state="session",
         )
-    st.title(title(step))
+    head.title(title(step))
+    write_link({"step": str(step + 1)})
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Back", key="back", icon=":material/arrow_back:", disabled=step == 0, on_click=go_to, args=(step - 1,)
@@ -55,5 +73,5 @@ def show_page() -> None:
     STEPS[step][1]()
 
 
-require_app()
+require_app(PAGE)
 show_page()

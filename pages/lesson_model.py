@@ -7,13 +7,13 @@ import streamlit as st
 from analysis import lesson
 from analysis.capture import Capture
 from analysis.geometry import cell_to_pixel
-from analysis.health import COST_WORDS, attention_health
+from analysis.health import COST_WORDS
 from analysis.lesson_figures import street_figure, worth_figure
 from analysis.maps import DEFAULT_LR_KERNEL, GATES, attention_rows
 from analysis.noise import query_metrics
 from dnl.datasets import Streets
 from pages.lesson_widgets import DEFINITIONS, choice, plot, question
-from pages.shared import HEALTH_COLOURS, Model, Picture, captured, choose_model, street_name, street_picture
+from pages.shared import Model, Picture, captured, choose_model, say_health, street_name, street_picture
 
 STAGES = ("raw", "rectified", "retained")
 CLASS_TO_START_WITH = "Road"
@@ -152,10 +152,7 @@ def worth() -> None:
             "So take the map away and see what is lost: set γ = 0; put **uniform** attention in its place; or give "
             "every query the image's **mean row**. Only a loss each time means that it is *the map* that is used."
         )
-        health = attention_health(model.card.get("metrics", {}))
-        st.markdown(f":{HEALTH_COLOURS[health.state]}-badge[{health.state}] {health.sentence}")
-        if health.facts:
-            st.table([{"figure": name, "value": value} for name, value in health.facts], hide_header=True)
+        say_health(model.health)
     with picture:
         scores = model.card.get("metrics", {}).get("camvid_val", {})
         shown = {"the learnt map": scores.get("miou")} | {

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -20,9 +21,11 @@ from analysis.model_charts import curves_figure, iou_figure
 from analysis.opening import open_checkpoint
 from dnl.checkpoints import ZOO, CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
 from pages.entry import require_app
-from pages.shared import HEALTH_COLOURS, Model, as_sentence, opened_models
+from pages.links import opened_link, say_ignored, write_link
+from pages.shared import Model, as_sentence, opened_models, say_health
 from pages.words import DEFINITIONS, literal
 
+PAGE = "models"
 MOST_MEGABYTES = 200
 # A session's opened models stay in the server's memory.
 MOST_OPENED = 3
@@ -97,13 +100,11 @@ def show_worth(view: CardView) -> None:
     st.subheader("What is the attention worth?")
     words, picture = st.columns([5, 6], gap="large")
     with words:
-        st.markdown(f":{HEALTH_COLOURS[view.health.state]}-badge[{view.health.state}] {view.health.sentence}")
+        say_health(view.health)
         st.caption(
             "γ = 0 takes the block away; uniform attention and the image's mean row keep it, but take away what "
             "depends on the query. Only where each costs mean IoU, the map is what is used."
         )
-        if view.health.facts:
-            st.table([{"figure": name, "value": value} for name, value in view.health.facts], hide_header=True)
     with picture:
         for dataset, scores in view.scores.items():
             shown = {"the learnt map": scores["miou"]} | {
@@ -318,17 +319,31 @@ def _open(content: bytes, file_name: str, key: str) -> None:
     name = f"{Path(file_name).stem} (yours)"
     if name in opened:
         name = f"{Path(file_name).stem} (yours, {key[:6]})"
-    opened[name] = Model(network, card, key, private=True)
+    opened[name] = Model(network, card, key, name, key, private=True)
     st.session_state.setdefault("opened facts", {})[name] = {"size": f"{len(content) / 1e6:.1f} MB", "SHA-256": key}
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
+def follow_link(names: Sequence[str], notices) -> None:
+    """Choose the card that an opened address names."""
+    parameters = opened_link()
+    if parameters is None:
+        return
+    if parameters.get("card") in names:
+        st.session_state["card of"] = parameters["card"]
+    say_ignored(
+        notices, [f"{name}={value}" for name, value in parameters.items() if name != "card" or value not in names]
+    )
+
+
 def show_page() -> None:
     st.title("Models")
     st.markdown("What each checkpoint is, how good it is, and whether its attention is used.")
-    found = views(st.container())
+    notices = st.container()
+    found = views(notices)
+    follow_link(list(found), notices)
     if found:
         st.dataframe(
             [{**overview_row(view), "checkpoint": name} for name, view in found.items()],
@@ -343,6 +358,7 @@ def show_page() -> None:
     with card:
         if found:
             name = st.selectbox("Checkpoint", list(found), key="card of", persist_state="session")
+            write_link({"card": name})
             show_card(name, found[name])
         else:
             st.markdown("Open a checkpoint of yours to see its card.")
@@ -352,5 +368,5 @@ def show_page() -> None:
         show_ablation()
 
 
-require_app()
+require_app(PAGE)
 show_page()

@@ -280,5 +280,5 @@ def show_page() -> None:
         st.rerun()
 
 
-require_app()
+require_app("noise_report")
 show_page()

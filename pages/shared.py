@@ -9,15 +9,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import streamlit as st
+import torch
 
 from analysis import Capture, capture_attention
+from analysis.health import Health, attention_health
 from analysis.lens import image_id, pack_capture
+from analysis.pins import Source
 from analysis.uploads import UploadError, read_labels, read_photo
 from dnl import list_checkpoints, load_checkpoint
-from dnl.checkpoints import CheckpointError, checkpoint_path
+from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.classes import CAMVID, LabelSet
 from dnl.datasets import CamVid, DatasetError, Sample, Streets
 from dnl.network import SegmentationNetwork
+
+# Half of the cores for one session's network: the browser and other sessions need the rest, and where cores are scarce
+# PyTorch's threads wait for each other at full speed, five times as slow as one of them alone.
+torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
 
 STREETS, UPLOAD, CAMVID_FOLDER = "Built-in streets", "Your photo", "CamVid"
 CAMVID_SPLITS = ("val", "train")
@@ -48,12 +55,25 @@ class Picture:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded network, its card, and the key of its file's content in caches; `private` when it is a user's own."""
+    """A loaded network and its card, the SHA-256 of its file, and its key in caches.
+
+    name: what the user knows it by. private: whether it is a user's own.
+    """
 
     network: SegmentationNetwork
     card: dict
     key: str
+    name: str
+    sha256: str
     private: bool = False
+
+    @property
+    def source(self) -> Source:
+        return Source(self.name, self.sha256)
+
+    @property
+    def health(self) -> Health:
+        return attention_health(self.card.get("metrics", {}))
 
 
 # --- cached work -----------------------------------------------------------------------------------------------------
@@ -62,7 +82,7 @@ class Model:
 @st.cache_resource(max_entries=3, show_spinner="Loading the model …")
 def _load(name: str, modified: int, size: int) -> Model:
     network, card = load_checkpoint(name)
-    return Model(network, card, f"{name} {modified} {size}")
+    return Model(network, card, f"{name} {modified} {size}", name, checkpoint_hash(name))
 
 
 @st.cache_data(max_entries=24, show_spinner="Painting a street …")
@@ -72,12 +92,29 @@ def _street(index: int):
 
 def _captured(model_key: str, picture_key: str, _model: Model, _picture: Picture) -> tuple[Capture, bytes]:
     capture = capture_attention(_model.network, _picture.image, labels=_picture.labels, name=_picture.name)
-    return capture, pack_capture(capture)
+    return capture, pack_capture(capture, names=(_model.name,), health=_health_words(_model))
+
+
+def _compared(model_key, other_key, picture_key, _model: Model, _other: Model, _picture: Picture) -> bytes:
+    first, second = (captured(model, _picture)[0] for model in (_model, _other))
+    return pack_capture(
+        first,
+        second,
+        names=(_model.name, _other.name),
+        health=_health_words(_model),
+        other_health=_health_words(_other),
+    )
+
+
+def _health_words(model: Model) -> dict[str, str]:
+    return {"state": model.health.state, "sentence": model.health.sentence}
 
 
 _WORDS = "Running the network …"
 _captured_for_all = st.cache_data(_captured, max_entries=16, show_spinner=_WORDS)
 _captured_for_one = st.cache_data(_captured, max_entries=4, show_spinner=_WORDS, scope="session")
+_compared_for_all = st.cache_data(_compared, max_entries=4, show_spinner=False)
+_compared_for_one = st.cache_data(_compared, max_entries=2, show_spinner=False, scope="session")
 
 
 def captured(model: Model, picture: Picture) -> tuple[Capture, bytes]:
@@ -87,6 +124,20 @@ def captured(model: Model, picture: Picture) -> tuple[Capture, bytes]:
     if picture.place:  # so that the pins of an image lead back to it
         st.session_state.setdefault("pictures seen", {})[image_id(found[0])] = picture.place
     return found
+
+
+def compared(model: Model, other: Model, picture: Picture) -> bytes:
+    """The lens's buffer of two models on one picture. Raises ValueError where they know different classes."""
+    run = _compared_for_one if picture.private or model.private or other.private else _compared_for_all
+    return run(model.key, other.key, picture.content_hash(), model, other, picture)
+
+
+def say_health(health: Health) -> None:
+    """A model's health as a badge, a sentence, and the figures behind it."""
+    sentence = health.sentence.removeprefix(f"{health.state.capitalize()}: ")
+    st.markdown(f":{HEALTH_COLOURS[health.state]}-badge[{health.state}] {sentence[0].upper()}{sentence[1:]}")
+    if health.facts:
+        st.table([{"figure": name, "value": value} for name, value in health.facts], hide_header=True)
 
 
 # --- choosing a model ------------------------------------------------------------------------------------------------
@@ -116,6 +167,34 @@ def choose_model(notices) -> Model | None:
             notices.info(f"Showing {name} instead.")
         return model
     return None
+
+
+def choose_other_model(first: Model, notices) -> Model | None:
+    """A selectbox of the models that can be shown beside `first`; None where none is chosen or it cannot be used."""
+    names = [name for name in (*list_checkpoints(), *opened_models()) if name != first.name]
+    if not names:
+        return None
+    if st.session_state.get("compared with") not in names:
+        st.session_state["compared with"] = None
+    chosen = st.selectbox(
+        "Compare with",
+        [None, *names],
+        placeholder="nothing",
+        key="compared with",
+        persist_state="session",
+        help="A second model, on the same pixel and the same colour scale.",
+    )
+    if chosen is None:
+        return None
+    try:
+        other = model_with_attention(chosen)
+    except CheckpointError as error:
+        notices.error(f"{chosen} cannot be shown beside {first.name}: {str(error).rstrip('.')}.")
+        return None
+    if other.network.label_set.class_names != first.network.label_set.class_names:
+        notices.error(f"{chosen} cannot be shown beside {first.name}: the two know different classes.")
+        return None
+    return other
 
 
 def model_with_attention(name: str) -> Model:

@@ -1,26 +1,41 @@
 """The lens: a browser component that computes and draws the three attention maps of any pixel of one image."""
 
 from analysis.lens.payload import (
-    CSS,
-    HTML,
     MAX_MAP_CELLS,
-    SCRIPT,
+    PIN_COLOURS,
     asking_for,
     image_id,
     pack_capture,
     starting_pixel,
 )
-from analysis.lens.state import chosen_pixel, row_options
+from analysis.lens.script import CSS, HTML, SCRIPT
+from analysis.lens.standalone import standalone_html
+from analysis.lens.state import (
+    PIN_LIMIT,
+    chosen_pixel,
+    chosen_pixels,
+    known_choices,
+    known_look,
+    known_pins,
+    row_options,
+)
 
 __all__ = [
     "CSS",
     "HTML",
     "MAX_MAP_CELLS",
+    "PIN_COLOURS",
+    "PIN_LIMIT",
     "SCRIPT",
     "asking_for",
     "chosen_pixel",
+    "chosen_pixels",
     "image_id",
+    "known_choices",
+    "known_look",
+    "known_pins",
     "pack_capture",
     "row_options",
+    "standalone_html",
     "starting_pixel",
 ]

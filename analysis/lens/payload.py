@@ -1,17 +1,18 @@
-"""What the lens needs to know of one image and one model, packed into a single buffer.
+"""What the lens needs to know of one image and one or two models, packed into a single buffer.
 
     4 bytes   length of the header, unsigned, little-endian
     header    JSON (UTF-8), padded with spaces so that the arrays begin at a multiple of 8 bytes
-    arrays    one after another, each at a multiple of 8 bytes from the first; `header["arrays"][name]` gives its
-              dtype, shape and offset
+    arrays    one after another, each at a multiple of 8 bytes from the first
 
-The buffer depends on the image and the model alone: what the user chooses in the lens stays in the lens, so that the
-heavy arrays travel once. Only a request that another page makes of the lens rides in the header.
+`header["arrays"][name]` gives dtype, shape and offset of what belongs to the image, and
+`header["models"][0]["arrays"][name]` of what belongs to a model.
+
+The buffer depends on the image and the models alone: what the user chooses in the lens stays in the lens, so that the
+heavy arrays travel once. Only a request that a page makes of the lens rides in the header.
 """
 
 import hashlib
 import json
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -19,53 +20,64 @@ import numpy as np
 from analysis.capture import Capture
 from analysis.geometry import cell_to_pixel
 
-_FOLDER = Path(__file__).parent
-SCRIPT = (_FOLDER / "lens.js").read_text(encoding="utf-8")
-CSS = (_FOLDER / "lens.css").read_text(encoding="utf-8")
-# The script builds the page in this one element, which outlives each run of the script.
-HTML = '<div class="lens"></div>'
-
-FORMAT = 1
+FORMAT = 2
 ALIGNMENT = 8
-COLORMAP = "magma"  # perceptually uniform, and dark for nothing: the photo beneath stays readable
+# Perceptually uniform, the first the default: dark for nothing, so that the photo beneath stays readable.
+COLORMAPS = {"magma": "magma", "inferno": "inferno", "viridis": "viridis", "cividis": "cividis", "greys": "gray"}
+DIFFERENCE_COLORMAP = "RdBu_r"  # diverges from white, also to colour-blind eyes
+# In the order of the pins' numbers. Okabe and Ito's colours, made for colour-blind readers, with a grey for their
+# black, which the dark end of a map would swallow.
+PIN_COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#555555")
 NO_CLASS = 255  # in the packed label images
 # A finished map travels to the browser whole: 4·N² bytes, 50 MiB at 60×60 cells. From query and key N is not limited.
 MAX_MAP_CELLS = 3600
+# Up to here the rows' log-sum-exps are worked out before packing; beyond, the browser does it when a column is asked
+# for: N² scores would keep the lens waiting.
+MAX_LOG_SUM_CELLS = 8192
+QUERY_BLOCK = 512
 # A class that fills more of the image than this is background: no place for the eye to start.
 BACKGROUND_SHARE = 0.2
 
 
-def pack_capture(capture: Capture) -> bytes:
+def pack_capture(
+    capture: Capture,
+    other: Capture | None = None,
+    health: dict | None = None,
+    *,
+    names: tuple[str, ...] = (),
+    other_health: dict | None = None,
+) -> bytes:
     """The lens's buffer for `capture`, which must carry an image (`Capture.with_image` gives one).
 
+    other: a capture of the same image by another model, to be shown beside the first; it may have another grid of
+    cells, depth and gate, but no other classes. health, other_health: what is said of the models' attention,
+    {"state": …, "sentence": …}. names: the models' names, as many as there are models; "" where none is known.
     Classes need a label_set to name them. A finished attention map may have MAX_MAP_CELLS cells. Raises ValueError
     otherwise.
     """
-    if capture.image is None:
-        raise ValueError(f"capture {capture.name!r} has no image to point at; give it one with capture.with_image()")
-    classed = [name for name in ("class_probs", "labels", "prediction") if getattr(capture, name) is not None]
-    if classed and capture.label_set is None:
-        raise ValueError(f"capture {capture.name!r} has {classed[0]} but no label_set; the lens needs it for the names")
-    if capture.attention is not None and len(capture.attention) > MAX_MAP_CELLS:
-        raise ValueError(
-            f"{capture.name!r} is a finished attention map of {len(capture.attention)} cells; the lens shows up to "
-            f"{MAX_MAP_CELLS} of them, and more from the query and key of one head"
-        )
-    arrays = _arrays(capture)
-    index, offset = {}, 0
-    for name, array in arrays.items():
-        index[name] = {"dtype": array.dtype.name, "shape": array.shape, "offset": offset}
-        offset += _padded(array.nbytes)
-    body = b"".join(array.tobytes().ljust(_padded(array.nbytes), b"\0") for array in arrays.values())
-    facts = {**_facts(capture), "arrays": index}
-    payload_id = hashlib.sha256(json.dumps(facts).encode() + body).hexdigest()[:16]
-    return _with_header({**facts, "payload_id": payload_id}) + body
+    captures = [capture] if other is None else [capture, other]
+    for each in captures:
+        _check(each)
+    if other is not None:
+        _check_pair(capture, other)
+    if names and len(names) != len(captures):
+        raise ValueError(f"{len(names)} names came for {len(captures)} models; give one for each")
+    body = _Body()
+    models = [
+        {**_model_facts(each), "name": name, "health": words, "arrays": body.add(_model_arrays(each))}
+        for each, name, words in zip(captures, names or ("", ""), (health, other_health), strict=False)
+    ]
+    facts = {**_image_facts(captures), "models": models, "arrays": body.add(_image_arrays(captures))}
+    arrays = body.joined()
+    payload_id = hashlib.sha256(json.dumps(facts).encode() + arrays).hexdigest()[:16]
+    return _with_header({**facts, "payload_id": payload_id}) + arrays
 
 
 def asking_for(buffer: bytes, request: dict) -> bytes:
     """The same buffer with a request to the lens in its header, which the lens grants once for each `id`.
 
-    request: {"id": anything unique, "pixel": [y, x] to pin, "choices": the choices of `row_options`}.
+    request: {"id": anything unique, "pins": [[y, x], …], "choices": {…}, "look": {…}}, as `analysis.lens.state` knows
+    them. Each of the three may be missing, and so may each of their entries: what is missing stays as it is.
     """
     length = 4 + int.from_bytes(buffer[:4], "little")
     return _with_header({**json.loads(buffer[4:length]), "request": request}) + buffer[length:]
@@ -96,44 +108,135 @@ def starting_pixel(capture: Capture) -> tuple[int, int]:
     return cell_to_pixel(*start, capture.image.shape[:2], capture.cells)
 
 
-def _arrays(capture: Capture) -> dict[str, np.ndarray]:
-    """Little-endian, contiguous arrays by name; only those that the capture has."""
-    colours = matplotlib.colormaps[COLORMAP](np.arange(256), bytes=True)[:, :3]
-    found = {
-        "image": (capture.image, np.uint8),
-        "colormap": (colours, np.uint8),
+def log_sums(query: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """log Σ_j exp(q_i · k_j) of every query cell i, float64 of length N; query, key: d×h×w.
+
+    exp(q_i · k_j − log_sums[i]) is A_ij: with it a column of A costs no more than a row. In float64, because scores
+    reach thousands, where float32 would err by more than a thousandth of the attention.
+    """
+    queries = query.reshape(len(query), -1).T.astype(np.float64)  # N×d
+    keys = key.reshape(len(key), -1).astype(np.float64)  # d×N
+    sums = np.empty(len(queries))
+    for start in range(0, len(queries), QUERY_BLOCK):
+        scores = queries[start : start + QUERY_BLOCK] @ keys
+        highest = scores.max(axis=1, keepdims=True)
+        np.exp(np.subtract(scores, highest, out=scores), out=scores)
+        sums[start : start + QUERY_BLOCK] = highest[:, 0] + np.log(scores.sum(axis=1))
+    return sums
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check(capture: Capture) -> None:
+    if capture.image is None:
+        raise ValueError(f"capture {capture.name!r} has no image to point at; give it one with capture.with_image()")
+    classed = [name for name in ("class_probs", "labels", "prediction") if getattr(capture, name) is not None]
+    if classed and capture.label_set is None:
+        raise ValueError(f"capture {capture.name!r} has {classed[0]} but no label_set; the lens needs it for the names")
+    if capture.attention is not None and len(capture.attention) > MAX_MAP_CELLS:
+        raise ValueError(
+            f"{capture.name!r} is a finished attention map of {len(capture.attention)} cells; the lens shows up to "
+            f"{MAX_MAP_CELLS} of them, and more from the query and key of one head"
+        )
+
+
+def _check_pair(capture: Capture, other: Capture) -> None:
+    if not np.array_equal(capture.image, other.image):
+        raise ValueError("the two captures show different images; capture both models on the same one")
+    sets = [each.label_set for each in (capture, other) if each.label_set is not None]
+    if len(sets) == 2 and sets[0].class_names != sets[1].class_names:
+        raise ValueError(
+            f"the two models know different classes ({sets[0].name} and {sets[1].name}); compare two of the same"
+        )
+
+
+# --- what is packed --------------------------------------------------------------------------------------------------
+
+
+class _Body:
+    """The arrays of a buffer, one after another."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def add(self, arrays: dict[str, np.ndarray]) -> dict[str, dict]:
+        """Where each of the arrays lies."""
+        index = {}
+        for name, array in arrays.items():
+            index[name] = {"dtype": array.dtype.name, "shape": array.shape, "offset": self._length}
+            self._parts.append(array.tobytes().ljust(_padded(array.nbytes), b"\0"))
+            self._length += _padded(array.nbytes)
+        return index
+
+    def joined(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def _image_facts(captures: list[Capture]) -> dict:
+    label_set = next((each.label_set for each in captures if each.label_set is not None), None)
+    return {
+        "format": FORMAT,
+        "name": captures[0].name,
+        "image_id": image_id(captures[0]),
+        "image_size": captures[0].image.shape[:2],
+        "class_names": label_set.class_names if label_set else (),
+        "palette": label_set.palette if label_set else (),
+        "no_class": NO_CLASS,
+        "starting_pixel": starting_pixel(captures[0]),
+        "pin_colours": PIN_COLOURS,
+        "colormaps": list(COLORMAPS),
     }
+
+
+def _image_arrays(captures: list[Capture]) -> dict[str, np.ndarray]:
+    found = {
+        "image": (captures[0].image, np.uint8),
+        "colours": (np.stack([_colours(name) for name in COLORMAPS.values()]), np.uint8),
+        "difference_colours": (_colours(DIFFERENCE_COLORMAP), np.uint8),
+    }
+    labelled = next((each for each in captures if each.labels is not None), None)
+    if labelled is not None:
+        found["labels"] = (_without_strangers(labelled.labels, labelled), np.uint8)
+    return _packed(found)
+
+
+def _model_facts(capture: Capture) -> dict:
+    return {
+        "cells": capture.cells,
+        "gate": capture.gate,
+        "lr_kernel": capture.lr_kernel,
+        "lr_weights": capture.lr_weights,
+    }
+
+
+def _model_arrays(capture: Capture) -> dict[str, np.ndarray]:
+    """Only those that the capture has."""
+    found = {}
     for name in ("query", "key", "attention", "class_probs"):
         if getattr(capture, name) is not None:
             found[name] = (getattr(capture, name), np.float32)
-    for name, cells, pixels in (
-        ("labels", capture.cell_labels, capture.labels),
-        ("prediction", capture.cell_prediction, capture.prediction),
-    ):
-        if pixels is not None:
-            found[name] = (_without_strangers(pixels, capture), np.uint8)
-            found[f"cell_{name}"] = (_without_strangers(cells, capture), np.uint8)
+    if capture.query is not None and capture.height * capture.width <= MAX_LOG_SUM_CELLS:
+        found["log_sums"] = (log_sums(capture.query, capture.key), np.float64)
+    if capture.labels is not None:
+        found["cell_labels"] = (_without_strangers(capture.cell_labels, capture), np.uint8)
+    if capture.prediction is not None:
+        found["prediction"] = (_without_strangers(capture.prediction, capture), np.uint8)
+        found["cell_prediction"] = (_without_strangers(capture.cell_prediction, capture), np.uint8)
+    return _packed(found)
+
+
+def _packed(found: dict[str, tuple[np.ndarray, type]]) -> dict[str, np.ndarray]:
+    """Little-endian, contiguous arrays by name."""
     return {
         name: np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")) for name, (array, dtype) in found.items()
     }
 
 
-def _facts(capture: Capture) -> dict:
-    label_set = capture.label_set
-    return {
-        "format": FORMAT,
-        "name": capture.name,
-        "image_id": image_id(capture),
-        "image_size": capture.image.shape[:2],
-        "cells": capture.cells,
-        "class_names": label_set.class_names if label_set else (),
-        "palette": label_set.palette if label_set else (),
-        "no_class": NO_CLASS,
-        "gate": capture.gate,
-        "lr_kernel": capture.lr_kernel,
-        "lr_weights": capture.lr_weights,
-        "starting_pixel": starting_pixel(capture),
-    }
+def _colours(colormap: str) -> np.ndarray:
+    """256×3 uint8."""
+    return matplotlib.colormaps[colormap](np.arange(256), bytes=True)[:, :3]
 
 
 def _with_header(facts: dict) -> bytes:

@@ -1,38 +1,129 @@
-"""What the lens reports of its user's pins and choices, read against the capture that it shows."""
+"""What the lens reports of its user's pins, choices and look, read against the capture that it shows.
+
+Such values come from outside, also from links: whatever is not as described here is ignored, never trusted.
+
+    pins     image id -> [[y, x], …], at most PIN_LIMIT pixels, their order is their number
+    choices  "gate": "off" or one of GATES; "retention": one of RETENTIONS; "kernel": one of KERNELS;
+             "temperature": within TEMPERATURES. None, or nothing, means the model's own (temperature 1)
+    look     how the lens draws: keys and values as in LOOKS
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
 
 from analysis.capture import Capture
-from analysis.lens.payload import image_id, starting_pixel
+from analysis.lens.payload import COLORMAPS, PIN_COLOURS, image_id, starting_pixel
 from analysis.maps import DEFAULT_LR_KERNEL, GATES
 
+PIN_LIMIT = len(PIN_COLOURS)
+RETENTIONS = ("off", "learnt", "box")
+KERNELS = (3, 5, 7)
+TEMPERATURES = (0.1, 10.0)  # the lowest and the highest
 
-def chosen_pixel(capture: Capture, pins: dict | None) -> tuple[int, int]:
-    """The pixel (y, x) that is pinned on this image, else the starting pixel.
 
-    pins: image id -> [[y, x], …], or None before the first click. A pin off the image does not count.
-    """
+def _one_of(*values: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in values
+
+
+def _between(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: _is_number(value) and low <= value <= high
+
+
+def _is_switch(value) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+LOOKS: dict[str, Callable[[Any], bool]] = {
+    "overlay": _one_of("photo", "labels", "prediction"),
+    "scale": _one_of("share", "log", "weight"),  # share: in multiples of an even spread
+    "range": _one_of("shared", "each"),  # one colour scale for all maps, or one for each
+    "clip": _between(90, 100),  # percentile of the values at which the colours end
+    "colormap": _one_of(*COLORMAPS),
+    "outline": _is_switch,
+    "predictedOutline": _is_switch,
+    "hollows": _is_switch,
+    "difference": _is_switch,
+    "photoOpacity": _between(0, 0.8),
+    "direction": _one_of("row", "column"),
+}
+
+
+def known_pins(pins) -> dict[str, list[tuple[int, int]]]:
+    """The pins (y, x) of every image, without what is none: at most PIN_LIMIT different pixels an image."""
+    if not isinstance(pins, dict):
+        return {}
+    return {image: _pixels(found) for image, found in pins.items() if isinstance(image, str)}
+
+
+def known_choices(choices) -> dict:
+    """The choices that have a meaning; nothing for the rest."""
+    checks = {
+        "gate": _one_of("off", *GATES),
+        "retention": _one_of(*RETENTIONS),
+        "kernel": lambda value: _is_number(value) and value in KERNELS,
+        "temperature": _between(*TEMPERATURES),
+    }
+    return _checked(choices, checks)
+
+
+def known_look(look) -> dict:
+    """The part of a look that has a meaning; nothing for the rest."""
+    return _checked(look, LOOKS)
+
+
+def chosen_pixels(capture: Capture, pins) -> list[tuple[int, int]]:
+    """The pixels (y, x) that are pinned on this image, in the order of their numbers; else the starting pixel alone."""
     height, width = capture.image.shape[:2]
-    for y, x in (pins or {}).get(image_id(capture), [])[:1]:
-        if 0 <= y < height and 0 <= x < width:
-            return int(y), int(x)
-    return starting_pixel(capture)
+    found = known_pins(pins).get(image_id(capture), [])
+    inside = [(y, x) for y, x in found if 0 <= y < height and 0 <= x < width]
+    return inside or [starting_pixel(capture)]
 
 
-def row_options(capture: Capture, choices: dict | None) -> dict:
-    """Keyword arguments of `attention_rows` for the user's choices; the model's own where one cannot be had.
+def chosen_pixel(capture: Capture, pins) -> tuple[int, int]:
+    """The first of `chosen_pixels`."""
+    return chosen_pixels(capture, pins)[0]
 
-    choices: {"gate": "off", one of GATES or None, "retention": "off", "learnt", "box" or None}, where None means that
-    nothing was chosen; or None before any choice.
-    """
-    choices = choices or {}
+
+def row_options(capture: Capture, choices) -> dict:
+    """Keyword arguments of `attention_rows` for the user's choices; the model's own where one cannot be had."""
+    chosen = known_choices(choices)
     options = {"gate": capture.gate, "lr_kernel": capture.lr_kernel, "lr_weights": capture.lr_weights}
-    gate, retention = choices.get("gate"), choices.get("retention")
+    gate, retention = chosen.get("gate"), chosen.get("retention")
     if gate == "off":
         options["gate"] = None
-    elif gate in GATES and (capture.class_probs if gate != "oracle" else capture.labels) is not None:
+    elif gate is not None and (capture.class_probs if gate != "oracle" else capture.labels) is not None:
         options["gate"] = gate
     if retention == "off":
         options["lr_kernel"] = None
     elif retention == "box" or (retention == "learnt" and capture.query is not None):
         options["lr_kernel"] = capture.lr_kernel or DEFAULT_LR_KERNEL
         options["lr_weights"] = retention
+    if options["lr_kernel"] is not None and "kernel" in chosen:
+        options["lr_kernel"] = int(chosen["kernel"])
+    # A finished map has no scores that a temperature could divide.
+    options["temperature"] = float(chosen.get("temperature", 1.0)) if capture.query is not None else 1.0
     return options
+
+
+def _checked(values, checks: dict[str, Callable[[Any], bool]]) -> dict:
+    if not isinstance(values, dict):
+        return {}
+    return {name: values[name] for name, is_known in checks.items() if name in values and is_known(values[name])}
+
+
+def _pixels(found) -> list[tuple[int, int]]:
+    if not isinstance(found, list | tuple):
+        return []
+    pixels = [
+        (int(pixel[0]), int(pixel[1]))
+        for pixel in found
+        if isinstance(pixel, list | tuple)
+        and len(pixel) == 2
+        and all(_is_number(side) and side == int(side) for side in pixel)
+    ]
+    return list(dict.fromkeys(pixels))[:PIN_LIMIT]

@@ -39,13 +39,19 @@ def make_capture(cell_labels=None, **changes) -> Capture:
 def unpack(buffer: bytes) -> tuple[dict, dict[str, np.ndarray]]:
     length = int.from_bytes(buffer[:4], "little")
     header = json.loads(buffer[4 : 4 + length])
-    arrays = {
+    model = header["models"][0]
+    return header | {name: model[name] for name in model if name != "arrays"}, arrays_at(buffer, header, model)
+
+
+def arrays_at(buffer: bytes, header: dict, model: dict) -> dict[str, np.ndarray]:
+    """The arrays of the image and of one of the models."""
+    start = 4 + int.from_bytes(buffer[:4], "little")
+    return {
         name: np.frombuffer(
-            buffer, np.dtype(facts["dtype"]), int(np.prod(facts["shape"])), 4 + length + facts["offset"]
+            buffer, np.dtype(facts["dtype"]), int(np.prod(facts["shape"])), start + facts["offset"]
         ).reshape(facts["shape"])
-        for name, facts in header["arrays"].items()
+        for name, facts in (header["arrays"] | model["arrays"]).items()
     }
-    return header, arrays
 
 
 def test_every_array_comes_back_bit_for_bit():
@@ -55,14 +61,16 @@ def test_every_array_comes_back_bit_for_bit():
         np.testing.assert_array_equal(arrays[name], getattr(capture, name))
     assert (header["cells"], header["image_size"]) == ([5, 7], [41, 61])
     assert (header["gate"], header["lr_kernel"], header["lr_weights"]) == ("sigmoid", 3, "learnt")
-    assert arrays["colormap"].shape == (256, 3)
+    assert arrays["colours"].shape == (len(header["colormaps"]), 256, 3)
 
 
 def test_arrays_lie_where_a_browser_can_map_them():
     buffer = pack_capture(make_capture())
     header, _ = unpack(buffer)
     assert (4 + int.from_bytes(buffer[:4], "little")) % 8 == 0
-    assert all(facts["offset"] % 8 == 0 for facts in header["arrays"].values())
+    assert all(
+        facts["offset"] % 8 == 0 for facts in [*header["arrays"].values(), *header["models"][0]["arrays"].values()]
+    )
 
 
 def test_values_that_are_no_class_become_one_value():
@@ -105,7 +113,7 @@ def test_queries_and_keys_alone_are_enough():
         image=None, labels=None, prediction=None, class_probs=None, label_set=None, gate=None, lr_kernel=None
     ).with_image()
     header, arrays = unpack(pack_capture(bare))
-    assert set(arrays) == {"image", "query", "key", "colormap"}
+    assert set(arrays) == {"image", "query", "key", "log_sums", "colours", "difference_colours"}
     assert (header["class_names"], header["image_size"], header["starting_pixel"]) == ([], [5, 7], [2, 3])
     assert row_options(bare, {"gate": "binary"})["gate"] is None
     assert chosen_pixel(bare, {image_id(bare): [[4, 6]]}) == (4, 6)
@@ -118,7 +126,12 @@ def test_a_finished_map_travels_in_place_of_query_and_key(monkeypatch):
     np.testing.assert_array_equal(arrays["attention"], rows.astype(np.float32))
     assert "query" not in arrays and "class_probs" not in arrays
     options = row_options(capture, {"gate": "oracle", "retention": "learnt"})
-    assert options == {"gate": "oracle", "lr_kernel": None, "lr_weights": "box"}  # learnt weights need query and key
+    assert options == {
+        "gate": "oracle",
+        "lr_kernel": None,
+        "lr_weights": "box",
+        "temperature": 1.0,
+    }  # learnt weights need query and key
     assert row_options(capture, {"retention": "box"})["lr_kernel"] == 3
     monkeypatch.setattr("analysis.lens.payload.MAX_MAP_CELLS", 34)
     with pytest.raises(ValueError, match=r"finished attention map of 35 cells; the lens shows up to 34"):
@@ -165,7 +178,7 @@ def test_a_pin_counts_on_its_own_image_alone():
 
 def test_choices_become_options_of_attention_rows():
     capture = make_capture()
-    own = {"gate": "sigmoid", "lr_kernel": 3, "lr_weights": "learnt"}
+    own = {"gate": "sigmoid", "lr_kernel": 3, "lr_weights": "learnt", "temperature": 1.0}
     assert row_options(capture, None) == own == row_options(capture, {"gate": None, "retention": None})
     assert row_options(capture, {"gate": "off", "retention": "off"}) == own | {"gate": None, "lr_kernel": None}
     assert row_options(capture, {"gate": "oracle", "retention": "box"}) == own | {"gate": "oracle", "lr_weights": "box"}

@@ -1,5 +1,7 @@
 """A headless Chromium, and the app as served by Streamlit."""
 
+import base64
+import contextlib
 import os
 import shutil
 import socket
@@ -8,17 +10,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from playwright.sync_api import sync_playwright
 
+from analysis import capture_attention
+from analysis.lens import CSS, HTML, SCRIPT
 from dnl import ModelConfig, build_model
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
+from dnl.datasets import Streets
 
 ROOT = Path(__file__).parents[2]
+PAGE_STYLE = (ROOT / "analysis" / "lens" / "standalone.css").read_text(encoding="utf-8")
 START_SECONDS = 60
 ARGUMENTS = [
     "--no-sandbox",
@@ -42,20 +49,52 @@ def chromium():
 
 
 @pytest.fixture(scope="session")
-def app_url(tmp_path_factory):
-    """The address of the running app, with one small untrained network beside the shipped ones."""
-    zoo = tmp_path_factory.mktemp("zoo")
+def street():
+    """A capture of 45×60 cells: a built-in street, as a small untrained network sees it."""
+    scene = Streets("gallery")[0]
+    model = untrained_model().eval()
+    return capture_attention(model, scene.image, labels=scene.labels, name="Street 1")
+
+
+def untrained_model():
     torch.manual_seed(0)
     model = build_model(ModelConfig("resnet18", 16, 11, attention_stride=8, gamma_init=0.5))
     model.label_set = CAMVID
     # Untrained scores are huge and the softmax all but one-hot: smaller ones give maps with something to measure.
     with torch.no_grad():
         model.context.query.weight *= 0.05
-    save_checkpoint(zoo / "untrained.safetensors", model, {"name": "untrained"})
+    return model
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory) -> Path:
+    """A folder of checkpoints with one small untrained network, which stands beside the shipped ones."""
+    folder = tmp_path_factory.mktemp("zoo")
+    save_checkpoint(folder / "untrained.safetensors", untrained_model(), {"name": "untrained"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def app_url(zoo):
+    """The address of the running app."""
+    with serving(zoo) as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_url(zoo):
+    """The address of an app that nobody has opened yet."""
+    with serving(zoo) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(zoo: Path) -> Iterator[str]:
+    """Streamlit on a free port until the block ends: the app's address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = zoo / "streamlit.log"
+    log = zoo / f"streamlit-{port}.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"],
@@ -83,3 +122,84 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
                 break
             time.sleep(0.25)
     raise RuntimeError(f"Streamlit did not start:\n{log.read_text(errors='replace')}")
+
+
+class LensPage:
+    """A page that holds nothing but the lens, with a list of what it reports in place of a server."""
+
+    def __init__(self, page, buffer: bytes):
+        self.page = page
+        self.complaints = []
+        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.set_content(f"<style>{PAGE_STYLE}{CSS}</style>{HTML}")
+        page.evaluate(
+            """async (script) => {
+              const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+              window.lens = await import(address);
+              window.reports = {};
+            }""",
+            SCRIPT,
+        )
+        self.show(buffer)
+
+    def show(self, buffer: bytes) -> None:
+        """Send the lens a buffer, as the server does."""
+        self.page.evaluate(
+            """(text) => {
+              const data = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+              const setStateValue = (name, value) => { window.reports[name] = structuredClone(value); };
+              window.rest?.();
+              window.rest = lens.default({ data, parentElement: document.body, setStateValue });
+            }""",
+            base64.b64encode(buffer).decode(),
+        )
+        self.page.wait_for_selector(".lens[data-pixel]")
+        self.settle()
+
+    def settle(self) -> None:
+        """Until the lens has drawn."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def reported(self, name: str):
+        return self.page.evaluate("(name) => window.reports[name]", name)
+
+    def canvas(self, panel: str, model: int = 0):
+        return self.page.locator(f"[data-panel={panel}][data-model='{model}'] canvas")
+
+    def point(self, panel: str, y: float, x: float, size: tuple[int, int]) -> tuple[float, float]:
+        """Where the middle of image pixel (y, x) lies on the screen, in a lens that shows the whole image."""
+        box = self.canvas(panel).bounding_box()
+        return box["x"] + (x + 0.5) / size[1] * box["width"], box["y"] + (y + 0.5) / size[0] * box["height"]
+
+    def pixel(self) -> list[int]:
+        """The pixel that is shown."""
+        self.settle()
+        return [int(side) for side in self.page.locator(".lens").get_attribute("data-pixel").split()]
+
+    def figures(self, stage: str, model: int = 0) -> dict[str, float | None]:
+        """The figures under one map; None: undefined."""
+        self.settle()
+        panel = self.page.locator(f"[data-panel={stage}][data-model='{model}']")
+        return {
+            name: float(value) if (value := cell.get_attribute("data-value")) else None
+            for name in ("interclassNoise", "intraclassNoise", "hollowFraction", "keptMass")
+            for cell in [panel.locator(f"[data-figure={name}]")]
+        }
+
+
+@pytest.fixture
+def lens_page(chromium):
+    """lens_page(buffer, **options of the browser's context) -> LensPage; its console must stay free of errors."""
+    opened = []
+
+    def open_lens(buffer: bytes, **options) -> LensPage:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        context.set_default_timeout(20_000)
+        opened.append((context, LensPage(context.new_page(), buffer)))
+        return opened[-1][1]
+
+    yield open_lens
+    for context, lens in opened:
+        context.close()
+        assert lens.complaints == []

@@ -19,6 +19,7 @@ from dnl import ModelConfig, build_model, checkpoints
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import Streets
+from pages.links import packed
 from pages.shared import Picture
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -267,3 +268,33 @@ def test_no_model_at_all_is_said_in_words(app, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
     app.run()
     assert "no checkpoint" in errors(app)[0]
+
+
+def test_a_link_holds_the_recipe(app):
+    app.run()
+    assert "recipe" not in app.query_params  # nothing was changed
+    app.selectbox(key="figure colormap").select("cividis").run()
+    link = app.query_params["recipe"]
+    fresh = AppTest.from_file(str(APP), default_timeout=300).switch_page(PAGE)
+    fresh.query_params["recipe"] = link
+    fresh.run()
+    assert not fresh.exception and not fresh.warning and not fresh.error
+    assert fresh.selectbox(key="figure colormap").value == "cividis" and fresh.query_params["recipe"] == link
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        ("%%%", "recipe ("),
+        ("AAAA", "cannot be unpacked"),
+        (packed("{}"), "checkpoints is missing"),
+        (packed(" " * 200_000), "longer than"),
+        (packed("[1]")[:6], "recipe ("),
+    ],
+)
+def test_a_link_that_holds_no_recipe_is_named(app, drawn, link, reason):
+    app.query_params["recipe"] = link
+    app.run()
+    assert not app.exception
+    assert reason in re.sub(r"\\(.)", r"\1", app.warning[0].value)
+    assert drawn

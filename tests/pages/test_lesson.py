@@ -179,7 +179,7 @@ def test_the_real_model_answers_to_gate_query_and_street(app):
 
 def test_what_the_attention_is_worth_comes_from_the_card(app):
     at_step(app, 7)
-    assert "Alive" in words(app) and "of the pixels** change" in words(app)
+    assert "-badge[alive]" in words(app) and "of the pixels** change" in words(app)
     app.button_group(key="lesson replacement").set_value("off").run()
     assert_step(app, 7)
     app.selectbox(key="model").select("bare").run()
@@ -213,3 +213,13 @@ def test_without_a_model_the_steps_on_the_tiny_grid_still_stand(app, tmp_path, m
     app.run()
     assert not app.exception
     assert "no checkpoint" in app.error[0].value
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("4", 4), ("0", 1), ("9", 1), ("two", 1)])
+def test_a_link_opens_its_step_and_a_wrong_one_is_named(app, asked, shown):
+    app.query_params["step"] = asked
+    app.run()
+    assert_step(app, shown)
+    assert [asked in warning.value for warning in app.warning] == ([] if asked == str(shown) else [True])
+    app.button(key="next").click().run()
+    assert app.query_params["step"] == str(shown + 1)

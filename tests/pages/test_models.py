@@ -147,3 +147,15 @@ def test_a_file_that_is_no_checkpoint_gets_one_sentence(app, content):
     assert not app.exception
     assert len(app.error) == 1 and "not a readable safetensors file" in app.error[0].value
     assert names(app)[0] == "camvid-dnl"
+
+
+def test_a_link_opens_its_card_and_a_wrong_one_is_named(app, folder):
+    save(folder / "plain.safetensors")
+    app.query_params["card"] = "plain"
+    app.run()
+    assert not app.exception and not app.warning
+    assert app.selectbox(key="card of").value == "plain" and app.query_params["card"] == "plain"
+    app.query_params["card"] = "../secret"
+    app.run()
+    assert not app.exception
+    assert "secret" in app.warning[0].value and app.selectbox(key="card of").value == "plain"

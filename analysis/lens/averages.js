@@ -1,0 +1,85 @@
+// --- many queries ----------------------------------------------------------------------------------------------------
+// These take seconds on a large map, and run in a worker. Each is a generator: it yields its progress in 0 … 1 after
+// every query, so that whoever drives it decides how often to report, and returns its result.
+
+/** log Σ exp of every query's scores at a temperature: Float64Array of length N. */
+export function* allLogSums(model, { temperature }) {
+  const sums = new Float64Array(model.cells);
+  const scratch = new Float64Array(model.cells);
+  for (let cell = 0; cell < model.cells; cell++) {
+    sums[cell] = logSum(model, cell, temperature, scratch);
+    yield (cell + 1) / model.cells;
+  }
+  return sums;
+}
+
+/**
+ * The mean over several query cells: `stages`, their mean rows (or columns), and `metrics` of each stage, the mean of
+ * the figures over the queries that have them. logSums: of all queries, needed for columns.
+ */
+export function* regionAverage(model, { cells, choices, direction, logSums }) {
+  const space = workspace(model.cells);
+  const sums = workspace(model.cells);
+  const totals = Object.fromEntries(STAGES.map((stage) => [stage, METRICS.map(() => [0, 0])]));
+  const emptied = { raw: 0, rectified: 0, retained: 0 };
+  for (const [done, cell] of cells.entries()) {
+    const stages =
+      direction === "column"
+        ? attentionColumns(model, cell, choices, logSums, space)
+        : attentionStages(model, cell, choices, space);
+    for (const stage of STAGES) {
+      const row = stages[stage];
+      for (let n = 0; n < row.length; n++) sums[stage][n] += row[n] / cells.length;
+      const metrics = queryMetrics(row, model.cellClasses, cell, model.no_class);
+      emptied[stage] += Number(metrics.emptied);
+      METRICS.forEach((name, index) => {
+        if (metrics[name] === null) return;
+        totals[stage][index][0] += metrics[name];
+        totals[stage][index][1]++;
+      });
+    }
+    yield (done + 1) / cells.length;
+  }
+  const metrics = {};
+  for (const stage of STAGES) {
+    metrics[stage] = { labelled: true, emptied: emptied[stage] === cells.length, emptiedCount: emptied[stage] };
+    METRICS.forEach((name, index) => {
+      const [total, count] = totals[stage][index];
+      metrics[stage][name] = count ? total / count : null;
+    });
+  }
+  const { raw, rectified, retained } = sums;
+  return { stages: { raw, rectified, retained }, metrics };
+}
+
+const APART = 3; // cells: nearer ones show the same thing again
+
+/** The `count` queries with the most interclass noise in one stage, worst first: [{ cell, noise, chance }]. */
+export function* noisiestQueries(model, { choices, stage, count }) {
+  // What comes after the stage is not computed.
+  const needed = {
+    ...choices,
+    gate: stage === "raw" ? "off" : choices.gate,
+    retention: stage === "retained" ? choices.retention : "off",
+  };
+  const space = workspace(model.cells);
+  const found = [];
+  for (let cell = 0; cell < model.cells; cell++) {
+    if (model.cellClasses[cell] !== model.no_class) {
+      const row = attentionStages(model, cell, needed, space)[stage];
+      const { interclassNoise, chance } = queryMetrics(row, model.cellClasses, cell, model.no_class);
+      if (interclassNoise !== null) found.push({ cell, noise: interclassNoise, chance });
+    }
+    yield (cell + 1) / model.cells;
+  }
+  found.sort((a, b) => b.noise - a.noise || a.cell - b.cell);
+  const far = (a, b) =>
+    Math.abs(Math.floor(a / model.width) - Math.floor(b / model.width)) >= APART ||
+    Math.abs((a % model.width) - (b % model.width)) >= APART;
+  const chosen = [];
+  for (const query of found) {
+    if (chosen.length === count) break;
+    if (chosen.every(({ cell }) => far(cell, query.cell))) chosen.push(query);
+  }
+  return chosen;
+}

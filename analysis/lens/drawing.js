@@ -1,0 +1,210 @@
+// --- drawing ---------------------------------------------------------------------------------------------------------
+
+function bitmap(pixels, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
+  return canvas;
+}
+
+/** The image's pictures as canvases: the photo, the photo in grey, labels and prediction in their class colours. */
+function pictures(image) {
+  return remembered(image, "pictures", () => {
+    const { image: photo, palette, imageWidth: width, imageHeight: height } = image;
+    const colour = new Uint8ClampedArray(width * height * 4).fill(255);
+    const grey = new Uint8ClampedArray(width * height * 4).fill(255);
+    for (let n = 0; n < width * height; n++) {
+      const [red, green, blue] = [photo[3 * n], photo[3 * n + 1], photo[3 * n + 2]];
+      colour[4 * n] = red;
+      colour[4 * n + 1] = green;
+      colour[4 * n + 2] = blue;
+      grey.fill(0.299 * red + 0.587 * green + 0.114 * blue, 4 * n, 4 * n + 3);
+    }
+    const painted = (labels) => {
+      const pixels = new Uint8ClampedArray(width * height * 4);
+      labels.forEach((label, n) => label !== image.no_class && pixels.set([...palette[label], 255], 4 * n));
+      return bitmap(pixels, width, height);
+    };
+    const [{ prediction }] = image.models;
+    return {
+      photo: bitmap(colour, width, height),
+      grey: bitmap(grey, width, height),
+      labels: image.labels && painted(image.labels),
+      prediction: prediction && painted(prediction),
+    };
+  });
+}
+
+/** A canvas of a panel with its context and its size in CSS pixels, which an observer keeps up to date. */
+function surfaceOf(canvas) {
+  return { canvas, context: canvas.getContext("2d"), width: 0, height: 0, ratio: 1 };
+}
+
+/** As many pixels as the screen has for the canvas, of which CSS tells the size. */
+function fit(surface, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  Object.assign(surface, { width, height, ratio });
+  surface.canvas.width = Math.max(1, Math.round(width * ratio));
+  surface.canvas.height = Math.max(1, Math.round(height * ratio));
+}
+
+/** Lay the coordinates of the image, as zoomed, over the canvas; returns its context. */
+function begin({ canvas, context }, image, view) {
+  const across = (canvas.width * view.zoom) / image.imageWidth;
+  const down = (canvas.height * view.zoom) / image.imageHeight;
+  context.setTransform(across, 0, 0, down, -view.x * across, -view.y * down);
+  context.globalAlpha = 1;
+  return context;
+}
+
+function drawPhoto(surface, image, view, overlay) {
+  const context = begin(surface, image, view);
+  const { photo, [overlay]: over } = pictures(image);
+  context.imageSmoothingEnabled = view.zoom < 3;
+  context.drawImage(photo, 0, 0);
+  if (overlay !== "photo" && over) {
+    context.globalAlpha = 0.7;
+    context.drawImage(over, 0, 0);
+    context.globalAlpha = 1;
+  }
+  return context;
+}
+
+/** A picture of one map's cells that is painted again for every query: { pixels, draw canvas }. */
+function cellPicture(model) {
+  const canvas = new OffscreenCanvas(model.width, model.height);
+  const context = canvas.getContext("2d");
+  const data = new ImageData(model.width, model.height);
+  return { canvas, context, data, pixels: new Uint32Array(data.data.buffer) };
+}
+
+function drawMap(surface, image, model, view, picture, photoOpacity) {
+  const context = begin(surface, image, view);
+  picture.context.putImageData(picture.data, 0, 0);
+  const across = mapSpan(model.imageWidth, model.width);
+  const down = mapSpan(model.imageHeight, model.height);
+  if (photoOpacity > 0) {
+    context.drawImage(pictures(image).grey, 0, 0);
+    context.globalAlpha = 1 - photoOpacity;
+  }
+  context.imageSmoothingEnabled = false; // a cell is a cell: no invented values between them
+  context.drawImage(
+    picture.canvas,
+    across.start,
+    down.start,
+    across.pitch * model.width,
+    down.pitch * model.height,
+  );
+  context.globalAlpha = 1;
+  return context;
+}
+
+/** The border of all cells for which `inside(cell)` holds, as a path on the image. */
+function outlineOf(model, inside) {
+  const { width, height } = model;
+  const across = mapSpan(model.imageWidth, width);
+  const down = mapSpan(model.imageHeight, height);
+  const at = (x, y) => [across.start + x * across.pitch, down.start + y * down.pitch];
+  const path = new Path2D();
+  const edge = (from, to) => {
+    path.moveTo(...from);
+    path.lineTo(...to);
+  };
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const here = inside(y * width + x);
+      if (x + 1 < width && here !== inside(y * width + x + 1)) edge(at(x + 1, y), at(x + 1, y + 1));
+      if (y + 1 < height && here !== inside((y + 1) * width + x)) edge(at(x, y + 1), at(x + 1, y + 1));
+    }
+  }
+  return path;
+}
+
+/** The border of one class. of: "cellClasses" (what the figures are measured against) or "cell_prediction". */
+function classOutline(model, label, of) {
+  return remembered(model, `outline ${of} ${label}`, () => outlineOf(model, (cell) => model[of][cell] === label));
+}
+
+/** A line that reads on any background: dark below, light above; widths in screen pixels. */
+function strokeTwice(context, path, colour, width, dashes = []) {
+  const screen = screenPixel(context);
+  context.setLineDash([]);
+  context.lineWidth = (width + 2) * screen;
+  context.strokeStyle = "rgba(0, 0, 0, 0.6)";
+  context.stroke(path);
+  context.setLineDash(dashes.map((length) => length * screen));
+  context.lineWidth = width * screen;
+  context.strokeStyle = colour;
+  context.stroke(path);
+  context.setLineDash([]);
+}
+
+/** The side of a pixel of the screen (as CSS counts them) in the context's coordinates. */
+const screenPixel = (context) => (window.devicePixelRatio || 1) / context.getTransform().a;
+
+/** A dot on every cell of the query's class that gets less than a quarter of the class's mean. */
+function drawHollows(context, model, row, cell, below) {
+  const classes = model.cellClasses;
+  const across = mapSpan(model.imageWidth, model.width);
+  const down = mapSpan(model.imageHeight, model.height);
+  const radius = Math.min(across.pitch, down.pitch) * 0.22;
+  context.beginPath();
+  for (let n = 0; n < row.length; n++) {
+    if (n === cell || classes[n] !== classes[cell] || !(row[n] < below)) continue;
+    const x = across.start + ((n % model.width) + 0.5) * across.pitch;
+    const y = down.start + (Math.floor(n / model.width) + 0.5) * down.pitch;
+    context.moveTo(x + radius, y);
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+  }
+  context.fillStyle = HOLLOW_COLOUR;
+  context.fill();
+  context.lineWidth = 0.75 * screenPixel(context);
+  context.strokeStyle = "rgba(0, 0, 0, 0.7)";
+  context.stroke();
+}
+
+function drawRing(context, [y, x], colour, radius) {
+  const ring = new Path2D();
+  ring.arc(x + 0.5, y + 0.5, radius * screenPixel(context), 0, 2 * Math.PI);
+  strokeTwice(context, ring, colour, 2);
+}
+
+/** A pin with its number, on the image pixel that it marks. */
+function drawPin(context, [y, x], number, colour, active) {
+  const screen = screenPixel(context);
+  const radius = (active ? PIN_RADIUS + 2 : PIN_RADIUS) * screen;
+  context.beginPath();
+  context.arc(x + 0.5, y + 0.5, radius, 0, 2 * Math.PI);
+  context.fillStyle = colour;
+  context.fill();
+  context.lineWidth = (active ? 2.5 : 1.25) * screen;
+  context.strokeStyle = active ? "#ffffff" : "rgba(0, 0, 0, 0.75)";
+  context.stroke();
+  if (active) {
+    context.beginPath();
+    context.arc(x + 0.5, y + 0.5, radius + 1.75 * screen, 0, 2 * Math.PI);
+    context.lineWidth = screen;
+    context.strokeStyle = "rgba(0, 0, 0, 0.75)";
+    context.stroke();
+  }
+  context.fillStyle = inkOn(colour);
+  context.font = `700 ${11 * screen}px sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(String(number), x + 0.5, y + 0.5 + 0.5 * screen);
+}
+
+/** Black or white, whichever reads better on a colour "#rrggbb". */
+export function inkOn(colour) {
+  const linear = [1, 3, 5].map((start) => {
+    const share = parseInt(colour.slice(start, start + 2), 16) / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  return luminance > 0.179 ? "#000000" : "#ffffff";
+}
+
+const PIN_RADIUS = 8; // screen pixels
+const HOVER_COLOUR = "#ffffff";
+const HOLLOW_COLOUR = "#3ff0ff";
+const OUTLINE_COLOUR = "rgba(255, 255, 255, 0.9)";
+const PREDICTED_COLOUR = "#ffd84d";

@@ -1,0 +1,174 @@
+// --- what is drawn for every move ------------------------------------------------------------------------------------
+
+/**
+ * Compute, draw and say everything about one pixel or region.
+ *
+ * scene: { image, background, panels, parts, tables, view, preview, painted, region, pixel, aloud }, as the page keeps
+ * them; region is null where a pixel is shown, painted where no brush is at work; aloud: also while previewing.
+ */
+function renderScene(scene) {
+  const { image, panels, parts, region, pixel } = scene;
+  const found = panels.map((panel) => (region ? regionOf(scene, panel) : pixelIn(scene, panel, pixel)));
+  drawAll(scene, found);
+  panels.forEach((panel, index) => showWords(scene, panel, found[index]));
+  const own = region ? region.own[0] : image.models[0].cellClasses[cellOf(image.models[0], pixel)];
+  parts.classes.forEach(({ item, button: of }, label) => {
+    item.classList.toggle("current", label === own);
+    of.setAttribute("aria-pressed", region?.label === label);
+  });
+  if (!scene.preview || scene.aloud) announce(scene, found);
+}
+
+/** One model's stages and metrics for a pixel; `stages` is null as long as a worker is at it. */
+function pixelIn({ background }, { model, space }, pixel) {
+  const cell = cellOf(model, pixel);
+  const choices = effectiveChoices(model, memory.choices);
+  let stages;
+  if (memory.look.direction === "column") {
+    const logSums = background.logSums(model, choices.temperature);
+    stages = logSums && attentionColumns(model, cell, choices, logSums, space);
+  } else {
+    stages = attentionStages(model, cell, choices, space);
+  }
+  const metrics = {};
+  for (const stage of stages ? STAGES : []) {
+    metrics[stage] = queryMetrics(stages[stage], model.cellClasses, cell, model.no_class);
+  }
+  return { cell, stages, metrics };
+}
+
+function regionOf({ background }, { model }) {
+  const result = background.regionResult(model, effectiveChoices(model, memory.choices), memory.look.direction);
+  return { cell: null, stages: result?.stages ?? null, metrics: result?.metrics ?? {} };
+}
+
+/** Work out what each map shows, in `values`; returns the maps and, where they are asked for, the changes. */
+function shownMaps({ panels }, found) {
+  const { scale, difference } = memory.look;
+  const [maps, changes] = [[], []];
+  panels.forEach(({ maps: of, differences }, index) => {
+    const { stages } = found[index];
+    if (!stages) return;
+    for (const stage of STAGES) of[stage].values = shownRow(stages[stage], scale, of[stage].shown);
+    maps.push(of.raw);
+    for (const [stage, before] of CHANGES) {
+      if (difference) of[stage].values = differenceRow(of[stage].shown, of[before].shown, differences[stage]);
+      (difference ? changes : maps).push(of[stage]);
+    }
+  });
+  return { maps, changes };
+}
+
+const CHANGES = [
+  ["rectified", "raw"],
+  ["retained", "rectified"],
+];
+
+/** Paint maps in the colours of `table`, on one scale with a colour bar of its own, or on one for each map. */
+function paintMaps(maps, table, rangeOf, bar, name) {
+  if (!maps.length) return;
+  if (memory.look.range === "each") {
+    for (const { values, picture, bar: own } of maps) {
+      const range = rangeOf([values]);
+      paintRow(values, range, table, picture.pixels);
+      showColourbar(own, range, table, "");
+    }
+  } else {
+    const range = rangeOf(maps.map(({ values }) => values));
+    for (const { values, picture } of maps) paintRow(values, range, table, picture.pixels);
+    showColourbar(bar, range, table, name);
+  }
+}
+
+function drawAll(scene, found) {
+  const { image, panels, parts, tables, view } = scene;
+  const { scale, clip, overlay, photoOpacity } = memory.look;
+  const { maps, changes } = shownMaps(scene, found);
+  const words = scale === "weight" ? "attention weight" : "attention, in multiples of an even spread";
+  paintMaps(maps, tables.maps, (rows) => colourRange(rows, scale, clip), parts.bar, words);
+  paintMaps(changes, tables.differences, (rows) => differenceRange(rows, clip), parts.differenceBar, "change");
+
+  mark(scene, drawPhoto(parts.photo.surface, image, view, overlay), image.models[0]);
+  panels.forEach(({ model, maps: of }, index) => {
+    const { stages, metrics, cell } = found[index];
+    for (const stage of STAGES) {
+      // As long as a worker is at it there is the photo alone.
+      const context = drawMap(of[stage].surface, image, model, view, of[stage].picture, stages ? photoOpacity : 1);
+      if (stages && cell !== null) outline(context, model, cell, stages[stage], metrics[stage]);
+      mark(scene, context, model);
+    }
+  });
+}
+
+/** What is marked of the query's class. */
+function outline(context, model, cell, row, metrics) {
+  const { outline: own, predictedOutline, hollows, direction } = memory.look;
+  const label = model.cellClasses[cell];
+  if (own && label !== model.no_class) strokeTwice(context, classOutline(model, label, "cellClasses"), OUTLINE_COLOUR, 1);
+  const predicted = model.cell_prediction?.[cell] ?? model.no_class;
+  if (predictedOutline && model.hasLabels && predicted !== model.no_class) {
+    strokeTwice(context, classOutline(model, predicted, "cell_prediction"), PREDICTED_COLOUR, 1, [4, 3]);
+  }
+  if (hollows && direction === "row" && metrics.hollowBelow !== null) {
+    drawHollows(context, model, row, cell, metrics.hollowBelow);
+  }
+}
+
+/** Pins, the pixel under the pointer, and the region. */
+function mark({ image, region, pixel, preview, painted }, context, model) {
+  const under = painted?.[model.index];
+  if (under) strokeTwice(context, outlineOf(model, (cell) => under.has(cell)), HOVER_COLOUR, 2);
+  else if (region) strokeTwice(context, region.outlines[model.index], HOVER_COLOUR, 1.5, [6, 3]);
+  const pins = pinsOf(image);
+  const shown = activeIndex(image);
+  pins.forEach((each, index) => index !== shown && drawPin(context, each, index + 1, image.pin_colours[index], false));
+  if (pins.length) drawPin(context, pins[shown], shown + 1, image.pin_colours[shown], !preview && !region);
+  else if (!region) drawRing(context, image.starting_pixel, HOVER_COLOUR, 7);
+  if (preview && !painted) drawRing(context, pixel, HOVER_COLOUR, 5);
+}
+
+function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
+  const { background, region, pixel } = scene;
+  const { direction } = memory.look;
+  const inColumns = direction === "column";
+  for (const stage of STAGES) showFigures(maps[stage].figures, metrics[stage], direction);
+  let words = "";
+  if (region) {
+    showRegion(about, model, region);
+    const [own, count] = [region.own[model.index], region.cells[model.index].size];
+    if (stages) words = regionSentence(model, count, own, metrics, direction);
+    else words = background.words(`region ${model.index}`, "Averaging over the region");
+  } else {
+    showPixel(about, model, cellOf(model, pixel), pixel, stateOf(scene));
+    if (stages) words = inColumns ? columnSentence(model, cell, stages) : sentence(model, cell, stages);
+  }
+  if (!stages && !words) words = background.words(`log sums ${model.index}`, "Working out every row");
+  write(about.sentence, words);
+  write(about.note, inColumns && model.hasClasses ? COLUMN_NOTE : "");
+}
+
+/** What kind of pixel is shown: words, and the colour of its pin. */
+function stateOf({ image, preview }) {
+  if (preview) return ["Preview", null];
+  if (!pinsOf(image).length) return ["Start", null];
+  return ["Pinned", image.pin_colours[activeIndex(image)]];
+}
+
+/** The text alternative of the maps: spoken for what stays and for the keyboard, or it would never be silent. */
+function announce({ panels, parts, region, preview }, found) {
+  const [{ about }] = panels;
+  const state = preview ? "" : `${about.state.textContent} `;
+  write(parts.announcement, `${state}${about.name.textContent}${about.says.textContent}. ${about.sentence.textContent}`);
+  if (!found[0].stages) return;
+  panels.forEach(({ model, maps: of }, index) => {
+    for (const stage of STAGES) {
+      const value = of[stage].figures.values.interclassNoise.textContent;
+      const term = of[stage].figures.terms.interclassNoise.textContent;
+      const who = panels.length > 1 && model.name ? `${model.name}: ` : "";
+      const what = region ? "the region's mean" : `the pixel (${panels[index].about.name.textContent})`;
+      const label = `${who}${of[stage].title.textContent} attention of ${what}; ${term} ${value}`;
+      const { canvas } = of[stage].surface;
+      if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
+    }
+  });
+}

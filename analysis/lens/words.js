@@ -1,0 +1,133 @@
+// --- words -----------------------------------------------------------------------------------------------------------
+
+const STAGE_WORDS = {
+  raw: ["Raw", "softmax of q·k"],
+  rectified: ["Rectified", "raw × gate (GR)"],
+  retained: ["Retained", "neighbours gathered (LR)"],
+};
+const DIFFERENCE_WORDS = {
+  raw: STAGE_WORDS.raw,
+  rectified: ["Rectified − raw", "what GR changes"],
+  retained: ["Retained − rectified", "what LR changes"],
+};
+const GATE_WORDS = {
+  off: "GR off: rectified equals raw.",
+  sigmoid: "σ(p·p), between 0.50 and 0.73: what the authors' code computes.",
+  binary: "1 where both cells have the same predicted class, else 0: what the paper's abstract says.",
+  similarity: "p·p, the probability that both cells share a class.",
+  oracle: "1 where the true labels agree: the best that any gate could do.",
+};
+const RETENTION_WORDS = {
+  off: "LR off: retained equals rectified.",
+  learnt: "Each cell gathers its neighbours' attention with weights σ(q·k).",
+  box: "A constant box in place of the learnt weights: a control.",
+};
+const DIRECTION_WORDS = {
+  row: "A row of the map: where this pixel looks.",
+  column: "A column of the map: who looks at this pixel.",
+};
+// name: [in rows, definition, in columns, definition]; what has no meaning for a column has no words there.
+const FIGURES = {
+  interclassNoise: [
+    "interclass noise",
+    "The share of the attention that falls on cells of other classes: 0 is none, 1 is all of it. " +
+      "Chance is what attention spread evenly over the image would get.",
+    "from other classes",
+    "The share of the attention that this pixel gets which comes from cells of other classes. " +
+      "Chance is the share if every cell gave alike.",
+  ],
+  intraclassNoise: [
+    "intraclass noise",
+    "How unevenly the attention lies on the query's own class: 0 is evenly, 1 is all on one cell.",
+  ],
+  hollowFraction: [
+    "hollow fraction",
+    "The share of the class's cells that get less than a quarter of the class's mean attention.",
+  ],
+  keptMass: [
+    "kept mass",
+    "The row's total on labelled cells, the query's own left out. Raw rows sum to 1 with it; GR takes mass away, " +
+      "LR adds.",
+    "received",
+    "The attention that this pixel gets from all other labelled cells together; each cell has 1 to give, so the " +
+      "average cell gets about 1 in the raw map.",
+  ],
+};
+const COLUMN_NOTE =
+  "Columns are nobody's choice: noise is defined for rows. For who looks at a pixel, two figures remain.";
+
+const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no classes to measure noise against.";
+const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";
+const NO_GATE = "GR's gates need class_probs, a class distribution in each cell, which is missing here.";
+const NO_LEARNT = "LR's learnt weights need query and key; this is a finished map, which leaves the box.";
+
+/** What this model's capture lacks, and what that takes away: a list of sentences. */
+export function lacks(model) {
+  return [
+    !model.hasClasses && NO_FIGURES,
+    model.hasClasses && !model.hasLabels && FLATTERED,
+    !model.class_probs && NO_GATE,
+    !model.query && NO_LEARNT,
+  ].filter(Boolean);
+}
+
+const className = (model, label) => (label === model.no_class ? "no class" : model.class_names[label]);
+const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
+const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+const counted = (count) => `${NUMBERS[count] ?? count} cell${count === 1 ? " takes" : "s take"}`;
+
+const sharesOf = (model, row, cell) => new Map(classShares(row, model.cellClasses, cell, model.no_class));
+
+/** A sentence or two: where a query's attention goes at first, how few cells take it, and what GR and LR make of it. */
+export function sentence(model, cell, stages) {
+  const own = model.cellClasses[cell];
+  if (!model.hasClasses) return "";
+  if (own === model.no_class) return "This cell has no class in the labels, so it has no figures, only maps.";
+  const name = className(model, own);
+  const [raw, retained] = [sharesOf(model, stages.raw, cell), sharesOf(model, stages.retained, cell)];
+  if (!raw.size) return "This cell gives all its attention to itself.";
+  const itself = stages.raw[cell] > 0.5 ? `It gives itself ${percent(stages.raw[cell])}. Of the rest, ` : "";
+  const few = cellsHoldingHalf(stages.raw, cell);
+  const half = few === null ? "" : `; ${counted(few)} half of it`;
+  const start = `${itself}${whereTo(model, own, raw)}${half}`;
+  if (stages.retained === stages.raw) return `${start}.`;
+  if (!retained.size) return `${start}. The gate leaves nothing of it.`;
+  return `${start}. After GR and LR, ${percent(retained.get(own) ?? 0)} is on ${name}.`;
+}
+
+/** Noisy: the class that most of the stray attention falls on comes first. Else: the own class does. */
+function whereTo(model, own, shares) {
+  const name = className(model, own);
+  const home = shares.get(own) ?? 0;
+  const [stray, straying] = [...shares].find(([label]) => label !== own) ?? [own, 0];
+  if (straying > home) {
+    return `${percent(straying)} of its raw attention falls on ${className(model, stray)}, ${percent(home)} on ${name}`;
+  }
+  const astray = straying >= 0.005 ? `, ${percent(straying)} falls on ${className(model, stray)}` : "";
+  return `${percent(home)} of its raw attention is on ${name}${astray}`;
+}
+
+/** The same for a column: whose attention it is that a pixel gets. */
+export function columnSentence(model, cell, stages) {
+  const own = model.cellClasses[cell];
+  if (!model.hasClasses) return "";
+  if (own === model.no_class) return "This cell has no class in the labels, so it has no figures, only maps.";
+  const raw = sharesOf(model, stages.raw, cell);
+  if (!raw.size) return "No other cell attends to this one.";
+  const [first, second] = [...raw];
+  const more = second && second[1] >= 0.005 ? `, ${percent(second[1])} from ${className(model, second[0])}` : "";
+  const few = cellsHoldingHalf(stages.raw, cell);
+  const half = few === null ? "" : `; ${few === 1 ? "one cell gives" : `${NUMBERS[few]} cells give`} half of it`;
+  return `${percent(first[1])} of the raw attention it gets comes from ${className(model, first[0])}${more}${half}.`;
+}
+
+/** What a region's average shows. own: the class of all its cells, or null where they are of several. */
+export function regionSentence(model, count, own, metrics, direction) {
+  const where = own === null ? "painted by hand" : `of ${className(model, own)}`;
+  const start = `The mean over ${count} ${count === 1 ? "cell" : "cells"} ${where}.`;
+  const { interclassNoise: before } = metrics.raw;
+  const { interclassNoise: after } = metrics.retained;
+  if (before === null || after === null) return start;
+  const what = direction === "row" ? "falls on other classes" : "comes from other classes";
+  return `${start} ${percent(before)} of their raw attention ${what}; after GR and LR, ${percent(after)}.`;
+}

@@ -1,0 +1,129 @@
+"""What the lens takes in the browser for one move of the pointer.
+
+    python -m benchmarks.lens [--cells 45x60 64x128 …] [--moves 300] [--kernel 3] [--models 1]
+    python -m benchmarks.lens --url http://localhost:8501    the app as served, with what it shows on arrival
+
+A move computes the three rows with their figures, and draws the photo and the maps. The time is JavaScript's, from
+the first computation to the last drawing command, as the page itself takes it (`performance.measure("lens")`); the
+moves are real ones of the mouse, to random places. Requests while moving are counted. Without --url: seeded random
+queries, keys and class distributions on the labels of a built-in street, d = 64, 19 classes, sigmoid gate, learnt LR,
+two models with --models 2. Needs a Chromium. Other programs slow the browser down: run it on a quiet machine.
+"""
+
+import argparse
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from analysis.capture import Capture
+from analysis.geometry import cell_labels, spread_labels
+from analysis.lens import pack_capture, standalone_html
+from benchmarks.attention import DEPTH, SCORE_STD
+from dnl.classes import LabelSet
+from dnl.datasets import Streets
+
+CLASSES = 19
+IGNORE = 255
+PIXELS_PER_CELL = 8
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+WARM_UP = 30
+PATIENCE = 60_000  # milliseconds
+LISTEN = """() => {
+  window.moves = [];
+  new PerformanceObserver((list) => {
+    for (const { name, duration } of list.getEntries()) if (name === "lens") window.moves.push(duration);
+  }).observe({ type: "measure" });
+}"""
+
+
+def make_capture(height: int, width: int, kernel: int, seed: int) -> Capture:
+    """A capture of h×w cells, PIXELS_PER_CELL pixels a side each."""
+    street, label_set = Streets("val", 1)[0], Streets.label_set
+    labels = cell_labels(street.labels, (height, width), label_set.num_classes, label_set.ignore_index)
+    labels = np.where(labels == label_set.ignore_index, IGNORE, labels)
+    size = (PIXELS_PER_CELL * height, PIXELS_PER_CELL * width)
+    rng = np.random.default_rng(seed)
+    scale = (SCORE_STD / math.sqrt(DEPTH)) ** 0.5
+    query, key = (scale * rng.standard_normal((DEPTH, height, width), np.float32) for _ in range(2))
+    probs = np.exp(2 * rng.standard_normal((CLASSES, height, width), np.float32))
+    names = tuple(f"class {label}" for label in range(CLASSES))
+    palette = tuple((13 * label, 255 - 13 * label, 128) for label in range(CLASSES))
+    return Capture(
+        query,
+        key,
+        probs / probs.sum(axis=0),
+        image=np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8),
+        labels=spread_labels(labels, size),
+        prediction=spread_labels(labels, size),
+        label_set=LabelSet("benchmark", names, palette, ignore_index=IGNORE),
+        gate="sigmoid",
+        lr_kernel=kernel,
+    )
+
+
+def times_of_moves(page: Page, moves: int) -> tuple[np.ndarray, int]:
+    """Milliseconds of each of `moves` moves over the panels, and the requests meanwhile."""
+    page.set_default_timeout(PATIENCE)
+    page.wait_for_selector(".lens[data-pixel]")
+    page.wait_for_timeout(1000)
+    page.evaluate(LISTEN)
+    boxes = [page.locator(f"[data-panel={panel}] canvas").first.bounding_box() for panel in ("photo", "raw")]
+    rng = np.random.default_rng(0)
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    for _ in range(WARM_UP + moves):
+        box = boxes[rng.integers(len(boxes))]
+        x, y = rng.random(2)
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return np.array(page.evaluate("window.moves"))[WARM_UP:], len(requests)
+
+
+def report(name: str, times: np.ndarray, requests: int) -> str:
+    median, high = np.median(times), np.percentile(times, 99)
+    return f"{name:>16}  {len(times)} moves  median {median:6.2f} ms  99 % {high:6.2f} ms  {requests} requests"
+
+
+def _measured(browser: Browser, address: str, moves: int) -> tuple[np.ndarray, int]:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    try:
+        page.goto(address)
+        return times_of_moves(page, moves)
+    finally:
+        page.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lens", description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", nargs="+", default=["45x60", "64x128"], metavar="ROWSxCOLUMNS")
+    parser.add_argument("--moves", type=int, default=300)
+    parser.add_argument("--kernel", type=int, default=3, choices=(3, 5, 7))
+    parser.add_argument("--models", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--url", help="measure the app that is served there instead")
+    options = parser.parse_args(arguments)
+    if options.moves < 1:
+        parser.error(f"--moves is {options.moves}; give 1 or more")
+    installed = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=next(installed, None), args=ARGUMENTS)
+        print(f"Chromium {browser.version}; {options.models} model(s), LR over {options.kernel}×{options.kernel} cells")
+        if options.url:
+            print(report("as served", *_measured(browser, options.url, options.moves)))
+            return 0
+        for cells in options.cells:
+            height, width = map(int, cells.split("x"))
+            captures = [make_capture(height, width, options.kernel, seed) for seed in range(options.models)]
+            file = Path(folder) / "lens.html"
+            file.write_bytes(standalone_html(pack_capture(*captures), title=cells, provenance={}))
+            print(report(f"{height}×{width} cells", *_measured(browser, file.as_uri(), options.moves)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

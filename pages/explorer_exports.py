@@ -1,0 +1,170 @@
+"""The Explorer's files to keep: the lens itself, figures, tables, maps, a caption, and several images at once."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from analysis.capture import Capture
+from analysis.exports import options_of, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
+from analysis.figure_recipe import Scale
+from analysis.lens import chosen_pixels, row_options, standalone_html
+from analysis.pins import PinnedPixels, measure_pins, same_place
+from analysis.uploads import UploadError
+from dnl.datasets import DatasetError, Streets
+from pages.shared import (
+    PHOTO_TYPES,
+    STREETS,
+    UPLOAD,
+    Model,
+    as_sentence,
+    captured,
+    kept_upload,
+    picture_at,
+    street_name,
+)
+from pages.words import literal
+
+MIME = {
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "csv": "text/csv",
+    "json": "application/json",
+    "npz": "application/octet-stream",
+    "zip": "application/zip",
+}
+SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "each image's own starting pixel"
+
+
+def show_exports(views: Sequence[PinnedPixels], payload: bytes, scale: Scale, colormap: str) -> None:
+    """Download buttons; every file is made when its button is pressed. payload: the lens's buffer as it is now."""
+    st.subheader("Take it with you")
+    st.caption("Each file says what it was made of: checkpoint and its SHA-256, image, options and version.")
+    stem = file_stem(views[0].capture)
+    figure = functools.partial(pins_figure, views, scale, colormap)
+    with st.container(horizontal=True):
+        _button("Lens (HTML)", f"lens-{stem}.html", lambda: lens_file(views, payload), help=LENS_HELP)
+        for file_format in ("pdf", "svg", "png"):
+            name = f"attention-{stem}.{file_format}"
+            _button(f"Figure ({file_format.upper()})", name, functools.partial(figure, file_format))
+        _button("Figures (CSV)", f"pins-{stem}.csv", lambda: pins_csv(views))
+        _button("Figures (JSON)", f"pins-{stem}.json", lambda: pins_json(views))
+        _button("Maps (NPZ)", f"maps-{stem}.npz", lambda: pins_npz(views), help=NPZ_HELP)
+    with st.expander("A caption to copy"):
+        st.code(pins_caption(views, scale), language=None, wrap_lines=True)
+    st.page_link(
+        "pages/figures.py", label="Lay out a figure for the paper from these pins", icon=":material/table_view:"
+    )
+
+
+LENS_HELP = "The lens as one file: it opens from disk, in any browser, without network or server."
+NPZ_HELP = "The raw, rectified and retained map of every pin, labels and prediction, for NumPy."
+
+
+def _button(label: str, name: str, data: Callable, **options) -> None:
+    st.download_button(
+        label,
+        data=data,
+        file_name=name,
+        mime=MIME[name.rpartition(".")[2]],
+        key=f"export {label}",
+        icon=":material/download:",
+        on_click="ignore",
+        **options,
+    )
+
+
+def lens_file(views: Sequence[PinnedPixels], payload: bytes) -> bytes:
+    """The lens as a page of its own."""
+    facts = provenance(views)
+    words = {"image": f"{facts['images'][0]['name']} (SHA-256 of its pixels {facts['images'][0]['sha256']})"}
+    for source in facts["sources"]:
+        kind = source["kind"] if source["kind"] not in words else f"compared {source['kind']}"
+        words[kind] = f"{source['name']} (SHA-256 {source['sha256']})"
+    words["options"] = "; ".join(
+        ", ".join(f"{name} {'none' if value is None else value}" for name, value in options_of(view).items())
+        for view in views
+    )
+    words["version"] = f"denoised-nl {facts['version']}"
+    return standalone_html(payload, title=f"Attention in {views[0].capture.name}", provenance=words)
+
+
+def file_stem(capture: Capture) -> str:
+    """The image's name as the part of a file name: ASCII letters, digits and hyphens."""
+    letters = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in capture.name.lower())
+    return "-".join(filter(None, letters.split("-")))[:60] or "image"
+
+
+# --- several images --------------------------------------------------------------------------------------------------
+
+
+def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, scale: Scale, colormap: str) -> None:
+    """The same figures of several images, as one zip file."""
+    with st.expander("Several images at once", icon=":material/burst_mode:"):
+        st.markdown("The figure (PDF) of every image, and all numbers in one CSV, as one zip file.")
+        source = st.segmented_control(
+            "Images", [STREETS, "Your photos"], default=STREETS, required=True, key="batch source"
+        )
+        if source == STREETS:
+            scenes = range(len(Streets("gallery")))
+            chosen = st.multiselect("Streets", scenes, default=scenes, format_func=street_name, key="batch scenes")
+            places = [{"source": STREETS, "scene": scene} for scene in sorted(chosen)]
+        else:
+            photos = kept_upload("Photos", PHOTO_TYPES, "batch photos", accept_multiple_files=True)
+            places = [{"source": UPLOAD, "kept photo": photo, "kept labels": None} for photo in photos]
+        which = st.radio("Pixels", [SAME_PLACES, OWN_PIXEL], key="batch pixels", horizontal=True)
+        pins = views[0] if which == SAME_PLACES else None
+        if st.button("Make the files", key="batch make", disabled=not places, icon=":material/burst_mode:"):
+            made = _batch(models, places, pins, choices, scale, colormap)
+            st.session_state["batch file"] = made
+        if st.session_state.get("batch file"):
+            st.download_button(
+                "Download the zip file",
+                st.session_state["batch file"],
+                "attention.zip",
+                MIME["zip"],
+                key="batch download",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+
+
+def _batch(models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str) -> bytes | None:
+    """The zip file; says what could not be used. None where nothing could."""
+    progress = st.progress(0.0, "Running the network …")
+    files, all_views = {}, []
+    for index, place in enumerate(places):
+        try:
+            views = batch_views(models, place, pins, choices)
+            name = file_stem(views[0].capture)
+            while f"{name}.pdf" in files:
+                name += "-again"
+            files[f"{name}.pdf"] = pins_figure(views, scale, colormap, "pdf")
+            all_views += views
+        except (UploadError, DatasetError, ValueError) as error:
+            named = place["kept photo"][0] if "kept photo" in place else street_name(place["scene"])
+            st.error(f"{literal(named)} was left out: {literal(as_sentence(error))}")
+        progress.progress((index + 1) / len(places), f"{index + 1} of {len(places)} images")
+    progress.empty()
+    if not all_views:
+        return None
+    files["pins.csv"] = pins_csv(all_views).encode()
+    files["provenance.json"] = pins_json(all_views).encode()
+    return zipped(files)
+
+
+def batch_views(models: Sequence[Model], place: dict, pins: PinnedPixels | None, choices) -> list[PinnedPixels]:
+    """One image of a batch as each model sees it. pins: whose relative places to take; None: the starting pixel."""
+    picture = picture_at(place, models[0].network.label_set)
+    captures = [captured(model, picture)[0] for model in models]
+    if pins is None:
+        pixels = chosen_pixels(captures[0], None)
+    else:
+        size = pins.capture.image.shape[:2]
+        pixels = [same_place(pixel, size, picture.image.shape[:2]) for pixel in pins.pixels]
+    return [
+        measure_pins(capture, pixels, row_options(capture, choices), model.source)
+        for model, capture in zip(models, captures, strict=True)
+    ]

@@ -1,0 +1,424 @@
+"""The lens's computing in a real browser, against Python's."""
+
+import base64
+import itertools
+
+import numpy as np
+import pytest
+
+from analysis import Capture
+from analysis.geometry import cell_to_pixel, pixel_to_cell
+from analysis.lens import PIN_COLOURS, PIN_LIMIT, SCRIPT, pack_capture, row_options
+from analysis.maps import attention_rows
+from analysis.noise import query_metrics
+from dnl.classes import LabelSet
+
+pytestmark = pytest.mark.browser
+
+# Linear RGB as seen with a severe deficiency: Machado, Oliveira, Fernandes, "A Physiologically-based Model for
+# Simulation of Color Vision Deficiency", IEEE TVCG 2009, severity 1.
+DEFICIENCIES = {
+    "none": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+}
+STAGES = ("raw", "rectified", "retained")
+METRICS = {
+    "interclass_noise": "interclassNoise",
+    "chance": "chance",
+    "kept_mass": "keptMass",
+    "intraclass_noise": "intraclassNoise",
+    "hollow_fraction": "hollowFraction",
+    "effective_keys": "effectiveKeys",
+}
+
+
+@pytest.fixture(scope="module")
+def script_page(chromium):
+    """A blank page with the script's functions as `lens`."""
+    page = chromium.new_page()
+    page.evaluate(
+        """async (script) => {
+          const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+          window.lens = await import(address);
+        }""",
+        SCRIPT,
+    )
+    yield page
+    page.close()
+
+
+def make_capture(spread=1.0, **changes) -> Capture:
+    """A capture of 6×11 cells over a photo of 47×83 pixels with unlabelled parts. A wide spread: nearly one-hot."""
+    rng = np.random.default_rng(3)
+    fields = {
+        "query": (spread * rng.normal(size=(5, 6, 11))).astype(np.float32),
+        "key": rng.normal(size=(5, 6, 11)).astype(np.float32),
+        "class_probs": rng.dirichlet(np.ones(4) / 3, (6, 11)).transpose(2, 0, 1).astype(np.float32),
+        "image": rng.integers(0, 256, (47, 83, 3), dtype=np.uint8),
+        "labels": np.kron(rng.integers(0, 5, (6, 11)), np.ones((8, 8), int))[:47, :83].astype(np.uint8),
+        "prediction": np.kron(rng.integers(0, 4, (6, 11)), np.ones((8, 8), int))[:47, :83].astype(np.uint8),
+        "label_set": LabelSet("tiny", ("a", "b", "c", "d"), ((0, 0, 0),) * 4, ignore_index=4),
+        "gate": "similarity",
+        "lr_kernel": 5,
+    }
+    return Capture(**(fields | changes))
+
+
+def open_buffer(page, buffer: bytes) -> None:
+    """The buffer unpacked on the page as `image`, and its first model as `capture`."""
+    page.evaluate(
+        """(text) => {
+          window.image = lens.unpack(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
+          window.capture = image.models[0];
+        }""",
+        base64.b64encode(buffer).decode(),
+    )
+
+
+def computed_by_script(page, capture: Capture, choices: dict) -> list[dict]:
+    """For every cell: its three rows and their metrics."""
+    open_buffer(page, pack_capture(capture))
+    return page.evaluate(
+        """(choices) => Array.from({ length: capture.cells }, (_, cell) => {
+          const stages = lens.attentionStages(capture, cell, lens.effectiveChoices(capture, choices));
+          return Object.fromEntries(lens.STAGES.map((stage) => [stage, {
+            row: Array.from(stages[stage]),
+            metrics: lens.queryMetrics(stages[stage], capture.cellClasses, cell, capture.no_class),
+          }]));
+        })""",
+        choices,
+    )
+
+
+def assert_same_numbers(page, capture: Capture, choices: dict) -> None:
+    found = computed_by_script(page, capture, choices)
+    labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
+    queries = np.arange(capture.height * capture.width)
+    rows = attention_rows(capture, queries, **row_options(capture, choices))
+    for stage in STAGES:
+        expected = getattr(rows, stage).reshape(len(queries), -1)
+        np.testing.assert_allclose([cell[stage]["row"] for cell in found], expected, rtol=1e-9, atol=1e-15)
+        metrics = query_metrics(expected, labels, queries, ignore_index=capture.ignore_index)
+        for name, script_name in METRICS.items():
+            values = [cell[stage]["metrics"][script_name] for cell in found]
+            values = np.array([np.nan if value is None else value for value in values])
+            np.testing.assert_allclose(values, getattr(metrics, name), rtol=1e-8, atol=1e-12, err_msg=f"{stage} {name}")
+        assert [cell[stage]["metrics"]["emptied"] for cell in found] == metrics.emptied.tolist()
+
+
+@pytest.mark.parametrize(
+    ("gate", "retention"),
+    list(itertools.product(("off", "sigmoid", "binary", "similarity", "oracle"), ("off", "learnt", "box"))),
+)
+def test_rows_and_metrics_are_python_s(script_page, gate, retention):
+    assert_same_numbers(script_page, make_capture(), {"gate": gate, "retention": retention})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": None},  # measured against the prediction, without the oracle
+        {"gate": None, "lr_kernel": None},  # a plain non-local block
+        {"lr_kernel": 3, "lr_weights": "box"},
+        {"spread": 40.0, "gate": "binary"},  # emptied rows, and nothing on the own class
+        {"labels": np.zeros((47, 83), np.uint8)},  # one class alone
+    ],
+)
+def test_the_model_s_own_choices_are_python_s(script_page, changes):
+    assert_same_numbers(script_page, make_capture(**changes), {"gate": "oracle" if "labels" in changes else None})
+
+
+@pytest.mark.parametrize("choices", [{}, {"gate": "oracle", "retention": "learnt"}, {"retention": "box"}])
+@pytest.mark.parametrize("probs", [True, False])
+def test_a_finished_map_s_numbers_are_python_s(script_page, probs, choices):
+    full = make_capture()
+    rows = attention_rows(full, gate=None, lr_kernel=None).raw.reshape(66, 66)
+    capture = Capture.from_attention(
+        rows,
+        6,
+        11,
+        full.class_probs if probs else None,
+        full.image,
+        full.labels,
+        label_set=full.label_set,
+        gate="binary" if probs else None,
+    )
+    assert_same_numbers(script_page, capture, choices)
+    lacking = script_page.evaluate("lens.lacks(capture)")
+    assert ["class_probs" in words for words in lacking] == ([False] if probs else [True, False])
+    assert "query and key" in lacking[-1]
+    gates = script_page.evaluate("lens.availableGates(capture)")
+    assert gates == (["off", "sigmoid", "binary", "similarity", "oracle"] if probs else ["off", "oracle"])
+    assert script_page.evaluate("lens.availableRetentions(capture)") == ["off", "box"]
+
+
+def test_attention_without_classes_has_maps_but_no_figures(script_page):
+    full = make_capture()
+    capture = Capture.from_qk(full.query, full.key, 6, 11).with_image()
+    found = computed_by_script(script_page, capture, {"gate": "binary", "retention": "learnt"})
+    expected = attention_rows(capture, lr_kernel=3, lr_weights="learnt")
+    np.testing.assert_allclose(
+        [cell["retained"]["row"] for cell in found], expected.retained.reshape(66, -1), rtol=1e-9, atol=1e-15
+    )
+    assert all(cell["raw"]["metrics"]["interclassNoise"] is None for cell in found)
+    first, second = script_page.evaluate("lens.lacks(capture)")
+    assert "no classes to measure noise against" in first and "class_probs" in second
+
+
+def test_pixels_and_cells_are_python_s(script_page):
+    for pixels, cells in ((47, 6), (83, 11), (360, 45), (480, 60), (10, 10), (7, 1), (1, 1), (33, 5)):
+        found = script_page.evaluate(
+            """([pixels, cells]) => [
+              Array.from({ length: pixels }, (_, pixel) => lens.pixelToCell(pixel, pixels, cells)),
+              Array.from({ length: cells }, (_, cell) => lens.cellToPixel(cell, pixels, cells)),
+            ]""",
+            [pixels, cells],
+        )
+        assert found[0] == [pixel_to_cell(0, x, (1, pixels), (1, cells))[1] for x in range(pixels)]
+        assert found[1] == [cell_to_pixel(0, x, (1, pixels), (1, cells))[1] for x in range(cells)]
+
+
+def test_a_constant_map_has_a_colour_and_a_number(script_page):
+    found = script_page.evaluate(
+        """() => {
+          const range = lens.colourRange([new Float64Array(6)], "weight", 99.8);
+          return [range, lens.colourPosition(0, range), lens.colourTicks(range)];
+        }"""
+    )
+    assert found == [{"low": 0, "high": 0, "clipped": False, "kind": "linear"}, 0, [[0, "0"]]]
+
+
+def test_the_colour_scale_s_numbers_are_round_and_within_it(script_page):
+    for high in (1.0, 0.037, 17.3, 2500.0):
+        ticks = script_page.evaluate("(high) => lens.colourTicks({ low: 0, high, kind: 'linear' })", high)
+        assert 3 <= len(ticks) <= 6 and ticks[0] == [0, "0"]
+        assert all(value <= high * (1 + 1e-9) and float(text) == pytest.approx(value) for value, text in ticks)
+
+
+# --- beyond the rows of one query ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"kernel": 3, "retention": "learnt"}, {"kernel": 7, "retention": "box"}, {"kernel": 7, "gate": "binary"}],
+)
+@pytest.mark.parametrize("temperature", [None, 0.4, 3.0])
+def test_kernel_and_temperature_are_python_s(script_page, choices, temperature):
+    assert_same_numbers(script_page, make_capture(), choices | {"temperature": temperature})
+
+
+def test_temperature_divides_the_softmax_s_scores_alone(script_page):
+    """LR's weights stay those of temperature 1: the ratio of retained to rectified is theirs."""
+    capture = make_capture(lr_kernel=1, gate=None)
+    hot, plain = (computed_by_script(script_page, capture, {"temperature": value}) for value in (4.0, 1.0))
+    ratios = [[np.divide(cell["retained"]["row"], cell["raw"]["row"]) for cell in cells] for cells in (hot, plain)]
+    np.testing.assert_allclose(*ratios, rtol=1e-12)
+    assert not np.allclose(hot[0]["raw"]["row"], plain[0]["raw"]["row"])
+
+
+COLUMN_SCRIPT = """(choices) => {
+  const chosen = lens.effectiveChoices(capture, choices);
+  const job = lens.allLogSums(capture, chosen);
+  let step = job.next();
+  while (!step.done) step = job.next();
+  const logSums = chosen.temperature === 1 && capture.log_sums ? capture.log_sums : step.value;
+  return Array.from({ length: capture.cells }, (_, cell) => {
+    const stages = lens.attentionColumns(capture, cell, chosen, logSums);
+    return lens.STAGES.map((stage) => Array.from(stages[stage]));
+  });
+}"""
+
+
+def assert_same_columns(page, capture: Capture, choices: dict) -> None:
+    open_buffer(page, pack_capture(capture))
+    found = np.array(page.evaluate(COLUMN_SCRIPT, choices))  # cell, stage, query
+    rows = attention_rows(capture, **row_options(capture, choices))
+    for index, stage in enumerate(STAGES):
+        whole = getattr(rows, stage).reshape(found.shape[0], -1)  # query, cell
+        np.testing.assert_allclose(found[:, index], whole.T, rtol=1e-9, atol=1e-15, err_msg=stage)
+
+
+@pytest.mark.parametrize("gate", ["off", "sigmoid", "binary", "similarity", "oracle"])
+@pytest.mark.parametrize("retention", ["off", "learnt", "box"])
+def test_columns_are_python_s(script_page, gate, retention):
+    assert_same_columns(script_page, make_capture(), {"gate": gate, "retention": retention})
+
+
+@pytest.mark.parametrize("choices", [{"temperature": 0.3}, {"kernel": 7, "temperature": 5.0}])
+def test_columns_at_another_temperature_are_python_s(script_page, choices):
+    assert_same_columns(script_page, make_capture(spread=6.0), choices)
+
+
+def test_columns_of_a_finished_map_are_python_s(script_page):
+    rows = attention_rows(make_capture(), gate=None, lr_kernel=None).raw.reshape(66, 66)
+    full = make_capture()
+    capture = Capture.from_attention(rows, 6, 11, full.class_probs, full.image, label_set=full.label_set, gate="binary")
+    assert_same_columns(script_page, capture, {"retention": "box"})
+
+
+def test_two_hundred_queries_of_a_real_street_agree_within_a_thousandth(script_page, street):
+    """Every gate, LR on and off, at 45×60 cells. A tie of float rounding may move one cell into or out of a hollow."""
+    labels = street.cell_labels
+    queries = np.random.default_rng(0).choice(labels.size, 200, replace=False)
+    open_buffer(script_page, pack_capture(street))
+    moved = 0
+    for gate, retention in itertools.product(("off", "sigmoid", "binary", "similarity", "oracle"), ("off", "learnt")):
+        choices = {"gate": gate, "retention": retention}
+        found = script_page.evaluate(
+            """([queries, choices, names]) => {
+              const chosen = lens.effectiveChoices(capture, choices);
+              const space = lens.workspace(capture.cells);
+              return queries.map((cell) => {
+                const stages = lens.attentionStages(capture, cell, chosen, space);
+                return lens.STAGES.map((stage) => {
+                  const metrics = lens.queryMetrics(stages[stage], capture.cellClasses, cell, capture.no_class);
+                  return names.map((name) => metrics[name] ?? NaN);
+                });
+              });
+            }""",
+            [queries.tolist(), choices, list(METRICS.values())],
+        )
+        found = np.array(found, dtype=float)
+        rows = attention_rows(street, queries, **row_options(street, choices))
+        for index, stage in enumerate(STAGES):
+            metrics = query_metrics(getattr(rows, stage), labels, queries, ignore_index=street.ignore_index)
+            for place, name in enumerate(METRICS):
+                expected = getattr(metrics, name)
+                difference = np.abs(found[:, index, place] - expected)
+                if name == "hollow_fraction":
+                    own_cells = np.array([(labels == labels.flat[query]).sum() - 1 for query in queries])
+                    moved += int((difference > 1e-9).sum())
+                    assert np.nanmax(difference * own_cells, initial=0) <= 1 + 1e-9
+                else:
+                    scale = np.maximum(1, np.abs(expected)) if name == "effective_keys" else 1
+                    assert np.nanmax(difference / scale, initial=0) < 1e-6
+                np.testing.assert_array_equal(np.isnan(found[:, index, place]), np.isnan(expected))
+    assert moved <= 5
+
+
+def finish(page, generator: str, options: dict):
+    """What a generator of the script returns when it is driven to its end."""
+    return page.evaluate(
+        """([name, options]) => {
+          const job = lens[name](capture, { ...options, choices: lens.effectiveChoices(capture, options.choices) });
+          let step = job.next();
+          let progress = 0;
+          while (!step.done) {
+            if (step.value <= progress || step.value > 1) throw new Error(`progress went from ${progress}`);
+            progress = step.value;
+            step = job.next();
+          }
+          return step.value;
+        }""",
+        [generator, options],
+    )
+
+
+def test_a_region_shows_the_mean_rows_and_the_mean_figures(script_page):
+    capture = make_capture()
+    cells = [0, 5, 17, 18, 40, 65]
+    open_buffer(script_page, pack_capture(capture))
+    choices = {"gate": "binary", "retention": "learnt"}
+    found = finish(script_page, "regionAverage", {"cells": cells, "choices": choices, "direction": "row"})
+    rows = attention_rows(capture, cells, **row_options(capture, choices))
+    for stage in STAGES:
+        expected = getattr(rows, stage)
+        np.testing.assert_allclose(found["stages"][stage], expected.mean(axis=0).ravel(), rtol=1e-9, atol=1e-15)
+        metrics = query_metrics(expected, capture.cell_labels, cells, ignore_index=capture.ignore_index)
+        for name, script_name in METRICS.items():
+            assert found["metrics"][stage][script_name] == pytest.approx(np.nanmean(getattr(metrics, name)), rel=1e-8)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_noisiest_queries_are_python_s_and_lie_apart(script_page, stage):
+    capture = make_capture()
+    open_buffer(script_page, pack_capture(capture))
+    found = finish(script_page, "noisiestQueries", {"choices": {}, "stage": stage, "count": 4})
+    every = np.arange(66)
+    rows = getattr(attention_rows(capture), stage)
+    noise = query_metrics(rows, capture.cell_labels, every, ignore_index=capture.ignore_index).interclass_noise
+    assert found[0]["cell"] == np.nanargmax(noise)
+    for query in found:
+        assert query["noise"] == pytest.approx(noise[query["cell"]], rel=1e-8)
+    places = [divmod(query["cell"], 11) for query in found]
+    assert all(max(abs(a[0] - b[0]), abs(a[1] - b[1])) >= 3 for a, b in itertools.combinations(places, 2))
+    assert [query["noise"] for query in found] == sorted((query["noise"] for query in found), reverse=True)
+
+
+def test_two_models_of_one_image_keep_their_own_grids(script_page):
+    first = make_capture()
+    coarse = make_capture(
+        query=first.query[:3, ::2, ::3].copy(),
+        key=first.key[:3, ::2, ::3].copy(),
+        class_probs=first.class_probs[:, ::2, ::3].copy(),
+        gate=None,
+        lr_kernel=None,
+    )
+    open_buffer(script_page, pack_capture(first, coarse, names=("first", "coarse")))
+    found = script_page.evaluate(
+        """() => image.models.map((model) => {
+          const stages = lens.attentionStages(model, 5, lens.effectiveChoices(model, {}));
+          return [model.name, model.height, model.width, model.depth, Array.from(stages.retained)];
+        })"""
+    )
+    for capture, (name, *sizes, row) in zip((first, coarse), found, strict=True):
+        assert [name, *sizes] == ["first" if capture is first else "coarse", *capture.cells, len(capture.query)]
+        np.testing.assert_allclose(row, attention_rows(capture, [5]).retained.ravel(), rtol=1e-9)
+
+
+def test_the_cells_that_hold_half_are_counted(script_page):
+    half = "([row, cell]) => lens.cellsHoldingHalf(Float64Array.from(row), cell)"
+    assert script_page.evaluate(half, [[0.1, 0.5, 0.2, 0.2], 0]) == 1
+    assert script_page.evaluate(half, [[0.1, 0.5, 0.2, 0.2], 1]) == 2  # of what is left beside itself
+    assert script_page.evaluate(half, [[0.05] * 20, 0]) is None
+    assert script_page.evaluate(half, [[0.0] * 5, 0]) is None
+
+
+def test_a_value_at_a_rank_is_that_of_the_sorted_values(script_page):
+    rng = np.random.default_rng(1)
+    for values in (rng.random(101), rng.integers(0, 4, 64).astype(float), np.zeros(9), np.arange(50.0)[::-1]):
+        ranks = [0, len(values) // 3, len(values) - 1]
+        found = script_page.evaluate(
+            "([values, ranks]) => ranks.map((rank) => lens.ranked(Float32Array.from(values), rank))",
+            [values.tolist(), ranks],
+        )
+        assert found == [float(np.float32(np.sort(values)[rank])) for rank in ranks]
+
+
+def test_differences_are_coloured_around_nothing(script_page):
+    found = script_page.evaluate(
+        """() => {
+          const range = lens.differenceRange([Float64Array.from([-0.5, 0.25, 0, 0.1])], 100);
+          const table = lens.colourTable(new Uint8Array(768).map((_, n) => Math.floor(n / 3)));
+          const pixels = new Uint32Array(4);
+          lens.paintRow(Float64Array.from([-0.5, 0, 0.5, 0.9]), range, table, pixels);
+          const flat = new Uint32Array(2);
+          const nothing = lens.differenceRange([new Float64Array(2)], 100);
+          lens.paintRow(new Float64Array(2), nothing, table, flat);
+          return [range.low, range.high, Array.from(pixels, (pixel) => pixel & 255), Array.from(flat, (n) => n & 255)];
+        }"""
+    )
+    assert found == [-0.5, 0.5, [0, 128, 255, 255], [128, 128]]
+
+
+def test_pin_colours_can_be_told_apart_by_colour_blind_readers():
+    """The least distance of two pins' colours in CIELAB, as seen with full colour vision and with each deficiency."""
+    colours = np.array([[int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)] for colour in PIN_COLOURS])
+    assert len(PIN_COLOURS) == PIN_LIMIT
+    for name, matrix in DEFICIENCIES.items():
+        lab = _lab(_linear(colours) @ np.array(matrix).T)
+        distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)]
+        assert min(distances) > 15, name
+
+
+def _linear(colours: np.ndarray) -> np.ndarray:
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+
+
+def _lab(linear: np.ndarray) -> np.ndarray:
+    """Linear sRGB to CIELAB under D65."""
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = (linear.clip(0, 1) @ np.array(to_xyz).T / [0.9505, 1, 1.089]).T
+    x, y, z = (np.where(v > 0.008856, np.cbrt(v), 7.787 * v + 16 / 116) for v in (x, y, z))
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)

@@ -1,0 +1,59 @@
+"""Every page in a real browser, opened by its own address: something is shown, and the console stays quiet."""
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+PATIENCE_SECONDS = 60
+PAGES = {
+    "": "Where does one pixel look?",
+    "noise_report": "How noisy is the attention?",
+    "figures": "A figure for the paper",
+    "lesson?step=6": "6 · The real model",
+    "models?card=untrained": "Models",
+}
+
+
+@pytest.fixture
+def tab(chromium):
+    """An empty tab whose console must stay free of errors and warnings."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    page = context.new_page()
+    complaints = []
+
+    def note(message) -> None:
+        # Streamlit looks for its server below the page's own address first.
+        if message.type in ("error", "warning") and "/_stcore/" not in message.location["url"]:
+            complaints.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def opened(page, address: str, title: str) -> None:
+    page.goto(address)
+    page.get_by_role("heading", name=title, exact=True).wait_for()
+    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
+    page.wait_for_timeout(500)  # for charts and fonts
+    assert page.get_by_test_id("stException").count() == 0
+    assert page.get_by_test_id("stAlertContentError").count() == 0
+
+
+@pytest.mark.parametrize(("path", "title"), PAGES.items())
+def test_a_page_opens_by_its_own_address(tab, app_url, path, title):
+    opened(tab, f"{app_url}/{path}", title)
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.wait_for_timeout(300)
+    assert tab.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("path", ["lesson?step=6", "models?card=untrained"])
+def test_a_page_is_the_first_that_a_fresh_server_shows(fresh_url, tab, path):
+    opened(tab, f"{fresh_url}/{path}", PAGES[path])
+    assert re.search(rf"/{re.escape(path)}$", tab.url)
