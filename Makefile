@@ -1,7 +1,7 @@
 # make app     set everything up and serve the app at http://localhost:8501 (PORT=…, ADDRESS=… to change)
 # make test    set everything up, then lint and run all tests
 # make lint    ruff alone
-# make bench   the attention benchmark (BENCH="--cells 2401 4096" for its options)
+# make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.
 

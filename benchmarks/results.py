@@ -31,13 +31,9 @@ def tables(content: dict) -> str:
     """All sections as Markdown."""
     facts = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
     parts = [f"# Cost of the attention\n\n{facts}"]
-    parts += [
-        _passes(entry, "Forward", content.get("memory", {}).get("forward")) for entry in content.get("forward", [])
-    ]
-    parts += [
-        _passes(entry, "Forward and backward", content.get("memory", {}).get("backward"))
-        for entry in content.get("backward", [])
-    ]
+    memory = content.get("memory", {})
+    parts += [_passes(entry, "Forward", memory.get("forward")) for entry in content.get("forward", [])]
+    parts += [_passes(entry, "Forward and backward", memory.get("backward")) for entry in content.get("backward", [])]
     if "forward" in content:
         parts.append(_growth(content))
     if "binary" in content:
@@ -45,8 +41,8 @@ def tables(content: dict) -> str:
     if "network" in content:
         cost = content["network"]
         parts.append(
-            f"## Whole network\n\nResNet-101, width 64, {cost['height']}×{cost['width']} pixels: {cost['seconds']:.1f} s, "
-            f"peak {cost['peak bytes'] / 1e9:.2f} GB"
+            f"## Whole network\n\nResNet-101, width 64, {cost['height']}×{cost['width']} pixels: "
+            f"{cost['seconds']:.1f} s, peak {cost['peak bytes'] / 1e9:.2f} GB"
         )
     if "app" in content:
         rows = [f"| {name} | {1000 * seconds:.1f} ms |" for name, seconds in content["app"].items()]
@@ -79,8 +75,8 @@ def _passes(entry: dict, title: str, memory: list[dict] | None) -> str:
         lines.append(f"| matrix product, {name} | – | – | {PRODUCT_OPERATIONS / seconds[name] / 1e9:.0f} | – | – | – |")
     if PUBLISHED in seconds:
         ratio = f"The published formula takes {seconds[PUBLISHED] / seconds[OURS]:.1f}× the time"
-        if PUBLISHED in extra:
-            ratio += f" and {extra[PUBLISHED] / max(1, extra[OURS]):.0f}× the extra memory"
+        if extra.get(OURS, 0) > 1e6:  # less is lost in what the process had free
+            ratio += f" and {extra[PUBLISHED] / extra[OURS]:.0f}× the extra memory"
         lines.append(
             f"\n{ratio} of `{OURS}`, which takes {seconds[OURS] / seconds[STREAMED]:.2f}× that of `{STREAMED}`."
         )
@@ -109,8 +105,8 @@ def _binary(figures: dict) -> str:
     share = statistics.mean(entry["class share"] for entry in layouts)
     return (
         f"## Binary gate, N = 8192, {len(layouts)} class layouts of {figures['dataset']}\n\n"
-        f"Time over that of the fastest plain block: median {statistics.median(ratios):.2f}, largest {max(ratios):.2f}. "
-        f"Mean Σ(n_c/N)² {share:.2f}."
+        f"Time over that of the fastest plain block: median {statistics.median(ratios):.2f}, largest "
+        f"{max(ratios):.2f}. Mean Σ(n_c/N)² {share:.2f}."
     )
 
 

@@ -7,6 +7,7 @@ as on blocks that fit a cache, the waiting costs as much as the work, and on a b
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 
@@ -27,14 +28,14 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
         for item in items:
             work(item)
         return
-    waiting = iter(items)
+    waiting = iter(items[1:])  # the first is the caller's own
     failures: list[BaseException] = []
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
-    def work_through() -> None:
+    def work_through(items: Iterable) -> None:
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
             try:
-                for item in waiting:
+                for item in items:
                     if failures:
                         return
                     work(item)
@@ -42,10 +43,13 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
                 failures.append(error)
 
     with _one_core_an_operation() as count:
-        helpers = [threading.Thread(target=work_through, daemon=True) for _ in range(min(count, len(items)) - 1)]
+        helpers = [
+            threading.Thread(target=work_through, args=[waiting], daemon=True)
+            for _ in range(min(count, len(items)) - 1)
+        ]
         for helper in helpers:
             helper.start()
-        work_through()
+        work_through(chain(items[:1], waiting))
         for helper in helpers:
             helper.join()
     if failures:

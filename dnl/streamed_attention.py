@@ -26,6 +26,9 @@ from dnl.parallel import for_each
 # Small maps are taken in larger blocks, up to this many scores, so that the products stay worth their call.
 BLOCK_SCORES = 2**18
 
+# Channels of the values' gradient that a block adds to at a time, so that no second gradient of all channels is held.
+CHANNELS = 128
+
 
 class Options(NamedTuple):
     """How to stream. gate: None, "sigmoid", "similarity" or "binary". query_block: rows of scores held at a time.
@@ -93,7 +96,7 @@ class StreamedAttention(torch.autograd.Function):
                 for tensor, other in zip(total, addend, strict=True):
                     if tensor is not None:
                         tensor += other
-        return *(None if image[0] is None else torch.stack(image) for image in zip(*sums[::shares], strict=True)), None
+        return *(None if image[0] is None else _batch(image) for image in zip(*sums[::shares], strict=True)), None
 
 
 class _Image(NamedTuple):
@@ -143,18 +146,22 @@ def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) 
 def _backward_blocks(image, blocks, grad_output, log_sum_exp, correction, gradients, options) -> None:
     """Add the gradients of some of an image's blocks. grad_output: C×N; log_sum_exp, correction: N×1."""
     gate, dtype = options.gate, options.value_dtype
-    value_span, value_rows = None, None
+    value_span, span_value = None, None
     for span, rows in blocks:
         if span != value_span:
-            value_span, value_rows = span, _cast(image.value[:, span].t().contiguous(), dtype)  # n×C
+            value_span, span_value = span, _cast(image.value[:, span].contiguous(), dtype)  # C×n
         attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
         grad_block = _cast(grad_output[:, rows].contiguous(), dtype)  # C×M
-        grad_gated = product(grad_block.t(), value_rows).to(attention.dtype)  # M×n, gradient of A′
+        grad_gated = product(grad_block.t(), span_value.t()).to(attention.dtype)  # M×n, gradient of A′
         gates = None if image.probs is None else _gates(image, rows, gate)
         gated = attention[:, span].contiguous() if gates is None else attention * gates
-        gradients.value[:, span] += product(grad_block, _cast(gated, dtype).t())
+        gated_columns = _cast(gated, dtype).t()  # n×M
+        for start in range(0, len(grad_block), CHANNELS):
+            channels = slice(start, start + CHANNELS)
+            gradients.value[channels, span] += product(grad_block[channels], gated_columns)
         # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
         weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
+        del gated, gated_columns  # as large as the scores
         grad_scores = attention.mul_(-correction[rows])
         if gate == "similarity":
             grad_scores.addcmul_(weighted, gates)
@@ -173,6 +180,10 @@ def _gates(image: _Image, rows: slice, gate: str) -> Tensor:
     """G of a block of queries against all keys: M×N."""
     similarity = product(image.prob_rows[rows], image.prob_rows)
     return similarity.sigmoid_() if gate == "sigmoid" else similarity
+
+
+def _batch(images: tuple[Tensor, ...]) -> Tensor:
+    return images[0][None] if len(images) == 1 else torch.stack(images)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

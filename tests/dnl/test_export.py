@@ -1,0 +1,62 @@
+"""Exported programs against the model: a tiny network of every gate, and the command."""
+
+import pytest
+import torch
+
+from dnl import ModelConfig, build_model, export
+from dnl.checkpoints import save_checkpoint
+from dnl.classes import LabelSet
+from dnl.export import ExportError, export_model
+
+HEIGHT, WIDTH = 40, 56  # neither square nor a multiple of 16
+
+
+def tiny_model(**options):
+    torch.manual_seed(0)
+    config = ModelConfig(backbone="resnet18", width=8, num_classes=3, attention_stride=8, gamma_init=2.0, **options)
+    return build_model(config).eval()
+
+
+@pytest.mark.parametrize(
+    "options", [{"gate": "sigmoid"}, {"gate": "binary"}, {"gate": "similarity", "lr_weights": "box"}, {"context": "nl"}]
+)
+def test_a_pt2_file_computes_what_the_model_does(options, tmp_path):
+    model = tiny_model(**options)
+    assert export_model(model, tmp_path / "model.pt2", HEIGHT, WIDTH) < 1e-4
+    images = torch.randn(1, 3, HEIGHT, WIDTH)
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    with torch.no_grad():
+        torch.testing.assert_close(program(images), model(images).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_an_onnx_file_computes_what_the_model_does(tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed: the ONNX file cannot be made and run")
+    assert export_model(tiny_model(), tmp_path / "model.onnx", HEIGHT, WIDTH) < 1e-3
+
+
+def test_onnx_without_its_packages_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "find_spec", lambda package: None)
+    with pytest.raises(ExportError, match="pip install onnx onnxscript"):
+        export_model(tiny_model(), tmp_path / "model.onnx", HEIGHT, WIDTH)
+
+
+def test_a_program_that_differs_from_the_model_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(ExportError, match="differs from the model by"):
+        export_model(tiny_model(), tmp_path / "model.pt2", HEIGHT, WIDTH)
+
+
+def test_the_command_exports_a_checkpoint_and_refuses_nonsense(tmp_path, capsys):
+    model = tiny_model()
+    model.label_set = LabelSet("tiny", ("a", "b", "c"), ((0, 0, 0),) * 3, 255)
+    save_checkpoint(tmp_path / "tiny.safetensors", model, {})
+    arguments = ["--checkpoint", str(tmp_path / "tiny.safetensors"), "--height", str(HEIGHT), "--width", str(WIDTH)]
+    assert export.main([*arguments, "--out", str(tmp_path / "tiny.pt2")]) == 0
+    assert "largest difference from PyTorch" in capsys.readouterr().out
+    assert export.main([*arguments, "--out", str(tmp_path / "tiny.bin")]) == 1
+    assert "give a file that ends in .pt2 or .onnx" in capsys.readouterr().err
+    assert export.main([*arguments, "--height", "8", "--out", str(tmp_path / "tiny.pt2")]) == 1
+    assert "both sides must be at least 32" in capsys.readouterr().err
+    assert export.main(["--checkpoint", "nothing", "--out", str(tmp_path / "x.pt2")]) == 1
+    assert "there is no checkpoint 'nothing'" in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""What the streamed attention is made of: its products, its threads, the folding of LR, blocks, spans and bfloat16."""
+
+import threading
+
+import pytest
+import torch
+
+import dnl.streamed_attention
+from dnl.attention import GATES, attention_stages, denoised_attention, retain_values, retention_weights
+from dnl.matrix_product import product
+from dnl.parallel import for_each
+from dnl.retention import fold_retention
+
+CPU = torch.device("cpu")
+
+
+def random_maps(*channels, batch=2, height=5, width=7, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(batch, size, height, width, generator=generator, dtype=dtype) for size in channels]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(1, 1, 1), (3, 17, 5), (128, 64, 200), (70, 1, 33)])
+def test_product_is_left_times_right_transposed_however_they_lie(rows, depth, columns, dtype):
+    left, right = torch.randn(rows, depth, dtype=dtype), torch.randn(columns, depth, dtype=dtype)
+    expected = left.double() @ right.double().t()
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-13, torch.bfloat16: 2e-2}[dtype] * max(1, depth**0.5)
+    wide = torch.zeros(rows, 2 * depth, dtype=dtype)
+    wide[:, :depth] = left
+    for one in (left, left.t().contiguous().t(), wide[:, :depth]):
+        for other in (right, right.t().contiguous().t(), torch.cat([right, right], dim=1)[:, :depth]):
+            result = product(one, other)
+            assert result.dtype == dtype
+            torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        done, inside, threads = [], set(), set()
+
+        def work(item):
+            done.append(item)
+            inside.add(torch.get_num_threads())
+            threads.add(threading.get_ident())
+
+        for_each(work, range(50), CPU)
+        assert sorted(done) == list(range(50))
+        assert inside == {1}
+        assert threading.get_ident() in threads
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_exception_of_any_thread_reaches_the_caller_and_the_thread_count_comes_back():
+    before = torch.get_num_threads()
+
+    def work(item):
+        raise KeyError(item)
+
+    with pytest.raises(KeyError):
+        for_each(work, range(10), CPU)
+    assert torch.get_num_threads() == before
+
+
+def test_threads_work_in_the_callers_modes():
+    modes = []
+    with torch.inference_mode():
+        for_each(lambda _: modes.append(torch.is_inference_mode_enabled()), range(20), CPU)
+    with torch.no_grad():
+        for_each(lambda _: modes.append(not torch.is_grad_enabled()), range(20), CPU)
+    assert all(modes) and len(modes) == 40
+
+
+@pytest.mark.parametrize("kind", ["learnt", "box"])
+def test_folding_equals_autograd_through_its_definition(kind, monkeypatch):
+    monkeypatch.setattr(dnl.retention, "CHANNELS", 4)
+    inputs = [tensor.requires_grad_() for tensor in random_maps(3, 3, 10, dtype=torch.float64)]
+    query, key, value = inputs
+    expected = retain_values(value, retention_weights(query, key, 3, kind))
+    folded = fold_retention(query, key, value, 3, kind)
+    torch.testing.assert_close(folded, expected, rtol=0, atol=1e-12)
+    weights = torch.randn_like(value)
+    counting = inputs if kind == "learnt" else inputs[2:]
+    ours, wanted = (torch.autograd.grad((result * weights).sum(), counting) for result in (folded, expected))
+    for gradient, reference in zip(ours, wanted, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("gate", [None, *GATES])
+def test_blocks_and_threads_do_not_show(gate, threads, monkeypatch):
+    query, key, value, logits = random_maps(3, 3, 6, 4, dtype=torch.float64)
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
+    probs = logits.softmax(1)
+
+    def run():
+        output = denoised_attention(*inputs, probs, gate=gate)
+        return output, *torch.autograd.grad(output.square().sum(), inputs)
+
+    whole, before = run(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for block in (1, 4, 34):
+            monkeypatch.setattr(dnl.streamed_attention, "BLOCK_SCORES", 0)
+            monkeypatch.setattr(dnl.attention, "QUERY_BLOCK", block)
+            first, again = run(), run()
+            for ours, repeated, reference in zip(first, again, whole, strict=True):
+                torch.testing.assert_close(ours, reference, rtol=0, atol=1e-12)
+                assert torch.equal(ours, repeated), "the same work in the same order gives the same numbers"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_classes_of_one_cell_and_classes_that_nothing_has():
+    query, key, value = random_maps(3, 3, 6, batch=3, dtype=torch.float64)
+    labels = torch.randint(0, 4, (3, 35), generator=torch.Generator().manual_seed(1))
+    labels[0] = 2  # one class alone
+    labels[1] = torch.arange(35)  # every cell a class of its own
+    probs = torch.nn.functional.one_hot(labels, 40).double().transpose(1, 2).unflatten(-1, (5, 7))
+    gathered = denoised_attention(query, key, value, probs, gate="binary")
+    rows = attention_stages(query, key, probs, gate="binary").retained.flatten(2)
+    expected = torch.einsum("bnm,bcm->bcn", rows, value.flatten(2))
+    torch.testing.assert_close(gathered.flatten(2), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("gate", [None, *GATES])
+def test_bfloat16_products_stay_within_their_stated_error(gate):
+    query, key, value, logits = random_maps(8, 8, 32, 5, height=24, width=30)
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
+    results = []
+    for value_dtype in (None, torch.bfloat16):
+        output = denoised_attention(*inputs, logits.softmax(1), gate=gate, value_dtype=value_dtype)
+        assert output.dtype == torch.float32
+        results.append((output.detach(), *torch.autograd.grad(output.square().sum(), inputs)))
+    exact, mixed = results
+    assert (mixed[0] - exact[0]).abs().max() < 0.005 * exact[0].abs().max()
+    assert not torch.equal(mixed[0], exact[0])
+    for gradient, reference in zip(mixed[1:], exact[1:], strict=True):
+        assert (gradient - reference).abs().max() < 0.02 * reference.abs().max()
+
+
+def test_saturated_scores_of_every_gate_stay_finite_and_right():
+    query, key, value, logits = random_maps(4, 4, 6, 3)
+    probs = logits.softmax(1)
+    for gate in (None, *GATES):
+        inputs = [(50 * query).requires_grad_(), (50 * key).requires_grad_(), value.clone().requires_grad_()]
+        output = denoised_attention(*inputs, probs, gate=gate)
+        exact = denoised_attention(*(tensor.detach().double() for tensor in inputs), probs.double(), gate=gate)
+        torch.testing.assert_close(output.double(), exact, rtol=1e-2, atol=1e-2)
+        gradients = torch.autograd.grad(output.sum(), inputs)
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
