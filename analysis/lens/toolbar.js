@@ -103,9 +103,7 @@ function moreOf(image, kernel, { choose, look }) {
       (value) => look("clip", value),
     ),
   );
-  const photo = element(
-    "div",
-    { class: "toolbar" },
+  models.append(
     dropdown("overlay", "On the photo", overlays, current.overlay, (value) => look("overlay", value)),
     slider(
       "photoOpacity",
@@ -130,7 +128,7 @@ function moreOf(image, kernel, { choose, look }) {
     "details",
     { class: "more", open: !memory.folded, ontoggle: () => (memory.folded = !details.open) },
     element("summary", {}, "More options"),
-    element("div", { class: "options" }, models, colours, photo, checks),
+    element("div", { class: "options" }, models, colours, checks),
   );
   return details;
 }

@@ -341,6 +341,10 @@ def test_the_noisiest_queries_are_python_s_and_lie_apart(script_page, stage):
     assert found[0]["cell"] == np.nanargmax(noise)
     for query in found:
         assert query["noise"] == pytest.approx(noise[query["cell"]], rel=1e-8)
+        labels = capture.cell_labels.ravel()
+        masses = [rows[query["cell"]].ravel()[labels == label].sum() for label in range(4)]
+        masses[labels[query["cell"]]] = 0
+        assert query["taker"] == np.argmax(masses)
     places = [divmod(query["cell"], 11) for query in found]
     assert all(max(abs(a[0] - b[0]), abs(a[1] - b[1])) >= 3 for a, b in itertools.combinations(places, 2))
     assert [query["noise"] for query in found] == sorted((query["noise"] for query in found), reverse=True)

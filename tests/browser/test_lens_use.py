@@ -275,7 +275,7 @@ def test_columns_show_who_attends_to_the_pixel(lens_page, tall, temperature):
         assert found["interclassNoise"] == pytest.approx(astray / found["keptMass"], rel=1e-6)
     panel = lens.page.locator("[data-panel=raw]")
     assert "from other classes" in panel.inner_text() and "hollow" not in panel.inner_text()
-    assert "noise is defined for rows" in lens.page.locator(".about").inner_text()
+    assert "Noise is defined for rows" in lens.page.locator(".about").inner_text()
 
 
 def test_the_page_answers_while_a_worker_computes(lens):
@@ -335,7 +335,7 @@ def test_the_brush_averages_what_it_painted(lens):
     lens.page.mouse.up()
     lens.page.mouse.move(2, 2)
     lens.page.locator(".about").get_by_text("The mean over").wait_for()
-    count = int(lens.page.locator(".readout").inner_text().split("· ")[1].split()[0])
+    count = int(lens.page.locator(".readout .place").inner_text().split()[0])
     assert 40 <= count <= 90  # 20 cells long, about 3 high
     assert pins(lens) == [] and lens.page.get_by_role("button", name="Brush").get_attribute("aria-pressed") == "false"
     lens.canvas("photo").focus()
@@ -526,7 +526,7 @@ def test_two_models_show_one_pixel_on_one_scale(lens_page, street):
     health = {"state": "alive", "sentence": "Alive: it is used."}
     lens = lens_page(pack_capture(street, other, health, names=("with GR and LR", "plain")))
     assert lens.page.locator(".model strong").all_inner_texts() == ["with GR and LR", "plain"]
-    assert "it is used" in lens.page.locator(".model").first.inner_text()
+    assert "It is used" in lens.page.locator(".model").first.inner_text()
     click(lens, "photo", 300, 100)
     y, x = lens.pixel()
     assert [y, x] == pytest.approx([300, 100], abs=2)
