@@ -55,7 +55,7 @@ function moreOf(image, kernel, { choose, look }) {
   ].filter(([name]) => name === "photo" || (name === "labels" ? image.labels : model.prediction));
   const scales = [
     ["share", "multiples of an even spread"],
-    ["log", "the same, logarithmic"],
+    ["log", "multiples, logarithmic"],
     ["weight", "weights as they are"],
   ];
   const ranges = [

@@ -251,3 +251,11 @@ def test_the_pinned_pixel_s_figure_comes_as_png_and_pdf(explorer):
             explorer.get_by_role("button", name=label).click()
         assert download.value.path().read_bytes().startswith(start)
         assert download.value.suggested_filename.startswith("attention-street-1-")
+
+
+def test_workers_run_on_the_page_as_served(explorer):
+    """A class's mean attention, and the noisiest pixels, which are computed beside the page."""
+    explorer.get_by_role("list", name="Classes").get_by_role("button", name="Car", exact=True).click()
+    explorer.locator(".about").get_by_text("The mean over").wait_for()
+    explorer.get_by_role("button", name="Noisiest pixels").click()
+    explorer.get_by_role("group", name="Noisiest pixels").get_by_role("button").first.wait_for()
