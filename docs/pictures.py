@@ -40,6 +40,7 @@ WAY = ((40, 60), (120, 90), (210, 180), (235, 330), (290, 240), (150, 420))
 FILM_STEPS = 6  # frames from one corner to the next
 FRAME_MILLISECONDS = 110
 FILM_WIDTH = 860  # pixels
+FILM_MARGIN = 12
 FILM_BYTES = 1_000_000
 
 
@@ -62,10 +63,16 @@ def explorer_picture(page: Page, address: str) -> None:
 
 def lens_film(page: Page, address: str) -> None:
     """An animated picture of at most FILM_BYTES: the pointer's way over the photo, two clicks, another gate."""
-    page.set_viewport_size({"width": 1360, "height": 1000})
+    page.set_viewport_size({"width": 1360, "height": 1200})
     page.goto(f"{address}/?image=street-{SCENE + 1}&model={CHECKPOINT}")
     wait_for_lens(page)
-    shown = page.locator(".lens").bounding_box()
+    lens = page.locator(".lens").bounding_box()
+    shown = {
+        "x": lens["x"] - FILM_MARGIN,
+        "y": lens["y"] - FILM_MARGIN,
+        "width": lens["width"] + 2 * FILM_MARGIN,
+        "height": lens["height"] + 2 * FILM_MARGIN,
+    }
     photo = page.locator('[data-panel="photo"] canvas').bounding_box()
     frames, times = [], []
 
