@@ -49,6 +49,7 @@ from pages.shared import PHOTO_TYPES, as_sentence, kept_upload
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240), "Road"), Row(StreetImage(4), (210, 180), "Pavement"))
 DEFAULT_COLUMNS = ("photo", "labels", "raw", "rectified", "retained")
 PAGE = "figures"
+PINS_HELP = "Pin pixels in the Explorer, and take them over here: one row each."
 PREVIEW_DPI = 200
 PREVIEW_PIXELS_PER_INCH = 150  # on the screen
 FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300), ("PNG, 600 dpi", "png", 600))
@@ -154,7 +155,7 @@ def show_row_choices(names: list[str], notices) -> None:
     with st.container(horizontal=True):
         st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
         words = f"Rows from the Explorer's pins ({len(pins)})"
-        st.button(words, icon=":material/push_pin:", on_click=take_pins, disabled=not pins)
+        st.button(words, icon=":material/push_pin:", on_click=take_pins, disabled=not pins, help=PINS_HELP)
 
 
 def show_uploads() -> None:

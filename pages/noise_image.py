@@ -112,7 +112,7 @@ def _class_name(capture: Capture, label: int) -> str:
 def open_in_explorer(work: Work, name: str, index: int, capture: Capture, pixel: tuple[int, int]) -> None:
     """Go to the Explorer: the same image, checkpoint, gate and LR, with this pixel pinned."""
     image, pin, choices = image_id(capture), list(pixel), work.job.choices
-    request = {"id": uuid.uuid4().hex, "pixel": pin, "choices": choices}
+    request = {"id": uuid.uuid4().hex, "pins": [pin], "choices": choices}
     st.session_state["explorer link"] = {
         **work.job.places[index],
         "model": name,

@@ -54,7 +54,10 @@ export function* regionAverage(model, { cells, choices, direction, logSums }) {
 
 const APART = 3; // cells: nearer ones show the same thing again
 
-/** The `count` queries with the most interclass noise in one stage, worst first: [{ cell, noise, chance }]. */
+/**
+ * The `count` queries with the most interclass noise in one stage, worst first: [{ cell, noise, chance, taker }].
+ * taker: the other class that most of its attention falls on.
+ */
 export function* noisiestQueries(model, { choices, stage, count }) {
   // What comes after the stage is not computed.
   const needed = {
@@ -81,5 +84,9 @@ export function* noisiestQueries(model, { choices, stage, count }) {
     if (chosen.length === count) break;
     if (chosen.every(({ cell }) => far(cell, query.cell))) chosen.push(query);
   }
-  return chosen;
+  return chosen.map((query) => {
+    const row = attentionStages(model, query.cell, needed, space)[stage];
+    const shares = classShares(row, model.cellClasses, query.cell, model.no_class);
+    return { ...query, taker: shares.find(([label]) => label !== model.cellClasses[query.cell])[0] };
+  });
 }

@@ -50,8 +50,9 @@ function toolsOf(image, { undo, zoomBy, setView, toggleNoisiest }) {
     noPins: element(
       "p",
       { class: "hint" },
-      "Move over the photo or a map; click to pin. ",
-      element("span", { title: KEYS }, "Or use the keys: arrows, Enter, R …"),
+      element("span", { class: "for-mouse" }, "Move over the photo or a map; click to pin. "),
+      element("span", { class: "for-mouse quiet", title: KEYS }, "Or use the keys: arrows, Enter, R …"),
+      element("span", { class: "for-touch" }, "Tap the photo or a map to pin; slide sideways to look around."),
     ),
     pins: element("ul", { class: "pins", "aria-label": "Pins" }),
     status: element("p", { class: "status", role: "status" }),
@@ -60,7 +61,7 @@ function toolsOf(image, { undo, zoomBy, setView, toggleNoisiest }) {
       class: "tool",
       "aria-pressed": "false",
     }),
-    whole: button("1:1", "Show the whole image (0, or a double click)", () => setView(WHOLE), {
+    whole: button("Fit", "Show the whole image (0, or a double click)", () => setView(WHOLE), {
       class: "tool",
       disabled: true,
       "aria-label": "Show the whole image",
@@ -128,12 +129,13 @@ function classesOf(image, averageClass) {
 /** One button for each of the noisiest queries. */
 function noisiestOf(model, found, pin) {
   if (!found.length) return ["No pixel of this image has interclass noise."];
-  const buttons = found.map(({ cell, noise, chance }) => {
+  const buttons = found.map(({ cell, noise, chance, taker }) => {
     const [y, x] = pixelOf(model, cell);
-    const label = `${className(model, model.cellClasses[cell])} ${noise.toFixed(2)}`;
-    return button(label, `Pin pixel ${x}, ${y}: ${(noise / chance).toFixed(2)} × chance`, () => pin(cell), {
-      class: "tool",
-    });
+    const name = className(model, model.cellClasses[cell]);
+    const words =
+      `Pin pixel ${x}, ${y} (${name}): interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance, ` +
+      `most of it on ${className(model, taker)}`;
+    return button(`${name} → ${className(model, taker)}`, words, () => pin(cell), { class: "tool" });
   });
-  return [element("span", { class: "quiet" }, "Most raw interclass noise: "), ...buttons];
+  return [element("span", { class: "quiet" }, "Most raw attention on other classes: "), ...buttons];
 }

@@ -63,9 +63,9 @@ export function colourRange(rows, scale, clip) {
   const values = together(rows);
   let highest = -Infinity;
   for (let n = 0; n < values.length; n++) if (values[n] > highest) highest = values[n];
-  // Four decades below the brightest are kept on a logarithmic scale.
-  if (scale === "log") return { low: highest / 1e4, high: highest, clipped: false, kind: "log" };
   const most = ranked(values, Math.ceil((clip / 100) * (values.length - 1))) || highest;
+  // Four decades are kept on a logarithmic scale.
+  if (scale === "log") return { low: most / 1e4, high: most, clipped: most < highest, kind: "log" };
   // Where a few cells take everything, the scale still reaches the even spread.
   const high = scale === "share" ? Math.min(highest, Math.max(most, 1)) : most;
   return { low: 0, high, clipped: high < highest, kind: "linear" };

@@ -73,12 +73,12 @@ function aboutOf(model) {
     swatch: element("i", { class: "swatch" }),
     name: element("strong"),
     says: element("span", { class: "says" }),
-    place: element("span"),
+    place: element("span", { class: "place" }),
     sentence: element("p", { class: "sentence" }),
     note: element("p", { class: "note" }),
   };
   const readout = element("p", { class: "readout" });
-  readout.append(parts.state, parts.swatch, parts.name, parts.says, " ", parts.place);
+  readout.append(parts.state, parts.swatch, parts.name, parts.says, parts.place);
   const lacking = lacks(model).map((words) => element("p", { class: "note" }, words));
   return { ...parts, node: element("div", { class: "about" }, readout, parts.sentence, parts.note, ...lacking) };
 }
@@ -116,7 +116,7 @@ function titleOf({ name, health }) {
     const reason = repeated ? health.sentence.slice(start.length) : health.sentence;
     title.append(
       element("span", { class: "health", "data-state": health.state }, `attention: ${health.state}`),
-      element("span", { class: "quiet" }, reason),
+      element("span", { class: "quiet" }, reason.charAt(0).toUpperCase() + reason.slice(1)),
     );
   }
   return title;

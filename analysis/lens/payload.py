@@ -33,7 +33,7 @@ NO_CLASS = 255  # in the packed label images
 MAX_MAP_CELLS = 3600
 # Up to here the rows' log-sum-exps are worked out before packing; beyond, the browser does it when a column is asked
 # for: N² scores would keep the lens waiting.
-MAX_LOG_SUM_CELLS = 8192
+MAX_LOG_SUM_CELLS = 4096
 QUERY_BLOCK = 512
 # A class that fills more of the image than this is background: no place for the eye to start.
 BACKGROUND_SHARE = 0.2

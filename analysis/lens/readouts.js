@@ -33,7 +33,7 @@ function showPixel(about, model, cell, [y, x], [words, colour]) {
   showSwatch(about.swatch, model, own);
   write(about.name, className(model, own));
   write(about.says, says);
-  write(about.place, `· pixel ${x}, ${y} · cell ${cell % model.width}, ${Math.floor(cell / model.width)}`);
+  write(about.place, `pixel ${x}, ${y} · cell ${cell % model.width}, ${Math.floor(cell / model.width)}`);
 }
 
 function showRegion(about, model, region) {
@@ -43,7 +43,7 @@ function showRegion(about, model, region) {
   showSwatch(about.swatch, model, own ?? model.no_class);
   write(about.name, own === null ? "several classes" : className(model, own));
   write(about.says, "");
-  write(about.place, `· ${count} ${count === 1 ? "cell" : "cells"}`);
+  write(about.place, `${count} ${count === 1 ? "cell" : "cells"}`);
 }
 
 function showState({ state }, words, colour) {

@@ -55,7 +55,7 @@ function moreOf(image, kernel, { choose, look }) {
   ].filter(([name]) => name === "photo" || (name === "labels" ? image.labels : model.prediction));
   const scales = [
     ["share", "multiples of an even spread"],
-    ["log", "the same, logarithmic"],
+    ["log", "multiples, logarithmic"],
     ["weight", "weights as they are"],
   ];
   const ranges = [
@@ -103,9 +103,7 @@ function moreOf(image, kernel, { choose, look }) {
       (value) => look("clip", value),
     ),
   );
-  const photo = element(
-    "div",
-    { class: "toolbar" },
+  models.append(
     dropdown("overlay", "On the photo", overlays, current.overlay, (value) => look("overlay", value)),
     slider(
       "photoOpacity",
@@ -130,7 +128,7 @@ function moreOf(image, kernel, { choose, look }) {
     "details",
     { class: "more", open: !memory.folded, ontoggle: () => (memory.folded = !details.open) },
     element("summary", {}, "More options"),
-    element("div", { class: "options" }, models, colours, photo, checks),
+    element("div", { class: "options" }, models, colours, checks),
   );
   return details;
 }

@@ -54,7 +54,7 @@ const FIGURES = {
   ],
 };
 const COLUMN_NOTE =
-  "Columns are nobody's choice: noise is defined for rows. For who looks at a pixel, two figures remain.";
+  "Noise is defined for rows, for where a pixel looks. Of who looks at it, two figures make sense.";
 
 const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no classes to measure noise against.";
 const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";

@@ -73,7 +73,7 @@ def test_the_scale_ends_at_the_largest_value_unless_it_is_given(capture):
 
 
 def test_a_request_rides_in_the_lens_s_header_and_leaves_the_arrays_alone(capture):
-    buffer, request = pack_capture(capture), {"id": "ab", "pixel": [39, 90], "choices": {"gate": "off"}}
+    buffer, request = pack_capture(capture), {"id": "ab", "pins": [[39, 90]], "choices": {"gate": "off"}}
     asked = asking_for(buffer, request)
 
     def parts(packed: bytes) -> tuple[dict, bytes]:

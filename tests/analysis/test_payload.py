@@ -6,7 +6,19 @@ import pytest
 
 from analysis import Capture
 from analysis.geometry import pixel_to_cell
-from analysis.lens import chosen_pixel, image_id, pack_capture, row_options, starting_pixel
+from analysis.lens import (
+    PIN_LIMIT,
+    asking_for,
+    chosen_pixel,
+    chosen_pixels,
+    image_id,
+    known_choices,
+    known_look,
+    known_pins,
+    pack_capture,
+    row_options,
+    starting_pixel,
+)
 from analysis.maps import attention_rows
 from dnl.classes import LabelSet
 
@@ -190,3 +202,103 @@ def test_choices_that_a_capture_cannot_have_fall_back():
     plain = make_capture(labels=None, gate=None, lr_kernel=None)
     assert row_options(plain, {"gate": "oracle"})["gate"] is None
     assert row_options(plain, {"retention": "learnt"})["lr_kernel"] == 3
+
+
+def test_a_kernel_and_a_temperature_are_taken_over():
+    capture = make_capture()
+    assert row_options(capture, {"kernel": 5, "temperature": 2})["lr_kernel"] == 5
+    assert row_options(capture, {"kernel": 7, "retention": "box"})["lr_kernel"] == 7
+    assert row_options(capture, {"kernel": 5, "temperature": 0.5})["temperature"] == 0.5
+    assert row_options(capture, {"kernel": 5, "retention": "off"})["lr_kernel"] is None
+    assert row_options(make_capture(gate=None, lr_kernel=None), {"kernel": 5})["lr_kernel"] is None
+    finished = Capture.from_attention(np.ones((35, 35)), 5, 7).with_image()
+    assert row_options(finished, {"temperature": 3.0})["temperature"] == 1.0
+    attention_rows(capture, [3], **row_options(capture, {"kernel": 5, "temperature": 2}))
+
+
+NONSENSE = (None, True, -1, float("nan"), float("inf"), "<b>", "7", [], [3], {}, {"a": 1}, (1, 2, 3), 10**30, b"x")
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_nothing_from_outside_is_trusted(value):
+    capture = make_capture()
+    own, start = row_options(capture, None), [starting_pixel(capture)]
+    assert row_options(capture, value) == own
+    for name in ("gate", "retention", "kernel", "temperature"):
+        assert row_options(capture, {name: value}) == own
+    for pins in (value, {image_id(capture): value}, {image_id(capture): [value]}, {image_id(capture): [[value, 1]]}):
+        assert chosen_pixels(capture, pins) == start
+    assert known_look(value) == {}
+    for name in ("scale", "range", "clip", "colormap", "direction", "photoOpacity", "overlay"):
+        assert known_look({name: value, "no such": 1}) == {}
+    assert "no such" not in known_choices({"no such": value})
+
+
+def test_pins_keep_their_order_and_their_number():
+    capture = make_capture()
+    image = image_id(capture)
+    pins = [[40, 60], [0, 0], [40.0, 60.0], [41, 0], [3, 61], [2, 5]]
+    assert chosen_pixels(capture, {image: pins}) == [(40, 60), (0, 0), (2, 5)]
+    assert chosen_pixel(capture, {image: pins}) == (40, 60)
+    assert known_pins({image: [[n, 0] for n in range(20)]}) == {image: [(n, 0) for n in range(PIN_LIMIT)]}
+    assert known_pins({3: [[1, 1]], "other": "no"}) == {"other": []}
+
+
+def test_log_sums_are_those_of_every_row():
+    """Also where the scores are far beyond what exp can hold."""
+    capture = make_capture(query=np.float32(300) * make_capture().query)
+    _, arrays = unpack(pack_capture(capture))
+    scores = np.einsum("dyx,dvw->yxvw", capture.query.astype(float), capture.key.astype(float)).reshape(35, 35)
+    assert arrays["log_sums"].dtype == np.float64 and np.abs(scores).max() > 800
+    rows = attention_rows(capture, gate=None, lr_kernel=None).raw.reshape(35, 35)
+    np.testing.assert_allclose(np.exp(scores - arrays["log_sums"][:, None]), rows, rtol=1e-9, atol=1e-300)
+
+
+def test_a_map_of_many_cells_leaves_its_log_sums_to_the_browser(monkeypatch):
+    monkeypatch.setattr("analysis.lens.payload.MAX_LOG_SUM_CELLS", 34)
+    _, arrays = unpack(pack_capture(make_capture()))
+    assert "log_sums" not in arrays and "query" in arrays
+
+
+def test_two_models_of_one_image_share_it():
+    first = make_capture()
+    second = make_capture(
+        query=np.ones((2, 3, 4), np.float32),
+        key=np.ones((2, 3, 4), np.float32),
+        class_probs=None,
+        gate=None,
+        lr_kernel=None,
+    )
+    health = {"state": "alive", "sentence": "It is used."}
+    buffer = pack_capture(first, second, health, names=("one", "two"))
+    header, _ = unpack(buffer)
+    models = header["models"]
+    assert [model["name"] for model in models] == ["one", "two"]
+    assert [model["health"] for model in models] == [health, None]
+    assert [model["cells"] for model in models] == [[5, 7], [3, 4]]
+    for capture, model in zip((first, second), models, strict=True):
+        arrays = arrays_at(buffer, header, model)
+        np.testing.assert_array_equal(arrays["query"], capture.query)
+        assert arrays["cell_labels"].shape == capture.cells
+    assert "class_probs" not in models[1]["arrays"]
+    assert buffer != pack_capture(first, second, names=("one", "two"))
+
+
+def test_two_models_must_fit_each_other():
+    capture = make_capture()
+    with pytest.raises(ValueError, match="show different images"):
+        pack_capture(capture, make_capture(image=255 - capture.image))
+    classes = dataclasses.replace(LABEL_SET, name="more", class_names=("Sky", "Road", "Bus"))
+    with pytest.raises(ValueError, match=r"different classes \(tiny and more\)"):
+        pack_capture(capture, make_capture(label_set=classes))
+    with pytest.raises(ValueError, match="2 names came for 1 models"):
+        pack_capture(capture, names=("a", "b"))
+
+
+def test_a_request_leaves_the_arrays_where_they_are():
+    buffer = pack_capture(make_capture())
+    wish = {"id": "x", "pins": [[1, 2]], "choices": {"gate": "off"}, "look": {"scale": "log"}}
+    header, arrays = unpack(asking_for(buffer, wish))
+    assert header["request"] == wish
+    for name, array in unpack(buffer)[1].items():
+        np.testing.assert_array_equal(arrays[name], array)

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
@@ -18,7 +19,7 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from analysis import capture_attention
-from analysis.lens import CSS, HTML, SCRIPT
+from analysis.lens import CSS, HTML, SCRIPT, pack_capture
 from dnl import ModelConfig, build_model
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
@@ -172,6 +173,25 @@ class LensPage:
         box = self.canvas(panel).bounding_box()
         return box["x"] + (x + 0.5) / size[1] * box["width"], box["y"] + (y + 0.5) / size[0] * box["height"]
 
+    def click(self, panel: str, y: int, x: int, size: tuple[int, int] = (360, 480)) -> None:
+        """A click on an image pixel, after which the pointer goes away."""
+        self.page.mouse.click(*self.point(panel, y, x, size))
+        self.page.mouse.move(2, 2)
+
+    def choose(self, name: str, value) -> None:
+        self.page.locator(f"[data-choice={name}] input[value='{value}']").check()
+
+    def open_options(self) -> None:
+        self.page.get_by_text("More options").click()
+
+    def chips(self):
+        """The pins in the list of pins."""
+        return self.page.get_by_role("list", name="Pins").get_by_role("listitem")
+
+    def pins(self) -> list[list[int]]:
+        """The pins as they were last reported."""
+        return next(iter((self.reported("pins") or {"": []}).values()))
+
     def pixel(self) -> list[int]:
         """The pixel that is shown."""
         self.settle()
@@ -186,6 +206,25 @@ class LensPage:
             for name in ("interclassNoise", "intraclassNoise", "hollowFraction", "keptMass")
             for cell in [panel.locator(f"[data-figure={name}]")]
         }
+
+
+@pytest.fixture(scope="session")
+def buffer(street):
+    return pack_capture(street, health={"state": "alive", "sentence": "Alive: it is used."}, names=("small",))
+
+
+@pytest.fixture(scope="session")
+def tall(street):
+    """A capture of 25×12 cells over an image of 200×90 pixels."""
+    return dataclasses.replace(
+        street,
+        query=street.query[:, :25, :12].copy(),
+        key=street.key[:, :25, :12].copy(),
+        class_probs=street.class_probs[:, :25, :12].copy(),
+        image=street.image[:200, :90].copy(),
+        labels=street.labels[100:300, 100:190].copy(),
+        prediction=street.prediction[100:300, 100:190].copy(),
+    )
 
 
 @pytest.fixture
@@ -203,3 +242,8 @@ def lens_page(chromium):
     for context, lens in opened:
         context.close()
         assert lens.complaints == []
+
+
+@pytest.fixture
+def lens(lens_page, buffer) -> LensPage:
+    return lens_page(buffer)

@@ -245,3 +245,11 @@ def test_a_tall_photo_keeps_its_shape_and_a_broken_one_is_refused(explorer):
     uploader.set_input_files({"name": "torn.png", "mimeType": "image/png", "buffer": photo.getvalue()[:300]})
     explorer.get_by_text("The photo is cut off or damaged").wait_for()
     assert_lens_and_table_agree(explorer)
+
+
+def test_workers_run_on_the_page_as_served(explorer):
+    """A class's mean attention, and the noisiest pixels, which are computed beside the page."""
+    explorer.get_by_role("list", name="Classes").get_by_role("button", name="Car", exact=True).click()
+    explorer.locator(".about").get_by_text("The mean over").wait_for()
+    explorer.get_by_role("button", name="Noisiest pixels").click()
+    explorer.get_by_role("group", name="Noisiest pixels").get_by_role("button").first.wait_for()
