@@ -12,7 +12,6 @@ mean:
 Without "ignore_index" it is 255, without "name" the label set is called "folder".
 """
 
-import json
 from pathlib import Path
 
 from dnl.classes import LabelSet
@@ -27,6 +26,7 @@ from dnl.datasets.pairs import (
     require_split,
     visible,
 )
+from dnl.untrusted import read_json
 
 EXAMPLE = '{"classes": [{"name": "leaf", "colour": [0, 160, 60]}, …], "ignore_index": 255}'
 
@@ -77,11 +77,10 @@ def _label_values(label_set: LabelSet) -> LabelValues:
 def read_classes(file: str | Path) -> LabelSet:
     """The label set that classes.json describes; DatasetError says what in it does not fit."""
     file = Path(file)
+    text = read_text(file)
     try:
-        content = json.loads(read_text(file))
+        content = read_json(text)
     except ValueError as error:
-        if isinstance(error, DatasetError):
-            raise
         raise DatasetError(f"{file} is not valid JSON ({error}); it looks like {EXAMPLE}") from error
     if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
         raise DatasetError(f'{file} holds no list "classes"; it looks like {EXAMPLE}')
