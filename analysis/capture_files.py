@@ -44,7 +44,7 @@ from analysis.maps import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet
 from dnl.files import write_atomically
-from dnl.untrusted import read_json
+from dnl.untrusted import read_json, shortened
 
 SUFFIXES = (".npz", ".safetensors")
 ZIP_MAGIC = b"PK\x03\x04"
@@ -321,9 +321,9 @@ def _parsed(text: str) -> dict:
     }
     for name, (fits, words) in checks.items():
         if name in metadata and not fits(metadata[name]):
-            shown = repr(metadata[name])
-            shown = shown if len(shown) <= 60 else f"{shown[:60]}…"
-            raise CaptureFileError(f"The attention file's metadata has {name} {shown}: it must be {words}.")
+            raise CaptureFileError(
+                f"The attention file's metadata has {name} {shortened(metadata[name])}: it must be {words}."
+            )
     return metadata
 
 

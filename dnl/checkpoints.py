@@ -24,7 +24,7 @@ from dnl.classes import LabelSet
 from dnl.config import ModelConfig
 from dnl.files import write_atomically
 from dnl.network import SegmentationNetwork, build_model
-from dnl.untrusted import is_valid_text, read_json
+from dnl.untrusted import is_valid_text, read_json, shortened
 
 ZOO = Path(__file__).parent / "zoo"
 SUFFIX = ".safetensors"
@@ -165,10 +165,12 @@ def label_set_of(card: dict) -> LabelSet:
     if not isinstance(palette, list | tuple) or not all(map(_is_colour, palette)):
         raise ValueError("its palette must hold [red, green, blue] in 0 … 255")
     if type(ignore_index) is not int or not 0 <= ignore_index <= 255:
-        raise ValueError(f"its ignore index is {ignore_index!r}; it must be a whole number in 0 … 255")
+        raise ValueError(f"its ignore index is {shortened(ignore_index)}; it must be a whole number in 0 … 255")
     label_set = LabelSet(name, tuple(names), tuple((r, g, b) for r, g, b in palette), ignore_index)
     if label_set.num_classes != card["config"].get("num_classes"):
-        raise ValueError(f"{label_set.num_classes} class names for {card['config'].get('num_classes')} classes")
+        raise ValueError(
+            f"{label_set.num_classes} class names for {shortened(card['config'].get('num_classes'))} classes"
+        )
     return label_set
 
 
@@ -321,9 +323,12 @@ def _stored(tensor: Tensor) -> Tensor:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _some(keys: list[str]) -> str:
-    shown = ", ".join(map(str, keys[:5]))
-    return shown if len(keys) <= 5 else f"{shown} and {len(keys) - 5} more"
+    # Keys come out of the file, and may be anything.
+    shown = ", ".join(key if key.isprintable() and len(key) <= 80 else f"{key[:80]!a}…" for key in map(str, keys[:3]))
+    return shown if len(keys) <= 3 else f"{shown} and {len(keys) - 3} more"

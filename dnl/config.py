@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, fields
 
 from dnl.attention import GATES, LR_WEIGHTS
+from dnl.untrusted import shortened
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 CONTEXTS = ("fcn", "nl", "nl+gr", "nl+lr", "dnl")
@@ -42,11 +43,13 @@ class ModelConfig:
         for field in fields(self):
             _require_type(field.name, getattr(self, field.name), type(field.default))
         if not 8 <= self.width <= MAX_WIDTH or self.width % 8:
-            raise ValueError(f"width is {self.width}; it must be a multiple of 8 in 8 … {MAX_WIDTH}")
+            raise ValueError(f"width is {shortened(self.width)}; it must be a multiple of 8 in 8 … {MAX_WIDTH}")
         if not 2 <= self.num_classes <= MAX_CLASSES:
-            raise ValueError(f"num_classes is {self.num_classes}; segmentation needs at least 2, at most {MAX_CLASSES}")
+            raise ValueError(
+                f"num_classes is {shortened(self.num_classes)}; segmentation needs at least 2, at most {MAX_CLASSES}"
+            )
         if self.lr_kernel < 1 or self.lr_kernel % 2 == 0:
-            raise ValueError(f"lr_kernel is {self.lr_kernel}; it must be odd: 1, 3, 5 …")
+            raise ValueError(f"lr_kernel is {shortened(self.lr_kernel)}; it must be odd: 1, 3, 5 …")
         for name in ("head_dropout", "skip_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1, below 1")
@@ -63,11 +66,11 @@ class ModelConfig:
 def _require_type(field: str, value, kind: type) -> None:
     """A configuration may come out of a stranger's file. Whole numbers do for fractions; True is no number."""
     if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ValueError(f"{field} is {value!r}; it must be of type {kind.__name__}")
+        raise ValueError(f"{field} is {shortened(value)}; it must be of type {kind.__name__}")
     if kind is float and not (abs(value) <= sys.float_info.max and math.isfinite(value)):
-        raise ValueError(f"{field} is {value}; it must be a finite number")
+        raise ValueError(f"{field} is {shortened(value)}; it must be a finite number")
 
 
 def _require_choice(field: str, value, choices: tuple) -> None:
     if value not in choices:
-        raise ValueError(f"{field} is {value!r}; choose one of {', '.join(map(str, choices))}")
+        raise ValueError(f"{field} is {shortened(value)}; choose one of {', '.join(map(str, choices))}")

@@ -7,6 +7,7 @@ are shared among the processes. --json writes the scores to a file.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, s
         raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
     model.context.attention_source = source
     if gamma is not None:
+        if not math.isfinite(gamma):
+            raise ValueError(f"γ is {gamma}; it must be a finite number")
         with torch.no_grad():
             model.context.gamma.fill_(gamma)
 
@@ -51,19 +54,26 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         world = join()
+        if options.json and not options.json.parent.is_dir():
+            raise ValueError(f"the folder of --json {options.json} does not exist; create it first")
         scores = _scores(options, world)
-        if options.json and world.is_main:
-            write_json(options.json, scores._asdict())
+        if world.is_main:
+            _show(scores)
+            if options.json:
+                write_json(options.json, scores._asdict())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
         leave()
-    if world.is_main:
-        for name, value in scores.iou.items():
-            print(f"{name:>14}  {value:.4f}")
-        print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")
     return 0
+
+
+def _show(scores: SegmentationScores) -> None:
+    """Before anything is written, so that a full disk does not take the scores away."""
+    for name, value in scores.iou.items():
+        print(f"{name:>14}  {value:.4f}")
+    print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")
 
 
 def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:

@@ -60,6 +60,12 @@ def read_text_file(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
+def shortened(value) -> str:
+    """A stranger's value as it may stand in a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def is_valid_text(text: str) -> bool:
     """Whether `text` can be written as UTF-8: names of files may hold bytes that are no text."""
     try:

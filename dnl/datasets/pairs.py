@@ -121,9 +121,9 @@ def locate(root: str | Path, inner: Sequence[str], marker: str) -> Path:
     """`root` or the first of its `inner` folders that holds `marker`, so that either may be named."""
     candidates = [Path(root), *(Path(root) / folder for folder in inner)]
     for candidate in candidates:
-        if (candidate / marker).is_dir():
+        if _is_folder(candidate / marker):
             return candidate
-    raise DatasetError(f"{root} holds no {marker}/, nor does {inner[-1]}/ in it; name the folder that does")
+    raise DatasetError(f"{str(root)[:200]} holds no {marker}/, nor does {inner[-1]}/ in it; name the folder that does")
 
 
 def require_split(data_set: str, split: str, splits: Sequence[str]) -> None:
@@ -135,8 +135,15 @@ def require_split(data_set: str, split: str, splits: Sequence[str]) -> None:
 def require_folders(folders: Sequence[Path], layout: str) -> None:
     """Refuse a data set that lacks one of `folders`; `layout` says what it should hold."""
     for folder in folders:
-        if not folder.is_dir():
-            raise DatasetError(f"{folder} is missing; {layout}")
+        if not _is_folder(folder):
+            raise DatasetError(f"{str(folder)[:200]} is missing; {layout}")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a loop of links
+        return False
 
 
 def require_labels(label_files: Sequence[Path], folder: Path) -> None:

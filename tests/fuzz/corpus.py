@@ -156,7 +156,8 @@ def checkpoint(folder) -> bytes:
     torch.manual_seed(0)
     model = build_model(ModelConfig("resnet18", 8, 11, attention_stride=8, gamma_init=0.5))
     model.label_set = CAMVID
-    noise = {"interclass_noise": {"mean": 0.2, "chance": 0.9}, "hollow_fraction": {"mean": 0.3}}
+    names = ("intraclass_noise", "hollow_fraction", "kept_mass")
+    noise = {"interclass_noise": {"mean": 0.2, "chance": 0.9}} | {name: {"mean": 0.3} for name in names}
     card = {
         "name": "small",
         "recipe": {"name": "camvid_dnl", "epochs": 3, "learning_rate": 0.01},
@@ -209,6 +210,9 @@ JSON_TEXTS = st.sampled_from(
 )
 
 
+EXTREMES = [b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0"]
+
+
 @st.composite
 def spoilt(draw, files) -> bytes:
     """One of `files`, with bytes changed, cut off, repeated or put in."""
@@ -228,7 +232,9 @@ def spoilt(draw, files) -> bytes:
             case 3:
                 data[place:place] = draw(st.binary(min_size=1, max_size=32))
             case 4:
-                data[place : place + 4] = draw(st.sampled_from([b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0"]))
+                data[place : place + 4] = draw(
+                    st.sampled_from([b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0"])
+                )
             case 5:
                 data[place:place] = data[place : place + draw(st.integers(1, 200))]
     return bytes(data)

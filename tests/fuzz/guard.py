@@ -19,7 +19,7 @@ FACTOR = int(os.environ.get("DNL_FUZZ", "1"))
 # Processor time, so that a busy machine changes nothing.
 MOST_SECONDS = 5
 # Above what the process held before, for inputs of at most a few hundred kilobytes.
-MOST_BYTES = 512 * 2**20
+MOST_BYTES = 600 * 2**20
 LONGEST_MESSAGE = 600
 
 COUNTS: collections.Counter = collections.Counter()
@@ -115,6 +115,6 @@ def command_or_sentence(kind: str, main: Callable[[list[str]], int], arguments: 
         COUNTS[f"{kind} refused"] += 1
         assert lines, f"exit code {code} without a word"
         if code == 1:
-            require_sentence(lines[-1].removeprefix("error: "))
+            # The error stream shows half surrogates by their numbers.
+            require_sentence(lines[-1].removeprefix("error: ").encode(errors="backslashreplace").decode())
     return code
-

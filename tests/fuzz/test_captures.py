@@ -58,7 +58,9 @@ def test_metadata_that_is_no_json(text):
 @given(
     st.sampled_from(NAMES),
     st.sampled_from(DTYPES).flatmap(
-        lambda dtype: arrays_of.arrays(np.dtype(dtype), arrays_of.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=6))
+        lambda dtype: arrays_of.arrays(
+            np.dtype(dtype), arrays_of.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=6)
+        )
     ),
 )
 @cases(60)
@@ -143,7 +145,7 @@ def test_an_archive_of_many_entries():
 
 def test_archives_that_unpack_to_more_than_they_may():
     zeros = np.zeros((1, 2**20 * 200, 1), np.float32)
-    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, %d, 1)}" % zeros.size
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (1, {zeros.size}, 1)}}"
     content = npy(header) + zeros.tobytes()
     assert tried(corpus.zipped({"query.npy": content, "height.npy": npy("")})) is None
 

@@ -80,7 +80,9 @@ def test_bombs_and_polyglots(tmp_path, name):
 @given(
     st.lists(
         st.sampled_from(["train", "val", "images", "labels", "trainannot", "leftImg8bit", "gtFine", "annotations"])
-        | st.sampled_from(["ImageSets", "Segmentation", "JPEGImages", "SegmentationClass", "VOC2012", "a.png", "a.jpg"]),
+        | st.sampled_from(
+            ["ImageSets", "Segmentation", "JPEGImages", "SegmentationClass", "VOC2012", "a.png", "a.jpg"]
+        ),
         max_size=8,
     ),
     st.sampled_from(["train", "val", "all", "test", "", "../..", "\0", "<b>"]),

@@ -58,9 +58,7 @@ def main() -> int:
         run(binaries / "python", "-c", USE)
         commands = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
         for name in commands:
-            subprocess.run(
-                [binaries / name, "--help"], cwd=elsewhere, env=clean, check=True, stdout=subprocess.DEVNULL
-            )
+            subprocess.run([binaries / name, "--help"], cwd=elsewhere, env=clean, check=True, stdout=subprocess.DEVNULL)
         print(f"installed; {len(commands)} commands answer: {', '.join(commands)}")
     return 0
 
