@@ -112,7 +112,8 @@ def read_classes(file: str | Path) -> LabelSet:
 def _check_class(entry, place: str) -> None:
     if not isinstance(entry, dict) or not _is_name(entry.get("name")):
         raise DatasetError(
-            f'{place} has no "name" (of at most {MAX_NAME_LENGTH} characters); it looks like {{"name": "leaf", "colour": [0, 160, 60]}}'
+            f'{place} has no "name" (of at most {MAX_NAME_LENGTH} characters); it looks like {{"name": "leaf", '
+            '"colour": [0, 160, 60]}'
         )
     colour = entry.get("colour")
     if not isinstance(colour, list) or len(colour) != 3 or not all(_is_byte(value) for value in colour):
