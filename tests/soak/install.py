@@ -1,4 +1,4 @@
-"""Install the project in a clean environment and use it from elsewhere: python -m tests.soak.install [--python PATH]
+"""Install the project in a clean environment and use it from elsewhere: python -m tests.soak.install [--python PATH …]
 
 Makes a virtual environment in a temporary folder, runs `pip install` on a copy of the sources there, and from a folder
 that does not hold them loads the shipped weights, packs a capture with the lens's files, and asks every console command
@@ -38,28 +38,33 @@ def copy_sources(folder: Path) -> None:
             shutil.copy(ROOT / name, folder / name)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Install the project in a clean environment and use it.")
-    parser.add_argument("--python", default=sys.executable, help="the Python to make the environment with")
-    options = parser.parse_args()
+def install_and_use(python: str) -> None:
+    """Raises CalledProcessError where a step fails."""
     with tempfile.TemporaryDirectory() as folder:
         sources, environment, elsewhere = (Path(folder) / name for name in ("sources", "environment", "elsewhere"))
         elsewhere.mkdir()
         copy_sources(sources)
-        subprocess.run([options.python, "-m", "venv", environment], check=True)
+        subprocess.run([python, "-m", "venv", environment], check=True)
         binaries = environment / ("Scripts" if os.name == "nt" else "bin")
         clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
-        def run(*command) -> None:
-            subprocess.run(list(map(str, command)), cwd=elsewhere, env=clean, check=True)
+        def run(*command, **options) -> None:
+            subprocess.run(list(map(str, command)), cwd=elsewhere, env=clean, check=True, **options)
 
         run(binaries / "python", "-m", "pip", "install", "--quiet", sources)
         run(binaries / "python", "-m", "pip", "check")
         run(binaries / "python", "-c", USE)
         commands = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
         for name in commands:
-            subprocess.run([binaries / name, "--help"], cwd=elsewhere, env=clean, check=True, stdout=subprocess.DEVNULL)
-        print(f"installed; {len(commands)} commands answer: {', '.join(commands)}")
+            run(binaries / name, "--help", stdout=subprocess.DEVNULL)
+        print(f"installed; {len(commands)} commands answer: {', '.join(commands)}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Install the project in clean environments and use it.")
+    parser.add_argument("--python", action="append", help="a Python to make an environment with; this one if not given")
+    for python in parser.parse_args().python or [sys.executable]:
+        install_and_use(python)
     return 0
 
 

@@ -184,11 +184,9 @@ def main() -> int:
     third = len(memory) // 3
     middle, last = (float(np.median(part)) for part in (memory[third : 2 * third], memory[2 * third :]))
     slow = quantile(record.pins, 0.95)
-    for what, seconds in sorted(record.steps.items()):
-        print(
-            f"{what}: {len(seconds)}, median {quantile(seconds, 0.5):.2f} s, 95 % within {quantile(seconds, 0.95):.2f} s"
-        )
-    print(f"pins: {len(record.pins)}, median {quantile(record.pins, 0.5):.2f} s, 95 % within {slow:.2f} s")
+    for what, seconds in [*sorted(record.steps.items()), ("pin", record.pins)]:
+        half, most = quantile(seconds, 0.5), quantile(seconds, 0.95)
+        print(f"{what}: {len(seconds)}, median {half:.2f} s, 95 % within {most:.2f} s")
     print(
         f"memory: {at_start / 1e6:.0f} MB at the start, median {middle / 1e6:.0f} MB in the middle third, "
         f"{last / 1e6:.0f} MB in the last, {max(memory) / 1e6:.0f} MB at most"
