@@ -31,6 +31,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -94,9 +95,13 @@ _BROKEN_FILE = (
     TypeError,
     AttributeError,
     MemoryError,
+    OverflowError,
     tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    safetensors.SafetensorError,
 )
-_BROKEN_FILE += (zipfile.BadZipFile, zlib.error, struct.error, safetensors.SafetensorError, OverflowError)
 
 
 class CaptureFileError(ValueError):
@@ -160,7 +165,7 @@ class CaptureFile:
             raise CaptureFileError(
                 f"The mean of {self.heads} maps of {math.prod(self.cells)} cells would take too long: choose one head."
             )
-        make = Capture.from_attention if self.finished else Capture.from_qk
+        make: Any = Capture.from_attention if self.finished else Capture.from_qk
         try:
             return make(*self.attention, *self.cells, **self.options, head=head)
         except ValueError as error:
@@ -337,7 +342,7 @@ def _label_set(metadata: dict) -> LabelSet | None:
     )
 
 
-def _number(array, name: str) -> int | float:
+def _number(array, name: str) -> Any:
     if math.prod(array.shape) != 1:
         raise ValueError(f"{name} holds {math.prod(array.shape)} numbers; it must be one")
     return array.reshape(()).item()

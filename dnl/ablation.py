@@ -21,6 +21,7 @@ import sys
 import time
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -38,7 +39,7 @@ from dnl.train import open_split, train, training_batches
 from dnl.untrusted import read_json, read_text_file
 
 # What each network changes in the recipe's.
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "fcn": {"context": "fcn"},
     "nl": {"context": "nl"},
     "nl+gr-sigmoid": {"context": "nl+gr", "gate": "sigmoid"},
@@ -53,7 +54,7 @@ TIMED_UPDATES = 12
 MOST = 100_000  # of seeds, minutes, epochs
 
 # How each score without the learnt attention is had.
-REPLACEMENTS = {
+REPLACEMENTS: dict[str, dict[str, Any]] = {
     "miou_gamma_0": {"gamma": 0.0},
     "miou_uniform": {"source": "uniform"},
     "miou_mean": {"source": "mean"},

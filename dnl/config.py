@@ -1,8 +1,8 @@
 """The network's configuration, stored in every checkpoint."""
 
-import math
 import sys
 from dataclasses import dataclass, fields
+from typing import Any
 
 from dnl.attention import GATES, LR_WEIGHTS
 from dnl.untrusted import shortened
@@ -63,11 +63,12 @@ class ModelConfig:
         return self.context in ("nl+lr", "dnl")
 
 
-def _require_type(field: str, value, kind: type) -> None:
+def _require_type(field: str, value: Any, kind: type) -> None:
     """A configuration may come out of a stranger's file. Whole numbers do for fractions; True is no number."""
-    if type(value) is not kind and not (kind is float and type(value) is int):
+    given: type = type(value)
+    if given is not kind and not (kind is float and given is int):
         raise ValueError(f"{field} is {shortened(value)}; it must be of type {kind.__name__}")
-    if kind is float and not (abs(value) <= sys.float_info.max and math.isfinite(value)):
+    if kind is float and not abs(value) <= sys.float_info.max:  # not for NaN either
         raise ValueError(f"{field} is {shortened(value)}; it must be a finite number")
 
 

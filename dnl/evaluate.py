@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from dnl.block import ATTENTION_SOURCES
-from dnl.checkpoints import load_checkpoint
+from dnl.checkpoints import label_set_of, load_checkpoint
 from dnl.datasets import NAMES, open_dataset
 from dnl.distributed import World, join, leave
 from dnl.engine import evaluate
@@ -77,12 +77,13 @@ def _show(scores: SegmentationScores) -> None:
 
 
 def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
-    model, _ = load_checkpoint(options.checkpoint)
+    model, card = load_checkpoint(options.checkpoint)
     alter_attention(model, gamma=options.gamma, source=options.attention)
     dataset = open_dataset(options.dataset, options.data, options.split)
-    if dataset.label_set.class_names != model.label_set.class_names:
-        raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of {options.dataset}")
-    model.to(world.device, memory_format=torch.channels_last)
+    label_set = label_set_of(card)
+    if dataset.label_set.class_names != label_set.class_names:
+        raise ValueError(f"the checkpoint knows the classes of {label_set.name}, not of {options.dataset}")
+    model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return evaluate(
         model,
         dataset,

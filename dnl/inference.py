@@ -52,7 +52,7 @@ def predict(model: nn.Module, image: np.ndarray, inference: Inference = WHOLE_IM
 def class_probabilities(model: nn.Module, images: Tensor, inference: Inference) -> Tensor:
     """Mean class probabilities over scales and mirrorings: images B×3×H×W normalised -> B×classes×H×W."""
     size = images.shape[2:]
-    total = 0
+    total = images.new_zeros(())
     for scale in inference.scales:
         sides = [max(MIN_SIDE, round(side * scale)) for side in size]
         scaled = images if list(size) == sides else resize(images, sides)
