@@ -87,13 +87,13 @@ class TrainConfig:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name} is {shortened(value)}; it must lie in {least} … {most:,}")
+        for name in ("ohem_threshold", "ohem_least"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1")
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{entry.name} is {value}; it must not be negative, and be finite")
-        for name in ("ohem_threshold", "ohem_least"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1")
         if self.fresh_parts and not self.start_from:
             raise ValueError(
                 f"fresh_parts is {self.fresh_parts!r} but everything starts anew without start_from; name a checkpoint"
@@ -280,8 +280,7 @@ def from_dict(fields: dict) -> TrainConfig:
     for kind, given in ((ModelConfig, model), (TrainConfig, fields)):
         if unknown := set(given) - {field.name for field in dataclasses.fields(kind)}:
             raise ValueError(
-                f"there is no setting {shortened(', '.join(sorted(unknown)))} in this version; use the one it was "
-                "written by"
+                f"there is no setting {', '.join(sorted(unknown))[:200]} in this version; use the one it was written by"
             )
     try:
         return TrainConfig(**{**fields, "model": ModelConfig(**model)})
@@ -292,7 +291,7 @@ def from_dict(fields: dict) -> TrainConfig:
 def _replace(config, key, text, prefix):
     types = typing.get_type_hints(type(config))
     if key not in types or key == "model":
-        raise ValueError(f"there is no setting {shortened(prefix + key)}; --print shows those there are")
+        raise ValueError(f"there is no setting {(prefix + key)[:60]}; --print shows those there are")
     try:
         value = _parse(text, types[key])
     except ValueError as error:

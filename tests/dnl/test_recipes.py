@@ -24,7 +24,7 @@ def test_overrides():
         "model.wings=2": r"no setting model\.wings",
         "epochs=many": "type int",
         "model.gate=fence": "choose one of sigmoid",
-        "epochs=0": "at least 1",
+        "epochs=0": "in 1 …",
         "compile=perhaps": "type bool",
     }.items():
         with pytest.raises(ValueError, match=message):
