@@ -1,6 +1,8 @@
 # make app     set everything up and serve the app at http://localhost:8501 (PORT=…, ADDRESS=… to change)
 # make test    set everything up, then lint and run all tests
 # make lint    ruff alone
+# make soak    what takes long: the full fuzz, faults, load, kills, clean installations (hours on a slow machine)
+# make types   mypy alone
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.
@@ -15,7 +17,12 @@ endif
 PORT ?= 8501
 ADDRESS ?= localhost
 
-.PHONY: app test lint bench browser
+# The inputs that the fuzz suite tries are multiplied by this.
+FUZZ ?= 10
+# For clean installations: the Pythons to install under, by path or name.
+PYTHONS ?= $(PYTHON)
+
+.PHONY: app test lint types soak bench browser
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -27,6 +34,18 @@ test: lint browser
 lint: .venv/dev.stamp
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/python -m mypy
+
+soak: export DNL_FUZZ = $(FUZZ)
+soak: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/fuzz
+	$(BIN)/python -m tests.soak.offline
+	$(BIN)/python -m tests.soak.faults
+	$(BIN)/python -m tests.soak.load
+	$(BIN)/python -m tests.soak.kill_and_resume
+	$(BIN)/python -m tests.soak.install $(foreach python,$(PYTHONS),--python $(python))
 
 bench: .venv/app.stamp
 	$(BIN)/python -m benchmarks.attention $(BENCH)

@@ -22,7 +22,7 @@ def named_classes(names: Sequence[str], ignore_index: int = IGNORE_INDEX) -> Lab
     """A label set of these classes, with colours that lie far apart for neighbouring indices."""
     golden = 0.618  # turns of hue from one class to the next: never the same one twice
     palette = (colorsys.hsv_to_rgb(index * golden % 1, 0.55 + 0.3 * (index % 2), 0.85) for index in range(len(names)))
-    colours = tuple(tuple(round(255 * part) for part in colour) for colour in palette)
+    colours = tuple((round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in palette)
     return LabelSet("own classes", tuple(map(str, names)), colours, ignore_index)
 
 
@@ -162,6 +162,7 @@ def _on_pixels(array, name: str, size, cells, label_set: LabelSet | None) -> np.
     """Class indices at the image's size, checked to be classes; one a cell is spread over the cell's pixels."""
     if array is None:
         return None
+    assert label_set is not None  # where there are classes, they have names at least by number
     known = ((array >= 0) & (array < label_set.num_classes)) | (array == label_set.ignore_index)
     if not known.all():
         strangers = ", ".join(map(str, np.unique(array[~known])[:4]))

@@ -26,10 +26,12 @@ import io
 import json
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -43,15 +45,25 @@ from analysis.maps import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet
 from dnl.files import write_atomically
+from dnl.untrusted import read_json, shortened
 
 SUFFIXES = (".npz", ".safetensors")
 ZIP_MAGIC = b"PK\x03\x04"
+ZIP_ENTRY_MAGIC = b"PK\x01\x02"
+MAX_ZIP_ENTRIES = 1000
+# NumPy writes no other; others may take as much memory as their stream asks for.
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Of all arrays together, unpacked: a map of 8192 cells is 256 MiB.
 MAX_BYTES = 512 * 2**20
 # Cityscapes has 2 million. An image travels to the browser as it is.
 MAX_IMAGE_PIXELS = 4_000_000
 MAX_METADATA_BYTES = 2**20
 MAX_HEADER_BYTES = 4 * MAX_METADATA_BYTES
+MAX_NAME_LENGTH = 200
+# Each cell of the LR window is a pass over the map.
+LARGEST_LR_KERNEL = 15
+# The mean of the heads' maps is a softmax of heads·N² scores: a second or two for so many.
+MAX_MEAN_WEIGHTS = 2**28
 
 # What a file may hold: how many axes an array has, and of which kinds of numbers.
 ARRAYS = {
@@ -82,8 +94,14 @@ _BROKEN_FILE = (
     KeyError,
     TypeError,
     AttributeError,
+    MemoryError,
+    OverflowError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    safetensors.SafetensorError,
 )
-_BROKEN_FILE += (zipfile.BadZipFile, zlib.error, struct.error, safetensors.SafetensorError, OverflowError)
 
 
 class CaptureFileError(ValueError):
@@ -116,7 +134,8 @@ def save_capture(capture: Capture, path: str | Path) -> None:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
         def write(temporary: Path) -> None:
-            safetensors.torch.save_file(tensors, temporary, metadata={"metadata": text})
+            # Through memory, so that a full disk is an OSError and no error of safetensors' own.
+            temporary.write_bytes(safetensors.torch.save(tensors, metadata={"metadata": text}))
 
     write_atomically(path, write)
 
@@ -141,7 +160,12 @@ class CaptureFile:
 
     def capture(self, head: int | str = "mean") -> Capture:
         """The capture of one head or of the heads' mean, as in `Capture.from_qk`. Raises CaptureFileError."""
-        make = Capture.from_attention if self.finished else Capture.from_qk
+        weights = self.heads * math.prod(self.cells) ** 2
+        if head == "mean" and self.heads > 1 and not self.finished and weights > MAX_MEAN_WEIGHTS:
+            raise CaptureFileError(
+                f"The mean of {self.heads} maps of {math.prod(self.cells)} cells would take too long: choose one head."
+            )
+        make: Any = Capture.from_attention if self.finished else Capture.from_qk
         try:
             return make(*self.attention, *self.cells, **self.options, head=head)
         except ValueError as error:
@@ -211,11 +235,15 @@ def _heads(array, cells: tuple[int, int]) -> int:
 
 def _read_npz(data: bytes) -> tuple[dict[str, np.ndarray], str]:
     """The known arrays by name, and the metadata's text. Nothing is unpacked before the zip's directory is checked."""
+    if data.count(ZIP_ENTRY_MAGIC) > MAX_ZIP_ENTRIES:
+        raise ValueError("a capture has some ten arrays")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
         wanted = {name: members[name] for name in (*ARRAYS, "metadata") if name in members}
         _require_total(sum(entry.file_size for entry in wanted.values()))
         for name, entry in wanted.items():
+            if entry.compress_type not in ZIP_METHODS:
+                raise ValueError("unknown compression")
             with archive.open(entry) as file:
                 shape, dtype = _npy_header(file)
                 _check_member(name, shape, dtype.kind, dtype.itemsize)
@@ -274,24 +302,33 @@ def _check_member(name: str, shape: tuple[int, ...], kind: str, itemsize: int) -
 def _parsed(text: str) -> dict:
     """The metadata, with every known entry of the right type."""
     try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        metadata = read_json(text)
+    except ValueError as error:
         raise CaptureFileError("The attention file's metadata is not readable as JSON: write an object.") from error
     if not isinstance(metadata, dict):
         raise CaptureFileError("The attention file's metadata is no JSON object: write {…}.")
+    words = f"a text of at most {MAX_NAME_LENGTH} characters"
     checks = {
-        "name": (lambda value: isinstance(value, str), "a text"),
-        "label_set": (lambda value: isinstance(value, str), "a text"),
-        "class_names": (lambda value: _is_list(value, lambda item: isinstance(item, str)), "a list of texts"),
+        "name": (_is_name, words),
+        "label_set": (_is_name, words),
+        "class_names": (
+            lambda value: _is_list(value, _is_name) and len(value) <= IGNORE_INDEX,
+            f"a list of at most {IGNORE_INDEX} texts, each of at most {MAX_NAME_LENGTH} characters",
+        ),
         "palette": (lambda value: _is_list(value, _is_colour), "a list of [red, green, blue] in 0 … 255"),
         "ignore_index": (_is_whole, "a whole number"),
         "gate": (lambda value: value is None or (value in GATES and value != "oracle"), "a gate's name or null"),
-        "lr_kernel": (lambda value: value is None or _is_odd(value), "an odd number or null"),
+        "lr_kernel": (
+            lambda value: value is None or (_is_whole(value) and value in range(1, LARGEST_LR_KERNEL + 1, 2)),
+            f"an odd number up to {LARGEST_LR_KERNEL}, or null",
+        ),
         "lr_weights": (lambda value: value in LR_WEIGHTS, " or ".join(LR_WEIGHTS)),
     }
     for name, (fits, words) in checks.items():
         if name in metadata and not fits(metadata[name]):
-            raise CaptureFileError(f"The attention file's metadata has {name} {metadata[name]!r}: it must be {words}.")
+            raise CaptureFileError(
+                f"The attention file's metadata has {name} {shortened(metadata[name])}: it must be {words}."
+            )
     return metadata
 
 
@@ -305,7 +342,7 @@ def _label_set(metadata: dict) -> LabelSet | None:
     )
 
 
-def _number(array, name: str) -> int | float:
+def _number(array, name: str) -> Any:
     if math.prod(array.shape) != 1:
         raise ValueError(f"{name} holds {math.prod(array.shape)} numbers; it must be one")
     return array.reshape(()).item()
@@ -315,8 +352,8 @@ def _is_whole(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_odd(value) -> bool:
-    return _is_whole(value) and value > 0 and value % 2 == 1
+def _is_name(value) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME_LENGTH
 
 
 def _is_colour(value) -> bool:

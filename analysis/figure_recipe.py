@@ -226,6 +226,7 @@ def recipe_from_json(text: str | bytes) -> Recipe:
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         values = json.loads(decoded, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except RecipeError:
         raise
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end

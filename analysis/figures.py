@@ -360,7 +360,10 @@ def _local_image(source: ImageSource, label_set: LabelSet, folder: Path, data: s
 
 
 def _bytes_of(path: Path) -> bytes:
+    """A file that a recipe, perhaps a stranger's, names: a pipe or device would be read without end."""
     try:
+        if path.exists() and not path.is_file():
+            raise RecipeError(f"{path} is no file")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise RecipeError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error

@@ -65,7 +65,7 @@ class CaughtAttention:
         """What q·k is multiplied with: as given to `hook`, or else as the module does."""
         if self._scale is not None:
             return self._scale
-        root = math.sqrt(self.query.shape[-1])
+        root = math.sqrt(self._caught()[0].shape[-1])
         own = getattr(self._module, "scale", None)
         if isinstance(own, Tensor):
             if own.numel() != 1:
@@ -85,7 +85,7 @@ class CaughtAttention:
         image of the batch. rest: class_tokens, image, labels, class_probs and so on; a DenoisedNonLocal2d gives
         class_probs, gate, lr_kernel and lr_weights itself. Raises ValueError for what does not fit.
         """
-        self._require_caught()
+        query, key = self._caught()
         if self.size is not None:
             if (height, width) not in ((None, None), self.size):
                 raise ValueError(
@@ -95,23 +95,24 @@ class CaughtAttention:
             height, width = self.size
         elif height is None or width is None:
             raise ValueError(
-                f"{self.path!r} sees {self.query.shape[2]} tokens; give the height and width of their map"
-                + _square_hint(self.query.shape[2])
+                f"{self.path!r} sees {query.shape[2]} tokens; give the height and width of their map"
+                + _square_hint(query.shape[2])
             )
-        if not 0 <= item < len(self.query):
-            raise ValueError(f"item is {item}, but the batch has the images 0 … {len(self.query) - 1}")
+        if not 0 <= item < len(query):
+            raise ValueError(f"item is {item}, but the batch has the images 0 … {len(query) - 1}")
         own = dict(self.own)
         if self.class_probs is not None:
             own["class_probs"] = self.class_probs[item]
         rest = own | {"name": self.path} | rest
-        return Capture.from_qk(self.query[item], self.key[item], height, width, head=head, scale=self.scale, **rest)
+        return Capture.from_qk(query[item], key[item], height, width, head=head, scale=self.scale, **rest)
 
     def _keep(self, query: Tensor, key: Tensor) -> None:
         """Copies, since a module may go on to work in place."""
         self.problem = None
         self.query, self.key = query.detach().clone(), key.detach().clone()
 
-    def _require_caught(self) -> None:
+    def _caught(self) -> tuple[Tensor, Tensor]:
+        """Query and key. Raises ValueError without them."""
         if self.problem is not None:
             raise ValueError(self.problem)
         if self.query is None or self.key is None:
@@ -119,6 +120,7 @@ class CaughtAttention:
                 f"{self.path!r} was not called while it was hooked, so nothing was caught; run the model inside the "
                 "`with` block, and check that this module takes part"
             )
+        return self.query, self.key
 
 
 @contextmanager
@@ -144,6 +146,8 @@ def hook(
     last digits may differ from those of that path.) Raises ValueError for a path or module that cannot be hooked, and
     at the end where the module was never called or its attention is not softmax(scale · q·k) over all tokens.
     """
+    if heads is not None and heads < 1:
+        raise ValueError(f"heads is {heads}; it must be 1 or more")
     module = _module_at(model, path)
     caught = CaughtAttention(module, path, scale)
     handles = _attach(module, caught, query, key, heads)
@@ -152,7 +156,7 @@ def hook(
     finally:
         for handle in handles:
             handle.remove()
-    caught._require_caught()
+    caught._caught()
 
 
 def _module_at(model: nn.Module, path: str) -> nn.Module:
@@ -328,7 +332,7 @@ def _as_tokens(projection: nn.Module, output: Tensor, split_heads: int | None) -
     if output.ndim == 4 and split_heads:
         return (output if output.shape[1] == split_heads else output.transpose(1, 2)), None
     if output.ndim == 4:
-        return output.flatten(2).transpose(1, 2), tuple(output.shape[2:])
+        return output.flatten(2).transpose(1, 2), (output.shape[2], output.shape[3])
     if output.ndim == 3 and isinstance(projection, nn.Conv1d):
         return output.transpose(1, 2), None
     return output, None

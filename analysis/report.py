@@ -25,6 +25,7 @@ from dnl.datasets import NAMES
 from dnl.distributed import World, join, leave
 
 MOST_WORKERS = 8
+MOST_LR_KERNEL = 99
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -158,10 +159,11 @@ def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images, labels: 
 def _kernel(text: str) -> int | str | None:
     if text in ("model", "none"):
         return "model" if text == "model" else None
-    try:
-        return int(text)
-    except ValueError as error:
-        raise ReportError(f"--lr-kernel is {text!r}; give model, none or an odd number of cells") from error
+    if text not in map(str, range(1, MOST_LR_KERNEL + 1, 2)):
+        raise ReportError(
+            f"--lr-kernel is {text!r}; give model, none or an odd number of cells, at most {MOST_LR_KERNEL}"
+        )
+    return int(text)
 
 
 def _make_folders(folders: Sequence[Path], out: Path) -> None:

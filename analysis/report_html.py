@@ -39,6 +39,11 @@ code { font-size: .88em; overflow-wrap: anywhere; }
   nav { display: none; } figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
 
+# Nothing in the page runs, and nothing is fetched, whatever its names hold.
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+)
 OWN_DEFINITIONS = (
     "The figures follow this project's own definitions: the published method names interclass and intraclass noise in "
     "words and gives no formula for them."
@@ -110,7 +115,7 @@ def report_page(
     rests_on = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in facts)
     parts += ["<h2>What this rests on</h2>", f"<dl>{rests_on}</dl>"]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{POLICY}<title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLE}</style></head><body><main>\n{chr(10).join(parts)}\n</main></body></html>\n"
     )

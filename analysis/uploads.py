@@ -1,21 +1,21 @@
 """Photos and label images as users bring them: bytes in, plain arrays out, or one clear sentence."""
 
 import io
-import struct
-import zlib
+import threading
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dnl.classes import LabelSet
+from dnl.untrusted import DECODING_ERRORS, MAX_PIXELS
 
 # Larger photos are scaled down, so that an attention map stays small enough to compute while somebody waits.
 MAX_SIDE = 1024
 # Less than this and the network has nothing to look at.
 MIN_SIDE = 32
-# Checked on the size that a file declares, before anything is decoded. Lower than Pillow's own limit.
-MAX_PIXELS = 50_000_000
+# WebP's decoder holds the picture three times.
+MAX_WEBP_PIXELS = MAX_PIXELS // 2
 
 PHOTO_FORMATS = ("PNG", "JPEG", "WEBP")
 LABEL_FORMATS = ("PNG",)
@@ -24,8 +24,8 @@ LABEL_FORMATS = ("PNG",)
 COMMON_IGNORE_INDEX = 255
 BLACK = (0, 0, 0)
 
-# What Pillow raises on files that are broken in one way or another.
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+# One file at a time: a picture of MAX_PIXELS takes hundreds of megabytes until it is scaled down.
+_one_at_a_time = threading.Lock()
 
 
 class UploadError(ValueError):
@@ -45,18 +45,20 @@ def read_photo(data: bytes) -> Photo:
     EXIF rotation is applied; 16-bit values keep their upper 8 bits; transparent pixels show white; of an animation
     the first frame counts. A larger photo is scaled down to `scaled_size` (Lanczos). Raises UploadError.
     """
-    picture = _decode(data, PHOTO_FORMATS, "photo")
-    original = picture.height, picture.width
-    size = scaled_size(original)
-    if min(size) < MIN_SIDE:
-        shrunk = "" if size == original else f" ({size[0]}×{size[1]} once its longer side is scaled to {MAX_SIDE})"
-        raise UploadError(
-            f"The photo is {_size(original)}{shrunk}, but each side needs at least {MIN_SIDE}: choose a larger one."
-        )
-    picture = _to_rgb(picture)
-    if size != original:
-        picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    return Photo(np.array(picture), original)
+    with _one_at_a_time:
+        picture = _decode(data, PHOTO_FORMATS, "photo")
+        original = picture.height, picture.width
+        size = scaled_size(original)
+        if min(size) < MIN_SIDE:
+            shrunk = "" if size == original else f" ({size[0]}×{size[1]} once its longer side is scaled to {MAX_SIDE})"
+            raise UploadError(
+                f"The photo is {_size(original)}{shrunk}, but each side needs at least {MIN_SIDE}: choose a larger one."
+            )
+        if picture.mode != "RGB" or picture.has_transparency_data:
+            picture = _to_rgb(picture)
+        if size != original:
+            picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        return Photo(np.array(picture), original)
 
 
 def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.ndarray:
@@ -65,22 +67,24 @@ def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.n
     Grey and palette images hold class indices; `label_set.ignore_index` and 255 mean "no class". Colour images hold
     the label set's colours; black means "no class", unless it is the colour of one. An alpha channel is not looked
     at. The result has the photo's size after scaling (nearest neighbour), and `label_set.ignore_index` where there is
-    no class. Raises UploadError for another size and for values or colours that mean nothing.
+    no class. Raises UploadError for another size and for values or colours (of what is left after scaling) that mean
+    nothing.
     """
-    picture = _decode(data, LABEL_FORMATS, "label image")
-    if (picture.height, picture.width) != tuple(size):
-        raise UploadError(
-            f"The label image is {_size((picture.height, picture.width))} but the photo is {_size(size)}: "
-            "both must have the same size."
-        )
+    with _one_at_a_time:
+        picture = _decode(data, LABEL_FORMATS, "label image")
+        if (picture.height, picture.width) != tuple(size):
+            raise UploadError(
+                f"The label image is {_size((picture.height, picture.width))} but the photo is {_size(size)}: "
+                "both must have the same size."
+            )
+        height, width = scaled_size(size)
+        # First of all, so that the arrays below stay small.
+        picture = picture.resize((width, height), Image.Resampling.NEAREST)
     if picture.mode in ("LA", "1"):
         picture = picture.convert("L")
     if picture.mode == "L" or picture.mode == "P" or picture.mode.startswith("I"):
-        labels = _labels_of_indices(np.asarray(picture).astype(np.int64), label_set)
-    else:
-        labels = _labels_of_colours(np.asarray(picture.convert("RGB")), label_set)
-    height, width = scaled_size(size)
-    return np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+        return _labels_of_indices(np.asarray(picture).astype(np.int64), label_set)
+    return _labels_of_colours(np.asarray(picture.convert("RGB")), label_set)
 
 
 def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -97,29 +101,38 @@ def _decode(data: bytes, formats: tuple[str, ...], what: str) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
-        raise _too_large(what) from error
-    except _DECODING_ERRORS as error:
+        raise _too_large(what, MAX_PIXELS) from error
+    except DECODING_ERRORS as error:
         raise UploadError(f"The {what} is not a readable {accepted} file: choose another one.") from error
-    if picture.width * picture.height > MAX_PIXELS:
-        raise _too_large(what)
+    most = MAX_WEBP_PIXELS if picture.format == "WEBP" else MAX_PIXELS
+    if picture.width * picture.height > most:
+        raise _too_large(what, most)
     try:
         picture.load()
-        return ImageOps.exif_transpose(picture)
-    except _DECODING_ERRORS as error:
+        ImageOps.exif_transpose(picture, in_place=True)
+    except DECODING_ERRORS as error:
         raise UploadError(f"The {what} is cut off or damaged: save or download it again.") from error
+    return picture
 
 
-def _too_large(what: str) -> UploadError:
-    return UploadError(f"The {what} has more than {MAX_PIXELS // 10**6} million pixels: scale it down first.")
+def _too_large(what: str, most: int) -> UploadError:
+    return UploadError(f"The {what} has more than {most // 10**6} million pixels: scale it down first.")
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
         # 16-bit grey. Pillow's own conversion would cut every value off at 255.
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.mode == "LA":  # by its channels, since as RGBA it would take twice the memory
+        page = Image.new("L", picture.size, "white")
+        page.paste(picture.getchannel("L"), mask=picture.getchannel("A"))
+        return page.convert("RGB")
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        if picture.mode != "RGBA":
+            picture = picture.convert("RGBA")
+        page = Image.new("RGB", picture.size, "white")
+        page.paste(picture, mask=picture)
+        return page
     return picture.convert("RGB")
 
 

@@ -21,6 +21,7 @@ import sys
 import time
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -35,9 +36,10 @@ from dnl.recipes import RECIPES, TrainConfig, from_dict, override, recipe
 from dnl.runs import RunError, resume, start
 from dnl.tables import Column, markdown_table, mean_and_spread
 from dnl.train import open_split, train, training_batches
+from dnl.untrusted import read_json, read_text_file
 
 # What each network changes in the recipe's.
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "fcn": {"context": "fcn"},
     "nl": {"context": "nl"},
     "nl+gr-sigmoid": {"context": "nl+gr", "gate": "sigmoid"},
@@ -49,9 +51,10 @@ VARIANTS = {
 }
 COSTLIEST = "dnl-sigmoid"
 TIMED_UPDATES = 12
+MOST = 100_000  # of seeds, minutes, epochs
 
 # How each score without the learnt attention is had.
-REPLACEMENTS = {
+REPLACEMENTS: dict[str, dict[str, Any]] = {
     "miou_gamma_0": {"gamma": 0.0},
     "miou_uniform": {"source": "uniform"},
     "miou_mean": {"source": "mean"},
@@ -136,10 +139,13 @@ def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
     config = override(recipe(options.recipe), options.set)
     path = options.out / "plan.json"
     if path.exists():
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        planned = from_dict(plan["config"])
+        try:
+            plan = read_json(read_text_file(path))
+            planned, decided = from_dict(plan["config"]), (plan["recipe"], plan["minutes"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunError(f"{path} is not as an ablation wrote it ({error}); choose another --out") from error
         asked = (options.recipe, options.minutes, with_epochs(config, options.epochs or planned.epochs))
-        if asked != (plan["recipe"], plan["minutes"], planned):
+        if asked != (*decided, planned):
             raise RunError(
                 f"{path} holds another recipe, budget or settings; ask for the same, or choose another --out"
             )
@@ -243,8 +249,8 @@ def run_all(options: argparse.Namespace, world: World) -> None:
         raise RunError(f"an ablation runs in one process, not in {world.size}; start it without torchrun")
     for name in ("seeds", "minutes", "epochs"):
         value = getattr(options, name)
-        if value is not None and value <= 0:
-            raise RunError(f"--{name} is {value}; it must be above 0")
+        if value is not None and not 0 < value <= MOST:
+            raise RunError(f"--{name} is {value}; it must be above 0, at most {MOST:,}")
     shared = shared_config(options, world)
     for seed in range(options.seeds):
         for variant in options.variants:

@@ -2,7 +2,8 @@
 
 A card says what the weights are: network configuration, classes, training recipe, data, licence and measured
 figures. Loading is strict: a key that is missing, unexpected or of another shape is an error that names it.
-No file is ever unpickled beyond plain tensors.
+A file may come from a stranger: no file is ever unpickled beyond plain tensors, and no network is built that the file
+does not fill.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,9 +24,17 @@ from dnl.classes import LabelSet
 from dnl.config import ModelConfig
 from dnl.files import write_atomically
 from dnl.network import SegmentationNetwork, build_model
+from dnl.untrusted import is_valid_text, read_json, shortened
 
 ZOO = Path(__file__).parent / "zoo"
 SUFFIX = ".safetensors"
+
+# A header names every tensor and holds the card: this is far more than the largest network needs.
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_NAME_LENGTH = 200
+
+# What safetensors raises on files that are broken in one way or another.
+_BROKEN_WEIGHTS = (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError, MemoryError)
 
 
 class CheckpointError(ValueError):
@@ -50,7 +60,8 @@ def checkpoint_path(name_or_path: str | Path) -> Path:
 
 def checkpoint_hash(name_or_path: str | Path) -> str:
     """SHA-256 of the file, in hexadecimal."""
-    return hashlib.sha256(checkpoint_path(name_or_path).read_bytes()).hexdigest()
+    with checkpoint_path(name_or_path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_checkpoint(path: str | Path, model: SegmentationNetwork, card: dict) -> None:
@@ -74,25 +85,22 @@ def read_card(name_or_path: str | Path) -> dict:
     """The card alone, without the weights; raises CheckpointError."""
     path = checkpoint_path(name_or_path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path.name} is not a readable safetensors file ({error}); it may be cut off") from error
-    if "card" not in metadata:
-        raise CheckpointError(f"{path.name} carries no card, so its architecture is unknown; save it with this project")
-    try:
-        card = json.loads(metadata["card"])
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"the card in {path.name} is not valid JSON ({error})") from error
-    if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
-        raise CheckpointError(f"the card in {path.name} names no network configuration")
-    return card
+        with path.open("rb") as file:
+            return _card_in(file.read(8 + MAX_HEADER_BYTES), path)
+    except OSError as error:
+        raise CheckpointError(f"{path.name} could not be read ({error.strerror})") from error
 
 
 def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict]:
     """The network in evaluation mode, float32, and its card. Raises CheckpointError in one sentence."""
     path = checkpoint_path(name_or_path)
-    card = read_card(path)
+    try:
+        # Read once and whole: the card belongs to the weights even if the file is replaced meanwhile, and a mapped
+        # file that is cut off in use would end the process.
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path.name} could not be read ({error.strerror})") from error
+    card = _card_in(content, path)
     try:
         config = ModelConfig(**card["config"])
         label_set = label_set_of(card)
@@ -101,36 +109,91 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
             f"the card in {path.name} does not describe a network of this version: {error}"
         ) from error
     try:
-        state = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path.name} is not a readable safetensors file ({error}); it may be cut off") from error
+        state = safetensors.torch.load(content)
+    except _BROKEN_WEIGHTS as error:
+        raise _unreadable(path, error) from error
+    with torch.device("meta"):  # takes no place, however large
+        require_fit(build_model(config), state, path.name)
     model = build_model(config)
     model.label_set = label_set
-    load_strictly(model, state, path.name)
-    bad = [key for key, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]
-    if bad:
-        raise CheckpointError(f"{path.name} holds values that are not finite numbers in {bad[0]!r}; it cannot be used")
+    model.load_state_dict(state)
+    for key, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path.name} holds values that are not finite numbers in {key!r}; it cannot be used")
+        if key.endswith("running_var") and (tensor < 0).any():
+            raise CheckpointError(f"{path.name} holds a negative variance in {key!r}; it cannot be used")
     return model.eval(), card
 
 
+def _card_in(content: bytes, path: Path) -> dict:
+    """The card in the header of a safetensors file, of which `content` is the beginning. Raises CheckpointError."""
+    try:
+        (length,) = struct.unpack_from("<Q", content)
+        if length > min(len(content) - 8, MAX_HEADER_BYTES):
+            raise ValueError("its header is longer than the file, or far too long")
+        header = read_json(content[8 : 8 + length])
+        metadata = header.get("__metadata__") or {}
+        text = metadata.get("card")
+    except (struct.error, ValueError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(text, str):
+        raise CheckpointError(f"{path.name} carries no card, so its architecture is unknown; save it with this project")
+    try:
+        card = read_json(text)
+    except ValueError as error:
+        raise CheckpointError(f"the card in {path.name} is not valid JSON ({error})") from error
+    if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
+        raise CheckpointError(f"the card in {path.name} names no network configuration")
+    return card
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path.name} is not a readable safetensors file ({_first_line(error)}); it may be cut off")
+
+
 def label_set_of(card: dict) -> LabelSet:
-    """The card's label set; raises ValueError or TypeError when it does not fit the configuration."""
+    """The card's label set; raises ValueError when it does not fit the configuration."""
     fields = card.get("label_set")
     if not isinstance(fields, dict):
         raise ValueError("it names no label set")
-    label_set = LabelSet(
-        name=str(fields["name"]) if "name" in fields else "custom",
-        class_names=tuple(map(str, fields.get("class_names", ()))),
-        palette=tuple(tuple(map(int, colour)) for colour in fields.get("palette", ())),
-        ignore_index=int(fields.get("ignore_index", 255)),
-    )
+    names, palette = fields.get("class_names", []), fields.get("palette", [])
+    ignore_index, name = fields.get("ignore_index", 255), fields.get("name", "custom")
+    if not isinstance(names, list | tuple) or not all(map(_is_name, (name, *names))):
+        raise ValueError(f"the names of its label set must be texts of 1 … {MAX_NAME_LENGTH} characters")
+    if len(set(names)) < len(names):
+        raise ValueError("its label set has one class name twice")
+    if not isinstance(palette, list | tuple) or not all(map(_is_colour, palette)):
+        raise ValueError("its palette must hold [red, green, blue] in 0 … 255")
+    if type(ignore_index) is not int or not 0 <= ignore_index <= 255:
+        raise ValueError(f"its ignore index is {shortened(ignore_index)}; it must be a whole number in 0 … 255")
+    label_set = LabelSet(name, tuple(names), tuple((r, g, b) for r, g, b in palette), ignore_index)
     if label_set.num_classes != card["config"].get("num_classes"):
-        raise ValueError(f"{label_set.num_classes} class names for {card['config'].get('num_classes')} classes")
+        raise ValueError(
+            f"{label_set.num_classes} class names for {shortened(card['config'].get('num_classes'))} classes"
+        )
     return label_set
 
 
+def _is_name(value) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH
+
+
+def _is_colour(value) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(type(part) is int and 0 <= part <= 255 for part in value)
+    )
+
+
 def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy `state` into `module`; raises CheckpointError naming every key that is missing, unexpected or misshapen."""
+    """Copy `state` into `module`; raises CheckpointError where `require_fit` does."""
+    require_fit(module, state, source)
+    module.load_state_dict(state)
+
+
+def require_fit(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Raise CheckpointError naming every key of `state` that `module` lacks, misses or has in another shape."""
     own = module.state_dict()
     problems = []
     if missing := [key for key in own if key not in state]:
@@ -144,9 +207,10 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: 
     ]
     if misshapen:
         problems.append(f"of another shape {_some(misshapen)}")
+    if complex_ones := [key for key in own if key in state and state[key].is_complex()]:
+        problems.append(f"of complex numbers {_some(complex_ones)}")
     if problems:
         raise CheckpointError(f"{source} does not fit the network: keys {'; '.join(problems)}")
-    module.load_state_dict(state)
 
 
 def load_reference(path_or_state_dict: str | Path | Mapping[str, Tensor], model: SegmentationNetwork) -> None:
@@ -230,11 +294,11 @@ def _plain_state(source: str | Path | Mapping[str, Tensor]) -> tuple[Mapping[str
         if str(source).startswith(("https://", "http://")):
             state = torch.hub.load_state_dict_from_url(str(source), map_location="cpu", weights_only=True)
         elif Path(source).suffix == SUFFIX:
-            state = safetensors.torch.load_file(source)
+            state = safetensors.torch.load(Path(source).read_bytes())
         else:
             state = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{source} could not be read as plain weights: {str(error).splitlines()[0]}") from error
+    except (*_BROKEN_WEIGHTS, EOFError, AttributeError, IndexError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{source} could not be read as plain weights: {_first_line(error)}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -249,7 +313,8 @@ def _known_files() -> dict[str, Path]:
     known: dict[str, Path] = {}
     for folder in folders:
         for file in sorted(folder.glob(f"*{SUFFIX}")):
-            known.setdefault(file.stem, file)
+            if file.is_file() and is_valid_text(file.name):
+                known.setdefault(file.stem, file)
     return known
 
 
@@ -257,6 +322,13 @@ def _stored(tensor: Tensor) -> Tensor:
     return (tensor.half() if tensor.ndim == 4 else tensor).contiguous().clone()
 
 
+def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
 def _some(keys: list[str]) -> str:
-    shown = ", ".join(map(str, keys[:5]))
-    return shown if len(keys) <= 5 else f"{shown} and {len(keys) - 5} more"
+    # Keys come out of the file, and may be anything.
+    shown = ", ".join(key if key.isprintable() and len(key) <= 80 else f"{key[:80]!a}…" for key in map(str, keys[:3]))
+    return shown if len(keys) <= 3 else f"{shown} and {len(keys) - 3} more"

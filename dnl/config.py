@@ -1,12 +1,17 @@
 """The network's configuration, stored in every checkpoint."""
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, fields
+from typing import Any
 
 from dnl.attention import GATES, LR_WEIGHTS
+from dnl.untrusted import shortened
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 CONTEXTS = ("fcn", "nl", "nl+gr", "nl+lr", "dnl")
 ATTENTION_STRIDES = (8, 16)
+MAX_WIDTH = 256  # ResNet-101 has a thousand million weights then
+MAX_CLASSES = 255  # label images hold a byte a pixel, and one value means "no class"
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,19 @@ class ModelConfig:
         _require_choice("gate", self.gate, GATES)
         _require_choice("lr_weights", self.lr_weights, LR_WEIGHTS)
         _require_choice("attention_stride", self.attention_stride, ATTENTION_STRIDES)
-        if self.width < 8 or self.width % 8:
-            raise ValueError(f"width is {self.width}; it must be a multiple of 8, at least 8")
-        if self.num_classes < 2:
-            raise ValueError(f"num_classes is {self.num_classes}; segmentation needs at least 2")
+        for field in fields(self):
+            _require_type(field.name, getattr(self, field.name), type(field.default))
+        if not 8 <= self.width <= MAX_WIDTH or self.width % 8:
+            raise ValueError(f"width is {shortened(self.width)}; it must be a multiple of 8 in 8 … {MAX_WIDTH}")
+        if not 2 <= self.num_classes <= MAX_CLASSES:
+            raise ValueError(
+                f"num_classes is {shortened(self.num_classes)}; segmentation needs at least 2, at most {MAX_CLASSES}"
+            )
         if self.lr_kernel < 1 or self.lr_kernel % 2 == 0:
-            raise ValueError(f"lr_kernel is {self.lr_kernel}; it must be odd: 1, 3, 5 …")
-        for field in ("head_dropout", "skip_dropout"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}; it must lie in 0 … 1, below 1")
+            raise ValueError(f"lr_kernel is {shortened(self.lr_kernel)}; it must be odd: 1, 3, 5 …")
+        for name in ("head_dropout", "skip_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1, below 1")
 
     @property
     def uses_gate(self) -> bool:
@@ -54,6 +63,15 @@ class ModelConfig:
         return self.context in ("nl+lr", "dnl")
 
 
+def _require_type(field: str, value: Any, kind: type) -> None:
+    """A configuration may come out of a stranger's file. Whole numbers do for fractions; True is no number."""
+    given: type = type(value)
+    if given is not kind and not (kind is float and given is int):
+        raise ValueError(f"{field} is {shortened(value)}; it must be of type {kind.__name__}")
+    if kind is float and not abs(value) <= sys.float_info.max:  # not for NaN either
+        raise ValueError(f"{field} is {shortened(value)}; it must be a finite number")
+
+
 def _require_choice(field: str, value, choices: tuple) -> None:
     if value not in choices:
-        raise ValueError(f"{field} is {value!r}; choose one of {', '.join(map(str, choices))}")
+        raise ValueError(f"{field} is {shortened(value)}; choose one of {', '.join(map(str, choices))}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -168,6 +169,7 @@ def settle_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], pro
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         for statistic in (norm.running_mean, norm.running_var):
+            assert statistic is not None  # batch norms that track no statistics have none
             statistic.copy_(total(statistic) / processes)
     model.train(was_training)
 
@@ -184,13 +186,13 @@ def remove_class_weights(model: SegmentationNetwork, class_weights: Tensor) -> N
 
 def _skip_weights(model: nn.Module) -> Tensor:
     """What the main head makes of the stage-4 skip: a view of its weights, under whatever wraps the network."""
-    network = model
+    network: Any = model
     while not isinstance(network, SegmentationNetwork):
         network = getattr(network, "module", None) or network._orig_mod
     return network.head[0].weight.detach()[:, : network.backbone.channels[-1]]
 
 
-def _gradients_shared(model: nn.Module, share: bool):
+def _gradients_shared(model: Any, share: bool):
     """Whether this part's backward exchanges gradients with the other processes: only the last one of a batch does."""
     return nullcontext() if share or not hasattr(model, "no_sync") else model.no_sync()
 

@@ -7,6 +7,7 @@ are shared among the processes. --json writes the scores to a file.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from dnl.block import ATTENTION_SOURCES
-from dnl.checkpoints import load_checkpoint
+from dnl.checkpoints import label_set_of, load_checkpoint
 from dnl.datasets import NAMES, open_dataset
 from dnl.distributed import World, join, leave
 from dnl.engine import evaluate
@@ -32,6 +33,8 @@ def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, s
         raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
     model.context.attention_source = source
     if gamma is not None:
+        if not math.isfinite(gamma):
+            raise ValueError(f"γ is {gamma}; it must be a finite number")
         with torch.no_grad():
             model.context.gamma.fill_(gamma)
 
@@ -51,28 +54,36 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         world = join()
+        if options.json and not options.json.parent.is_dir():
+            raise ValueError(f"the folder of --json {options.json} does not exist; create it first")
         scores = _scores(options, world)
-        if options.json and world.is_main:
-            write_json(options.json, scores._asdict())
+        if world.is_main:
+            _show(scores)
+            if options.json:
+                write_json(options.json, scores._asdict())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
         leave()
-    if world.is_main:
-        for name, value in scores.iou.items():
-            print(f"{name:>14}  {value:.4f}")
-        print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")
     return 0
 
 
+def _show(scores: SegmentationScores) -> None:
+    """Before anything is written, so that a full disk does not take the scores away."""
+    for name, value in scores.iou.items():
+        print(f"{name:>14}  {value:.4f}")
+    print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")
+
+
 def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
-    model, _ = load_checkpoint(options.checkpoint)
+    model, card = load_checkpoint(options.checkpoint)
     alter_attention(model, gamma=options.gamma, source=options.attention)
     dataset = open_dataset(options.dataset, options.data, options.split)
-    if dataset.label_set.class_names != model.label_set.class_names:
-        raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of {options.dataset}")
-    model.to(world.device, memory_format=torch.channels_last)
+    label_set = label_set_of(card)
+    if dataset.label_set.class_names != label_set.class_names:
+        raise ValueError(f"the checkpoint knows the classes of {label_set.name}, not of {options.dataset}")
+    model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return evaluate(
         model,
         dataset,

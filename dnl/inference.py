@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from dnl.network import MIN_SIDE, resize
 from dnl.transforms import normalise
 
+MOST_SCALE = 8  # of an image's sides
+
 
 @dataclass(frozen=True)
 class Inference:
@@ -26,8 +28,8 @@ class Inference:
     overlap: float = 1 / 3
 
     def __post_init__(self):
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales are {self.scales}; give at least one, each above 0")
+        if not self.scales or not all(0 < scale <= MOST_SCALE for scale in self.scales):
+            raise ValueError(f"scales are {self.scales}; give at least one, each above 0, at most {MOST_SCALE}")
         if self.window is not None and self.window < MIN_SIDE:
             raise ValueError(f"the window is {self.window} pixels; it must be at least {MIN_SIDE}")
         if not 0 <= self.overlap < 1:
@@ -50,7 +52,7 @@ def predict(model: nn.Module, image: np.ndarray, inference: Inference = WHOLE_IM
 def class_probabilities(model: nn.Module, images: Tensor, inference: Inference) -> Tensor:
     """Mean class probabilities over scales and mirrorings: images B×3×H×W normalised -> B×classes×H×W."""
     size = images.shape[2:]
-    total = 0
+    total = images.new_zeros(())
     for scale in inference.scales:
         sides = [max(MIN_SIDE, round(side * scale)) for side in size]
         scaled = images if list(size) == sides else resize(images, sides)

@@ -1,11 +1,32 @@
 """Training recipes: typed, named presets, every value of which can be overridden on the command line."""
 
 import dataclasses
+import math
 import textwrap
 import typing
 from dataclasses import dataclass, field
 
 from dnl.config import ModelConfig
+from dnl.untrusted import shortened
+
+# Of whole numbers: the least that makes sense, and far more than anybody needs.
+RANGES = {
+    "epochs": (1, 100_000),
+    "batch_size": (1, 4096),
+    "accumulation": (1, 4096),
+    "crop_height": (32, 8192),
+    "crop_width": (32, 8192),
+    "loss_stride": (1, 64),
+    "lovasz_stride": (1, 64),
+    "evaluate_every": (1, 100_000),
+    "streets_per_epoch": (0, 1_000_000),
+    "warmup_steps": (0, 1_000_000_000),
+    "attention_restart": (0, 100_000),
+    "skip_from": (0, 100_000),
+    "settling_batches": (0, 1_000_000),
+    "workers": (0, 256),
+    "seed": (0, 2**63 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -59,34 +80,20 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.precision not in ("auto", "float32", "bfloat16", "float16"):
-            raise ValueError(f"precision is {self.precision!r}; choose auto, float32, bfloat16 or float16")
+            raise ValueError(f"precision is {shortened(self.precision)}; choose auto, float32, bfloat16 or float16")
         if self.optimizer not in ("adamw", "sgd"):
-            raise ValueError(f"optimizer is {self.optimizer!r}; choose adamw or sgd")
-        for name in ("epochs", "batch_size", "loss_stride", "lovasz_stride", "evaluate_every", "accumulation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("crop_height", "crop_width"):
-            if getattr(self, name) < 32:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 32 pixels")
-        for name in (
-            "streets_per_epoch",
-            "warmup_steps",
-            "workers",
-            "seed",
-            "logit_std",
-            "attention_restart",
-            "skip_from",
-            "settling_batches",
-            "ema_decay",
-            "largest_class_weight",
-            "gradient_clip",
-            "lovasz_weight",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+            raise ValueError(f"optimizer is {shortened(self.optimizer)}; choose adamw or sgd")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {shortened(value)}; it must lie in {least} … {most:,}")
         for name in ("ohem_threshold", "ohem_least"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1")
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{entry.name} is {value}; it must not be negative, and be finite")
         if self.fresh_parts and not self.start_from:
             raise ValueError(
                 f"fresh_parts is {self.fresh_parts!r} but everything starts anew without start_from; name a checkpoint"
@@ -240,7 +247,7 @@ def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
-            raise ValueError(f"the setting {setting!r} has no '='; write key=value")
+            raise ValueError(f"the setting {shortened(setting)} has no '='; write key=value")
         if key.startswith("model."):
             changed = _replace(config.model, key.removeprefix("model."), text, prefix="model.")
             config = dataclasses.replace(config, model=changed)
@@ -273,20 +280,22 @@ def from_dict(fields: dict) -> TrainConfig:
     for kind, given in ((ModelConfig, model), (TrainConfig, fields)):
         if unknown := set(given) - {field.name for field in dataclasses.fields(kind)}:
             raise ValueError(
-                f"there is no setting {', '.join(sorted(unknown))} in this version; use the one it was written by"
+                f"there is no setting {', '.join(sorted(unknown))[:200]} in this version; use the one it was written by"
             )
-    return TrainConfig(**{**fields, "model": ModelConfig(**model)})
+    try:
+        return TrainConfig(**{**fields, "model": ModelConfig(**model)})
+    except TypeError as error:
+        raise ValueError(f"a setting has a value of another type ({error})") from error
 
 
 def _replace(config, key, text, prefix):
     types = typing.get_type_hints(type(config))
     if key not in types or key == "model":
-        names = ", ".join(prefix + name for name in types if name != "model")
-        raise ValueError(f"there is no setting {prefix}{key}; there are {names}")
+        raise ValueError(f"there is no setting {(prefix + key)[:60]}; --print shows those there are")
     try:
         value = _parse(text, types[key])
     except ValueError as error:
-        raise ValueError(f"{prefix}{key} is {text!r}; it must be of type {types[key].__name__}") from error
+        raise ValueError(f"{prefix}{key} is {shortened(text)}; it must be of type {types[key].__name__}") from error
     return dataclasses.replace(config, **{key: value})
 
 

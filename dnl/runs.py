@@ -28,6 +28,7 @@ import dnl
 from dnl.distributed import World
 from dnl.files import remove_leftovers, write_atomically, write_json
 from dnl.recipes import TrainConfig, from_dict, override
+from dnl.untrusted import read_json, read_text_file
 
 # What may differ when a run goes on: nothing here changes what the saved state means.
 CHANGEABLE = (
@@ -39,6 +40,12 @@ CHANGEABLE = (
     "evaluate_every",
     "workers",
     "keep_in_memory",
+)
+STATE_KEYS = {"model", "average", "optimizer", "scaler", "history"}
+# What torch raises on a file that is no state.
+BROKEN_STATE = (
+    *(RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, MemoryError),
+    pickle.UnpicklingError,
 )
 CURVES_HEADER = ("step", "epoch", "loss", "learning_rate")
 
@@ -90,9 +97,7 @@ def resume(recipe_name: str, settings: list[str], out: Path, world: World) -> Ru
     path = out / "config.json"
     if not path.exists():
         raise RunError(f"{out} holds no run to resume; leave --resume out to start one")
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    started_as, changes = fields.pop("recipe"), fields.pop("changes", [])
-    started = from_dict(fields)
+    started_as, changes, started = _read_settings(path)
     config = override(started, settings)
     changed = _changed(started, config)
     if recipe_name != started_as or set(changed) - set(CHANGEABLE):
@@ -122,13 +127,16 @@ def save_progress(out: Path, state: dict, curves: list[Update]) -> None:
 
 
 def read_curves(path: Path, epochs: int) -> list[Update]:
-    """The updates of the first `epochs` epochs; none where there is no file."""
+    """The updates of the first `epochs` epochs; none where there is no file. Raises RunError."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        next(rows, None)
-        updates = [Update(int(step), int(epoch), float(loss), float(rate)) for step, epoch, loss, rate in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            next(rows, None)
+            updates = [Update(int(step), int(epoch), float(loss), float(rate)) for step, epoch, loss, rate in rows]
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path} is not as a run wrote it ({error}); remove it to go on without its curves") from error
     return [update for update in updates if update.epoch <= epochs]
 
 
@@ -144,6 +152,15 @@ def _write_curves(path: Path, curves: list[Update]) -> None:
         writer.writerows(curves)
 
 
+def _read_settings(path: Path) -> tuple[str, list, TrainConfig]:
+    """Recipe, changes and settings in config.json. Raises RunError."""
+    try:
+        fields = read_json(read_text_file(path))
+        return fields.pop("recipe"), fields.pop("changes", []), from_dict(fields)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} is not as a run wrote it ({error}); put it back, or start anew") from error
+
+
 def _changed(started: TrainConfig, config: TrainConfig) -> dict[str, list]:
     """name -> [old, new] of the settings that differ."""
     old, new = dataclasses.asdict(started), dataclasses.asdict(config)
@@ -154,8 +171,11 @@ def _read_state(path: Path, world: World) -> dict | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location=world.device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        saved = torch.load(path, map_location=world.device, weights_only=True)
+        if not STATE_KEYS <= saved.keys() or not isinstance(saved["history"], list):
+            raise ValueError("entries are missing")
+        return saved
+    except BROKEN_STATE as error:
         raise RunError(
             f"{path} cannot be read, perhaps it was cut off in copying; copy it again or start anew"
         ) from error

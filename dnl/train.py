@@ -11,6 +11,7 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,8 +64,8 @@ def train(run: Run, *, data: str | None, world: World) -> None:
         class_weights = balanced_class_weights(_pixel_counts(training), config.largest_class_weight).to(world.device)
 
     torch.manual_seed(config.seed)
-    model = build_model(config.model).to(world.device, memory_format=torch.channels_last)
-    model = synchronised_norms(model, world)
+    model: Any = build_model(config.model)
+    model = synchronised_norms(model.to(world.device, memory_format=torch.channels_last), world)
     model.label_set = label_set
     if saved is None:
         if config.start_from:
@@ -77,7 +78,7 @@ def train(run: Run, *, data: str | None, world: World) -> None:
             _start_attention(model, batches, config, epoch=0)
     else:
         model.load_state_dict(saved["model"])
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
+    average: Any = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
     optimizer = build_optimizer(model, config)
     scaler = torch.amp.GradScaler(
         world.device.type, enabled=autocast_dtype(config.precision, world.device) == torch.float16
@@ -89,7 +90,7 @@ def train(run: Run, *, data: str | None, world: World) -> None:
         scaler.load_state_dict(saved["scaler"])
         history = saved["history"]
 
-    stepped = parallel(model, world)
+    stepped: Any = parallel(model, world)
     if config.compile:
         stepped = torch.compile(stepped)
     for epoch in range(len(history), config.epochs):
@@ -201,7 +202,9 @@ def training_batches(config: TrainConfig, training, world: World):
 
 def _pixel_counts(dataset) -> np.ndarray:
     classes = dataset.label_set.num_classes
-    return sum(np.bincount(dataset[i].labels.ravel(), minlength=256)[:classes] for i in range(len(dataset)))
+    return np.sum(
+        [np.bincount(dataset[i].labels.ravel(), minlength=256)[:classes] for i in range(len(dataset))], axis=0
+    )
 
 
 def _bar(world: World) -> dict:

@@ -47,13 +47,14 @@ class Cityscapes(LabelledFiles):
         if not files:
             raise DatasetError(f"{images} holds no file CITY/*{IMAGE_ENDING}; unpack leftImg8bit_trainvaltest.zip")
         names = [file.name.removesuffix(IMAGE_ENDING) for file in files]
-        label_files = [
+        expected = [
             annotations / file.parent.name / (name + LABEL_ENDING) for file, name in zip(files, names, strict=True)
         ]
         if split == "test":
-            label_files = [file if file.is_file() else None for file in label_files]
+            label_files = [file if file.is_file() else None for file in expected]
         else:
-            require_labels(label_files, annotations)
+            require_labels(expected, annotations)
+            label_files = list(expected)
         super().__init__(CITYSCAPES, LABEL_VALUES, names, files, label_files)
 
 

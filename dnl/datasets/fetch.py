@@ -101,7 +101,9 @@ def download(url: str, file: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return _reason(error.reason)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _continue_download(url: str, partial: Path) -> None:

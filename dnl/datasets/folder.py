@@ -12,7 +12,6 @@ mean:
 Without "ignore_index" it is 255, without "name" the label set is called "folder".
 """
 
-import json
 from pathlib import Path
 
 from dnl.classes import LabelSet
@@ -27,7 +26,9 @@ from dnl.datasets.pairs import (
     require_split,
     visible,
 )
+from dnl.untrusted import read_json, shortened
 
+MAX_NAME_LENGTH = 200
 EXAMPLE = '{"classes": [{"name": "leaf", "colour": [0, 160, 60]}, …], "ignore_index": 255}'
 
 
@@ -77,26 +78,28 @@ def _label_values(label_set: LabelSet) -> LabelValues:
 def read_classes(file: str | Path) -> LabelSet:
     """The label set that classes.json describes; DatasetError says what in it does not fit."""
     file = Path(file)
+    text = read_text(file)
     try:
-        content = json.loads(read_text(file))
+        content = read_json(text)
     except ValueError as error:
-        if isinstance(error, DatasetError):
-            raise
         raise DatasetError(f"{file} is not valid JSON ({error}); it looks like {EXAMPLE}") from error
     if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
         raise DatasetError(f'{file} holds no list "classes"; it looks like {EXAMPLE}')
     unknown = sorted(content.keys() - {"classes", "ignore_index", "name"})
     if unknown:
-        raise DatasetError(f'{file} has the unknown key "{unknown[0]}"; known are classes, ignore_index and name')
+        raise DatasetError(f'{file} has the unknown key "{unknown[0][:60]}"; known are classes, ignore_index and name')
     classes, ignore_index, name = content["classes"], content.get("ignore_index", 255), content.get("name", "folder")
     if not 1 <= len(classes) <= 255:
         raise DatasetError(f"{file} lists {len(classes)} classes; 1 to 255 are possible")
     if not _is_byte(ignore_index) or ignore_index < len(classes):
         raise DatasetError(
-            f"{file} has the ignore_index {ignore_index!r}; it must be a whole number from {len(classes)} to 255"
+            f"{file} has the ignore_index {shortened(ignore_index)}; it must be a whole number from {len(classes)} to "
+            "255"
         )
     if not _is_name(name):
-        raise DatasetError(f"{file} has the name {name!r}; it must be text")
+        raise DatasetError(
+            f"{file} has the name {shortened(name)}; it must be text of at most {MAX_NAME_LENGTH} characters"
+        )
     for index, entry in enumerate(classes):
         _check_class(entry, f"class {index} of {file}")
     names = tuple(entry["name"] for entry in classes)
@@ -108,10 +111,13 @@ def read_classes(file: str | Path) -> LabelSet:
 
 def _check_class(entry, place: str) -> None:
     if not isinstance(entry, dict) or not _is_name(entry.get("name")):
-        raise DatasetError(f'{place} has no "name"; it looks like {{"name": "leaf", "colour": [0, 160, 60]}}')
+        raise DatasetError(
+            f'{place} has no "name" (of at most {MAX_NAME_LENGTH} characters); it looks like {{"name": "leaf", '
+            '"colour": [0, 160, 60]}'
+        )
     colour = entry.get("colour")
     if not isinstance(colour, list) or len(colour) != 3 or not all(_is_byte(value) for value in colour):
-        raise DatasetError(f'{place} has the "colour" {colour!r}; it must be [red, green, blue], each 0 … 255')
+        raise DatasetError(f'{place} has the "colour" {shortened(colour)}; it must be [red, green, blue], each 0 … 255')
 
 
 def _is_byte(value) -> bool:
@@ -119,4 +125,4 @@ def _is_byte(value) -> bool:
 
 
 def _is_name(value) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_NAME_LENGTH

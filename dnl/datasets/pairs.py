@@ -8,6 +8,7 @@ from PIL import Image
 
 from dnl.classes import LabelSet
 from dnl.datasets.base import DatasetError, Sample
+from dnl.untrusted import DECODING_ERRORS, MAX_PIXELS, is_valid_text, read_text_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # by the end of the file name; nothing else is opened
 
@@ -36,7 +37,8 @@ class LabelledFiles:
     """A sequence of Samples, each read from its files when it is asked for.
 
     A label file that is None stands for an image without labels: every pixel of it has the ignore index.
-    Raises DatasetError when two samples share a name, and on reading a sample whose files do not fit.
+    Raises DatasetError when two samples share a name or one has a name that is no text, and on reading a sample whose
+    files do not fit.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class LabelledFiles:
     ):
         seen: set[str] = set()
         for name, file in zip(names, files, strict=True):
+            if not is_valid_text(str(file)):
+                raise DatasetError(f"the name {str(file)!a} holds bytes that are no text; rename the file or folder")
             if name in seen:
                 raise DatasetError(f"{file} is the second image named {name}; rename or remove one of the two")
             seen.add(name)
@@ -90,18 +94,26 @@ def _read_values(file: Path, size: tuple[int, int]) -> np.ndarray:
 def _open(file: Path, mode: str | None) -> tuple[str, np.ndarray]:
     """The image's own mode (Pillow's name for it) and its pixels, converted to `mode` if one is given."""
     kind = FORMATS[file.suffix.lower()]
+    if not file.is_file():  # a pipe would be read without end
+        raise DatasetError(f"{file} is missing or no file; put it back, or open the data set anew")
     try:
         with Image.open(file, formats=[kind]) as image:
-            return image.mode, np.array(image if mode is None else image.convert(mode))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{file} could not be read as a {kind} image ({error}); replace or remove it") from error
+            too_large = image.width * image.height > MAX_PIXELS
+            if not too_large:
+                return image.mode, np.array(image if mode is None else image.convert(mode))
+    except Image.DecompressionBombError:
+        too_large = True
+    except DECODING_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        raise DatasetError(f"{file} could not be read as a {kind} image ({reason}); replace or remove it") from error
+    raise DatasetError(f"{file} has more than {MAX_PIXELS // 10**6} million pixels; scale it down")
 
 
 def read_text(file: Path) -> str:
     """A UTF-8 text file of a data set."""
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text_file(file)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{file} could not be read as UTF-8 text ({error})") from error
 
 
@@ -109,9 +121,9 @@ def locate(root: str | Path, inner: Sequence[str], marker: str) -> Path:
     """`root` or the first of its `inner` folders that holds `marker`, so that either may be named."""
     candidates = [Path(root), *(Path(root) / folder for folder in inner)]
     for candidate in candidates:
-        if (candidate / marker).is_dir():
+        if _is_folder(candidate / marker):
             return candidate
-    raise DatasetError(f"{root} holds no {marker}/, nor does {inner[-1]}/ in it; name the folder that does")
+    raise DatasetError(f"{str(root)[:200]} holds no {marker}/, nor does {inner[-1]}/ in it; name the folder that does")
 
 
 def require_split(data_set: str, split: str, splits: Sequence[str]) -> None:
@@ -123,8 +135,15 @@ def require_split(data_set: str, split: str, splits: Sequence[str]) -> None:
 def require_folders(folders: Sequence[Path], layout: str) -> None:
     """Refuse a data set that lacks one of `folders`; `layout` says what it should hold."""
     for folder in folders:
-        if not folder.is_dir():
-            raise DatasetError(f"{folder} is missing; {layout}")
+        if not _is_folder(folder):
+            raise DatasetError(f"{str(folder)[:200]} is missing; {layout}")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a loop of links
+        return False
 
 
 def require_labels(label_files: Sequence[Path], folder: Path) -> None:

@@ -5,6 +5,7 @@ finished 480×360 picture; the canvas itself is `SCALE` times finer, which is wh
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ SKY_ROWS = 240  # the ground hides all below
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
-Colour = tuple[float, float, float]
+Colour = tuple[float, ...]  # red, green, blue
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ class Canvas:
         return image, np.asarray(self._labels)[::SCALE, ::SCALE].copy()
 
 
-def pick(rng: np.random.Generator, colours: list[Colour], spread: float = 8.0) -> Colour:
+def pick(rng: np.random.Generator, colours: Sequence[Colour], spread: float = 8.0) -> Colour:
     """One of the colours, a little lighter or darker than listed."""
-    return tuple(np.clip(np.array(colours[rng.integers(len(colours))]) + rng.normal(0, spread), 8, 245))
+    return tuple(np.clip(np.array(colours[int(rng.integers(len(colours)))]) + rng.normal(0, spread), 8, 245))
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: list[tuple[int, int]]) -> np.ndarray:

@@ -84,7 +84,7 @@ def _camera(rng: np.random.Generator) -> Camera:
     )
 
 
-def _rgb(values) -> tuple[float, float, float]:
+def _rgb(values) -> tuple[float, ...]:
     """Three plain floats, which are much faster one by one than array elements."""
     return tuple(float(value) for value in values)
 

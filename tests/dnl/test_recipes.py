@@ -24,7 +24,7 @@ def test_overrides():
         "model.wings=2": r"no setting model\.wings",
         "epochs=many": "type int",
         "model.gate=fence": "choose one of sigmoid",
-        "epochs=0": "at least 1",
+        "epochs=0": "in 1 …",
         "compile=perhaps": "type bool",
     }.items():
         with pytest.raises(ValueError, match=message):
@@ -39,7 +39,7 @@ def test_overrides():
         ({"ohem_threshold": 1.5}, r"ohem_threshold is 1\.5; it must lie in 0 … 1"),
         ({"ohem_least": -0.1}, r"ohem_least is -0\.1; it must lie in 0 … 1"),
         ({"gradient_clip": -1.0}, "gradient_clip is -1.0; it must not be negative"),
-        ({"settling_batches": -1}, "settling_batches is -1; it must not be negative"),
+        ({"settling_batches": -1}, "settling_batches is -1; it must lie in 0"),
         ({"fresh_parts": "head"}, "fresh_parts is 'head' but everything starts anew without start_from"),
         ({"start_from": "a", "backbone_weights": "b"}, "give one of them"),
         ({"min_scale": 2.0}, r"scales are 2\.0 … 1\.6"),

@@ -1,0 +1,61 @@
+"""Photos and label images: every broken or hostile file gets one sentence, quickly and without much memory."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.uploads import MAX_SIDE, UploadError, read_labels, read_photo
+from dnl.classes import CAMVID
+from tests.fuzz import corpus
+from tests.fuzz.guard import cases, result_or_sentence
+
+IMAGES = corpus.images()
+BOMBS = corpus.bombs()
+POLYGLOTS = corpus.polyglots()
+
+
+def tried_as_photo(data: bytes) -> None:
+    photo = result_or_sentence("photos", lambda: read_photo(data), UploadError)
+    if photo is not None:
+        assert photo.image.dtype == np.uint8 and photo.image.ndim == 3 and max(photo.image.shape) <= MAX_SIDE
+
+
+def tried_as_labels(data: bytes, size: tuple[int, int]) -> None:
+    labels = result_or_sentence("label images", lambda: read_labels(data, size, CAMVID), UploadError)
+    if labels is not None:
+        assert labels.dtype == np.uint8 and ((labels < CAMVID.num_classes) | (labels == CAMVID.ignore_index)).all()
+
+
+@given(corpus.spoilt(IMAGES))
+@cases(60)
+def test_spoilt_photos(data):
+    tried_as_photo(data)
+
+
+@given(corpus.spoilt(IMAGES[:8]), st.sampled_from([(40, 56), (56, 40), (1, 1), (100_000, 100_000)]))
+@cases(30)
+def test_spoilt_labels(data, size):
+    tried_as_labels(data, size)
+
+
+@pytest.mark.parametrize("data", IMAGES)
+def test_whole_photos_are_read(data):
+    assert read_photo(data).image.shape in ((40, 56, 3), (56, 40, 3))
+
+
+@pytest.mark.parametrize("name", [*BOMBS, *POLYGLOTS])
+def test_bombs_and_polyglots(name):
+    data = (BOMBS | POLYGLOTS)[name]
+    tried_as_photo(data)
+    for size in ((40, 40), (7000, 7000), (60_000, 60_000)):
+        tried_as_labels(data, size)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16", "1", "LA"])
+def test_the_largest_allowed_label_image_stays_small_in_memory(mode):
+    from PIL import Image
+
+    data = corpus.encoded(Image.new(mode, (7000, 7000)), "PNG", compress_level=1)
+    tried_as_labels(data, (7000, 7000))
+    tried_as_photo(data)
