@@ -98,24 +98,31 @@ function drawMap(surface, image, model, view, picture, photoOpacity) {
   return context;
 }
 
-/** The border of all cells for which `inside(cell)` holds, as a path on the image. */
+/** The border of all cells for which `inside(cell)` holds, as a path on the image; edges in a row are one line. */
 function outlineOf(model, inside) {
   const { width, height } = model;
   const across = mapSpan(model.imageWidth, width);
   const down = mapSpan(model.imageHeight, height);
-  const at = (x, y) => [across.start + x * across.pitch, down.start + y * down.pitch];
+  const xAt = (column) => across.start + column * across.pitch;
+  const yAt = (row) => down.start + row * down.pitch;
   const path = new Path2D();
-  const edge = (from, to) => {
-    path.moveTo(...from);
-    path.lineTo(...to);
-  };
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const here = inside(y * width + x);
-      if (x + 1 < width && here !== inside(y * width + x + 1)) edge(at(x + 1, y), at(x + 1, y + 1));
-      if (y + 1 < height && here !== inside((y + 1) * width + x)) edge(at(x, y + 1), at(x + 1, y + 1));
+  /** Lines along one direction: isEdge(line, step), for `lines` lines of `steps` steps each. */
+  const trace = (lines, steps, isEdge, point) => {
+    for (let line = 1; line < lines; line++) {
+      for (let step = 0, begun = -1; step <= steps; step++) {
+        const edge = step < steps && isEdge(line, step);
+        if (edge && begun < 0) begun = step;
+        if (edge || begun < 0) continue;
+        path.moveTo(...point(line, begun));
+        path.lineTo(...point(line, step));
+        begun = -1;
+      }
     }
-  }
+  };
+  const vertical = (x, y) => inside(y * width + x) !== inside(y * width + x - 1);
+  const horizontal = (y, x) => inside(y * width + x) !== inside((y - 1) * width + x);
+  trace(width, height, vertical, (x, y) => [xAt(x), yAt(y)]);
+  trace(height, width, horizontal, (y, x) => [xAt(x), yAt(y)]);
   return path;
 }
 
