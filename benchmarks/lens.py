@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from analysis.capture import Capture
 from analysis.geometry import cell_labels, spread_labels
 from analysis.lens import pack_capture, standalone_html
-from benchmarks.attention import DEPTH, SCORE_STD
+from benchmarks.variants import DEPTH, SCORE_STD
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
 
