@@ -86,9 +86,11 @@ def read_card(name_or_path: str | Path) -> dict:
     path = checkpoint_path(name_or_path)
     try:
         with path.open("rb") as file:
-            return _card_in(file.read(8 + MAX_HEADER_BYTES), path)
+            start = file.read(8)
+            header = file.read(min(int.from_bytes(start, "little"), MAX_HEADER_BYTES))
     except OSError as error:
         raise CheckpointError(f"{path.name} could not be read ({error.strerror})") from error
+    return _card_in(start + header, path)
 
 
 def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict]:
