@@ -78,6 +78,7 @@ function createLens(root) {
       addPin(image, pixel);
     }
     background.endRegion();
+    setView(showing(image, view, pixel));
     tellPins();
   }
 
@@ -99,7 +100,7 @@ function createLens(root) {
     background.endRegion();
     preview = null;
     showPins();
-    schedule();
+    setView(showing(image, view, activePixel(image)));
   }
 
   function setView(next) {

@@ -101,7 +101,8 @@ function whereTo(model, own, shares) {
   const home = shares.get(own) ?? 0;
   const [stray, straying] = [...shares].find(([label]) => label !== own) ?? [own, 0];
   if (straying > home) {
-    return `${percent(straying)} of its raw attention falls on ${className(model, stray)}, ${percent(home)} on ${name}`;
+    const rest = home >= 0.005 ? `, ${percent(home)} on ${name}` : "";
+    return `${percent(straying)} of its raw attention falls on ${className(model, stray)}${rest}`;
   }
   const astray = straying >= 0.005 ? `, ${percent(straying)} falls on ${className(model, stray)}` : "";
   return `${percent(home)} of its raw attention is on ${name}${astray}`;

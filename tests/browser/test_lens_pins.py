@@ -103,6 +103,25 @@ def test_a_request_of_nonsense_changes_nothing(lens_page, buffer):
     assert lens.page.locator("[data-choice=kernel] input[value='3']").is_checked()
 
 
+def test_a_chosen_pin_comes_into_sight(lens):
+    for place in ((40, 60), (300, 440)):
+        lens.click("photo", *place)
+    lens.canvas("photo").focus()
+    for _ in range(4):
+        lens.page.keyboard.press("+")
+    for number in (0, 1):
+        lens.page.keyboard.press(str(number + 1))
+        lens.settle()
+        seen = lens.canvas("raw").evaluate(
+            """(canvas) => {
+              const { a, d, e, f } = canvas.getContext("2d").getTransform();
+              return [-f / d, (canvas.height - f) / d, -e / a, (canvas.width - e) / a];
+            }"""
+        )
+        y, x = lens.pins()[number]
+        assert seen[0] <= y + 0.5 <= seen[1] and seen[2] <= x + 0.5 <= seen[3]
+
+
 # --- keyboard and touch ----------------------------------------------------------------------------------------------
 
 
