@@ -12,7 +12,6 @@ from analysis.lens.script import CSS, HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
 from analysis.lens.state import (
     PIN_LIMIT,
-    chosen_pixel,
     chosen_pixels,
     known_choices,
     known_look,
@@ -28,7 +27,6 @@ __all__ = [
     "PIN_LIMIT",
     "SCRIPT",
     "asking_for",
-    "chosen_pixel",
     "chosen_pixels",
     "image_id",
     "known_choices",

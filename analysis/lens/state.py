@@ -84,11 +84,6 @@ def chosen_pixels(capture: Capture, pins) -> list[tuple[int, int]]:
     return inside or [starting_pixel(capture)]
 
 
-def chosen_pixel(capture: Capture, pins) -> tuple[int, int]:
-    """The first of `chosen_pixels`."""
-    return chosen_pixels(capture, pins)[0]
-
-
 def row_options(capture: Capture, choices) -> dict:
     """Keyword arguments of `attention_rows` for the user's choices; the model's own where one cannot be had."""
     chosen = known_choices(choices)

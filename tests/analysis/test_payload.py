@@ -9,7 +9,6 @@ from analysis.geometry import pixel_to_cell
 from analysis.lens import (
     PIN_LIMIT,
     asking_for,
-    chosen_pixel,
     chosen_pixels,
     image_id,
     known_choices,
@@ -128,7 +127,7 @@ def test_queries_and_keys_alone_are_enough():
     assert set(arrays) == {"image", "query", "key", "log_sums", "colours", "difference_colours"}
     assert (header["class_names"], header["image_size"], header["starting_pixel"]) == ([], [5, 7], [2, 3])
     assert row_options(bare, {"gate": "binary"})["gate"] is None
-    assert chosen_pixel(bare, {image_id(bare): [[4, 6]]}) == (4, 6)
+    assert chosen_pixels(bare, {image_id(bare): [[4, 6]]}) == [(4, 6)]
 
 
 def test_a_finished_map_travels_in_place_of_query_and_key(monkeypatch):
@@ -182,10 +181,10 @@ def test_the_start_is_the_centre_where_nothing_is_labelled():
 
 def test_a_pin_counts_on_its_own_image_alone():
     capture = make_capture()
-    start = starting_pixel(capture)
-    assert chosen_pixel(capture, {"another": [[1, 1]], image_id(capture): [[40, 60]]}) == (40, 60)
+    start = [starting_pixel(capture)]
+    assert chosen_pixels(capture, {"another": [[1, 1]], image_id(capture): [[40, 60]]}) == [(40, 60)]
     for pins in (None, {}, {"another": [[1, 1]]}, {image_id(capture): []}, {image_id(capture): [[41, 0]]}):
-        assert chosen_pixel(capture, pins) == start
+        assert chosen_pixels(capture, pins) == start
 
 
 def test_choices_become_options_of_attention_rows():
@@ -239,7 +238,6 @@ def test_pins_keep_their_order_and_their_number():
     image = image_id(capture)
     pins = [[40, 60], [0, 0], [40.0, 60.0], [41, 0], [3, 61], [2, 5]]
     assert chosen_pixels(capture, {image: pins}) == [(40, 60), (0, 0), (2, 5)]
-    assert chosen_pixel(capture, {image: pins}) == (40, 60)
     assert known_pins({image: [[n, 0] for n in range(20)]}) == {image: [(n, 0) for n in range(PIN_LIMIT)]}
     assert known_pins({3: [[1, 1]], "other": "no"}) == {"other": []}
 

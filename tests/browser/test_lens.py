@@ -99,7 +99,9 @@ def differences(lens: dict, table: dict) -> list[tuple]:
 
 def click_pixel(page, panel: str, y: int, x: int) -> None:
     """Click the middle of pixel (y, x) of a photo of 360×480."""
-    box = page.locator(f"[data-panel={panel}] canvas").bounding_box()
+    canvas = page.locator(f"[data-panel={panel}] canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     page.mouse.click(box["x"] + (x + 0.5) / 480 * box["width"], box["y"] + (y + 0.5) / 360 * box["height"])
     page.mouse.move(box["x"] - 60, box["y"] - 60)
 
