@@ -131,10 +131,10 @@ def show_address(parameters: dict[str, str]) -> None:
 
 
 def show_page() -> None:
-    st.title("Where does one pixel look?")
-    with st.container(horizontal=True, vertical_alignment="top"):
-        st.caption(HINT, width="stretch")
-        address = st.container(width="content")
+    words, address = st.columns([3, 1], vertical_alignment="center")
+    with words:
+        st.title("Where does one pixel look?")
+        st.caption(HINT)
     notices = st.container()  # not in the sidebar, which is folded away on a phone
     follow_link(notices)
     with st.sidebar:
