@@ -244,7 +244,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise RecipeError(f"the recipe has the field {repeated!r} twice in one place; keep one of them")
+        raise RecipeError(f"the recipe has the field {_shortened(repeated)} twice in one place; keep one of them")
     return found
 
 
@@ -278,7 +278,9 @@ def _read_record(kind, value, where: str):
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in value:
         if name not in fields:
-            raise RecipeError(f"there is no field {_place(where, name)}; the fields there are {', '.join(fields)}")
+            raise RecipeError(
+                f"there is no field {_place(where, _as_word(name))}; the fields there are {', '.join(fields)}"
+            )
     for name, field in fields.items():
         if name not in value and field.default is dataclasses.MISSING:
             raise RecipeError(f"the field {_place(where, name)} is missing; it must be {_in_words(field.type)}")
@@ -341,6 +343,10 @@ def _in_words(kind) -> str:
 
 def _place(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
+
+
+def _as_word(name: str) -> str:
+    return name if name.isprintable() and len(name) <= 60 else _shortened(name)
 
 
 def _shortened(value) -> str:

@@ -1,5 +1,6 @@
 """Well-formed files of every kind that a user may bring, and ways to spoil them."""
 
+import functools
 import io
 import json
 import struct
@@ -70,6 +71,7 @@ def images() -> list[bytes]:
     return found
 
 
+@functools.cache
 def bombs() -> dict[str, bytes]:
     """Small files that declare or unpack to far more than they are."""
     zeros = zlib.compress(bytes(64 * 2**20), 9)

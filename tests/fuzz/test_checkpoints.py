@@ -50,19 +50,19 @@ def test_the_whole_file_is_opened(content):
 
 
 @given(st.data())
-@cases(30)
+@cases(15)
 def test_spoilt_files(content, data):
     tried(data.draw(corpus.spoilt([content])))
 
 
 @given(st.data())
-@cases(60)
+@cases(30)
 def test_cards_of_any_kind(content, data):
     tried(with_card(content, data.draw(corpus.altered(card_of(content)) | corpus.JSON_TEXTS)))
 
 
 @given(st.data())
-@cases(30)
+@cases(15)
 def test_configurations_of_any_kind(content, data):
     card = card_of(content)
     part = data.draw(st.sampled_from(["config", "label_set", "metrics"]))
@@ -70,7 +70,7 @@ def test_configurations_of_any_kind(content, data):
 
 
 @given(st.data())
-@cases(30)
+@cases(15)
 def test_headers_of_any_kind(content, data):
     header, body = corpus.split_safetensors(content)
     name = data.draw(st.sampled_from(list(header)[1:]))
