@@ -1,7 +1,5 @@
 """The Noise report inside one image: the noise map, the worst queries, and how the queries spread."""
 
-import uuid
-
 import numpy as np
 import streamlit as st
 
@@ -112,12 +110,10 @@ def _class_name(capture: Capture, label: int) -> str:
 def open_in_explorer(work: Work, name: str, index: int, capture: Capture, pixel: tuple[int, int]) -> None:
     """Go to the Explorer: the same image, checkpoint, gate and LR, with this pixel pinned."""
     image, pin, choices = image_id(capture), list(pixel), work.job.choices
-    request = {"id": uuid.uuid4().hex, "pins": [pin], "choices": choices}
     st.session_state["explorer link"] = {
         **work.job.places[index],
         "model": name,
         "lens pins": {**st.session_state.get("lens pins", {}), image: [pin]},
         "lens choices": choices,
-        "lens request": {"image": image, "request": request},
     }
     st.switch_page("pages/explorer.py")

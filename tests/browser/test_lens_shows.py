@@ -52,6 +52,7 @@ def test_columns_show_who_attends_to_the_pixel(lens_page, tall, temperature):
     choices = {"temperature": temperature}
     lens = lens_page(asking_for(pack_capture(tall), {"id": 1, "pins": [[150, 30]], "choices": choices}))
     lens.choose("direction", "column")
+    lens.page.locator("[data-panel=retained]", has_text="from other classes").wait_for()  # no row's figures any more
     lens.page.locator("[data-panel=retained] [data-figure=keptMass]:not([data-value=''])").wait_for()
     row, column = pixel_to_cell(150, 30, (200, 90), (25, 12))
     cell = row * 12 + column

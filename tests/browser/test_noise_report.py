@@ -78,7 +78,8 @@ def test_a_click_on_the_noise_map_opens_that_pixel_in_the_explorer(chromium, app
     canvas.click(position=road)
 
     page.locator(".lens[data-pixel]").wait_for()
-    page.get_by_text("The pinned pixel: Road").wait_for()
+    page.get_by_role("heading", name="The pinned pixel").wait_for()
+    page.locator(".pins tbody", has_text="Road").wait_for()
     page.locator("[data-panel=photo] figcaption").get_by_text("photo.png", exact=True).wait_for()
     pinned = [int(side) for side in page.locator(".lens").get_attribute("data-pixel").split()]
     assert pinned == pytest.approx([0.25 * SIZE[0], 0.75 * SIZE[1]], abs=1)
