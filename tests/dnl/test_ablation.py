@@ -75,7 +75,7 @@ def test_every_variant_is_another_network_and_the_rest_is_shared():
 def test_a_shorter_schedule_keeps_its_shape():
     config = with_epochs(recipe("camvid_dnl"), 21)  # a quarter of 84
     assert (config.epochs, config.evaluate_every, config.warmup_steps) == (21, 21, 50)
-    assert (config.attention_restart, config.skip_from) == (2, 10)
+    assert (config.attention_restart, config.skip_from) == (2, 12)  # of 10 and 50
     assert with_epochs(recipe("camvid_dnl"), 1).attention_restart == 1  # 0 would mean never
     assert with_epochs(recipe("ade20k_dnl_r101"), 2).attention_restart == 0
 
