@@ -147,7 +147,7 @@ def test_a_missing_field_is_named(values):
         ("null", "the recipe is null; it must be an object"),
         ("[]", "the recipe is "),
         ('{"rows": NaN}', "holds NaN"),
-        ('{"rows": 1, "rows": 2}', "the field 'rows' twice"),
+        ('{"rows": 1, "rows": 2}', 'the field "rows" twice'),
         (" " * 200_000, "at most 100000 characters"),
     ],
 )
