@@ -298,7 +298,7 @@ def test_the_skip_stays_closed_for_its_epochs_and_then_comes_in(tiny_run):
     assert not head[:, :skip_channels].any()
     assert head[:, skip_channels:].any()
     opened = tiny_run("opened")
-    assert opened(settings=["epochs=2", "skip_from=1"]) == 0
+    assert opened(settings=["epochs=2", "skip_from=1", "skip_rate=1"]) == 0
     assert parameters(opened)["head.0.weight"][:, :skip_channels].any()
 
 
