@@ -26,15 +26,12 @@ import io
 import json
 import math
 import struct
-import tokenize
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from numpy.lib import format as npy_format
@@ -45,7 +42,7 @@ from analysis.maps import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet
 from dnl.files import write_atomically
-from dnl.untrusted import read_json, shortened
+from dnl.untrusted import DECODING_ERRORS, MAX_NAME_LENGTH, read_json, shortened
 
 SUFFIXES = (".npz", ".safetensors")
 ZIP_MAGIC = b"PK\x03\x04"
@@ -59,7 +56,6 @@ MAX_BYTES = 512 * 2**20
 MAX_IMAGE_PIXELS = 4_000_000
 MAX_METADATA_BYTES = 2**20
 MAX_HEADER_BYTES = 4 * MAX_METADATA_BYTES
-MAX_NAME_LENGTH = 200
 # Each cell of the LR window is a pass over the map.
 LARGEST_LR_KERNEL = 15
 # The mean of the heads' maps is a softmax of heads·N² scores: a second or two for so many.
@@ -83,25 +79,6 @@ NUMBERS = ("height", "width", "scale", "class_tokens")
 KIND_WORDS = {"f": "floating-point numbers", "u": "uint8", "iu": "whole numbers", "fiu": "numbers"}
 
 SAFETENSORS_KINDS = {"F": "f", "B": "f", "I": "i", "U": "u"}
-
-_BROKEN_FILE = (
-    OSError,
-    EOFError,
-    ValueError,
-    SyntaxError,
-    RuntimeError,
-    NotImplementedError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    OverflowError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    safetensors.SafetensorError,
-)
 
 
 class CaptureFileError(ValueError):
@@ -184,7 +161,7 @@ def read_capture_file(data: bytes, name: str = "image") -> CaptureFile:
         arrays, text = _read_npz(data) if data[:4] == ZIP_MAGIC else _read_safetensors(data)
     except CaptureFileError:
         raise
-    except _BROKEN_FILE as error:
+    except DECODING_ERRORS as error:
         raise CaptureFileError(
             "The attention file is not a readable .npz or .safetensors file: save or download it again."
         ) from error

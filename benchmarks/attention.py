@@ -106,6 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--camvid", metavar="DIR", help="CamVid's folder, for the binary gate's class layouts")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="folder of the results")
     options = parser.parse_args(arguments)
+    for name, least in (("cells", min(options.cells)), ("repeats", options.repeats), ("threads", options.threads)):
+        if least < 1:
+            parser.error(f"--{name} is {least}; give 1 or more")
     torch.set_num_threads(options.threads)
     small = [cells for cells in options.cells if cells <= LARGEST_BACKWARD]
     measures = {

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def choice_to_lens(page: Page, scene: int) -> float:
 
 
 def one_round(found: dict[str, list[float]]) -> None:
+    """Add the times that a first visitor of a fresh app waits."""
     with fresh_app() as address, sync_playwright() as playwright:
         installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
         browser = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox", "--disable-gpu"])
@@ -102,14 +104,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="fresh servers (default: %(default)s)")
     rounds = parser.parse_args().rounds
-    found = {
-        name: []
-        for name in (
-            "first arrival to a live lens",
-            "click to the row in the table",
-            "choice of an image to its lens",
-        )
-    }
+    if rounds < 1:
+        parser.error(f"--rounds is {rounds}; give 1 or more")
+    found: dict[str, list[float]] = defaultdict(list)  # by what is waited for
     for _ in range(rounds):
         one_round(found)
     for name, seconds in found.items():

@@ -8,8 +8,7 @@ the first computation to the last drawing command: by the clock, as the page its
 (`performance.measure("lens")`), and of the processor, from Chromium's own trace, which other programs do not lengthen.
 The moves are real ones of the mouse, to random places. Requests while moving are counted. Without --url: seeded random
 queries, keys and class distributions on the labels of a built-in street, d = 64, 19 classes, sigmoid gate, learnt LR,
-two models with --models 2. Needs a Chromium. By the clock, run it on a quiet
-machine.
+two models with --models 2. Needs a Chromium, and a quiet machine for the times by the clock.
 """
 
 import argparse

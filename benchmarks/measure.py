@@ -15,6 +15,7 @@ from benchmarks.variants import PASSES, VARIANTS, make_inputs
 from dnl.matrix_product import product
 
 PRODUCT_SIDE = 2048
+PRODUCTS = ("torch.mm", "dnl.matrix_product")
 
 
 def median_times(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -31,7 +32,7 @@ def median_times(calls: Mapping[str, Callable[[], object]], repeats: int) -> dic
 def product_calls() -> dict[str, Callable[[], object]]:
     """Large square products in float32: PyTorch's own, and the attention's. The faster is the machine's peak."""
     left, right = torch.randn(2, PRODUCT_SIDE, PRODUCT_SIDE)
-    return {"torch.mm": lambda: left @ right.t(), "dnl.matrix_product": lambda: product(left, right)}
+    return dict(zip(PRODUCTS, (lambda: left @ right.t(), lambda: product(left, right)), strict=True))
 
 
 def extra_memory(name: str, cells: int, threads: int, passes: str) -> int:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.measure import PRODUCT_SIDE, PRODUCTS
 from benchmarks.variants import DENSE, OURS, PUBLISHED, SDPA, STREAMED, operations
 from dnl.files import write_atomically, write_json
 
 SECTIONS = ("forward", "backward", "binary", "memory", "network", "app")
-PRODUCTS = ("torch.mm", "dnl.matrix_product")
-PRODUCT_OPERATIONS = 2 * 2048**3
+PRODUCT_OPERATIONS = 2 * PRODUCT_SIDE**3
+# Both passes in terms of the forward's products; what the backward computes again counts for nothing.
+BACKWARD_WORK = 3
 
 
 def save(folder: Path, machine: dict, section: str, figures) -> None:
@@ -32,8 +34,11 @@ def tables(content: dict) -> str:
     facts = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
     parts = [f"# Cost of the attention\n\n{facts}"]
     memory = content.get("memory", {})
-    parts += [_passes(entry, "Forward", memory.get("forward")) for entry in content.get("forward", [])]
-    parts += [_passes(entry, "Forward and backward", memory.get("backward")) for entry in content.get("backward", [])]
+    parts += [_passes(entry, "Forward", 1, memory.get("forward")) for entry in content.get("forward", [])]
+    parts += [
+        _passes(entry, "Forward and backward", BACKWARD_WORK, memory.get("backward"))
+        for entry in content.get("backward", [])
+    ]
     if "forward" in content:
         parts.append(_growth(content))
     if "binary" in content:
@@ -50,7 +55,7 @@ def tables(content: dict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _passes(entry: dict, title: str, memory: list[dict] | None) -> str:
+def _passes(entry: dict, title: str, work: int, memory: list[dict] | None) -> str:
     cells, seconds = entry["cells"], entry["seconds"]
     extra = next((measured["bytes"] for measured in memory or [] if measured["cells"] == cells), {})
     fastest = min(seconds[name] for name in (DENSE, SDPA) if name in seconds) if DENSE in seconds else None
@@ -63,7 +68,7 @@ def _passes(entry: dict, title: str, memory: list[dict] | None) -> str:
     for name, value in seconds.items():
         if name in PRODUCTS:
             continue
-        rate = operations(cells) / value * (3 if title != "Forward" else 1)
+        rate = work * operations(cells) / value
         difference = entry.get("difference", {}).get(name)
         lines.append(
             f"| {name} | {1000 * value:.1f} ms | {'–' if fastest is None else f'{value / fastest:.2f}×'} "

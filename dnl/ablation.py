@@ -33,7 +33,7 @@ from dnl.evaluate import alter_attention
 from dnl.files import write_atomically, write_json
 from dnl.network import build_model
 from dnl.recipes import RECIPES, TrainConfig, from_dict, override, recipe
-from dnl.runs import RunError, resume, start
+from dnl.runs import RunError, is_run, resume, start
 from dnl.tables import Column, markdown_table, mean_and_spread
 from dnl.train import open_split, train, training_batches
 from dnl.untrusted import read_json, read_text_file
@@ -164,7 +164,7 @@ def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
 
 def run_one(config: TrainConfig, recipe_name: str, data: str | None, folder: Path, world: World) -> None:
     """Train one network, from its start or from where it was stopped, to its end. Raises RunError."""
-    if (folder / "config.json").exists():
+    if is_run(folder):
         run = resume(recipe_name, [], folder, world)
         if run.config != config:
             raise RunError(f"{folder} was started with other settings than the plan's; move it away")

@@ -128,6 +128,7 @@ def attention_stages(
     raw = torch.softmax(scores / temperature, dim=-1)
     rectified = raw
     if gate is not None:
+        assert class_probs is not None  # as checked above
         probs = class_probs.to(raw.dtype).flatten(2)
         rectified = raw * gate_rows(probs[:, :, queries], probs, gate)
     raw, rectified = (rows.unflatten(-1, (height, width)) for rows in (raw, rectified))
@@ -137,7 +138,15 @@ def attention_stages(
     return AttentionStages(raw, rectified, retained)
 
 
-def check_inputs(query, key, class_probs, *, gate, lr_kernel, lr_weights="learnt") -> None:
+def check_inputs(
+    query: Tensor,
+    key: Tensor,
+    class_probs: Tensor | None,
+    *,
+    gate: str | None,
+    lr_kernel: int | None,
+    lr_weights: str = "learnt",
+) -> None:
     """Raise ValueError, saying what came and what is needed, unless the arguments fit each other."""
     if query.ndim != 4 or query.shape != key.shape:
         raise ValueError(
@@ -193,29 +202,35 @@ def gated_attention(
     gate: str | None = None,
     value_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """(softmax(qᵀk) ⊙ G) V without an N×N map: arguments as in `denoised_attention`; value float32 or float64."""
+    """(softmax(qᵀk) ⊙ G) V without an N×N map: arguments as in `denoised_attention`; value float32 or float64.
+
+    Raises ValueError where they do not fit.
+    """
+    check_inputs(query, key, class_probs, gate=gate, lr_kernel=None)
     size = value.shape[2:]
     query, key, value = (tensor.flatten(2) for tensor in (query, key, value))
-    probs = None if gate is None else class_probs.to(value.dtype).flatten(2)
+    probs = None if gate is None or class_probs is None else class_probs.to(value.dtype).flatten(2)
     if torch.compiler.is_exporting():
         gathered = _dense_attention(at_least_float32(query), at_least_float32(key), value, probs, gate)
     elif takes_fused_path(query, key, value):
-        from dnl.triton_attention import fused_attention
+        from dnl.triton_attention import fused_attention  # Triton is not on every machine
 
         products = value if value_dtype is None else value.to(value_dtype)
         gathered = fused_attention(query, key, products, probs, gate).to(value.dtype)
     else:
         query, key = at_least_float32(query), at_least_float32(key)
         options = Options(gate, QUERY_BLOCK, value_dtype=value_dtype)
-        stream = class_sorted_attention if gate == "binary" else StreamedAttention.apply
-        gathered = stream(query, key, value, probs, options)
+        if probs is not None and gate == "binary":
+            gathered = class_sorted_attention(query, key, value, probs, options)
+        else:
+            gathered = StreamedAttention.apply(query, key, value, probs, options)
     return gathered.unflatten(-1, size)
 
 
 def _dense_attention(query: Tensor, key: Tensor, value: Tensor, probs: Tensor | None, gate: str | None) -> Tensor:
     """The same product as it is written, N×N map and all, on flattened maps: in operations that can be exported."""
     attention = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
-    if gate is not None:
+    if probs is not None and gate is not None:
         attention = attention * gate_rows(probs, probs, gate)
     return value @ attention.transpose(1, 2)
 

@@ -10,12 +10,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import pickle
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -24,17 +22,23 @@ from dnl.classes import LabelSet
 from dnl.config import ModelConfig
 from dnl.files import write_atomically
 from dnl.network import SegmentationNetwork, build_model
-from dnl.untrusted import is_valid_text, read_json, shortened
+from dnl.untrusted import (
+    DECODING_ERRORS,
+    MAX_NAME_LENGTH,
+    is_byte,
+    is_colour,
+    is_name,
+    is_valid_text,
+    read_json,
+    read_json_object,
+    shortened,
+)
 
 ZOO = Path(__file__).parent / "zoo"
 SUFFIX = ".safetensors"
 
 # A header names every tensor and holds the card: this is far more than the largest network needs.
 MAX_HEADER_BYTES = 16 * 2**20
-MAX_NAME_LENGTH = 200
-
-# What safetensors raises on files that are broken in one way or another.
-_BROKEN_WEIGHTS = (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError, MemoryError)
 
 
 class CheckpointError(ValueError):
@@ -112,7 +116,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
         ) from error
     try:
         state = safetensors.torch.load(content)
-    except _BROKEN_WEIGHTS as error:
+    except DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
     with torch.device("meta"):  # takes no place, however large
         require_fit(build_model(config), state, path.name)
@@ -141,12 +145,9 @@ def _card_in(content: bytes, path: Path) -> dict:
     if not isinstance(text, str):
         raise CheckpointError(f"{path.name} carries no card, so its architecture is unknown; save it with this project")
     try:
-        card = read_json(text)
+        return read_json_object(text, "config", dict)
     except ValueError as error:
-        raise CheckpointError(f"the card in {path.name} is not valid JSON ({error})") from error
-    if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
-        raise CheckpointError(f"the card in {path.name} names no network configuration")
-    return card
+        raise CheckpointError(f"the card in {path.name} {error}; save it with this project") from error
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -160,13 +161,13 @@ def label_set_of(card: dict) -> LabelSet:
         raise ValueError("it names no label set")
     names, palette = fields.get("class_names", []), fields.get("palette", [])
     ignore_index, name = fields.get("ignore_index", 255), fields.get("name", "custom")
-    if not isinstance(names, list | tuple) or not all(map(_is_name, (name, *names))):
+    if not isinstance(names, list) or not all(map(is_name, (name, *names))):
         raise ValueError(f"the names of its label set must be texts of 1 … {MAX_NAME_LENGTH} characters")
     if len(set(names)) < len(names):
         raise ValueError("its label set has one class name twice")
-    if not isinstance(palette, list | tuple) or not all(map(_is_colour, palette)):
+    if not isinstance(palette, list) or not all(map(is_colour, palette)):
         raise ValueError("its palette must hold [red, green, blue] in 0 … 255")
-    if type(ignore_index) is not int or not 0 <= ignore_index <= 255:
+    if not is_byte(ignore_index):
         raise ValueError(f"its ignore index is {shortened(ignore_index)}; it must be a whole number in 0 … 255")
     label_set = LabelSet(name, tuple(names), tuple((r, g, b) for r, g, b in palette), ignore_index)
     if label_set.num_classes != card["config"].get("num_classes"):
@@ -174,18 +175,6 @@ def label_set_of(card: dict) -> LabelSet:
             f"{label_set.num_classes} class names for {shortened(card['config'].get('num_classes'))} classes"
         )
     return label_set
-
-
-def _is_name(value) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH
-
-
-def _is_colour(value) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 3
-        and all(type(part) is int and 0 <= part <= 255 for part in value)
-    )
 
 
 def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -299,7 +288,7 @@ def _plain_state(source: str | Path | Mapping[str, Tensor]) -> tuple[Mapping[str
             state = safetensors.torch.load(Path(source).read_bytes())
         else:
             state = torch.load(source, map_location="cpu", weights_only=True)
-    except (*_BROKEN_WEIGHTS, EOFError, AttributeError, IndexError, pickle.UnpicklingError) as error:
+    except DECODING_ERRORS as error:
         raise CheckpointError(f"{source} could not be read as plain weights: {_first_line(error)}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]

@@ -5,6 +5,8 @@ diagonal: Σ_c n_c² products with the values in place of N², while the softmax
 Nothing is approximated; on street scenes Σ_c (n_c/N)² is about 0.2.
 """
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 
@@ -28,5 +30,4 @@ def take_cells(tensor: Tensor, cells: Tensor) -> Tensor:
 
 def _runs(counts: list[int]) -> list[slice]:
     """Consecutive slices of these lengths, without the empty ones."""
-    stops = torch.tensor(counts).cumsum(0).tolist()
-    return [slice(stop - count, stop) for stop, count in zip(stops, counts, strict=True) if count]
+    return [slice(stop - count, stop) for stop, count in zip(accumulate(counts), counts, strict=True) if count]

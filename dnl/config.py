@@ -41,7 +41,7 @@ class ModelConfig:
         _require_choice("lr_weights", self.lr_weights, LR_WEIGHTS)
         _require_choice("attention_stride", self.attention_stride, ATTENTION_STRIDES)
         for field in fields(self):
-            _require_type(field.name, getattr(self, field.name), type(field.default))
+            require_type(field.name, getattr(self, field.name), type(field.default))
         if not 8 <= self.width <= MAX_WIDTH or self.width % 8:
             raise ValueError(f"width is {shortened(self.width)}; it must be a multiple of 8 in 8 … {MAX_WIDTH}")
         if not 2 <= self.num_classes <= MAX_CLASSES:
@@ -63,8 +63,11 @@ class ModelConfig:
         return self.context in ("nl+lr", "dnl")
 
 
-def _require_type(field: str, value: Any, kind: type) -> None:
-    """A configuration may come out of a stranger's file. Whole numbers do for fractions; True is no number."""
+def require_type(field: str, value: Any, kind: type) -> None:
+    """Raise ValueError unless `value` is of type `kind`, and finite: a configuration may come out of a stranger's file.
+
+    Whole numbers do for fractions; True is no number.
+    """
     given: type = type(value)
     if given is not kind and not (kind is float and given is int):
         raise ValueError(f"{field} is {shortened(value)}; it must be of type {kind.__name__}")

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         with joined() as world:
             scores = _scores(options, world)
             if world.is_main:
-                _show(scores)
+                _show(scores)  # before anything is written, so that a full disk does not take them away
                 if options.json:
                     write_json(options.json, scores._asdict())
     except (ValueError, OSError) as error:
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show(scores: SegmentationScores) -> None:
-    """Before anything is written, so that a full disk does not take the scores away."""
+    """Print IoU by class, mIoU and pixel accuracy."""
     for name, value in scores.iou.items():
         print(f"{name:>14}  {value:.4f}")
     print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")

@@ -3,8 +3,8 @@
 FILE ends in .pt2 (torch.export: loads with torch.export.load in any program that has PyTorch) or in .onnx (needs the
 packages onnx and onnxscript). The program takes `images`, 1×3×H×W float32 as `dnl.transforms.normalise` makes them, of
 one size, --height × --width, and gives `logits`, 1×classes×H×W. Its attention is dense: exported programs hold one
-image's N×N map, N = H·W / stride². After writing, the file is run against the model (ONNX with onnxruntime, where
-that is installed) and the largest difference is printed; a difference beyond rounding is an error.
+image's N×N map, N = H·W / stride². Before it is written, the program is run against the model (ONNX with onnxruntime,
+where that is installed) and the largest difference is printed; beyond rounding it is an error, and nothing is written.
 """
 
 import argparse
@@ -40,10 +40,10 @@ class _Logits(nn.Module):
 
 
 def export_model(model: SegmentationNetwork, path: Path, height: int, width: int) -> float | None:
-    """Write the model as .pt2 or .onnx for images of height × width pixels and compare it with PyTorch.
+    """Write the model as .pt2 or .onnx for images of height × width pixels, if it computes there what it does here.
 
-    Returns the largest absolute difference of the logits on random images, None where nothing can run the file
-    (ONNX without onnxruntime). Raises ExportError.
+    Returns the largest absolute difference of the logits on a random image, None where nothing can run the program
+    (ONNX without onnxruntime). The model is left in evaluation mode. Raises ExportError, or OSError in writing.
     """
     if min(height, width) < MIN_SIDE:
         raise ExportError(f"the size is {height}×{width} pixels; both sides must be at least {MIN_SIDE}")
@@ -51,33 +51,37 @@ def export_model(model: SegmentationNetwork, path: Path, height: int, width: int
         raise ExportError(f"{path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .pt2 or .onnx")
     if path.suffix == ".onnx":
         _require("onnx", "onnxscript")
-    model = _Logits(model).eval()
+    network = _Logits(model).eval()
     images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        program = torch.export.export(model, (images,))
-        expected = model(images)
+        program = torch.export.export(network, (images,))
+        expected = network(images)
     if path.suffix == ".pt2":
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
-        write_atomically(path, lambda file: file.write_bytes(buffer.getvalue()))
-        with torch.no_grad():
-            result = torch.export.load(path).module()(images)
+        content = buffer.getvalue()
+        result: Tensor | None = _run_pt2(content, images)
     else:
         onnx_program = torch.onnx.export(program, input_names=["images"], output_names=["logits"], verbose=False)
-        write_atomically(path, lambda file: file.write_bytes(onnx_program.model_proto.SerializeToString()))
-        if find_spec("onnxruntime") is None:
-            return None
-        result = _run_onnx(path, images)
-    difference = (result - expected).abs().max().item()
-    if not difference <= TOLERANCE:
-        raise ExportError(f"{path} differs from the model by {difference:.1e} in its logits; do not use it")
+        assert onnx_program is not None  # it is what an exported program becomes
+        content = onnx_program.model_proto.SerializeToString()
+        result = None if find_spec("onnxruntime") is None else _run_onnx(content, images)
+    difference = None if result is None else (result - expected).abs().max().item()
+    if difference is not None and not difference <= TOLERANCE:
+        raise ExportError(f"the program's logits differ from the model's by {difference:.1e}; {path} was not written")
+    write_atomically(path, lambda file: file.write_bytes(content))
     return difference
 
 
-def _run_onnx(path: Path, images: Tensor) -> Tensor:
-    import onnxruntime
+@torch.no_grad()
+def _run_pt2(content: bytes, images: Tensor) -> Tensor:
+    return torch.export.load(io.BytesIO(content)).module()(images)
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+def _run_onnx(content: bytes, images: Tensor) -> Tensor:
+    import onnxruntime  # need not be installed
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 

@@ -1,12 +1,11 @@
 """Training recipes: typed, named presets, every value of which can be overridden on the command line."""
 
 import dataclasses
-import math
 import textwrap
 import typing
 from dataclasses import dataclass, field
 
-from dnl.config import ModelConfig
+from dnl.config import ModelConfig, require_type
 from dnl.untrusted import shortened
 
 # Of whole numbers: the least that makes sense, and far more than anybody needs.
@@ -20,6 +19,7 @@ RANGES = {
     "lovasz_stride": (1, 64),
     "evaluate_every": (1, 100_000),
     "streets_per_epoch": (0, 1_000_000),
+    "streets_pool": (1, 1_000_000),
     "warmup_steps": (0, 1_000_000_000),
     "attention_restart": (0, 100_000),
     "skip_from": (0, 100_000),
@@ -79,6 +79,9 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
+        for entry in dataclasses.fields(self):
+            if entry.name != "model":
+                require_type(entry.name, getattr(self, entry.name), type(entry.default))
         if self.precision not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"precision is {shortened(self.precision)}; choose auto, float32, bfloat16 or float16")
         if self.optimizer not in ("adamw", "sgd"):
@@ -92,8 +95,8 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1")
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
-            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{entry.name} is {value}; it must not be negative, and be finite")
+            if isinstance(value, float) and value < 0:
+                raise ValueError(f"{entry.name} is {value}; it must not be negative")
         if self.fresh_parts and not self.start_from:
             raise ValueError(
                 f"fresh_parts is {self.fresh_parts!r} but everything starts anew without start_from; name a checkpoint"
@@ -277,15 +280,14 @@ def flat(config: TrainConfig) -> dict:
 def from_dict(fields: dict) -> TrainConfig:
     """The inverse of `dataclasses.asdict`; fields that are not there get their default. Raises ValueError on others."""
     model = fields.get("model", {})
+    if not isinstance(model, dict):
+        raise ValueError("its settings of the model are no object")
     for kind, given in ((ModelConfig, model), (TrainConfig, fields)):
         if unknown := set(given) - {field.name for field in dataclasses.fields(kind)}:
             raise ValueError(
                 f"there is no setting {', '.join(sorted(unknown))[:200]} in this version; use the one it was written by"
             )
-    try:
-        return TrainConfig(**{**fields, "model": ModelConfig(**model)})
-    except TypeError as error:
-        raise ValueError(f"a setting has a value of another type ({error})") from error
+    return TrainConfig(**{**fields, "model": ModelConfig(**model)})
 
 
 def _replace(config, key, text, prefix):

@@ -16,8 +16,10 @@ import csv
 import dataclasses
 import io
 import json
-import pickle
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +30,7 @@ import dnl
 from dnl.distributed import World
 from dnl.files import remove_leftovers, write_atomically, write_json
 from dnl.recipes import TrainConfig, from_dict, override
-from dnl.untrusted import read_json, read_text_file
+from dnl.untrusted import DECODING_ERRORS, read_json, read_text_file
 
 # What may differ when a run goes on: nothing here changes what the saved state means.
 CHANGEABLE = (
@@ -42,11 +44,6 @@ CHANGEABLE = (
     "keep_in_memory",
 )
 STATE_KEYS = {"model", "average", "optimizer", "scaler", "history"}
-# What torch raises on a file that is no state.
-BROKEN_STATE = (
-    *(RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, MemoryError),
-    pickle.UnpicklingError,
-)
 CURVES_HEADER = ("step", "epoch", "loss", "learning_rate")
 
 
@@ -66,27 +63,53 @@ class Update(NamedTuple):
 class Run(NamedTuple):
     """A run that is ready to start, or to go on after its last finished epoch.
 
-    saved: the content of state.pt, None without a finished epoch. curves: the updates of the finished epochs.
+    recorded: whether the folder `out` holds its settings already. saved: the content of state.pt, None without a
+    finished epoch. curves: the updates of the finished epochs.
     """
 
     recipe: str
     config: TrainConfig
     out: Path
+    recorded: bool
     saved: dict | None
     curves: list[Update]
 
 
+def is_run(out: Path) -> bool:
+    """Whether `out` is the folder of a run; False where nothing can be found out about it."""
+    return os.path.exists(out / "config.json")
+
+
 def start(recipe_name: str, config: TrainConfig, out: Path, world: World) -> Run:
-    """Make the folder of a new run; raises RunError where there is one, OSError where it cannot be made."""
+    """A new run in the folder `out`, which is made if need be and becomes a run's with `record` alone.
+
+    Raises RunError where it is one already or cannot be made.
+    """
     if world.is_main:
-        if (out / "config.json").exists():
+        if is_run(out):
             raise RunError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "environment.json", _environment(world))
-        write_json(out / "seeds.json", _seeds(config, world))
-        # Last, because it is what makes this the folder of a run.
-        write_json(out / "config.json", {"recipe": recipe_name, "changes": [], **dataclasses.asdict(config)})
-    return Run(recipe_name, config, out, None, [])
+        with _making(out):
+            out.mkdir(parents=True, exist_ok=True)
+    return Run(recipe_name, config, out, False, None, [])
+
+
+def record(run: Run, world: World) -> None:
+    """Write down what a new run is, once nothing that it was given can be wrong any more. Raises RunError."""
+    if world.is_main:
+        with _making(run.out):
+            write_json(run.out / "environment.json", _environment(world))
+            write_json(run.out / "seeds.json", _seeds(run.config, world))
+            # Last, because it is what makes this the folder of a run.
+            settings = {"recipe": run.recipe, "changes": [], **dataclasses.asdict(run.config)}
+            write_json(run.out / "config.json", settings)
+
+
+@contextmanager
+def _making(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"the run folder {out} cannot be made ({error.strerror}); choose another --out") from error
 
 
 def resume(recipe_name: str, settings: list[str], out: Path, world: World) -> Run:
@@ -94,9 +117,9 @@ def resume(recipe_name: str, settings: list[str], out: Path, world: World) -> Ru
 
     settings: `key=value`, of which those in CHANGEABLE may differ from what the run was started with. Raises RunError.
     """
-    path = out / "config.json"
-    if not path.exists():
+    if not is_run(out):
         raise RunError(f"{out} holds no run to resume; leave --resume out to start one")
+    path = out / "config.json"
     started_as, changes, started = _read_settings(path)
     config = override(started, settings)
     changed = _changed(started, config)
@@ -112,7 +135,7 @@ def resume(recipe_name: str, settings: list[str], out: Path, world: World) -> Ru
         if changed:
             changes = [*changes, {"after_epoch": epochs, **changed}]
             write_json(path, {"recipe": started_as, "changes": changes, **dataclasses.asdict(config)})
-    return Run(started_as, config, out, saved, read_curves(out / "curves.csv", epochs))
+    return Run(started_as, config, out, True, saved, read_curves(out / "curves.csv", epochs))
 
 
 def save_progress(out: Path, state: dict, curves: list[Update]) -> None:
@@ -175,10 +198,14 @@ def _read_state(path: Path, world: World) -> dict | None:
         if not STATE_KEYS <= saved.keys() or not isinstance(saved["history"], list):
             raise ValueError("entries are missing")
         return saved
-    except BROKEN_STATE as error:
-        raise RunError(
-            f"{path} cannot be read, perhaps it was cut off in copying; copy it again or start anew"
-        ) from error
+    except DECODING_ERRORS as error:
+        raise unusable_state(path.parent) from error
+
+
+def unusable_state(out: Path) -> RunError:
+    """What is wrong with a run folder whose state.pt is not as the run wrote it."""
+    path = out / "state.pt"
+    return RunError(f"{path} cannot be used, perhaps it was cut off in copying; copy it again or start anew")
 
 
 def _seeds(config: TrainConfig, world: World) -> dict:

@@ -14,6 +14,7 @@ softmax's division after the product, on C numbers a query instead of N. On a CP
 """
 
 import math
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -62,13 +63,13 @@ class StreamedAttention(torch.autograd.Function):
         images = _images(query, key, value, probs)
         output = torch.empty_like(value, memory_format=torch.contiguous_format)
         log_sum_exp = query.new_empty(len(images), query.shape[2], 1)
-        blocks = []
+        blocks: list[tuple] = []
         for b, image in enumerate(images):
             for span in options.spans_of(b, query.shape[2]):
                 span_value = _cast(image.value[:, span].contiguous(), options.value_dtype)
                 for rows in options.blocks(span, query.shape[2]):
-                    blocks.append((image, span, rows, span_value, output[b][:, rows], log_sum_exp[b, rows]))
-        for_each(lambda block: _forward_block(*block, options), blocks, query.device)
+                    blocks.append((image, span, rows, span_value, output[b][:, rows], log_sum_exp[b, rows], options))
+        for_each(lambda block: _forward_block(*block), blocks, query.device)
         ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
         ctx.options = options
         return output
@@ -145,39 +146,46 @@ def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) 
 
 def _backward_blocks(image, blocks, grad_output, log_sum_exp, correction, gradients, options) -> None:
     """Add the gradients of some of an image's blocks. grad_output: C×N; log_sum_exp, correction: N×1."""
+    for span, in_span in groupby(blocks, key=lambda block: block[0]):
+        span_value = _cast(image.value[:, span].contiguous(), options.value_dtype)
+        for _, rows in in_span:
+            _backward_block(image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options)
+
+
+def _backward_block(
+    image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options: Options
+) -> None:
+    """Add the gradients of one block of queries; span_value: C×n."""
     gate, dtype = options.gate, options.value_dtype
-    value_span, span_value = None, None
-    for span, rows in blocks:
-        if span != value_span:
-            value_span, span_value = span, _cast(image.value[:, span].contiguous(), dtype)  # C×n
-        attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
-        grad_block = _cast(grad_output[:, rows].contiguous(), dtype)  # C×M
-        grad_gated = product(grad_block.t(), span_value.t()).to(attention.dtype)  # M×n, gradient of A′
-        gates = None if image.probs is None else _gates(image, rows, gate)
-        gated = attention[:, span].contiguous() if gates is None else attention * gates
-        gated_columns = _cast(gated, dtype).t()  # n×M
-        for start in range(0, len(grad_block), CHANNELS):
-            channels = slice(start, start + CHANNELS)
-            gradients.value[channels, span] += product(grad_block[channels], gated_columns)
-        # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
-        weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
-        del gated, gated_columns  # as large as the scores
-        grad_scores = attention.mul_(-correction[rows])
-        if gate == "similarity":
-            grad_scores.addcmul_(weighted, gates)
-        else:
-            grad_scores[:, span] += weighted
-        gradients.query[:, rows] = product(image.key, grad_scores)
-        gradients.key.add_(product(image.query[:, rows], grad_scores.t()))
-        if gates is not None:
-            if gate == "sigmoid":  # G′ = G (1 − G)
-                weighted.addcmul_(weighted, gates, value=-1)
-            gradients.probs[:, rows] += product(image.probs, weighted)
-            gradients.probs.add_(product(image.probs[:, rows], weighted.t()))
+    attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
+    grad_block = _cast(grad_output[:, rows].contiguous(), dtype)  # C×M
+    grad_gated = product(grad_block.t(), span_value.t()).to(attention.dtype)  # M×n, gradient of A′
+    gates = None if image.probs is None else _gates(image, rows, gate)
+    gated = attention[:, span].contiguous() if gates is None else attention * gates
+    gated_columns = _cast(gated, dtype).t()  # n×M
+    for start in range(0, len(grad_block), CHANNELS):
+        channels = slice(start, start + CHANNELS)
+        gradients.value[channels, span] += product(grad_block[channels], gated_columns)
+    # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
+    weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
+    del gated, gated_columns  # as large as the scores
+    grad_scores = attention.mul_(-correction[rows])
+    if gates is not None and gate == "similarity":
+        grad_scores.addcmul_(weighted, gates)
+    else:
+        grad_scores[:, span] += weighted
+    gradients.query[:, rows] = product(image.key, grad_scores)
+    gradients.key.add_(product(image.query[:, rows], grad_scores.t()))
+    if gates is not None:
+        if gate == "sigmoid":  # G′ = G (1 − G)
+            weighted.addcmul_(weighted, gates, value=-1)
+        gradients.probs[:, rows] += product(image.probs, weighted)
+        gradients.probs.add_(product(image.probs[:, rows], weighted.t()))
 
 
-def _gates(image: _Image, rows: slice, gate: str) -> Tensor:
+def _gates(image: _Image, rows: slice, gate: str | None) -> Tensor:
     """G of a block of queries against all keys: M×N."""
+    assert image.prob_rows is not None  # there are gates for those alone that have probs
     similarity = product(image.prob_rows[rows], image.prob_rows)
     return similarity.sigmoid_() if gate == "sigmoid" else similarity
 

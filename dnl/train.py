@@ -21,7 +21,6 @@ from tqdm import tqdm
 import dnl
 from dnl.batches import CropDataset, EpochSampler, batch_loader
 from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
-from dnl.classes import LabelSet
 from dnl.datasets import Cached, Streets, open_dataset
 from dnl.distributed import World, joined, parallel, synchronised_norms
 from dnl.engine import (
@@ -37,8 +36,9 @@ from dnl.engine import (
 from dnl.losses import balanced_class_weights
 from dnl.network import build_model
 from dnl.recipes import RECIPES, TrainConfig, describe, override, recipe
-from dnl.runs import Run, RunError, Update, epoch_seed, resume, save_progress, start
+from dnl.runs import Run, RunError, Update, epoch_seed, is_run, record, resume, save_progress, start, unusable_state
 from dnl.transforms import RandomCrop
+from dnl.untrusted import DECODING_ERRORS
 
 # Images whose features W_q and W_k start on: enough cells to tell the directions in which they vary.
 ATTENTION_START_IMAGES = 48
@@ -47,9 +47,11 @@ ATTENTION_START_IMAGES = 48
 def train(run: Run, *, data: str | None, world: World) -> None:
     """Train from the start of `run`, or from its last finished epoch, to its end.
 
-    Everything random depends on (seed, epoch, rank), so a resumed run repeats what the uninterrupted one does.
+    Everything random depends on (seed, epoch, rank), so a resumed run repeats what the uninterrupted one does. A new
+    run is recorded in its folder once data and weights have turned out to fit. Raises ValueError (DatasetError,
+    RunError, CheckpointError) where they do not, NonFiniteLoss, OSError.
     """
-    config, saved, curves = run.config, run.saved, list(run.curves)
+    config, curves = run.config, list(run.curves)
     training, validation = (open_split(config, data, split) for split in ("train", "val"))
     label_set = training.label_set
     if label_set.num_classes != config.model.num_classes:
@@ -67,7 +69,7 @@ def train(run: Run, *, data: str | None, world: World) -> None:
     model: Any = build_model(config.model)
     model = synchronised_norms(model.to(world.device, memory_format=torch.channels_last), world)
     model.label_set = label_set
-    if saved is None:
+    if run.saved is None:
         if config.start_from:
             _start_from(model, config)
         if config.backbone_weights:
@@ -76,19 +78,22 @@ def train(run: Run, *, data: str | None, world: World) -> None:
             model.close_skip()
         if model.context is not None and config.logit_std:
             _start_attention(model, batches, config, epoch=0)
-    else:
-        model.load_state_dict(saved["model"])
     average: Any = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
     optimizer = build_optimizer(model, config)
     scaler = torch.amp.GradScaler(
         world.device.type, enabled=autocast_dtype(config.precision, world.device) == torch.float16
     )
     history = []
-    if saved is not None:
-        average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scaler.load_state_dict(saved["scaler"])
-        history = saved["history"]
+    if run.saved is not None:
+        history = run.saved["history"]
+        parts = {"model": model, "average": average, "optimizer": optimizer, "scaler": scaler}
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(run.saved[name])
+        except DECODING_ERRORS as error:
+            raise unusable_state(run.out) from error
+    if not run.recorded:
+        record(run, world)
 
     stepped: Any = parallel(model, world)
     if config.compile:
@@ -123,10 +128,10 @@ def train(run: Run, *, data: str | None, world: World) -> None:
                 scaler=scaler,
                 after_step=after_step,
             )
-        record = {"epoch": epoch + 1, "loss": loss, "seconds": time.monotonic() - started}
-        record["images_per_second"] = sampler.batches * config.batch_size / record["seconds"]
+        figures = {"epoch": epoch + 1, "loss": loss, "seconds": time.monotonic() - started}
+        figures["images_per_second"] = sampler.batches * config.batch_size / figures["seconds"]
         if model.context is not None:
-            record["gamma"] = model.context.gamma.item()
+            figures["gamma"] = model.context.gamma.item()
         if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
             evaluated = copy.deepcopy(average.module if config.ema_decay else model)
             if config.settling_batches and not config.freeze_norms:
@@ -137,11 +142,11 @@ def train(run: Run, *, data: str | None, world: World) -> None:
             scores = evaluate(
                 evaluated, validation, world=world, progress=lambda items: tqdm(items, desc="val", **_bar(world))
             )
-            record |= {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
+            figures |= {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
             if world.is_main:
-                card = _card(run.recipe, config, label_set, epoch + 1, total_steps)
+                card = _card(run.recipe, config, training, epoch + 1, total_steps)
                 save_checkpoint(run.out / "model.safetensors", evaluated, card)
-        history.append(record)
+        history.append(figures)
         if world.is_main:
             state = {
                 "model": model.state_dict(),
@@ -151,7 +156,7 @@ def train(run: Run, *, data: str | None, world: World) -> None:
                 "history": history,
             }
             save_progress(run.out, state, curves)
-            tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in record.items()))
+            tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
 
 
 def _start_from(model, config: TrainConfig) -> None:
@@ -236,8 +241,8 @@ def _restart_attention(model, average, optimizer, batches, config, epoch: int) -
         optimizer.state.pop(weight, None)
 
 
-def _card(name: str, config: TrainConfig, label_set: LabelSet, epochs: int, total_steps: int) -> dict:
-    sources = {"camvid": "CamVid train (367 images)", "streets": "built-in streets, train split"}
+def _card(name: str, config: TrainConfig, training, epochs: int, total_steps: int) -> dict:
+    sources = {"camvid": f"CamVid train ({len(training)} images)", "streets": "built-in streets, train split"}
     data = [sources.get(config.dataset, config.dataset)]
     if config.streets_per_epoch:
         data.append(f"built-in streets, train split ({config.streets_per_epoch} scenes an epoch)")
@@ -250,7 +255,7 @@ def _card(name: str, config: TrainConfig, label_set: LabelSet, epochs: int, tota
         "total_steps": total_steps,
         "data": " + ".join(data),
         "licence": licence,
-        "dataset": label_set.name,
+        "dataset": training.label_set.name,
     }
 
 
@@ -288,14 +293,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def fault(error: BaseException, out: Path | None) -> str:
     """What ended a run, in one sentence that also says how it goes on."""
-    kept = out is not None and (out / "config.json").exists()
+    kept = out is not None and is_run(out)
     goes_on = f"every finished epoch is kept in {out}: go on with --resume"
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {goes_on}" if kept else "interrupted before the run began"
     if kept and isinstance(error, OSError | NonFiniteLoss):
         return f"error: {error}; {goes_on}"
-    if isinstance(error, OSError) and not kept:
-        return f"error: the run folder {out} cannot be made ({error}); choose another --out"
     return f"error: {error}"
 
 

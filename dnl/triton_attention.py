@@ -41,19 +41,20 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor, probs: Tensor | N
     dtypes that they have (probs in that of `value`). float32 is multiplied exactly unless
     torch.backends.cuda.matmul.allow_tf32 is set. d up to 128, classes up to 256.
     """
-    classes, order = None, None
-    if gate == "binary":
-        classes, order = probs.argmax(1).sort(dim=1, stable=True)
-        classes, probs = classes.to(torch.int32), None
-        query, key, value = (take_cells(tensor, order) for tensor in (query, key, value))
-    elif gate is None:
-        probs = None
-    rows = (None if tensor is None else tensor.transpose(1, 2).contiguous() for tensor in (query, key, value, probs))
-    query, key, value, probs = rows
-    if probs is not None:
-        probs = probs.to(value.dtype)
-    gathered = _FusedAttention.apply(query, key, value, probs, classes, gate).transpose(1, 2)
-    return gathered if order is None else take_cells(gathered, order.argsort(dim=1))
+    if probs is None or gate is None:
+        return _FusedAttention.apply(_rows(query), _rows(key), _rows(value), None, None, None).transpose(1, 2)
+    if gate != "binary":
+        prob_rows = _rows(probs).to(value.dtype)
+        return _FusedAttention.apply(_rows(query), _rows(key), _rows(value), prob_rows, None, gate).transpose(1, 2)
+    classes, order = probs.argmax(1).sort(dim=1, stable=True)
+    in_order = (_rows(take_cells(tensor, order)) for tensor in (query, key, value))
+    gathered = _FusedAttention.apply(*in_order, None, classes.to(torch.int32), gate).transpose(1, 2)
+    return take_cells(gathered, order.argsort(dim=1))
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """B×C×N as contiguous B×N×C."""
+    return tensor.transpose(1, 2).contiguous()
 
 
 class _FusedAttention(torch.autograd.Function):
@@ -96,8 +97,8 @@ class _FusedAttention(torch.autograd.Function):
         _value_backward_kernel[_grid(query, value.shape[2], sizes["CHANNELS"])](
             query, key, grad_output, *gate_inputs, log_sum_exp, grad_value, **sizes
         )
-        grad_probs = None if probs is None else (grad_probs[0] + grad_probs[1]).to(probs.dtype)
-        return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value, grad_probs, None, None
+        both = None if probs is None else (grad_probs[0] + grad_probs[1]).to(probs.dtype)
+        return grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value, both, None, None
 
 
 def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
@@ -130,6 +131,12 @@ def _sizes(query: Tensor, value: Tensor, probs: Tensor | None, gate: str | None)
         "CHANNELS": min(most_channels, max(16, triton.next_power_of_2(channels))),
         "CLASSES": max(16, triton.next_power_of_2(num_classes)),
     }
+
+
+@triton.jit
+def _place(ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Image, rows of cells and first channel of this program."""
+    return tl.program_id(2), tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.program_id(1) * CHANNELS
 
 
 @triton.jit
@@ -169,9 +176,7 @@ def _gate(probs, classes, image, row, other, cells, num_classes,
 def _forward_kernel(query, key, value, probs, classes, output, log_sum_exp, cells, depth, channels, num_classes,
                     GATE: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, OTHERS: tl.constexpr,
                     DEPTH: tl.constexpr, CHANNELS: tl.constexpr, CLASSES: tl.constexpr):  # fmt: skip
-    image = tl.program_id(2)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    channel = tl.program_id(1) * CHANNELS
+    image, row, channel = _place(ROWS, CHANNELS)
     row_query = _load(query, image, row, cells, 0, depth, DEPTH)
     peak = tl.full([ROWS], float("-inf"), tl.float32)
     denominator = tl.zeros([ROWS], tl.float32)
@@ -207,8 +212,7 @@ def _scores_backward_kernel(own, others, own_features, other_features, probs, cl
                             ROWS: tl.constexpr, OTHERS: tl.constexpr, DEPTH: tl.constexpr,
                             CHANNELS: tl.constexpr, CLASSES: tl.constexpr):  # fmt: skip
     """Gradients of the queries (own = query, own_features = dY, other_features = V), or of the keys (the reverse)."""
-    image = tl.program_id(2)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    image, row, _ = _place(ROWS, CHANNELS)
     own_block = _load(own, image, row, cells, 0, depth, DEPTH)
     gradient = tl.zeros([ROWS, DEPTH], tl.float32)
     probs_gradient = tl.zeros([ROWS, CLASSES], tl.float32)
@@ -253,9 +257,7 @@ def _value_backward_kernel(query, key, grad_output, probs, classes, log_sum_exp,
                            GATE: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, OTHERS: tl.constexpr,
                            DEPTH: tl.constexpr, CHANNELS: tl.constexpr, CLASSES: tl.constexpr):  # fmt: skip
     """dV = A′ᵀ dY for a block of keys."""
-    image = tl.program_id(2)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    channel = tl.program_id(1) * CHANNELS
+    image, row, channel = _place(ROWS, CHANNELS)
     row_key = _load(key, image, row, cells, 0, depth, DEPTH)
     total = tl.zeros([ROWS, CHANNELS], tl.float32)
     for start in range(0, cells, OTHERS):

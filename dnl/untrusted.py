@@ -1,35 +1,42 @@
 """Files that may be broken or made to do harm: what is read of them at most, and what reading them can raise."""
 
 import json
+import pickle
 import struct
+import tokenize
+import zipfile
 import zlib
 from pathlib import Path
 
+import safetensors
 from PIL import Image
 
 # Of one image, checked on the size that its file declares, before anything is decoded. Lower than Pillow's own limit.
 MAX_PIXELS = 50_000_000
 # Of a text file: a list of names, classes, settings.
 MAX_TEXT_BYTES = 4 * 2**20
+# Of a class, a label set, a capture.
+MAX_NAME_LENGTH = 200
 
-# What Pillow raises on files that are broken in one way or another; its format readers let through much of what goes
-# wrong inside them.
+# What Pillow, torch, safetensors, NumPy and zipfile raise on files that are broken in one way or another; their readers
+# let through much of what goes wrong inside them.
 DECODING_ERRORS = (
     OSError,
-    SyntaxError,
-    ValueError,
     EOFError,
+    ValueError,
     TypeError,
-    KeyError,
-    IndexError,
+    LookupError,
     AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    MemoryError,
+    ArithmeticError,
     RuntimeError,
-    NotImplementedError,
+    MemoryError,
+    SyntaxError,
     struct.error,
     zlib.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    safetensors.SafetensorError,
     Image.DecompressionBombError,
 )
 
@@ -47,6 +54,17 @@ def read_json(text: str | bytes):
         raise ValueError("it is nested too deeply") from error
     except UnicodeEncodeError as error:
         raise ValueError("it holds text that is no valid Unicode") from error
+    return content
+
+
+def read_json_object(text: str | bytes, key: str, kind: type[dict] | type[list]) -> dict:
+    """The JSON object in a text, which holds an object (dict) or a list under `key`. Raises ValueError in words."""
+    try:
+        content = read_json(text)
+    except ValueError as error:
+        raise ValueError(f"is not valid JSON ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+        raise ValueError(f'holds no {"list" if kind is list else "object"} "{key}"')
     return content
 
 
@@ -73,3 +91,18 @@ def is_valid_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_name(value) -> bool:
+    """Whether a stranger's value is a text, not blank, of at most MAX_NAME_LENGTH characters."""
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_NAME_LENGTH
+
+
+def is_byte(value) -> bool:
+    """Whether a stranger's value is a whole number in 0 … 255; True and False are no numbers here."""
+    return type(value) is int and 0 <= value <= 255
+
+
+def is_colour(value) -> bool:
+    """Whether a stranger's value is [red, green, blue], each in 0 … 255."""
+    return isinstance(value, list) and len(value) == 3 and all(map(is_byte, value))

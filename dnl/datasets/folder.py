@@ -26,9 +26,8 @@ from dnl.datasets.pairs import (
     require_split,
     visible,
 )
-from dnl.untrusted import read_json, shortened
+from dnl.untrusted import MAX_NAME_LENGTH, is_byte, is_colour, is_name, read_json_object, shortened
 
-MAX_NAME_LENGTH = 200
 EXAMPLE = '{"classes": [{"name": "leaf", "colour": [0, 160, 60]}, …], "ignore_index": 255}'
 
 
@@ -80,23 +79,21 @@ def read_classes(file: str | Path) -> LabelSet:
     file = Path(file)
     text = read_text(file)
     try:
-        content = read_json(text)
+        content = read_json_object(text, "classes", list)
     except ValueError as error:
-        raise DatasetError(f"{file} is not valid JSON ({error}); it looks like {EXAMPLE}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
-        raise DatasetError(f'{file} holds no list "classes"; it looks like {EXAMPLE}')
+        raise DatasetError(f"{file} {error}; it looks like {EXAMPLE}") from error
     unknown = sorted(content.keys() - {"classes", "ignore_index", "name"})
     if unknown:
         raise DatasetError(f'{file} has the unknown key "{unknown[0][:60]}"; known are classes, ignore_index and name')
     classes, ignore_index, name = content["classes"], content.get("ignore_index", 255), content.get("name", "folder")
     if not 1 <= len(classes) <= 255:
         raise DatasetError(f"{file} lists {len(classes)} classes; 1 to 255 are possible")
-    if not _is_byte(ignore_index) or ignore_index < len(classes):
+    if not is_byte(ignore_index) or ignore_index < len(classes):
         raise DatasetError(
             f"{file} has the ignore_index {shortened(ignore_index)}; it must be a whole number from {len(classes)} to "
             "255"
         )
-    if not _is_name(name):
+    if not is_name(name):
         raise DatasetError(
             f"{file} has the name {shortened(name)}; it must be text of at most {MAX_NAME_LENGTH} characters"
         )
@@ -110,19 +107,11 @@ def read_classes(file: str | Path) -> LabelSet:
 
 
 def _check_class(entry, place: str) -> None:
-    if not isinstance(entry, dict) or not _is_name(entry.get("name")):
+    if not isinstance(entry, dict) or not is_name(entry.get("name")):
         raise DatasetError(
             f'{place} has no "name" (of at most {MAX_NAME_LENGTH} characters); it looks like {{"name": "leaf", '
             '"colour": [0, 160, 60]}'
         )
     colour = entry.get("colour")
-    if not isinstance(colour, list) or len(colour) != 3 or not all(_is_byte(value) for value in colour):
+    if not is_colour(colour):
         raise DatasetError(f'{place} has the "colour" {shortened(colour)}; it must be [red, green, blue], each 0 … 255')
-
-
-def _is_byte(value) -> bool:
-    return type(value) is int and 0 <= value <= 255  # True and False are no numbers here
-
-
-def _is_name(value) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_NAME_LENGTH

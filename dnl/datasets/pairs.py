@@ -1,5 +1,6 @@
 """Data sets of image files with label files: finding the files, reading them, saying what does not fit."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -98,15 +99,14 @@ def _open(file: Path, mode: str | None) -> tuple[str, np.ndarray]:
         raise DatasetError(f"{file} is missing or no file; put it back, or open the data set anew")
     try:
         with Image.open(file, formats=[kind]) as image:
-            too_large = image.width * image.height > MAX_PIXELS
-            if not too_large:
-                return image.mode, np.array(image if mode is None else image.convert(mode))
-    except Image.DecompressionBombError:
-        too_large = True
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            return image.mode, np.array(image if mode is None else image.convert(mode))
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"{file} has more than {MAX_PIXELS // 10**6} million pixels; scale it down") from error
     except DECODING_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise DatasetError(f"{file} could not be read as a {kind} image ({reason}); replace or remove it") from error
-    raise DatasetError(f"{file} has more than {MAX_PIXELS // 10**6} million pixels; scale it down")
 
 
 def read_text(file: Path) -> str:
@@ -121,7 +121,7 @@ def locate(root: str | Path, inner: Sequence[str], marker: str) -> Path:
     """`root` or the first of its `inner` folders that holds `marker`, so that either may be named."""
     candidates = [Path(root), *(Path(root) / folder for folder in inner)]
     for candidate in candidates:
-        if _is_folder(candidate / marker):
+        if os.path.isdir(candidate / marker):
             return candidate
     raise DatasetError(f"{str(root)[:200]} holds no {marker}/, nor does {inner[-1]}/ in it; name the folder that does")
 
@@ -135,15 +135,8 @@ def require_split(data_set: str, split: str, splits: Sequence[str]) -> None:
 def require_folders(folders: Sequence[Path], layout: str) -> None:
     """Refuse a data set that lacks one of `folders`; `layout` says what it should hold."""
     for folder in folders:
-        if not _is_folder(folder):
+        if not os.path.isdir(folder):  # False for names too long and loops of links, where Path.is_dir raises
             raise DatasetError(f"{str(folder)[:200]} is missing; {layout}")
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long, a loop of links
-        return False
 
 
 def require_labels(label_files: Sequence[Path], folder: Path) -> None:

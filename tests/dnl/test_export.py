@@ -41,10 +41,12 @@ def test_onnx_without_its_packages_says_what_to_install(tmp_path, monkeypatch):
         export_model(tiny_model(), tmp_path / "model.onnx", HEIGHT, WIDTH)
 
 
-def test_a_program_that_differs_from_the_model_is_an_error(tmp_path, monkeypatch):
+def test_a_program_that_differs_from_the_model_is_an_error_and_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
-    with pytest.raises(ExportError, match="differs from the model by"):
+    (tmp_path / "model.pt2").write_text("an earlier one")
+    with pytest.raises(ExportError, match="differ from the model's by"):
         export_model(tiny_model(), tmp_path / "model.pt2", HEIGHT, WIDTH)
+    assert (tmp_path / "model.pt2").read_text() == "an earlier one"
 
 
 def test_the_command_exports_a_checkpoint_and_refuses_nonsense(tmp_path, capsys):

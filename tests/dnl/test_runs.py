@@ -159,7 +159,7 @@ def test_resuming_refuses_other_settings_an_empty_folder_and_a_broken_state(tiny
     assert run.config == before
     (run.out / "state.pt").write_bytes((run.out / "state.pt").read_bytes()[:1000])
     assert run.resume() == 1
-    assert "state.pt cannot be read" in only_error(capsys)
+    assert "state.pt cannot be used" in only_error(capsys)
     assert tiny_run("empty").resume() == 1
     assert "no run to resume" in only_error(capsys)
 
@@ -279,13 +279,36 @@ def test_ctrl_c_in_a_terminal_is_one_sentence_and_the_run_goes_on(tiny_run, in_e
     assert [record["epoch"] for record in run.records] == list(range(1, done + 2))
 
 
-def test_other_errors_are_one_sentence(tiny_run, tmp_path, capsys):
-    run = tiny_run("a")
-    run.data = tmp_path / "nowhere"
-    assert run() == 1
-    assert "is missing" in only_error(capsys)
-    assert tiny_run("b")(settings=["model.num_classes=5"]) == 1
-    assert "add --set model.num_classes=11" in only_error(capsys)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"data": "nowhere"}, "is missing"),
+        ({"settings": ["model.num_classes=5"]}, "add --set model.num_classes=11"),
+        ({"settings": ["batch_size=5"]}, "set a smaller batch_size"),
+        ({"settings": ["start_from=nosuch"]}, "no checkpoint 'nosuch'"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_the_folder_is_a_run_s(wrong, message, tiny_run, tmp_path, capsys):
+    run = tiny_run("run")
+    data, run.data = run.data, tmp_path / wrong.get("data", run.data)
+    assert run(settings=wrong.get("settings", ())) == 1
+    assert message in only_error(capsys)
+    assert not list(run.out.iterdir())
+    run.data = data
+    assert run(settings=["epochs=1"]) == 0, "the same command, put right, starts the run"
+
+
+def test_a_state_that_is_another_network_s_is_one_sentence(tiny_run, capsys):
+    run = tiny_run("run")
+    assert run(settings=["epochs=1"]) == 0
+    state = torch.load(run.out / "state.pt", weights_only=True)
+    torch.save(state | {"model": {}}, run.out / "state.pt")
+    capsys.readouterr()
+    assert run.resume() == 1
+    assert "state.pt cannot be used" in only_error(capsys)
+
+
+def test_a_checkpoint_that_is_not_there_is_one_sentence(capsys):
     assert evaluate_main(["--checkpoint", "nosuch", "--dataset", "streets"]) == 1
     assert "no checkpoint 'nosuch'" in capsys.readouterr().err
 
