@@ -24,7 +24,10 @@ def class_sorted_attention(query: Tensor, key: Tensor, value: Tensor, probs: Ten
 
 
 def take_cells(tensor: Tensor, cells: Tensor) -> Tensor:
-    """The cells of each image in another order: B×C×N by B×N."""
+    """The cells of each image in another order: B×C×N by B×N. The result lies in memory as the tensor does."""
+    rows = tensor.transpose(1, 2)
+    if rows.is_contiguous():
+        return torch.stack([image[order] for image, order in zip(rows, cells, strict=True)]).transpose(1, 2)
     return torch.stack([image[:, order] for image, order in zip(tensor, cells, strict=True)])
 
 

@@ -61,14 +61,16 @@ class StreamedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, probs, options: Options):
         images = _images(query, key, value, probs)
-        output = torch.empty_like(value, memory_format=torch.contiguous_format)
+        batch, channels, cells = value.shape
+        # Cell by cell, as the products give it: the layout of "channels last".
+        output = value.new_empty_strided((batch, channels, cells), (cells * channels, 1, channels))
         log_sum_exp = query.new_empty(len(images), query.shape[2], 1)
         blocks: list[tuple] = []
         for b, image in enumerate(images):
-            for span in options.spans_of(b, query.shape[2]):
-                span_value = _cast(image.value[:, span].contiguous(), options.value_dtype)
-                for rows in options.blocks(span, query.shape[2]):
-                    blocks.append((image, span, rows, span_value, output[b][:, rows], log_sum_exp[b, rows], options))
+            for span in options.spans_of(b, cells):
+                span_value = _cast(_laid_out(image.value[:, span]), options.value_dtype)
+                for rows in options.blocks(span, cells):
+                    blocks.append((image, span, rows, span_value, output[b].t()[rows], log_sum_exp[b, rows], options))
         for_each(lambda block: _forward_block(*block), blocks, query.device)
         ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
         ctx.options = options
@@ -88,7 +90,7 @@ class StreamedAttention(torch.autograd.Function):
             correction = (grad_output[b] * output[b]).sum(0)[:, None]  # N×1
             blocks = [(span, rows) for span in options.spans_of(b, cells) for rows in options.blocks(span, cells)]
             for share in range(shares):
-                sums = _Gradients(*(None if t is None else torch.zeros_like(t[b]) for t in (query, key, value, probs)))
+                sums = _Gradients(*map(_zeros, (image.query, image.key, image.value, image.probs)))
                 parts.append((image, blocks[share::shares], grad_output[b], log_sum_exp[b], correction, sums))
         for_each(lambda part: _backward_blocks(*part, options), parts, query.device)
         sums = [part[-1] for part in parts]
@@ -105,7 +107,7 @@ class _Image(NamedTuple):
 
     query: Tensor  # d×N
     key: Tensor  # d×N
-    value: Tensor  # C×N
+    value: Tensor  # C×N, it or its transpose contiguous
     probs: Tensor | None  # classes×N
     query_rows: Tensor  # N×d
     key_rows: Tensor  # N×d
@@ -124,7 +126,7 @@ class _Gradients(NamedTuple):
 def _images(query, key, value, probs) -> list[_Image]:
     images = []
     for b in range(len(query)):
-        q, k, v = (tensor[b].contiguous() for tensor in (query, key, value))
+        q, k, v = query[b].contiguous(), key[b].contiguous(), _laid_out(value[b])
         p = None if probs is None else probs[b].contiguous()
         query_rows, key_rows = (q.t() * math.log2(math.e)).contiguous(), k.t().contiguous()
         images.append(_Image(q, k, v, p, query_rows, key_rows, None if p is None else p.t().contiguous()))
@@ -132,7 +134,7 @@ def _images(query, key, value, probs) -> list[_Image]:
 
 
 def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) -> None:
-    """Fill the output (C×M) and log-sum-exp (M×1, to base 2) of a block of queries; span_value: C×n."""
+    """Fill the output (M×C) and log-sum-exp (M×1, to base 2) of a block of queries; span_value: C×n."""
     scores = product(image.query_rows[rows], image.key_rows)  # M×N
     peak = scores.amax(-1, keepdim=True)
     numerators = scores.sub_(peak).exp2_()
@@ -141,13 +143,13 @@ def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) 
     if image.probs is not None:
         numerators *= _gates(image, rows, options.gate)
     gathered = product(_cast(numerators[:, span], options.value_dtype), span_value)  # M×C
-    output.copy_((gathered / denominators).t())
+    torch.div(gathered, denominators, out=output)
 
 
 def _backward_blocks(image, blocks, grad_output, log_sum_exp, correction, gradients, options) -> None:
     """Add the gradients of some of an image's blocks. grad_output: C×N; log_sum_exp, correction: N×1."""
     for span, in_span in groupby(blocks, key=lambda block: block[0]):
-        span_value = _cast(image.value[:, span].contiguous(), options.value_dtype)
+        span_value = _cast(_laid_out(image.value[:, span]), options.value_dtype)
         for _, rows in in_span:
             _backward_block(image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options)
 
@@ -158,14 +160,15 @@ def _backward_block(
     """Add the gradients of one block of queries; span_value: C×n."""
     gate, dtype = options.gate, options.value_dtype
     attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
-    grad_block = _cast(grad_output[:, rows].contiguous(), dtype)  # C×M
-    grad_gated = product(grad_block.t(), span_value.t()).to(attention.dtype)  # M×n, gradient of A′
+    grad_block = _cast(grad_output[:, rows], dtype)  # C×M
     gates = None if image.probs is None else _gates(image, rows, gate)
     gated = attention[:, span].contiguous() if gates is None else attention * gates
     gated_columns = _cast(gated, dtype).t()  # n×M
     for start in range(0, len(grad_block), CHANNELS):
         channels = slice(start, start + CHANNELS)
         gradients.value[channels, span] += product(grad_block[channels], gated_columns)
+    # After the sums of all channels, each as large as the scores: so many are never held beside it.
+    grad_gated = product(grad_block.t(), span_value.t()).to(attention.dtype)  # M×n, gradient of A′
     # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
     weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
     del gated, gated_columns  # as large as the scores
@@ -192,6 +195,15 @@ def _gates(image: _Image, rows: slice, gate: str | None) -> Tensor:
 
 def _batch(images: tuple[Tensor, ...]) -> Tensor:
     return images[0][None] if len(images) == 1 else torch.stack(images)
+
+
+def _laid_out(tensor: Tensor) -> Tensor:
+    """A matrix as a product takes it: as it lies where it or its transpose is contiguous, else a copy."""
+    return tensor if tensor.t().is_contiguous() else tensor.contiguous()
+
+
+def _zeros(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -152,3 +152,16 @@ def test_saturated_scores_of_every_gate_stay_finite_and_right():
         torch.testing.assert_close(output.double(), exact, rtol=1e-2, atol=1e-2)
         gradients = torch.autograd.grad(output.sum(), inputs)
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("gate", [None, *GATES])
+def test_maps_that_lie_channels_last_give_the_same(gate):
+    query, key, value, logits = random_maps(3, 3, 6, 4, dtype=torch.float64)
+    weights = torch.randn_like(value)
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        inputs = [tensor.clone(memory_format=layout).requires_grad_() for tensor in (query, key, value)]
+        output = denoised_attention(*inputs, logits.softmax(1).contiguous(memory_format=layout), gate=gate)
+        results.append((output, *torch.autograd.grad((output * weights).sum(), inputs)))
+    for last, usual in zip(*results, strict=True):
+        torch.testing.assert_close(last, usual, rtol=0, atol=1e-12)
