@@ -160,7 +160,7 @@ def worth() -> None:
         }
         shown = {name: value for name, value in shown.items() if value is not None}
         if len(shown) > 1:
-            st.markdown("**On CamVid's validation images** (from the model's card; the axis does not begin at 0)")
+            st.markdown("**On CamVid's validation images** (from the model's card; the axis need not begin at 0)")
             plot(worth_figure(shown), "worth", "Mean IoU with the learnt map and with each replacement.")
         else:
             st.info("This model's card holds no such measurement; `python -m analysis.card` makes it.")
