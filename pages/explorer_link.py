@@ -15,7 +15,7 @@ import streamlit as st
 from analysis.lens.state import LOOKS, PIN_LIMIT, known_choices, known_look
 from dnl import list_checkpoints
 from dnl.datasets import CamVid, DatasetError, Streets
-from pages.shared import CAMVID_FOLDER, CAMVID_SPLITS, STREETS, opened_models
+from pages.shared import CAMVID_FOLDER, CAMVID_SPLITS, STREETS, camvid_name, opened_models
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
@@ -90,7 +90,8 @@ def _image_name(place: Mapping) -> str | None:
     if place.get("source") == STREETS:
         return f"street-{place['scene'] + 1}"
     if place.get("source") == CAMVID_FOLDER:
-        return f"camvid-{place['split']}-{CamVid(os.environ['DNL_DATA'], place['split']).names[place['file']]}"
+        name = camvid_name(place)
+        return None if name is None else f"camvid-{place['split']}-{name}"
     return None
 
 

@@ -22,7 +22,7 @@ from pages.shared import (
     model_with_attention,
     street_name,
 )
-from pages.words import literal
+from pages.words import NO_CHECKPOINT, as_clause, literal
 
 ONE, SEVERAL = "One image", "Several"
 LABELS = {"truth": "Ground truth", "prediction": "Prediction"}
@@ -77,9 +77,7 @@ def choose_job(notices) -> Job | None:
 def _choose_models(notices) -> dict[str, Model]:
     names = list_checkpoints()
     if not names:
-        notices.error(
-            "There is no checkpoint to measure: put a .safetensors file in a folder and name it in $DNL_CHECKPOINTS."
-        )
+        notices.error(NO_CHECKPOINT)
         return {}
     current = st.session_state.get("model", names[0])
     chosen = st.multiselect(
@@ -95,7 +93,7 @@ def _choose_models(notices) -> dict[str, Model]:
         try:
             found[name] = model_with_attention(name)
         except CheckpointError as error:
-            notices.error(f"{literal(name)} cannot be measured: {literal(str(error).rstrip('.'))}.")
+            notices.error(f"{literal(name)} cannot be measured: {as_clause(error)}.")
     if not found:
         notices.info("Choose a checkpoint with attention in the sidebar.")
     return found

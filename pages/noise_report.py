@@ -9,7 +9,6 @@ from analysis import charts
 from analysis.aggregate import ImageRecord
 from analysis.measure import CONTROLS, STAGES
 from analysis.noise_words import headline
-from dnl.classes import LabelSet
 from pages.entry import require_app
 from pages.noise_choices import Job, choose_job
 from pages.noise_image import show_image
@@ -49,10 +48,14 @@ def current_work(job: Job | None, asked: bool) -> Work | None:
     work = st.session_state.get("noise work")
     arriving = work is None and job is not None and len(job.places) == 1
     if job is not None and (asked or arriving) and (work is None or work.job != job or work.cancelled):
-        kept = work if work is not None and work.job == job else Work(job)  # a cancelled job is taken up again
+        kept = work if work is not None and work.job == job else started(job)  # a cancelled job is taken up again
         kept.cancelled = False
         work = st.session_state["noise work"] = kept
     return work
+
+
+def started(job: Job) -> Work:
+    return Work(job, {name: model_with_attention(name).network.label_set.class_names for name in job.models})
 
 
 def progress(work: Work) -> None:
@@ -80,11 +83,11 @@ def records_by_model(work: Work) -> dict[str, list[ImageRecord]]:
     }
 
 
-def summarised(work: Work, name: str, records: list[ImageRecord], label_set: LabelSet) -> dict:
+def summarised(work: Work, name: str, records: list[ImageRecord]) -> dict:
     """The checkpoint's summary, computed once for each state of the work."""
     key = name, len(records), sum(record.detection_queries for record in records)
     if key not in work.summaries:
-        work.summaries[key] = summary_of(records, label_set.class_names)
+        work.summaries[key] = summary_of(records, work.class_names[name])
     return work.summaries[key]
 
 
@@ -93,7 +96,7 @@ def summarised(work: Work, name: str, records: list[ImageRecord], label_set: Lab
 
 def show_warnings(work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices) -> None:
     for (name, index), sentence in work.failures.items():
-        notices.error(f"Image {index + 1} with {literal(name)}: {literal(sentence)}")
+        notices.error(f"Image {index + 1} with {literal(name)}: {sentence}")
     if work.cancelled and work.missing():
         done = len(work.records) + len(work.failures)
         notices.info(f"Cancelled: {done} of {done + len(work.missing())} were measured. Press Measure to go on.")
@@ -233,7 +236,12 @@ def choose_detail(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     return st.segmented_control(
-        "Checkpoint below", names, default=names[0], required=True, key=f"noise detail {' '.join(names)}"
+        "Checkpoint below",
+        names,
+        default=names[0],
+        required=True,
+        format_func=literal,
+        key=f"noise detail {' '.join(names)}",
     )
 
 
@@ -255,8 +263,7 @@ def show_page() -> None:
         records = records_by_model(work)
     if job is not None and job != work.job:
         notices.info("The choices have changed: press Measure to measure them. Below are the figures from before.")
-    sets = {name: model_with_attention(name).network.label_set for name in records}
-    summaries = {name: summarised(work, name, records[name], sets[name]) for name in records}
+    summaries = {name: summarised(work, name, records[name]) for name in records}
     show_warnings(work, summaries, records, notices)
     if not summaries:
         return
@@ -267,7 +274,7 @@ def show_page() -> None:
     with st.popover("What the figures mean"):
         st.markdown(DEFINITIONS + MORE_DEFINITIONS)
     name = choose_detail(list(summaries))
-    class_names = sets[name].class_names
+    class_names = work.class_names[name]
     show_image(work, name)
     show_classes(summaries[name], stages, class_names)
     show_steps(summaries[name], stages)

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 from dnl import ModelConfig, build_model, checkpoints
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
+from pages.words import literal
 
 APP = Path(__file__).parents[2] / "app.py"
 SHIPPED = checkpoints.ZOO / "camvid-dnl.safetensors"
@@ -86,7 +87,7 @@ def test_two_checkpoints_are_compared(app, folder):
     assert app.selectbox(key="compared second").value == "other"
     assert not app.exception and not app.error
     table = next(table.value for table in app.table if "other" in table.value.columns)
-    assert "0.125" in list(table["other"]) and "resnet18" in list(table["camvid-dnl"])
+    assert literal("0.125") in list(table["other"]) and "resnet18" in list(table[literal("camvid-dnl")])
     app.selectbox(key="compared second").select("camvid-dnl").run()
     assert "Choose two different checkpoints" in words(app)
 
