@@ -32,7 +32,9 @@ def test_a_block_that_costs_nothing_is_hardly_used():
     scores = {"miou": 0.657, "miou_gamma_0": 0.656, "miou_uniform": 0.657, "miou_mean": 0.658}
     health = attention_health(changed(camvid_val=scores))
     assert health.state == "hardly used"
-    assert health.sentence.startswith("Hardly used: mean IoU is 0.657, and still 0.656 without the block (γ = 0), 0.657 ")
+    assert health.sentence.startswith(
+        "Hardly used: mean IoU is 0.657, and still 0.656 without the block (γ = 0), 0.657 "
+    )
     assert dict(health.facts)["change with the image's mean row in its place"] == "+0.001"
 
 
