@@ -9,11 +9,10 @@ from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id, noise_map, row_options
 from analysis.maps import attention_rows
 from analysis.measure import STAGES, ImageReport, worst_queries
+from pages.noise_choices import PAINTED
 from pages.noise_work import Work, image_of
 from pages.words import as_clause, literal
 
-# What can be painted: METRICS of `analysis.noise` that say where the noise is.
-PAINTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "interclass_mass", "effective_keys")
 WORST = 8
 
 map_component = st.components.v2.component("dnl_noise_map", html=noise_map.HTML, css=noise_map.CSS, js=noise_map.SCRIPT)

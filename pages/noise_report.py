@@ -10,8 +10,10 @@ from analysis.aggregate import ImageRecord
 from analysis.measure import CONTROLS, STAGES
 from analysis.noise_words import headline
 from pages.entry import require_app
+from pages.links import opened_link, say_ignored, show_link, write_link
 from pages.noise_choices import Job, choose_job
 from pages.noise_image import show_image
+from pages.noise_link import follow, view_parameters
 from pages.noise_work import Work, carry_on, class_csv, first_records, summary_of
 from pages.shared import model_with_attention
 from pages.words import DEFINITIONS, literal
@@ -218,11 +220,11 @@ def _measured_metrics(summary: dict) -> list[str]:
 def choose_stages(summaries: dict[str, dict]) -> list[str]:
     """The stages and controls to show, in their own order."""
     present = [stage for stage in (*STAGES, *CONTROLS) if all(stage in s["stages"] for s in summaries.values())]
+    st.session_state.setdefault("noise stages", list(STAGES))
     chosen = st.pills(
         "Stages and controls",
         (*STAGES, *CONTROLS),
         selection_mode="multi",
-        default=STAGES,
         format_func=charts.STAGE_WORDS.get,
         key="noise stages",
         persist_state="session",
@@ -245,9 +247,32 @@ def choose_detail(names: list[str]) -> str:
     )
 
 
+def follow_link(notices) -> None:
+    """Choose what an opened address asks for, and measure it anew."""
+    parameters = opened_link()
+    if parameters is None:
+        return
+    say_ignored(notices, follow(parameters))
+    st.session_state.pop("noise work", None)
+    write_link(parameters)  # it is followed once, though the page may run again before it writes its own
+
+
 def show_page() -> None:
+    """The page; it writes its address last, when every widget has its value."""
     st.title("How noisy is the attention?")
     notices = st.container()
+    follow_link(notices)
+    job = show_report(notices)
+    if job is not None:
+        parameters = view_parameters(job.models, job.places)
+        write_link(parameters)
+        with st.popover("Link to this view", icon=":material/link:"):
+            st.markdown("It opens these images, checkpoints and choices, and holds none of your own files.")
+            show_link(parameters)
+
+
+def show_report(notices) -> Job | None:
+    """Everything on the page; returns what is chosen in the sidebar."""
     with st.sidebar:
         start = st.container()
         job = choose_job(notices)
@@ -256,7 +281,7 @@ def show_page() -> None:
     if work is None:
         if job is not None:
             st.info(f"Press Measure to measure {len(job.places)} images.")
-        return
+        return job
     if work.several and work.missing() and not work.cancelled:
         progress(work)
     with st.spinner("Measuring every query …"):
@@ -266,7 +291,7 @@ def show_page() -> None:
     summaries = {name: summarised(work, name, records[name]) for name in records}
     show_warnings(work, summaries, records, notices)
     if not summaries:
-        return
+        return job
     for name, summary in summaries.items():
         st.markdown(f"**{literal(name)}**: {headline(summary)}" if len(summaries) > 1 else headline(summary))
     stages = choose_stages(summaries)
@@ -285,6 +310,7 @@ def show_page() -> None:
         with st.spinner("Ranking each query's keys (AUC, average precision) …"):
             carry_on(work)
         st.rerun()
+    return job
 
 
 require_app("noise_report")

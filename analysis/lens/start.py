@@ -21,9 +21,9 @@ def starting_pixel(capture: Capture) -> tuple[int, int]:
     """The pixel (y, x) to start on: its cell lies inside a region of its class (its 8 neighbours agree).
 
     Of some cells of each class, spread evenly over the image, the one whose interclass noise falls most from the raw
-    to the retained map under the model's own GR and LR, and to little. Where none falls by LEAST_MENDED, the cell nearest to the
-    image's centre, preferring classes that are no background; the central cell where there is no such cell. It is
-    worked out once for each capture and kept in it, as its cached properties are.
+    to the retained map under the model's own GR and LR, and to little. Where none falls by LEAST_MENDED, the cell
+    nearest to the image's centre, preferring classes that are no background; the central cell where there is no such
+    cell. It is worked out once for each capture and kept in it, as its cached properties are.
     """
     kept = vars(capture)
     if "starting_pixel" not in kept:

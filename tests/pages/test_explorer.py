@@ -5,15 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dnl import ModelConfig, build_model, checkpoints
-from dnl.checkpoints import save_checkpoint
-from dnl.classes import CAMVID
+from dnl import checkpoints
+from tests.pages.small import app_on, png, save_network
 
-APP = Path(__file__).parents[2] / "app.py"
 FIGURES = [
     "interclass_noise",
     "chance",
@@ -38,27 +34,15 @@ EXPORTS = [
 def zoo(tmp_path_factory) -> Path:
     """A folder of one small network with attention, one without, and one broken file."""
     folder = tmp_path_factory.mktemp("zoo")
-    torch.manual_seed(0)
     for name, context in (("a-small-one", "dnl"), ("no-attention", "fcn")):
-        model = build_model(ModelConfig("resnet18", 8, 11, context=context, attention_stride=8, gamma_init=0.5))
-        model.label_set = CAMVID
-        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name, "metrics": {"gamma": 0.5}})
+        save_network(folder / f"{name}.safetensors", context, stride=8, metrics={"gamma": 0.5})
     (folder / "torn.safetensors").write_bytes((folder / "a-small-one.safetensors").read_bytes()[:5000])
     return folder
 
 
 @pytest.fixture
 def app(zoo, monkeypatch) -> AppTest:
-    monkeypatch.setattr(checkpoints, "ZOO", zoo)
-    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
-    monkeypatch.delenv("DNL_DATA", raising=False)
-    return AppTest.from_file(str(APP), default_timeout=60)
-
-
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG")
-    return file.getvalue()
+    return app_on(zoo, monkeypatch, 60)
 
 
 def table_rows(app: AppTest) -> list[dict]:
