@@ -250,11 +250,11 @@ def choose_detail(names: list[str]) -> str:
 def follow_link(notices) -> None:
     """Choose what an opened address asks for, and measure it anew."""
     parameters = opened_link()
-    if parameters is None:
-        return
-    say_ignored(notices, follow(parameters))
-    st.session_state.pop("noise work", None)
-    write_link(parameters)  # it is followed once, though the page may run again before it writes its own
+    if parameters is not None:
+        st.session_state["noise ignored"] = follow(parameters)
+        st.session_state.pop("noise work", None)
+        write_link(parameters)  # it is followed once, though the page may run again before it writes its own
+    say_ignored(notices, st.session_state.get("noise ignored", []))
 
 
 def show_page() -> None:
@@ -263,6 +263,7 @@ def show_page() -> None:
     notices = st.container()
     follow_link(notices)
     job = show_report(notices)
+    st.session_state.pop("noise ignored", None)  # said until the report is complete, which takes a second run
     if job is not None:
         parameters = view_parameters(job.models, job.places)
         write_link(parameters)
