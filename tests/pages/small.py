@@ -1,6 +1,7 @@
 """Small untrained networks, and the app on them under Streamlit's own test harness."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +55,8 @@ def png(array: np.ndarray) -> bytes:
 def address(app: AppTest) -> dict[str, str]:
     """The parameters in the address bar."""
     return {name: values[0] if isinstance(values, list) else values for name, values in app.query_params.items()}
+
+
+def read(markdown: str) -> str:
+    """A notice as it is read: without the marks that keep its letters letters."""
+    return re.sub(r"\\(.)", r"\1", markdown)

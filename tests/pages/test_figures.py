@@ -16,7 +16,7 @@ from dnl import checkpoints
 from dnl.datasets import Streets
 from pages.links import packed
 from pages.shared import Picture
-from tests.pages.small import APP, app_on, png, save_network
+from tests.pages.small import APP, app_on, png, read, save_network
 
 PAGE = "pages/figures.py"
 
@@ -61,7 +61,7 @@ def opened(app: AppTest, recipe: Recipe | dict | str, name: str = "recipe.json")
 
 def errors(app: AppTest) -> list[str]:
     assert not app.exception
-    return [error.value for error in app.error]
+    return [read(error.value) for error in app.error]
 
 
 def last(drawn: list[tuple]) -> Recipe:
