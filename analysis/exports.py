@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 import dnl
 from analysis.figure_panels import Subject, compose
-from analysis.figure_recipe import COLUMN_WIDTH, PAGE_WIDTH, Attention, Look, Scale
+from analysis.figure_recipe import PAGE_WIDTH, Attention, Look, Scale
 from analysis.figures import map_sentences, print_figure
 from analysis.pins import PIN_METRICS, STAGES, PinnedPixels
 
@@ -191,18 +191,14 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 def pins_figure(views: Sequence[PinnedPixels], scale: Scale, colormap: str, file_format: str, dpi: int = 300) -> bytes:
     """The pins of one image as a figure file: a row a pin (and source), columns photo, labels, raw … retained.
 
-    views: one a source. colormap: one of `figure_recipe.Look`'s. The figure is as wide as a page, or as a column
-    where its rows would be too high. Raises ValueError where they are too high for that, too.
+    views: one a source. colormap: one of `figure_recipe.Look`'s. The figure is as wide as a page; high panels are
+    shrunk to fit its height.
     """
     facts = provenance(views)
     subjects, columns = _subjects(views), _columns(views)
 
     def draw() -> Figure:
-        wide, narrow = (Look(width=width, colormap=colormap) for width in (PAGE_WIDTH, COLUMN_WIDTH))
-        try:
-            return compose(subjects, columns, None, Attention(), scale, wide)
-        except ValueError:
-            return compose(subjects, columns, None, Attention(), scale, narrow)
+        return compose(subjects, columns, None, Attention(), scale, Look(width=PAGE_WIDTH, colormap=colormap))
 
     return print_figure(draw, facts, file_format, dpi)
 

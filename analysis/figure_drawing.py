@@ -90,7 +90,10 @@ class GridRow:
 def draw_grid(
     rows: Sequence[GridRow], columns: Sequence[Column], bars: Sequence[Bar], look: Look, footnote: str = ""
 ) -> Figure:
-    """The figure, `look.width` wide. Raises ValueError where the panels or their texts have no room."""
+    """The figure, `look.width` wide and at most MAX_HEIGHT high: panels that would be too high for it are shrunk.
+
+    Raises ValueError where the panels or their texts have no room.
+    """
     return _Grid(rows, columns, bars, look, footnote).draw()
 
 
@@ -179,11 +182,30 @@ class _Grid:
         self.caption_size = self.font.fitting_size(lines, self.panel_width + GAP / 2, self.small)
 
     def _lay_out_rows(self) -> None:
-        """The top edges and heights of the panels, and the height of the figure."""
+        """The panels' sizes, shrunk where the figure would be too high, and the row titles'."""
+        heights = [self.panel_width * row.size[0] / row.size[1] for row in self.rows]
+        self._stack(heights)
+        excess = self.height - MAX_HEIGHT
+        shrunk = min(1.0, 1 - excess / sum(heights))
+        if shrunk < 1:
+            if shrunk * max(self.panel_width, *heights) < MIN_PANEL:
+                raise ValueError(
+                    f"the figure would be {self.height:.1f} inches high, and {MAX_HEIGHT:g} are allowed; take fewer "
+                    "rows"
+                )
+            self._stack([shrunk * height for height in heights])
+        # A shrunk panel stands in the middle of its column, whose width the texts keep.
+        self.picture_width = shrunk * self.panel_width
+        self.picture_lefts = [left + (self.panel_width - self.picture_width) / 2 for left in self.lefts]
+        titles = [row.title for row in self.rows]
+        room = min(bottom - top for top, bottom in zip(self.tops, self.bottoms, strict=True))
+        self.row_title_size = self.font.fitting_size(titles, room, self.look.font_size, bold=True)
+
+    def _stack(self, heights: list[float]) -> None:
+        """The top edges of panels of these heights, and the height of the figure."""
         step = LINE * self.caption_size / 72
         top, self.tops, self.heights, self.bottoms = self.head, [], [], []  # of the panels; with their captions
-        for row, captions in zip(self.rows, self.captions, strict=True):
-            height = self.panel_width * row.size[0] / row.size[1]
+        for height, captions in zip(heights, self.captions, strict=True):
             lines = max(map(len, captions))
             self.tops.append(top)
             self.heights.append(height)
@@ -199,14 +221,6 @@ class _Grid:
         self.footnote_top = height
         height += len(self.footnote) * LINE * self.small / 72
         self.height = math.ceil(height * DOTS_PER_INCH - 1e-6) / DOTS_PER_INCH
-        titles = [row.title for row in self.rows]
-        room = min(bottom - top for top, bottom in zip(self.tops, self.bottoms, strict=True))
-        self.row_title_size = self.font.fitting_size(titles, room, self.look.font_size, bold=True)
-        if self.height > MAX_HEIGHT:
-            raise ValueError(
-                f"the figure would be {self.height:.1f} inches high, and {MAX_HEIGHT:g} are allowed; take fewer rows, "
-                "wider images or a narrower figure"
-            )
 
     # --- drawing ---
 
@@ -261,8 +275,8 @@ class _Grid:
             self.figure.text(x / self.look.width, 1 - y / self.height, row.title, fontproperties=font, **style)
 
     def _draw_panel(self, index: int, column: int, panel: Panel) -> None:
-        row, left, top, height = self.rows[index], self.lefts[column], self.tops[index], self.heights[index]
-        ax = self._axes(left, top, self.panel_width, height)
+        row, top, height = self.rows[index], self.tops[index], self.heights[index]
+        ax = self._axes(self.picture_lefts[column], top, self.picture_width, height)
         if panel.picture is None:
             font = self.font.properties(self.caption_size)
             ax.text(0.5, 0.5, panel.missing, fontproperties=font, color=GREY, ha="center", va="center",
@@ -280,7 +294,7 @@ class _Grid:
             lines.set_path_effects([withStroke(linewidth=1.0, foreground="black")])
         if panel.query is not None and self.look.query_marker:
             y, x = panel.query
-            size = float(np.clip(4 * self.panel_width, 2.6, 4.8))
+            size = float(np.clip(4 * self.picture_width, 2.6, 4.8))
             mark = {"markersize": size, "markeredgewidth": size / 5, "markerfacecolor": "none"}
             halo = [withStroke(linewidth=size / 2.6, foreground="black")]
             ax.plot(x, y, "o", clip_on=False, markeredgecolor="white", path_effects=halo, **mark)
@@ -288,7 +302,7 @@ class _Grid:
             self._draw_letter(ax, letter(index * len(self.columns) + column))
         step = LINE * self.caption_size / 72
         for line, text in enumerate(self.captions[index][column]):
-            middle = left + self.panel_width / 2
+            middle = self.lefts[column] + self.panel_width / 2
             self._write(text, middle, top + height + 0.03 + line * step, self.caption_size)
 
     def _draw_letter(self, ax: Axes, text: str) -> None:

@@ -162,7 +162,10 @@ def cost_figure(cells: np.ndarray, unfolded: np.ndarray, folded: np.ndarray, mar
 
 
 def worth_figure(scores: Mapping[str, float]) -> go.Figure:
-    """What is in the attention's place -> mean IoU, as dots on a common, enlarged scale, the first one marked."""
+    """What is in the attention's place -> mean IoU, as dots on a common scale, the first one marked.
+
+    The scale is enlarged to the values' range, and need not begin at 0.
+    """
     names, values = list(scores), list(scores.values())
     figure = go.Figure(
         go.Scatter(
@@ -179,7 +182,7 @@ def worth_figure(scores: Mapping[str, float]) -> go.Figure:
     spread = max(max(values) - min(values), 0.01)
     figure.update_xaxes(
         title="mean IoU",
-        range=[min(values) - 0.35 * spread, max(values) + 0.35 * spread],
+        range=[max(min(values) - 0.35 * spread, -0.06), max(values) + 0.35 * spread],  # room for the dots' numbers
         fixedrange=True,
     )
     figure.update_yaxes(autorange="reversed", fixedrange=True)

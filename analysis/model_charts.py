@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from analysis.charts import plain
+
 COLOURS = ("#2c8fcb", "#d55e00")
 CURVES = {"loss": "training loss", "miou": "mean IoU (validation)", "gamma": "γ"}
 PIXELS_PER_CLASS = 24
@@ -16,14 +18,14 @@ def iou_figure(scores: Mapping[str, Mapping[str, float]]) -> go.Figure:
     for (model, iou), colour in zip(scores.items(), COLOURS, strict=False):
         figure.add_bar(
             x=list(iou.values()),
-            y=list(iou),
+            y=[plain(name) for name in iou],
             orientation="h",
-            name=model,
+            name=plain(model),
             marker_color=colour,
             text=[f"{value:.2f}" for value in iou.values()],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{y}: %{x:.3f}<extra>" + model + "</extra>",
+            hovertemplate="%{y}: %{x:.3f}<extra>" + plain(model) + "</extra>",
         )
     figure.update_xaxes(title="IoU", range=[0, 1.08], fixedrange=True)
     figure.update_yaxes(autorange="reversed", fixedrange=True)

@@ -7,6 +7,7 @@ torchrun, whose processes must share the folder OUT.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ def _report(options: argparse.Namespace, world: World) -> None:
     for name in ("limit", "workers", "min_images"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ReportError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give 1 or more")
+    if not 0 < options.temperature < math.inf:
+        raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
     checkpoints = open_checkpoints(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
     images = open_images(options.dataset, options.data, split)

@@ -10,6 +10,7 @@ from analysis.capture_files import CaptureFile, CaptureFileError, read_capture_f
 from analysis.lens import MAX_MAP_CELLS, pack_capture
 from analysis.pins import Source
 from pages.shared import kept_upload
+from pages.words import as_clause, literal
 
 FORMAT = """
 A `.npz` or `.safetensors` file with `query` and `key` (cells × channels, or heads × cells × channels), `height` and
@@ -58,9 +59,9 @@ def choose_attention_file(notices) -> BroughtAttention | None:
         file = _opened(digest, name, data)
         return BroughtAttention(*_shown(digest, name, _choose_head(file), file), Source(kept[0], digest, "file"))
     except CaptureFileError as error:
-        notices.error(str(error))
+        notices.error(literal(str(error)))
     except ValueError as error:
-        notices.error(f"The attention file cannot be shown: {error}.")
+        notices.error(f"The attention file cannot be shown: {as_clause(error)}.")
     return None
 
 

@@ -10,20 +10,18 @@ from analysis.exports import options_of, pins_caption, pins_csv, pins_figure, pi
 from analysis.figure_recipe import Scale
 from analysis.lens import chosen_pixels, row_options, standalone_html
 from analysis.pins import PinnedPixels, measure_pins, same_place
-from analysis.uploads import UploadError
-from dnl.datasets import DatasetError, Streets
+from dnl.datasets import Streets
 from pages.shared import (
     PHOTO_TYPES,
     STREETS,
     UPLOAD,
     Model,
-    as_sentence,
     captured,
     kept_upload,
     picture_at,
     street_name,
 )
-from pages.words import literal
+from pages.words import as_sentence, literal
 
 MIME = {
     "html": "text/html",
@@ -143,9 +141,9 @@ def _batch(models, places, pins: PinnedPixels | None, choices, scale: Scale, col
                 name += "-again"
             files[f"{name}.pdf"] = pins_figure(views, scale, colormap, "pdf")
             all_views += views
-        except (UploadError, DatasetError, ValueError) as error:
+        except ValueError as error:
             named = place["kept photo"][0] if "kept photo" in place else street_name(place["scene"])
-            st.error(f"{literal(named)} was left out: {literal(as_sentence(error))}")
+            st.error(f"{literal(named)} was left out: {as_sentence(error)}")
         progress.progress((index + 1) / len(places), f"{index + 1} of {len(places)} images")
     progress.empty()
     if not all_views:

@@ -15,7 +15,7 @@ import streamlit as st
 from analysis.lens.state import LOOKS, PIN_LIMIT, known_choices, known_look
 from dnl import list_checkpoints
 from dnl.datasets import CamVid, DatasetError, Streets
-from pages.shared import CAMVID_FOLDER, CAMVID_SPLITS, STREETS, opened_models
+from pages.shared import CAMVID_FOLDER, CAMVID_SPLITS, STREETS, camvid_name, opened_models
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
@@ -39,7 +39,7 @@ def view_parameters(
     place: Mapping, model: str | None, other: str | None, pixels: list[tuple[int, int]], choices, look
 ) -> dict[str, str]:
     """The parameters of a view. place: as in `Picture.place`, {} for a file. pixels: the pins of this image."""
-    image = _image_name(place)
+    image = image_words(place)
     parameters = {"image": image, "model": model, "with": other}
     if image is not None:  # pins mean nothing on another image
         parameters["pins"] = "_".join(f"{y}.{x}" for y, x in pixels)
@@ -86,15 +86,18 @@ def read_pins(text: str) -> list[tuple[int, int]] | None:
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _image_name(place: Mapping) -> str | None:
+def image_words(place: Mapping) -> str | None:
+    """What a link calls the image of a `Picture.place`; None for a user's own, and one that is gone."""
     if place.get("source") == STREETS:
         return f"street-{place['scene'] + 1}"
     if place.get("source") == CAMVID_FOLDER:
-        return f"camvid-{place['split']}-{CamVid(os.environ['DNL_DATA'], place['split']).names[place['file']]}"
+        name = camvid_name(place)
+        return None if name is None else f"camvid-{place['split']}-{name}"
     return None
 
 
-def _read_image(text: str) -> dict | None:
+def image_place(text: str) -> dict | None:
+    """The `Picture.place` of what a link calls an image; None where there is none of that name."""
     if match := re.fullmatch(r"street-(\d{1,4})", text, re.ASCII):
         scene = int(match[1]) - 1
         return {"source": STREETS, "scene": scene} if 0 <= scene < len(Streets("gallery")) else None
@@ -123,7 +126,7 @@ def _read_pins(text: str) -> dict | None:
 
 
 _READERS = {
-    "image": _read_image,
+    "image": image_place,
     "model": _read_model("model"),
     "with": _read_model("compared with"),
     "pins": _read_pins,

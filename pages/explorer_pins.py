@@ -15,6 +15,7 @@ from analysis.charts import METRIC_WORDS, STAGE_WORDS
 from analysis.figure_panels import FACTORS, MAP_LABELS, map_scale, shares
 from analysis.figure_recipe import Scale
 from analysis.lens import PIN_COLOURS
+from analysis.lens.start import LEAST_MENDED
 from analysis.pin_charts import pins_figure
 from analysis.pins import STAGES, PinnedPixels
 from pages.words import DEFINITIONS
@@ -63,7 +64,10 @@ def show_pins(views: Sequence[PinnedPixels], scale: Scale, colormap: str, *, pin
     count = len(views[0].pixels)
     st.subheader(f"{count} pinned pixels" if count > 1 else "The pinned pixel" if pinned else "The pixel shown")
     if not pinned:
-        st.caption("Click a pixel in the lens to pin it: up to eight stay here side by side, numbered as in the lens.")
+        words = "Click a pixel in the lens to pin it: up to eight stay here side by side, numbered as in the lens."
+        if _is_mended(views[0]):
+            words += " This one was chosen for its noise and for what GR and LR mend of it: it is no typical one."
+        st.caption(words)
     flattered = [view for view in views if view.measured_against == "prediction"]
     if flattered:
         st.warning(
@@ -87,6 +91,12 @@ def show_pins(views: Sequence[PinnedPixels], scale: Scale, colormap: str, *, pin
             _show_chart(views)
         else:
             _say_no_classes()
+
+
+def _is_mended(view: PinnedPixels) -> bool:
+    """Whether the first pixel's interclass noise falls as much as a starting pixel's may have been chosen for."""
+    raw, retained = (view.figures(0, stage)["interclass_noise"] for stage in ("raw", "retained"))
+    return raw is not None and retained is not None and raw - retained >= LEAST_MENDED
 
 
 def _say_no_classes() -> None:

@@ -159,9 +159,7 @@ def show_look() -> None:
             st.text_input(f"Title of {_words(name)}", **keyed(f"title {name}"), max_chars=MAX_TITLE_LENGTH)
     with st.expander("Attention", expanded=True):
         _choose("GR gate", GATES, "gate")
-        _choose(
-            "LR window", KERNELS, "lr_kernel", words=lambda name: f"{name}×{name}" if name.isdigit() else _words(name)
-        )
+        _choose("LR window", KERNELS, "lr_kernel", words=_window)
         _choose("LR weights", typing.get_args(Weights), "lr_weights")
         st.number_input("Temperature", 0.01, 100.0, step=0.1, **keyed("temperature"), help="1 is the method.")
     with st.expander("Colours"):

@@ -15,11 +15,12 @@ from analysis.figures import FigureImage, FigureModel, camvid_image, file_image,
 from dnl import list_checkpoints
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.classes import LabelSet
-from dnl.datasets import CamVid, Streets
+from dnl.datasets import Streets
 from pages.shared import (
     CAMVID_FOLDER,
     STREETS,
     Picture,
+    camvid_name,
     camvid_splits,
     captured,
     model_with_attention,
@@ -161,6 +162,7 @@ def source_at(place: dict | None) -> ImageSource | None:
     if place["source"] == STREETS:
         return StreetImage(place["scene"])
     if place["source"] == CAMVID_FOLDER:
-        return CamVidImage(place["split"], CamVid(os.environ["DNL_DATA"], place["split"]).names[place["file"]])
+        name = camvid_name(place)
+        return None if name is None else CamVidImage(place["split"], name)
     name = place["kept photo"][0]
     return next((image for image in own_images() if image.path == name), None)

@@ -43,7 +43,8 @@ from pages.figure_choices import (
 )
 from pages.figure_sources import image_choices, image_words, listed_hash, own_images, pinned_rows, remembered_captures
 from pages.links import opened_link, packed, say_ignored, unpacked, write_link
-from pages.shared import PHOTO_TYPES, as_sentence, kept_upload
+from pages.shared import PHOTO_TYPES, kept_upload
+from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 
 # Two queries of one street: attention that falls on other classes until GR takes it away, and attention that does not.
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240), "Road"), Row(StreetImage(4), (210, 180), "Pavement"))
@@ -97,7 +98,7 @@ def open_recipe() -> None:
     try:
         show_recipe(recipe_from_json(file.getvalue()))
     except RecipeError as error:
-        put("problem", f"{file.name} cannot be used: {error}.")
+        put("problem", f"{literal(file.name)} cannot be used: {as_clause(error)}.")
 
 
 def follow_link(notices) -> None:
@@ -209,9 +210,7 @@ def show_page() -> None:
     notices, preview, downloads = st.container(), st.container(), st.container()
     names = list_checkpoints()
     if not names:
-        notices.error(
-            "There is no checkpoint to look at: put a .safetensors file in a folder and name it in $DNL_CHECKPOINTS."
-        )
+        notices.error(NO_CHECKPOINT)
         st.stop()
     if entry("columns") not in st.session_state:
         show_recipe(default_recipe(names[0]))

@@ -13,7 +13,17 @@ from analysis.maps import DEFAULT_LR_KERNEL, GATES, attention_rows
 from analysis.noise import query_metrics
 from dnl.datasets import Streets
 from pages.lesson_widgets import DEFINITIONS, choice, plot, question
-from pages.shared import Model, Picture, captured, choose_model, say_health, street_name, street_picture
+from pages.shared import (
+    Model,
+    Picture,
+    captured,
+    choose_model,
+    network_turn,
+    say_health,
+    street_name,
+    street_picture,
+)
+from pages.words import literal
 
 STAGES = ("raw", "rectified", "retained")
 CLASS_TO_START_WITH = "Road"
@@ -86,9 +96,10 @@ def real_model() -> None:
             lr_weights="box" if retention == "box" else "learnt",
         )
         figures = {stage: _stage_figures(capture, getattr(rows, stage), query) for stage in STAGES}
+        head = literal(f"one cell of {class_name}")
         st.table(
             [
-                {f"one cell of {class_name}": DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
+                {head: DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
                 for name in lesson.FIGURES
             ],
             hide_index=True,
@@ -136,7 +147,8 @@ def _stage_figures(capture: Capture, row: np.ndarray, query: int) -> dict[str, s
 
 @st.cache_data(max_entries=24, show_spinner="Running the network four times …")
 def _predictions(model_key: str, picture_key: str, _model: Model, _picture: Picture) -> dict[str, np.ndarray]:
-    return lesson.altered_predictions(_model.network, _picture.image)
+    with network_turn():
+        return lesson.altered_predictions(_model.network, _picture.image)
 
 
 def worth() -> None:
@@ -160,7 +172,7 @@ def worth() -> None:
         }
         shown = {name: value for name, value in shown.items() if value is not None}
         if len(shown) > 1:
-            st.markdown("**On CamVid's validation images** (from the model's card; the axis does not begin at 0)")
+            st.markdown("**On CamVid's validation images** (from the model's card; the axis need not begin at 0)")
             plot(worth_figure(shown), "worth", "Mean IoU with the learnt map and with each replacement.")
         else:
             st.info("This model's card holds no such measurement; `python -m analysis.card` makes it.")

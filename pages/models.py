@@ -22,8 +22,8 @@ from analysis.opening import open_checkpoint
 from dnl.checkpoints import ZOO, CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
 from pages.entry import require_app
 from pages.links import opened_link, say_ignored, write_link
-from pages.shared import Model, as_sentence, opened_models, say_health
-from pages.words import DEFINITIONS, literal
+from pages.shared import Model, opened_models, say_health
+from pages.words import DEFINITIONS, NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
 
 PAGE = "models"
 MOST_MEGABYTES = 200
@@ -47,7 +47,7 @@ def views(notices) -> dict[str, CardView]:
         try:
             found[name] = view_card(read_card(name))
         except CheckpointError as error:
-            notices.error(f"{literal(name)} cannot be shown: {literal(str(error).rstrip('.'))}.")
+            notices.error(f"{literal(name)} cannot be shown: {as_clause(error)}.")
     return found | {name: view_card(model.card) for name, model in opened_models().items()}
 
 
@@ -57,10 +57,14 @@ def _file_facts(path: str, modified: int) -> dict[str, str]:
 
 
 def file_facts(name: str) -> dict[str, str]:
+    """Size and hash of a checkpoint's file. Raises CheckpointError where it is no longer there."""
     if name in opened_models():
         return st.session_state["opened facts"][name]
     path = checkpoint_path(name)
-    return _file_facts(str(path), path.stat().st_mtime_ns)
+    try:
+        return _file_facts(str(path), path.stat().st_mtime_ns)
+    except OSError as error:
+        raise CheckpointError(f"its file cannot be read ({error.strerror})") from error
 
 
 def runs_folder() -> Path | None:
@@ -72,8 +76,12 @@ def runs_folder() -> Path | None:
 
 
 def show_card(name: str, view: CardView) -> None:
+    try:
+        facts = file_facts(name)
+    except CheckpointError as error:
+        st.error(f"{literal(name)} cannot be shown: {as_clause(error)}.")
+        return
     about, network, recipe = st.columns(3, gap="large")
-    facts = file_facts(name)
     with about:
         st.markdown(
             f"**Data**: {literal(view.data)}\n\n**Licence of the data**: {literal(view.licence)}\n\n"
@@ -81,11 +89,11 @@ def show_card(name: str, view: CardView) -> None:
         )
     with network:
         st.markdown("**Network**")
-        st.table(view.network, hide_header=True, hide_index=True)
+        st.table(literal_rows(view.network), hide_header=True, hide_index=True)
     with recipe:
         st.markdown("**Recipe**")
         if view.recipe:
-            st.table(view.recipe, hide_header=True, hide_index=True)
+            st.table(literal_rows(view.recipe), hide_header=True, hide_index=True)
         else:
             st.markdown("The card does not say how it was trained.")
     with st.expander("All settings, under the names of the configuration"):
@@ -133,7 +141,7 @@ def show_scores(shown: dict[str, CardView], key: str = "card") -> None:
         )
         return
     st.caption("IoU of a class: pixels that are rightly of it, over pixels that are or are said to be of it; 0 … 1.")
-    for dataset, tab in zip(datasets, st.tabs(datasets), strict=True):
+    for dataset, tab in zip(datasets, st.tabs([literal(dataset) for dataset in datasets]), strict=True):
         with tab:
             for name, view in shown.items():
                 scores = view.scores[dataset]
@@ -197,7 +205,7 @@ def show_training(name: str, view: CardView) -> None:
     try:
         records = read_log(logs[chosen])
     except ValueError as error:
-        st.error(f"{literal(as_sentence(error))}")
+        st.error(as_sentence(error))
         return
     if not records:
         st.info("This run has not finished an epoch yet.", icon=":material/info:")
@@ -236,10 +244,10 @@ def show_comparison(found: dict[str, CardView]) -> None:
         for view in shown.values()
     ]
     rows = list(dict.fromkeys([*tables[0], *tables[1]]))
-    st.table(
-        [{"": row} | {name: table.get(row, "–") for name, table in zip(shown, tables, strict=True)} for row in rows],
-        hide_index=True,
-    )
+    values = [
+        {"": row} | {name: table.get(row, "–") for name, table in zip(shown, tables, strict=True)} for row in rows
+    ]
+    st.table(literal_rows(values), hide_index=True)
     show_scores(shown, key="comparison")
     st.subheader("Attention noise")
     if not all(view.noise for view in shown.values()):
@@ -269,7 +277,7 @@ def show_ablation() -> None:
     try:
         ablation = read_ablation(ZOO / ABLATION)
     except ValueError as error:
-        st.error(literal(as_sentence(error)))
+        st.error(as_sentence(error))
         return
     if ablation is None:
         st.info(
@@ -301,7 +309,7 @@ def show_opening() -> None:
             try:
                 _open(content, file.name, key)
             except CheckpointError as error:
-                st.error(literal(as_sentence(error)))
+                st.error(as_sentence(error))
                 return
             st.rerun()  # the page above lists it, too
     for name in list(opened_models()):
@@ -351,7 +359,7 @@ def show_page() -> None:
             column_config={"mean IoU": st.column_config.NumberColumn(format="%.3f")},
         )
     else:
-        st.error("There is no checkpoint to show: put a .safetensors file in a folder and name it in $DNL_CHECKPOINTS.")
+        st.error(NO_CHECKPOINT)
     card, comparison, ablation, opening = st.tabs(["Card", "Compare two", "Ablation", "Open yours"])
     with opening:
         show_opening()

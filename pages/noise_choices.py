@@ -22,7 +22,7 @@ from pages.shared import (
     model_with_attention,
     street_name,
 )
-from pages.words import literal
+from pages.words import NO_CHECKPOINT, as_clause, literal
 
 ONE, SEVERAL = "One image", "Several"
 LABELS = {"truth": "Ground truth", "prediction": "Prediction"}
@@ -35,6 +35,9 @@ GATES = {
     "similarity": "similarity",
 }
 RETENTIONS = {None: "the model's own", "off": "off", "learnt": "learnt weights", "box": "constant box (a control)"}
+
+# What can be painted: METRICS of `analysis.noise` that say where the noise is.
+PAINTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "interclass_mass", "effective_keys")
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ def choose_job(notices) -> Job | None:
     if not models:
         return None
     places = _choose_places(next(iter(models.values())).network.label_set, notices)
+    st.session_state.setdefault("noise labels", "truth")
     labels = st.segmented_control(
         "Measured against",
         list(LABELS),
         format_func=LABELS.get,
-        default="truth",
         required=True,
         key="noise labels",
         persist_state="session",
@@ -77,15 +80,13 @@ def choose_job(notices) -> Job | None:
 def _choose_models(notices) -> dict[str, Model]:
     names = list_checkpoints()
     if not names:
-        notices.error(
-            "There is no checkpoint to measure: put a .safetensors file in a folder and name it in $DNL_CHECKPOINTS."
-        )
+        notices.error(NO_CHECKPOINT)
         return {}
     current = st.session_state.get("model", names[0])
+    st.session_state.setdefault("noise models", [current if current in names else names[0]])
     chosen = st.multiselect(
         "Checkpoints",
         names,
-        default=[current if current in names else names[0]],
         key="noise models",
         persist_state="session",
         help="Several are measured on the same images and compared.",
@@ -95,17 +96,17 @@ def _choose_models(notices) -> dict[str, Model]:
         try:
             found[name] = model_with_attention(name)
         except CheckpointError as error:
-            notices.error(f"{literal(name)} cannot be measured: {literal(str(error).rstrip('.'))}.")
+            notices.error(f"{literal(name)} cannot be measured: {as_clause(error)}.")
     if not found:
         notices.info("Choose a checkpoint with attention in the sidebar.")
     return found
 
 
 def _choose_places(label_set: LabelSet, notices) -> list[dict]:
+    st.session_state.setdefault("noise count", ONE)
     count = st.segmented_control(
         "Images",
         [ONE, SEVERAL],
-        default=ONE,
         required=True,
         key="noise count",
         persist_state="session",
@@ -118,10 +119,10 @@ def _choose_places(label_set: LabelSet, notices) -> list[dict]:
         return _choose_uploads()
     if source == CAMVID_FOLDER:
         return _choose_camvid_files(notices)
+    st.session_state.setdefault("noise scenes", [0, 1, 2])
     scenes = st.multiselect(
         "Scenes",
         range(len(Streets("gallery"))),
-        default=range(3),
         format_func=street_name,
         key="noise scenes",
         persist_state="session",
@@ -151,10 +152,10 @@ def _choose_camvid_files(notices) -> list[dict]:
         return []
     split = st.selectbox("Split", list(splits), key="noise split", persist_state="session")
     files = splits[split].files
+    st.session_state.setdefault(f"noise files {split}", list(range(min(3, len(files)))))
     chosen = st.multiselect(
         "Files",
         range(len(files)),
-        default=range(min(3, len(files))),
         format_func=lambda index: files[index].stem,
         key=f"noise files {split}",
         persist_state="session",

@@ -9,11 +9,10 @@ from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id, noise_map, row_options
 from analysis.maps import attention_rows
 from analysis.measure import STAGES, ImageReport, worst_queries
+from pages.noise_choices import PAINTED
 from pages.noise_work import Work, image_of
-from pages.words import literal
+from pages.words import as_clause, literal
 
-# What can be painted: METRICS of `analysis.noise` that say where the noise is.
-PAINTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "interclass_mass", "effective_keys")
 WORST = 8
 
 map_component = st.components.v2.component("dnl_noise_map", html=noise_map.HTML, css=noise_map.CSS, js=noise_map.SCRIPT)
@@ -26,8 +25,12 @@ def show_image(work: Work, name: str) -> None:
         index = _choose_image(work, name)
         stage = _choose("Stage", [*STAGES], charts.STAGE_WORDS, "map stage")
         metric = _choose("Metric", [*PAINTED], charts.METRIC_WORDS, "map metric")
-    with st.spinner("Painting the noise map …"):
-        capture, report = image_of(work.job, name, index)
+    try:
+        with st.spinner("Painting the noise map …"):
+            capture, report = image_of(work.job, name, index)
+    except ValueError as error:  # the image or the checkpoint has gone since it was measured
+        st.error(f"The image cannot be shown: {as_clause(error)}.")
+        return
     seen, worst = st.columns([3, 2], gap="large")
     with seen:
         st.caption(f"{literal(capture.name)}: each cell is a query, bright cells are the high ones.")

@@ -9,10 +9,11 @@ from analysis import charts
 from analysis.aggregate import ImageRecord
 from analysis.measure import CONTROLS, STAGES
 from analysis.noise_words import headline
-from dnl.classes import LabelSet
 from pages.entry import require_app
+from pages.links import opened_link, say_ignored, show_link, write_link
 from pages.noise_choices import Job, choose_job
 from pages.noise_image import show_image
+from pages.noise_link import follow, view_parameters
 from pages.noise_work import Work, carry_on, class_csv, first_records, summary_of
 from pages.shared import model_with_attention
 from pages.words import DEFINITIONS, literal
@@ -49,10 +50,14 @@ def current_work(job: Job | None, asked: bool) -> Work | None:
     work = st.session_state.get("noise work")
     arriving = work is None and job is not None and len(job.places) == 1
     if job is not None and (asked or arriving) and (work is None or work.job != job or work.cancelled):
-        kept = work if work is not None and work.job == job else Work(job)  # a cancelled job is taken up again
+        kept = work if work is not None and work.job == job else started(job)  # a cancelled job is taken up again
         kept.cancelled = False
         work = st.session_state["noise work"] = kept
     return work
+
+
+def started(job: Job) -> Work:
+    return Work(job, {name: model_with_attention(name).network.label_set.class_names for name in job.models})
 
 
 def progress(work: Work) -> None:
@@ -80,11 +85,11 @@ def records_by_model(work: Work) -> dict[str, list[ImageRecord]]:
     }
 
 
-def summarised(work: Work, name: str, records: list[ImageRecord], label_set: LabelSet) -> dict:
+def summarised(work: Work, name: str, records: list[ImageRecord]) -> dict:
     """The checkpoint's summary, computed once for each state of the work."""
     key = name, len(records), sum(record.detection_queries for record in records)
     if key not in work.summaries:
-        work.summaries[key] = summary_of(records, label_set.class_names)
+        work.summaries[key] = summary_of(records, work.class_names[name])
     return work.summaries[key]
 
 
@@ -93,7 +98,7 @@ def summarised(work: Work, name: str, records: list[ImageRecord], label_set: Lab
 
 def show_warnings(work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices) -> None:
     for (name, index), sentence in work.failures.items():
-        notices.error(f"Image {index + 1} with {literal(name)}: {literal(sentence)}")
+        notices.error(f"Image {index + 1} with {literal(name)}: {sentence}")
     if work.cancelled and work.missing():
         done = len(work.records) + len(work.failures)
         notices.info(f"Cancelled: {done} of {done + len(work.missing())} were measured. Press Measure to go on.")
@@ -215,11 +220,11 @@ def _measured_metrics(summary: dict) -> list[str]:
 def choose_stages(summaries: dict[str, dict]) -> list[str]:
     """The stages and controls to show, in their own order."""
     present = [stage for stage in (*STAGES, *CONTROLS) if all(stage in s["stages"] for s in summaries.values())]
+    st.session_state.setdefault("noise stages", list(STAGES))
     chosen = st.pills(
         "Stages and controls",
         (*STAGES, *CONTROLS),
         selection_mode="multi",
-        default=STAGES,
         format_func=charts.STAGE_WORDS.get,
         key="noise stages",
         persist_state="session",
@@ -233,13 +238,42 @@ def choose_detail(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     return st.segmented_control(
-        "Checkpoint below", names, default=names[0], required=True, key=f"noise detail {' '.join(names)}"
+        "Checkpoint below",
+        names,
+        default=names[0],
+        required=True,
+        format_func=literal,
+        key=f"noise detail {' '.join(names)}",
     )
 
 
+def follow_link(notices) -> None:
+    """Choose what an opened address asks for, and measure it anew."""
+    parameters = opened_link()
+    if parameters is not None:
+        st.session_state["noise ignored"] = follow(parameters)
+        st.session_state.pop("noise work", None)
+        write_link(parameters)  # it is followed once, though the page may run again before it writes its own
+    say_ignored(notices, st.session_state.get("noise ignored", []))
+
+
 def show_page() -> None:
+    """The page; it writes its address last, when every widget has its value."""
     st.title("How noisy is the attention?")
     notices = st.container()
+    follow_link(notices)
+    job = show_report(notices)
+    st.session_state.pop("noise ignored", None)  # said until the report is complete, which takes a second run
+    if job is not None:
+        parameters = view_parameters(job.models, job.places)
+        write_link(parameters)
+        with st.popover("Link to this view", icon=":material/link:"):
+            st.markdown("It opens these images, checkpoints and choices, and holds none of your own files.")
+            show_link(parameters)
+
+
+def show_report(notices) -> Job | None:
+    """Everything on the page; returns what is chosen in the sidebar."""
     with st.sidebar:
         start = st.container()
         job = choose_job(notices)
@@ -248,18 +282,17 @@ def show_page() -> None:
     if work is None:
         if job is not None:
             st.info(f"Press Measure to measure {len(job.places)} images.")
-        return
+        return job
     if work.several and work.missing() and not work.cancelled:
         progress(work)
     with st.spinner("Measuring every query …"):
         records = records_by_model(work)
     if job is not None and job != work.job:
         notices.info("The choices have changed: press Measure to measure them. Below are the figures from before.")
-    sets = {name: model_with_attention(name).network.label_set for name in records}
-    summaries = {name: summarised(work, name, records[name], sets[name]) for name in records}
+    summaries = {name: summarised(work, name, records[name]) for name in records}
     show_warnings(work, summaries, records, notices)
     if not summaries:
-        return
+        return job
     for name, summary in summaries.items():
         st.markdown(f"**{literal(name)}**: {headline(summary)}" if len(summaries) > 1 else headline(summary))
     stages = choose_stages(summaries)
@@ -267,7 +300,7 @@ def show_page() -> None:
     with st.popover("What the figures mean"):
         st.markdown(DEFINITIONS + MORE_DEFINITIONS)
     name = choose_detail(list(summaries))
-    class_names = sets[name].class_names
+    class_names = work.class_names[name]
     show_image(work, name)
     show_classes(summaries[name], stages, class_names)
     show_steps(summaries[name], stages)
@@ -278,6 +311,7 @@ def show_page() -> None:
         with st.spinner("Ranking each query's keys (AUC, average precision) …"):
             carry_on(work)
         st.rerun()
+    return job
 
 
 require_app("noise_report")

@@ -12,16 +12,21 @@ from analysis.capture import Capture
 from analysis.lens import row_options
 from analysis.measure import ImageReport, MeasureOptions, measure_capture
 from analysis.report_tables import write_class_table
-from dnl.datasets import DatasetError
 from pages.noise_choices import Job
-from pages.shared import Model, Picture, as_sentence, captured, model_with_attention, picture_at
+from pages.shared import Model, Picture, captured, give_way, model_with_attention, picture_at
+from pages.words import as_sentence
 
 
 @dataclass
 class Work:
-    """How far a job is, kept in the session. Keys: (checkpoint, index of the place)."""
+    """How far a job is, kept in the session. Keys: (checkpoint, index of the place).
+
+    class_names: of each checkpoint, which may be gone by the time its figures are shown. failures: sentences for a
+    notice.
+    """
 
     job: Job
+    class_names: dict[str, tuple[str, ...]]
     cancelled: bool = False
     records: dict[tuple[str, int], ImageRecord] = field(default_factory=dict)
     failures: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -43,16 +48,11 @@ class Work:
 def _report(model_key, picture_key, choices, labels, detection, _model: Model, _picture: Picture) -> ImageReport:
     capture, _ = captured(_model, _picture)
     options = MeasureOptions(**row_options(capture, choices), labels=labels)
-    return measure_capture(capture, options, detection=detection, progress=_give_way)
+    return measure_capture(capture, options, detection=detection, progress=lambda share: give_way())
 
 
 def _record(model_key, picture_key, choices, labels, detection, _model: Model, _picture: Picture) -> ImageRecord:
     return image_record(_measured(_model, _picture, choices, labels, detection))
-
-
-def _give_way(share: float) -> None:
-    """Let a click end the measuring: reading the session's state is where Streamlit stops a script that is outdated."""
-    st.session_state.get("noise work")
 
 
 _report_for_all = st.cache_data(_report, max_entries=12, show_spinner=False)
@@ -70,13 +70,16 @@ def _measured(model: Model, picture: Picture, choices: dict, labels: str, detect
 
 
 def image_of(job: Job, name: str, index: int) -> tuple[Capture, ImageReport]:
-    """One image of the job as one checkpoint sees it, with the metrics of its queries (without AUC and AP)."""
+    """One image of the job as one checkpoint sees it, with the metrics of its queries (without AUC and AP).
+
+    Raises ValueError where it cannot be had, and so does `record_of`.
+    """
     model, picture, labels = _task(job, name, index)
     return captured(model, picture)[0], _measured(model, picture, job.choices, labels, False)
 
 
 def record_of(job: Job, name: str, index: int, *, detection: bool) -> ImageRecord:
-    """What one image contributes. Raises ValueError and DatasetError where it cannot be had."""
+    """What one image contributes."""
     model, picture, labels = _task(job, name, index)
     run = _record_for_one if picture.private else _record_for_all
     return run(model.key, picture.content_hash(), job.choices, labels, detection, model, picture)
@@ -96,7 +99,7 @@ def carry_on(work: Work, tell=None) -> None:
     for name, index in work.missing():
         try:
             work.records[name, index] = record_of(work.job, name, index, detection=True)
-        except (ValueError, DatasetError) as error:
+        except ValueError as error:
             work.failures[name, index] = as_sentence(error)
         if tell is not None:
             tell(len(work.records) + len(work.failures))
@@ -108,7 +111,7 @@ def first_records(work: Work) -> dict[tuple[str, int], ImageRecord]:
     for name, index in work.missing():
         try:
             found[name, index] = record_of(work.job, name, index, detection=False)
-        except (ValueError, DatasetError) as error:
+        except ValueError as error:
             work.failures[name, index] = as_sentence(error)
     return found
 

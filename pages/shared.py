@@ -3,8 +3,11 @@
 Caches are keyed by content and bounded. What comes from a user's own files is cached for that user's session alone.
 """
 
+import contextlib
 import hashlib
 import os
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +24,7 @@ from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.classes import CAMVID, LabelSet
 from dnl.datasets import CamVid, DatasetError, Sample, Streets
 from dnl.network import SegmentationNetwork
+from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 
 # Half of the cores for one session's network: the browser and other sessions need the rest, and where cores are scarce
 # PyTorch's threads wait for each other at full speed, five times as slow as one of them alone.
@@ -90,8 +94,31 @@ def _street(index: int):
     return Streets("gallery")[index]
 
 
+_one_at_a_time = threading.Lock()
+
+
+@contextlib.contextmanager
+def network_turn() -> Iterator[None]:
+    """Wait for the turn to run a network: sessions queue, since several at once take each other's memory and cores.
+
+    A visitor who clicks on leaves the queue.
+    """
+    while not _one_at_a_time.acquire(timeout=0.2):
+        give_way()
+    try:
+        yield
+    finally:
+        _one_at_a_time.release()
+
+
+def give_way() -> None:
+    """Let a click end a run that is outdated: reading the session's state is where Streamlit stops it."""
+    st.session_state.get("page")
+
+
 def _captured(model_key: str, picture_key: str, _model: Model, _picture: Picture) -> tuple[Capture, bytes]:
-    capture = capture_attention(_model.network, _picture.image, labels=_picture.labels, name=_picture.name)
+    with network_turn():
+        capture = capture_attention(_model.network, _picture.image, labels=_picture.labels, name=_picture.name)
     return capture, pack_capture(capture, names=(_model.name,), health=_health_words(_model))
 
 
@@ -150,9 +177,7 @@ def choose_model(notices) -> Model | None:
     """
     names = [*list_checkpoints(), *opened_models()]
     if not names:
-        notices.error(
-            "There is no checkpoint to look at: put a .safetensors file in a folder and name it in $DNL_CHECKPOINTS."
-        )
+        notices.error(NO_CHECKPOINT)
         return None
     chosen = st.selectbox(
         "Model", names, key="model", persist_state="session", help="Shipped checkpoints, and those in $DNL_CHECKPOINTS."
@@ -161,10 +186,10 @@ def choose_model(notices) -> Model | None:
         try:
             model = model_with_attention(name)
         except CheckpointError as error:
-            notices.error(f"{name} cannot be shown: {str(error).rstrip('.')}.")
+            notices.error(f"{literal(name)} cannot be shown: {as_clause(error)}.")
             continue
         if name != chosen:
-            notices.info(f"Showing {name} instead.")
+            notices.info(f"Showing {literal(name)} instead.")
         return model
     return None
 
@@ -189,10 +214,12 @@ def choose_other_model(first: Model, notices) -> Model | None:
     try:
         other = model_with_attention(chosen)
     except CheckpointError as error:
-        notices.error(f"{chosen} cannot be shown beside {first.name}: {str(error).rstrip('.')}.")
+        notices.error(f"{literal(chosen)} cannot be shown beside {literal(first.name)}: {as_clause(error)}.")
         return None
     if other.network.label_set.class_names != first.network.label_set.class_names:
-        notices.error(f"{chosen} cannot be shown beside {first.name}: the two know different classes.")
+        notices.error(
+            f"{literal(chosen)} cannot be shown beside {literal(first.name)}: the two know different classes."
+        )
         return None
     return other
 
@@ -270,20 +297,30 @@ def street_picture(index: int, label_set: LabelSet) -> Picture:
 
 
 def camvid_picture(split: str, index: int, label_set: LabelSet) -> Picture:
-    sample = CamVid(os.environ["DNL_DATA"], split)[index]
+    """An image of the folder in $DNL_DATA. Raises DatasetError where it cannot be read, or is no longer there."""
+    data = CamVid(os.environ["DNL_DATA"], split)
+    if index >= len(data):
+        raise DatasetError(
+            f"image {index + 1} of CamVid's {split} is gone: $DNL_DATA holds {len(data)} now; choose another"
+        )
+    sample = data[index]
     place = {"source": CAMVID_FOLDER, "split": split, "file": index}
     return _labelled_picture(sample, sample.name, label_set, place)
+
+
+def camvid_name(place: dict) -> str | None:
+    """The file of a CamVid `Picture.place`, without its ending; None where it is no longer there."""
+    try:
+        names = CamVid(os.environ["DNL_DATA"], place["split"]).names
+    except DatasetError:
+        return None  # the page says what is wrong with the folder where someone chooses from it
+    return names[place["file"]] if place["file"] < len(names) else None
 
 
 def _labelled_picture(sample: Sample, name: str, label_set: LabelSet, place: dict) -> Picture:
     """A sample with CamVid's labels; they mean nothing to a model of other classes, and are left out there."""
     labels = sample.labels if label_set.class_names == CAMVID.class_names else None
     return Picture(sample.image, labels, name, place=place)
-
-
-def as_sentence(error: Exception) -> str:
-    words = str(error).rstrip(".")
-    return f"{words[0].upper()}{words[1:]}."
 
 
 def kept_upload(label: str, types: list[str], key: str, **options):
@@ -302,8 +339,8 @@ def kept_upload(label: str, types: list[str], key: str, **options):
     shown = st.file_uploader(label, types, key=key, on_change=keep, **options)
     kept = st.session_state.get(f"kept {key}") or ([] if options.get("accept_multiple_files") else None)
     if kept and not shown:
-        names = ", ".join(name for name, _ in kept) if isinstance(kept, list) else kept[0]
-        st.caption(f"Still in use: `{names}`")
+        names = [name for name, _ in (kept if isinstance(kept, list) else [kept])]
+        st.caption(f"Still in use: {', '.join(map(literal, names))}")
     return kept
 
 
@@ -313,7 +350,7 @@ def _choose_upload(label_set: LabelSet, notices) -> Picture | None:
         "Labels (optional)",
         ["png"],
         "labels",
-        help=f"A PNG of the photo's size with one class index per pixel: {_numbered(label_set)}.",
+        help=f"A PNG of the photo's size with one class index per pixel: {literal(_numbered(label_set))}.",
     )
     if photo is None:
         st.caption("Until you choose a photo, the first street is shown.")
@@ -335,14 +372,12 @@ def _numbered(label_set: LabelSet) -> str:
 
 def camvid_splits(notices) -> dict[str, CamVid]:
     """The splits in $DNL_DATA by name; says in `notices` what is wrong with the others."""
-    splits, complaints = {}, []
+    splits = {}
     for split in CAMVID_SPLITS:
         try:
             splits[split] = CamVid(os.environ["DNL_DATA"], split)
         except DatasetError as error:
-            complaints.append(str(error))
-    for complaint in complaints:
-        notices.error(f"$DNL_DATA: {complaint}.")
+            notices.error(f"$DNL_DATA: {as_clause(error)}.")
     return splits
 
 

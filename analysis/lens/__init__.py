@@ -6,10 +6,10 @@ from analysis.lens.payload import (
     asking_for,
     image_id,
     pack_capture,
-    starting_pixel,
 )
 from analysis.lens.script import CSS, HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
+from analysis.lens.start import starting_pixel
 from analysis.lens.state import (
     PIN_LIMIT,
     chosen_pixels,

@@ -18,7 +18,7 @@ import matplotlib
 import numpy as np
 
 from analysis.capture import Capture
-from analysis.geometry import cell_to_pixel
+from analysis.lens.start import starting_pixel
 
 FORMAT = 2
 ALIGNMENT = 8
@@ -35,8 +35,6 @@ MAX_MAP_CELLS = 3600
 # for: N² scores would keep the lens waiting.
 MAX_LOG_SUM_CELLS = 4096
 QUERY_BLOCK = 512
-# A class that fills more of the image than this is background: no place for the eye to start.
-BACKGROUND_SHARE = 0.2
 
 
 def pack_capture(
@@ -86,26 +84,6 @@ def asking_for(buffer: bytes, request: dict) -> bytes:
 def image_id(capture: Capture) -> str:
     """Tells one image from another, whatever the model: pins belong to an image."""
     return hashlib.sha256(str(capture.image.shape).encode() + capture.image.tobytes()).hexdigest()[:16]
-
-
-def starting_pixel(capture: Capture) -> tuple[int, int]:
-    """The pixel (y, x) that is shown before anyone has chosen one.
-
-    The cell nearest to the image's centre that lies inside a region of its class (its 8 neighbours agree), preferring
-    classes that are no background; the central cell where there is no such cell.
-    """
-    labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
-    centre = (np.array(capture.cells) - 1) / 2
-    start = tuple(int(side) for side in centre)
-    if labels is not None:
-        inside = _inside_regions(labels) & (labels != capture.ignore_index)
-        classes, counts = np.unique(labels, return_counts=True)
-        small = inside & np.isin(labels, classes[counts <= BACKGROUND_SHARE * labels.size])
-        candidates = np.argwhere(small if small.any() else inside)
-        if len(candidates):
-            distances = ((candidates - centre) ** 2).sum(axis=1)
-            start = tuple(int(side) for side in candidates[distances.argmin()])
-    return cell_to_pixel(*start, capture.image.shape[:2], capture.cells)
 
 
 def log_sums(query: np.ndarray, key: np.ndarray) -> np.ndarray:
@@ -244,14 +222,6 @@ def _with_header(facts: dict) -> bytes:
     header = json.dumps(facts, ensure_ascii=False).encode()
     header += b" " * (_padded(4 + len(header)) - 4 - len(header))
     return len(header).to_bytes(4, "little") + header
-
-
-def _inside_regions(labels: np.ndarray) -> np.ndarray:
-    """h×w bool: the cell and its 8 neighbours share one label; cells at the rim of the map never do."""
-    height, width = labels.shape
-    padded = np.pad(labels.astype(np.int64), 1, constant_values=-1)
-    neighbours = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.all([neighbour == labels for neighbour in neighbours], axis=0)
 
 
 def _without_strangers(labels: np.ndarray, capture: Capture) -> np.ndarray:

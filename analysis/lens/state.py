@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from analysis.capture import Capture
-from analysis.lens.payload import COLORMAPS, PIN_COLOURS, image_id, starting_pixel
+from analysis.lens.payload import COLORMAPS, PIN_COLOURS, image_id
+from analysis.lens.start import starting_pixel
 from analysis.maps import DEFAULT_LR_KERNEL, GATES
 
 PIN_LIMIT = len(PIN_COLOURS)

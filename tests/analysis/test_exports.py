@@ -170,11 +170,14 @@ def test_the_figure_carries_its_provenance(views, file_format):
         assert FIRST.sha256.encode() in content and SECOND.sha256.encode() in content
 
 
-def test_many_pins_of_a_tall_photo_still_fit_a_page():
-    tall = make_capture(image=np.zeros((249, 83, 3), np.uint8), labels=np.zeros((249, 83), np.uint8), prediction=None)
-    view = measure_pins(tall, [(30 * row, 5) for row in range(8)], OPTIONS, FIRST)
-    picture = Image.open(io.BytesIO(pins_figure([view], Scale(), "magma", "png")))
-    assert picture.width == round(3.5 * 300) and picture.height <= 24 * 300
+@pytest.mark.parametrize(("height", "sources"), [(249, 1), (913, 1), (913, 2)])
+def test_many_pins_of_a_tall_photo_still_fit_a_page(height, sources):
+    size = height, 83
+    tall = make_capture(image=np.zeros((*size, 3), np.uint8), labels=np.zeros(size, np.uint8), prediction=None)
+    pixels = [(height // 9 * row, 5) for row in range(8)]
+    views = [measure_pins(tall, pixels, OPTIONS, source) for source in (FIRST, SECOND)[:sources]]
+    picture = Image.open(io.BytesIO(pins_figure(views, Scale(), "magma", "png")))
+    assert picture.width == round(7.16 * 300) and 23.9 * 300 < picture.height <= 24 * 300
 
 
 def test_the_same_pins_give_the_same_bytes(views):

@@ -401,10 +401,22 @@ def test_a_recipe_that_cannot_be_drawn_gets_one_sentence(capture, change, senten
         draw(capture, **change)
 
 
-def test_a_figure_too_high_for_any_page_is_refused(capture):
+def test_panels_too_high_for_any_page_are_shrunk_in_their_columns(capture):
     slim = dataclasses.replace(capture, image=np.zeros((4000, 72, 3), np.uint8), labels=None, prediction=None)
-    with pytest.raises(RecipeError, match="inches high, and 24 are allowed"):
-        draw(slim)
+    figure = draw(slim)
+    width, height = figure.get_size_inches()
+    assert height == 24
+    for ax in panels(figure):
+        box = ax.get_position()
+        assert box.height * height / (box.width * width) == pytest.approx(4000 / 72)
+    middles = [(ax.get_position().x0 + ax.get_position().x1) / 2 for ax in panels(figure)]
+    titles = [text for text in figure.texts if text.get_text() in MAPS]
+    assert [text.get_position()[0] for text in titles] == pytest.approx(middles[: len(MAPS)])
+
+
+def test_more_rows_than_a_page_has_room_for_are_refused(capture):
+    with pytest.raises(ValueError, match="inches high, and 24 are allowed"):
+        attention_figure(capture, [0] * 200)
 
 
 def test_shares_by_hand():

@@ -19,6 +19,7 @@ from analysis.lens import (
     starting_pixel,
 )
 from analysis.maps import attention_rows
+from analysis.noise import query_metrics
 from dnl.classes import LabelSet
 
 LABEL_SET = LabelSet("tiny", ("Sky", "Road", "Car"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), ignore_index=3)
@@ -149,22 +150,53 @@ def test_a_finished_map_travels_in_place_of_query_and_key(monkeypatch):
         pack_capture(capture)
 
 
+def test_the_start_shows_the_method_at_work():
+    """Two halves; every query but one attends to its own half alone, and that one to the other, which GR mends."""
+    cells = np.zeros((6, 8), np.uint8)
+    cells[:, 4:] = 1
+    labels = np.kron(cells, np.ones((4, 4), np.uint8))
+    noisy = (3, 2)
+    query, key = np.zeros((2, 6, 8), np.float32), np.zeros((2, 6, 8), np.float32)
+    key[cells, np.arange(6)[:, None], np.arange(8)] = 1
+    query[cells, np.arange(6)[:, None], np.arange(8)] = 10
+    query[:, *noisy] = 1, 2
+    image = np.zeros((24, 32, 3), np.uint8)
+    probs = np.eye(3, dtype=np.float32)[cells].transpose(2, 0, 1)
+    capture = make_capture(
+        query=query, key=key, class_probs=probs, gate="binary", image=image, labels=labels, prediction=labels
+    )
+    raw, _, retained = (
+        query_metrics(rows, cells, [3 * 8 + 2], ignore_index=255).interclass_noise[0]
+        for rows in attention_rows(capture, [3 * 8 + 2])
+    )
+    assert raw > 0.7 and retained < 0.4
+    assert pixel_to_cell(*starting_pixel(capture), (24, 32), (6, 8)) == noisy
+    # Without GR and LR there is nothing to mend: the centre, as ever.
+    plain = make_capture(
+        query=query, key=key, class_probs=None, gate=None, lr_kernel=None, image=image, labels=labels, prediction=labels
+    )
+    assert pixel_to_cell(*starting_pixel(plain), (24, 32), (6, 8)) == (2, 2)
+
+
 def test_the_start_lies_inside_a_region():
     cells = np.zeros((5, 7), np.uint8)
     cells[3:] = 1
     cells[0:3, 4:7] = 2
+    none = {"gate": None, "lr_kernel": None}  # nothing is mended
     # Three classes that all fill more than a fifth. Cell (1, 2) is the nearest to the centre whose 8 neighbours agree;
     # a cell is 10 pixels.
-    assert starting_pixel(make_capture(cells)) == (10, 20)
+    assert starting_pixel(make_capture(cells, **none)) == (10, 20)
 
 
 def test_the_start_prefers_a_small_class_to_a_nearer_background():
     cells = np.zeros((9, 12), np.uint8)
     cells[1:5, 1:5] = 2  # 16 of 108 cells
-    rng = np.random.default_rng(0)
     labels = np.kron(cells, np.ones((8, 8), np.uint8))
     capture = make_capture(
-        query=rng.normal(size=(4, 9, 12)).astype(np.float32),
+        query=np.zeros((4, 9, 12), np.float32),
+        key=np.zeros((4, 9, 12), np.float32),
+        gate=None,
+        lr_kernel=None,
         image=np.zeros((72, 96, 3), np.uint8),
         labels=labels,
         prediction=labels,

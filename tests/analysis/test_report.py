@@ -300,6 +300,9 @@ def test_bad_input_ends_with_one_sentence(checkpoint, camvid, tmp_path, capsys):
         ({"--lr-kernel": ["three"]}, "--lr-kernel is 'three'"),
         ({"--workers": ["0"]}, "--workers is 0"),
         ({"--limit": ["-1"]}, "--limit is -1"),
+        ({"--temperature": ["0"]}, "--temperature is 0; give"),
+        ({"--temperature": ["nan"]}, "--temperature is nan; give"),
+        ({"--temperature": ["inf"]}, "--temperature is inf; give"),
     ]:
         arguments = [str(part) for name, values in {**good, **changes}.items() for part in (name, *values)]
         assert report.main(arguments) == 1, changes

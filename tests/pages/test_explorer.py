@@ -5,15 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dnl import ModelConfig, build_model, checkpoints
-from dnl.checkpoints import save_checkpoint
-from dnl.classes import CAMVID
+from dnl import checkpoints
+from tests.pages.small import app_on, png, read, save_network
 
-APP = Path(__file__).parents[2] / "app.py"
 FIGURES = [
     "interclass_noise",
     "chance",
@@ -38,27 +34,15 @@ EXPORTS = [
 def zoo(tmp_path_factory) -> Path:
     """A folder of one small network with attention, one without, and one broken file."""
     folder = tmp_path_factory.mktemp("zoo")
-    torch.manual_seed(0)
     for name, context in (("a-small-one", "dnl"), ("no-attention", "fcn")):
-        model = build_model(ModelConfig("resnet18", 8, 11, context=context, attention_stride=8, gamma_init=0.5))
-        model.label_set = CAMVID
-        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name, "metrics": {"gamma": 0.5}})
+        save_network(folder / f"{name}.safetensors", context, stride=8, metrics={"gamma": 0.5})
     (folder / "torn.safetensors").write_bytes((folder / "a-small-one.safetensors").read_bytes()[:5000])
     return folder
 
 
 @pytest.fixture
 def app(zoo, monkeypatch) -> AppTest:
-    monkeypatch.setattr(checkpoints, "ZOO", zoo)
-    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
-    monkeypatch.delenv("DNL_DATA", raising=False)
-    return AppTest.from_file(str(APP), default_timeout=60)
-
-
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG")
-    return file.getvalue()
+    return app_on(zoo, monkeypatch, 60)
 
 
 def table_rows(app: AppTest) -> list[dict]:
@@ -115,15 +99,15 @@ def test_a_model_that_cannot_be_used_is_named_and_another_shown(app, name, reaso
     app.run()
     app.selectbox(key="model").select(name).run()
     assert_page_stands(app)
-    assert [error.value.count(name) > 0 and reason in error.value for error in app.error] == [True]
-    assert "Showing a-small-one instead." in [info.value for info in app.info]
+    assert [name in read(error.value) and reason in error.value for error in app.error] == [True]
+    assert "Showing a-small-one instead." in [read(info.value) for info in app.info]
 
 
 def test_no_model_at_all_is_said_in_words(app, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
     app.run()
     assert not app.exception
-    assert "no checkpoint" in app.error[0].value
+    assert "no checkpoint" in read(app.error[0].value)
 
 
 def test_an_unlabelled_photo_is_measured_against_the_prediction_and_says_so(app):
@@ -156,7 +140,7 @@ def test_labels_that_do_not_fit_are_left_out_and_said(app):
     app.file_uploader(key="photo").set_value(("wide.png", png(photo), "image/png"))
     app.file_uploader(key="labels").set_value(("short.png", png(photo[:60, :, 0]), "image/png")).run()
     assert_page_stands(app)
-    assert "must have the same size. The photo is shown without labels." in app.error[0].value
+    assert "must have the same size. The photo is shown without labels." in read(app.error[0].value)
     assert app.warning
 
 
@@ -198,7 +182,7 @@ def test_a_camvid_folder_that_lacks_parts_is_said_and_the_rest_used(app, tmp_pat
     app.run()
     app.selectbox(key="source").select("CamVid").run()
     assert_page_stands(app)
-    assert "valannot is missing" in app.error[0].value
+    assert "valannot is missing" in read(app.error[0].value)
     assert app.selectbox(key="split").options == ["train"]
 
 
@@ -295,7 +279,7 @@ def test_a_finished_map_is_shown(app):
 def test_an_attention_file_that_does_not_fit_gets_one_sentence_and_a_street(app, content, words):
     bring(app, content)
     assert_page_stands(app)
-    assert len(app.error) == 1 and words in app.error[0].value
+    assert len(app.error) == 1 and words in read(app.error[0].value)
 
 
 def test_a_map_too_large_for_the_lens_is_said(app, monkeypatch):
@@ -303,7 +287,7 @@ def test_a_map_too_large_for_the_lens_is_said(app, monkeypatch):
     maps = np.random.default_rng(0).random((15, 15))
     bring(app, attention_file(query=None, key=None, scale=None, class_tokens=None, attention=maps))
     assert_page_stands(app)
-    assert "the lens shows up to 14" in app.error[0].value
+    assert "the lens shows up to 14" in read(app.error[0].value)
 
 
 def test_everything_can_be_taken_home(app):

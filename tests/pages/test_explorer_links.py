@@ -5,41 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from analysis.lens import image_id
-from dnl import ModelConfig, build_model, checkpoints
-from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID, VOC
 from pages.explorer_link import FIRST_LOOK
 from pages.links import opened_link
-
-APP = Path(__file__).parents[2] / "app.py"
+from tests.pages.small import APP, address, app_on, save_network
 
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory) -> Path:
     """Two small networks of the same classes, and one of others."""
     folder = tmp_path_factory.mktemp("zoo")
-    torch.manual_seed(0)
     for name, context, label_set in (("denoised", "dnl", CAMVID), ("plain", "nl", CAMVID), ("voc", "dnl", VOC)):
-        config = ModelConfig("resnet18", 8, label_set.num_classes, context=context, attention_stride=8, gamma_init=0.5)
-        model = build_model(config)
-        model.label_set = label_set
-        with torch.no_grad():
-            model.context.query.weight *= 0.05
-        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name})
+        save_network(folder / f"{name}.safetensors", context, label_set=label_set, stride=8, calm=True)
     return folder
 
 
 @pytest.fixture
 def app(zoo, monkeypatch) -> AppTest:
-    monkeypatch.setattr(checkpoints, "ZOO", zoo)
-    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
-    monkeypatch.delenv("DNL_DATA", raising=False)
-    return AppTest.from_file(str(APP), default_timeout=60)
+    return app_on(zoo, monkeypatch, 60)
 
 
 def opened(app: AppTest, **parameters: str) -> AppTest:
@@ -49,10 +36,6 @@ def opened(app: AppTest, **parameters: str) -> AppTest:
     app.run()
     assert not app.exception
     return app
-
-
-def address(app: AppTest) -> dict[str, str]:
-    return {name: values[0] if isinstance(values, list) else values for name, values in app.query_params.items()}
 
 
 def pixels(app: AppTest) -> list[tuple[int, int]]:

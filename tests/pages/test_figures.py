@@ -1,28 +1,23 @@
 import dataclasses
 import hashlib
-import io
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import analysis.figures
 from analysis.figure_recipe import CamVidImage, FileImage, Recipe, Row, StreetImage, recipe_from_json, recipe_to_json
 from analysis.figures import figure_file, main
 from analysis.lens import image_id
-from dnl import ModelConfig, build_model, checkpoints
-from dnl.checkpoints import save_checkpoint
-from dnl.classes import CAMVID
+from dnl import checkpoints
 from dnl.datasets import Streets
 from pages.links import packed
 from pages.shared import Picture
+from tests.pages.small import APP, app_on, png, read, save_network
 
-APP = Path(__file__).parents[2] / "app.py"
 PAGE = "pages/figures.py"
 
 
@@ -30,10 +25,7 @@ PAGE = "pages/figures.py"
 def zoo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     for seed, name in enumerate(("a-small-one", "another")):
-        torch.manual_seed(seed)
-        model = build_model(ModelConfig("resnet18", 8, 11, attention_stride=8, gamma_init=0.5))
-        model.label_set = CAMVID
-        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name})
+        save_network(folder / f"{name}.safetensors", stride=8, seed=seed)
     return folder
 
 
@@ -52,16 +44,7 @@ def drawn(monkeypatch) -> list[tuple]:
 
 @pytest.fixture
 def app(zoo, monkeypatch, drawn) -> AppTest:
-    monkeypatch.setattr(checkpoints, "ZOO", zoo)
-    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
-    monkeypatch.delenv("DNL_DATA", raising=False)
-    return AppTest.from_file(str(APP), default_timeout=300).run().switch_page(PAGE)
-
-
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG")
-    return file.getvalue()
+    return app_on(zoo, monkeypatch).run().switch_page(PAGE)
 
 
 PHOTO = png(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
@@ -78,7 +61,7 @@ def opened(app: AppTest, recipe: Recipe | dict | str, name: str = "recipe.json")
 
 def errors(app: AppTest) -> list[str]:
     assert not app.exception
-    return [error.value for error in app.error]
+    return [read(error.value) for error in app.error]
 
 
 def last(drawn: list[tuple]) -> Recipe:

@@ -3,15 +3,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from streamlit.testing.v1 import AppTest
 
 from analysis import lesson
-from dnl import ModelConfig, build_model, checkpoints
-from dnl.checkpoints import save_checkpoint
-from dnl.classes import CAMVID
+from dnl import checkpoints
+from tests.pages.small import app_on, save_network
 
-APP = Path(__file__).parents[2] / "app.py"
 STEPS = 8
 
 
@@ -19,21 +16,15 @@ STEPS = 8
 def zoo(tmp_path_factory) -> Path:
     """A folder of one small network with a card, and of one without figures."""
     folder = tmp_path_factory.mktemp("zoo")
-    torch.manual_seed(0)
     scores = {"miou": 0.5, "miou_gamma_0": 0.25, "miou_uniform": 0.375, "miou_mean": 0.4375}
     for name, metrics in (("a-small-one", {"camvid_val": scores, "gamma": 0.5}), ("bare", {})):
-        model = build_model(ModelConfig("resnet18", 8, 11, attention_stride=16, gamma_init=0.5))
-        model.label_set = CAMVID
-        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name, "metrics": metrics})
+        save_network(folder / f"{name}.safetensors", metrics=metrics)
     return folder
 
 
 @pytest.fixture
 def app(zoo, monkeypatch) -> AppTest:
-    monkeypatch.setattr(checkpoints, "ZOO", zoo)
-    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
-    monkeypatch.delenv("DNL_DATA", raising=False)
-    app = AppTest.from_file(str(APP), default_timeout=300)
+    app = app_on(zoo, monkeypatch)
     app.switch_page("pages/lesson.py")
     return app
 

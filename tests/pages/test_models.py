@@ -2,23 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from streamlit.testing.v1 import AppTest
 
-from dnl import ModelConfig, build_model, checkpoints
-from dnl.checkpoints import save_checkpoint
-from dnl.classes import CAMVID
+from dnl import checkpoints
+from pages.words import literal
+from tests.pages.small import APP, save_network
 
-APP = Path(__file__).parents[2] / "app.py"
 SHIPPED = checkpoints.ZOO / "camvid-dnl.safetensors"
-
-
-def save(path: Path, context: str = "dnl", **card) -> Path:
-    torch.manual_seed(0)
-    model = build_model(ModelConfig("resnet18", 8, 11, context=context, attention_stride=16, gamma_init=0.5))
-    model.label_set = CAMVID
-    save_checkpoint(path, model, {"name": path.stem, **card})
-    return path
 
 
 @pytest.fixture
@@ -61,7 +51,7 @@ def test_the_shipped_checkpoint_has_its_card(app):
 
 def test_a_broken_checkpoint_is_named_and_the_others_shown(app, folder):
     (folder / "torn.safetensors").write_bytes(SHIPPED.read_bytes()[:3000])
-    save(folder / "odd.safetensors", metrics={"attention": 5})
+    save_network(folder / "odd.safetensors", metrics={"attention": 5})
     app.run()
     assert not app.exception
     assert len(app.error) == 2
@@ -71,7 +61,7 @@ def test_a_broken_checkpoint_is_named_and_the_others_shown(app, folder):
 
 
 def test_a_checkpoint_without_figures_or_attention_says_so(app, folder):
-    save(folder / "plain.safetensors", context="fcn")
+    save_network(folder / "plain.safetensors", context="fcn")
     app.run()
     app.selectbox(key="card of").select("plain").run()
     assert not app.exception and not app.error
@@ -81,12 +71,12 @@ def test_a_checkpoint_without_figures_or_attention_says_so(app, folder):
 
 def test_two_checkpoints_are_compared(app, folder):
     scores = {"miou": 0.25, "iou": {"Sky": 0.5, "Road": 0.0}}
-    save(folder / "other.safetensors", metrics={"camvid_val": scores, "gamma": 0.125})
+    save_network(folder / "other.safetensors", metrics={"camvid_val": scores, "gamma": 0.125})
     app.run()
     assert app.selectbox(key="compared second").value == "other"
     assert not app.exception and not app.error
     table = next(table.value for table in app.table if "other" in table.value.columns)
-    assert "0.125" in list(table["other"]) and "resnet18" in list(table["camvid-dnl"])
+    assert literal("0.125") in list(table["other"]) and "resnet18" in list(table[literal("camvid-dnl")])
     app.selectbox(key="compared second").select("camvid-dnl").run()
     assert "Choose two different checkpoints" in words(app)
 
@@ -107,7 +97,7 @@ def test_training_curves_come_from_a_run_folder(app, folder):
 def test_the_ablation_is_shown_where_it_is_there(app, tmp_path, monkeypatch):
     zoo = tmp_path / "zoo"
     zoo.mkdir()
-    save(zoo / "only.safetensors")
+    save_network(zoo / "only.safetensors")
     row = {"variant": "nl", "seeds": [0, 1], "miou": {"mean": 0.5, "sd": 0.01}}
     (zoo / "ablation.json").write_text(json.dumps({"recipe": "camvid_dnl", "epochs": 3, "rows": [row]}))
     monkeypatch.setattr(checkpoints, "ZOO", zoo)
@@ -125,7 +115,7 @@ def test_no_checkpoint_at_all_is_said(app, tmp_path, monkeypatch):
 
 
 def test_a_users_checkpoint_opens_for_the_session_and_can_be_chosen_and_closed(app, tmp_path):
-    content = save(tmp_path / "mine.safetensors").read_bytes()
+    content = save_network(tmp_path / "mine.safetensors").read_bytes()
     app.run()
     app.file_uploader(key="checkpoint file").set_value(("mine.safetensors", content, "application/octet-stream")).run()
     assert not app.exception and not app.error
@@ -150,7 +140,7 @@ def test_a_file_that_is_no_checkpoint_gets_one_sentence(app, content):
 
 
 def test_a_link_opens_its_card_and_a_wrong_one_is_named(app, folder):
-    save(folder / "plain.safetensors")
+    save_network(folder / "plain.safetensors")
     app.query_params["card"] = "plain"
     app.run()
     assert not app.exception and not app.warning

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
@@ -18,13 +16,12 @@ from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id
 from analysis.measure import MeasureOptions, measure_capture, worst_queries
 from analysis.noise_words import headline
-from dnl import ModelConfig, build_model, checkpoints, load_checkpoint
-from dnl.checkpoints import save_checkpoint
+from dnl import load_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import Streets
 from pages import noise_work
+from tests.pages.small import app_on, png, save_network
 
-APP = Path(__file__).parents[2] / "app.py"
 PAGE = "pages/noise_report.py"
 
 
@@ -33,30 +30,15 @@ def zoo(tmp_path_factory) -> Path:
     """A folder of two small networks with attention and one without."""
     folder = tmp_path_factory.mktemp("zoo")
     for seed, (name, context) in enumerate((("first", "dnl"), ("no-attention", "fcn"), ("second", "nl+gr"))):
-        torch.manual_seed(seed)
-        model = build_model(ModelConfig("resnet18", 8, 11, context=context, attention_stride=16, gamma_init=0.5))
-        model.label_set = CAMVID
-        if model.context is not None:  # untrained scores are huge: smaller ones give maps with something to measure
-            with torch.no_grad():
-                model.context.query.weight *= 0.05
-        save_checkpoint(folder / f"{name}.safetensors", model, {"name": name})
+        save_network(folder / f"{name}.safetensors", context, calm=True, seed=seed)
     return folder
 
 
 @pytest.fixture
 def app(zoo, monkeypatch) -> AppTest:
-    monkeypatch.setattr(checkpoints, "ZOO", zoo)
-    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
-    monkeypatch.delenv("DNL_DATA", raising=False)
-    app = AppTest.from_file(str(APP), default_timeout=600)
+    app = app_on(zoo, monkeypatch, 600)
     app.run()
     return app.switch_page(PAGE)
-
-
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG")
-    return file.getvalue()
 
 
 def wide_photo() -> np.ndarray:

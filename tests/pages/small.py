@@ -1,0 +1,62 @@
+"""Small untrained networks, and the app on them under Streamlit's own test harness."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from dnl import ModelConfig, build_model, checkpoints
+from dnl.checkpoints import save_checkpoint
+from dnl.classes import CAMVID, LabelSet
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+def save_network(
+    path: Path,
+    context: str = "dnl",
+    *,
+    label_set: LabelSet = CAMVID,
+    stride: int = 16,
+    calm: bool = False,
+    seed: int = 0,
+    **card,
+) -> Path:
+    """A checkpoint at `path`, named like it. calm: with scores that are smaller than an untrained network's."""
+    torch.manual_seed(seed)
+    config = ModelConfig("resnet18", 8, label_set.num_classes, context=context, attention_stride=stride, gamma_init=0.5)
+    model = build_model(config)
+    model.label_set = label_set
+    if calm and model.context is not None:
+        with torch.no_grad():
+            model.context.query.weight *= 0.05
+    save_checkpoint(path, model, {"name": path.stem, **card})
+    return path
+
+
+def app_on(zoo: Path, monkeypatch, seconds: int = 300) -> AppTest:
+    """The app with the checkpoints of `zoo` and no others, not yet run."""
+    monkeypatch.setattr(checkpoints, "ZOO", zoo)
+    monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
+    monkeypatch.delenv("DNL_DATA", raising=False)
+    return AppTest.from_file(str(APP), default_timeout=seconds)
+
+
+def png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="PNG")
+    return file.getvalue()
+
+
+def address(app: AppTest) -> dict[str, str]:
+    """The parameters in the address bar."""
+    return {name: values[0] if isinstance(values, list) else values for name, values in app.query_params.items()}
+
+
+def read(markdown: str) -> str:
+    """A notice as it is read: without the marks that keep its letters letters."""
+    return re.sub(r"\\(.)", r"\1", markdown)
