@@ -209,14 +209,15 @@ def train_command(card: Mapping) -> str | None:
 
 
 def training_logs(checkpoint: Path | None, folder: Path | None) -> dict[str, Path]:
-    """The metrics.jsonl files of runs by name: the one beside a run's own checkpoint first, then those in `folder`.
+    """The metrics.jsonl files of runs by name: the checkpoint's own first, then those in `folder`.
 
-    checkpoint: the file whose run is asked for. Only a `model.safetensors` has a log beside it that is its own.
-    folder: where runs may lie, in it or in its subfolders.
+    checkpoint: the file whose run is asked for. Its own log lies beside it: metrics.jsonl for the model.safetensors of
+    a run, NAME.metrics.jsonl for NAME.safetensors. folder: where runs may lie, in it or in its subfolders.
     """
     logs = {}
-    if checkpoint is not None and checkpoint.name == "model.safetensors":
-        own = checkpoint.with_name("metrics.jsonl")
+    if checkpoint is not None:
+        name = "metrics.jsonl" if checkpoint.name == "model.safetensors" else f"{checkpoint.stem}.metrics.jsonl"
+        own = checkpoint.with_name(name)
         if own.is_file():
             logs["this checkpoint's run"] = own
     if folder is not None and folder.is_dir():

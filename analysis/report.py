@@ -22,7 +22,7 @@ from analysis.report_output import Checkpoint, write_report
 from dnl import __version__
 from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card
 from dnl.datasets import NAMES
-from dnl.distributed import World, join, leave
+from dnl.distributed import World, joined
 
 MOST_WORKERS = 8
 MOST_LR_KERNEL = 99
@@ -31,8 +31,8 @@ MOST_LR_KERNEL = 99
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        world = join()
-        _report(options, world)
+        with joined() as world:
+            _report(options, world)
     except KeyboardInterrupt:
         print(
             f"interrupted: finished images are kept in {options.out / 'records'}; run the same command again to go on",
@@ -42,8 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    finally:
-        leave()
     return 0
 
 

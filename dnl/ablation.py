@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
 from dnl.datasets import open_dataset
-from dnl.distributed import World, join, leave
+from dnl.distributed import World, joined
 from dnl.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
 from dnl.evaluate import alter_attention
 from dnl.files import write_atomically, write_json
@@ -234,13 +234,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.minutes is None and options.epochs is None:
         options.minutes = 10.0
     try:
-        run_all(options, join())
+        with joined() as world:
+            run_all(options, world)
     except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error}"
         print(f"{reason}; what is finished is kept in {options.out}: the same command goes on", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
-    finally:
-        leave()
     return 0
 
 

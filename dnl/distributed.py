@@ -6,6 +6,8 @@ normalise by their own share of a batch, because torch's synchronised batch norm
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -28,8 +30,12 @@ class World:
         return self.rank == 0
 
 
-def join() -> World:
-    """The world that torchrun describes in the environment, joined; without it a world of one."""
+@contextmanager
+def joined() -> Iterator[World]:
+    """The world that torchrun describes in the environment, left at the end; without torchrun a world of one.
+
+    After an error nobody waits: torchrun then ends the others.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
@@ -37,13 +43,15 @@ def join() -> World:
         torch.cuda.set_device(device)
     if size > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return World(int(os.environ.get("RANK", "0")), size, device)
-
-
-def leave() -> None:
-    """End what `join` began."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    try:
+        yield World(int(os.environ.get("RANK", "0")), size, device)
+        if size > 1:
+            # A process that ends right after a sum can abort: Gloo's thread, not yet rid of the sum's tensor, then
+            # needs an interpreter that is gone. A barrier has no tensor.
+            dist.barrier()
+    finally:
+        if size > 1:
+            dist.destroy_process_group()
 
 
 def total(value: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dnl.block import ATTENTION_SOURCES
 from dnl.checkpoints import label_set_of, load_checkpoint
 from dnl.datasets import NAMES, open_dataset
-from dnl.distributed import World, join, leave
+from dnl.distributed import World, joined
 from dnl.engine import evaluate
 from dnl.files import write_json
 from dnl.inference import Inference
@@ -53,19 +53,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
     options = parser.parse_args(arguments)
     try:
-        world = join()
         if options.json and not options.json.parent.is_dir():
             raise ValueError(f"the folder of --json {options.json} does not exist; create it first")
-        scores = _scores(options, world)
-        if world.is_main:
-            _show(scores)
-            if options.json:
-                write_json(options.json, scores._asdict())
+        with joined() as world:
+            scores = _scores(options, world)
+            if world.is_main:
+                _show(scores)
+                if options.json:
+                    write_json(options.json, scores._asdict())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    finally:
-        leave()
     return 0
 
 

@@ -13,8 +13,8 @@ from dnl.parallel import for_each
 
 LR_WEIGHTS = ("learnt", "box")
 
-# Channels that are folded at a time: with their k² windows they stay in a core's cache.
-CHANNELS = 64
+# Numbers that are folded at a time: with their k² weights they stay in a core's cache.
+FOLDED = 2**18
 
 
 def offsets(kernel: int) -> list[tuple[int, int]]:
@@ -26,21 +26,45 @@ def offsets(kernel: int) -> list[tuple[int, int]]:
 def retention_weights(query: Tensor, key: Tensor, kernel: int, weights: str = "learnt") -> Tensor:
     """LR weights L[m, δ] = sigmoid(q_m · k_{m+δ}): B×k²×H×W in [0, 1], δ in the order of `offsets`.
 
-    Where m+δ lies outside the map the entry is sigmoid(0); nothing reads it. weights="box" gives 1/k² everywhere.
+    0 where m+δ lies outside the map. weights="box" gives 1/k² in place of the sigmoid.
     """
+    batch, _, height, width = query.shape
     if weights == "box":
-        batch, _, height, width = query.shape
-        return query.new_full((batch, kernel**2, height, width), 1 / kernel**2)
-    return torch.sigmoid(_neighbour_products(query, key, kernel))
+        learnt = query.new_full((batch, kernel**2, height, width), 1 / kernel**2)
+    else:
+        learnt = torch.sigmoid(_neighbour_products(query, key, kernel))
+    row = torch.arange(height, device=query.device)[:, None]
+    column = torch.arange(width, device=query.device)
+    inside = [_within(row + dy, height) & _within(column + dx, width) for dy, dx in offsets(kernel)]
+    return learnt * torch.stack(inside)
+
+
+def _within(place: Tensor, size: int) -> Tensor:
+    return (place >= 0) & (place < size)
+
+
+def _neighbours(kernel: int, height: int, width: int) -> list[tuple[slice, slice]]:
+    """For each offset δ the cells m and m+δ as slices of the flat map, so that operations run over whole maps.
+
+    Where m+δ is beyond the end of its row, the slice has a cell of another row: the weight there is 0.
+    """
+    cells, pairs = height * width, []
+    for dy, dx in offsets(kernel):
+        shift = max(-cells, min(dy * width + dx, cells))
+        length, here, there = cells - abs(shift), max(0, -shift), max(0, shift)
+        pairs.append((slice(here, here + length), slice(there, there + length)))
+    return pairs
 
 
 def _neighbour_products(first: Tensor, second: Tensor, kernel: int) -> Tensor:
-    """first_m · second_{m+δ}, B×channels×H×W each, over the channels: B×k²×H×W, 0 where m+δ lies outside."""
-    height, width = first.shape[2:]
-    reach = kernel // 2
-    padded = F.pad(second, (reach,) * 4)
-    windows = (_window(padded, dy + reach, dx + reach, height, width) for dy, dx in offsets(kernel))
-    return torch.stack([(first * window).sum(1) for window in windows], dim=1)
+    """first_m · second_{m+δ}, B×channels×H×W each, over the channels: B×k²×H×W; anything where m+δ lies outside."""
+    size = first.shape[2:]
+    first, second = first.flatten(2), second.flatten(2)
+    products = [
+        F.pad((first[:, :, here] * second[:, :, there]).sum(1), (here.start, first.shape[2] - here.stop))
+        for here, there in _neighbours(kernel, *size)
+    ]
+    return torch.stack(products, dim=1).unflatten(2, size)
 
 
 def retain_values(value: Tensor, weights: Tensor) -> Tensor:
@@ -48,15 +72,12 @@ def retain_values(value: Tensor, weights: Tensor) -> Tensor:
 
     value: B×C×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×C×H×W.
     """
-    height, width = value.shape[2:]
-    kernel = round(weights.shape[1] ** 0.5)
-    reach = kernel // 2
-    padded_value, padded_weights = F.pad(value, (reach,) * 4), F.pad(weights, (reach,) * 4)
+    size, kernel = value.shape[2:], round(weights.shape[1] ** 0.5)
+    value, weights = value.flatten(2), weights.flatten(2)
     folded = torch.zeros_like(value)
-    for index, (dy, dx) in enumerate(offsets(kernel)):
-        weight = _window(padded_weights[:, index : index + 1], reach - dy, reach - dx, height, width)
-        folded.addcmul_(weight, _window(padded_value, reach - dy, reach - dx, height, width))
-    return folded
+    for index, (here, there) in enumerate(_neighbours(kernel, *size)):
+        folded[:, :, there].addcmul_(weights[:, index : index + 1, here], value[:, :, here])
+    return folded.unflatten(2, size)
 
 
 def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
@@ -64,15 +85,12 @@ def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
 
     rows: B×M×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×M×H×W.
     """
-    height, width = rows.shape[2:]
-    kernel = round(weights.shape[1] ** 0.5)
-    reach = kernel // 2
-    padded = F.pad(rows, (reach,) * 4)
+    size, kernel = rows.shape[2:], round(weights.shape[1] ** 0.5)
+    rows, weights = rows.flatten(2), weights.flatten(2)
     retained = torch.zeros_like(rows)
-    for index, (dy, dx) in enumerate(offsets(kernel)):
-        window = _window(padded, dy + reach, dx + reach, height, width)
-        retained.addcmul_(weights[:, index : index + 1], window)
-    return retained
+    for index, (here, there) in enumerate(_neighbours(kernel, *size)):
+        retained[:, :, here].addcmul_(weights[:, index : index + 1, here], rows[:, :, there])
+    return retained.unflatten(2, size)
 
 
 def fold_retention(query: Tensor, key: Tensor, value: Tensor, kernel: int, weights: str = "learnt") -> Tensor:
@@ -88,7 +106,7 @@ class _FoldedRetention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, kernel, kind):
         weights = query.new_empty(len(query), kernel**2, *query.shape[2:])
-        folded = torch.empty_like(value)
+        folded = torch.empty_like(value, memory_format=torch.contiguous_format)
 
         def weigh(image):
             weights[image] = retention_weights(query[image], key[image], kernel, kind)
@@ -138,9 +156,6 @@ def _images(tensor: Tensor) -> list[slice]:
 
 def _parts(value: Tensor) -> list[tuple[slice, slice]]:
     """Index of image and channels of each part that is folded at a time."""
-    starts = range(0, value.shape[1], CHANNELS)
-    return [(image, slice(start, start + CHANNELS)) for image in _images(value) for start in starts]
-
-
-def _window(padded: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    return padded[:, :, top : top + height, left : left + width]
+    channels = max(1, FOLDED // value[0, 0].numel())
+    starts = range(0, value.shape[1], channels)
+    return [(image, slice(start, start + channels)) for image in _images(value) for start in starts]

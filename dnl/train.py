@@ -23,7 +23,7 @@ from dnl.batches import CropDataset, EpochSampler, batch_loader
 from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
 from dnl.classes import LabelSet
 from dnl.datasets import Cached, Streets, open_dataset
-from dnl.distributed import World, join, leave, parallel, synchronised_norms
+from dnl.distributed import World, joined, parallel, synchronised_norms
 from dnl.engine import (
     NonFiniteLoss,
     autocast_dtype,
@@ -274,17 +274,15 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print:
             print(describe(options.recipe, override(recipe(options.recipe), options.set)))
             return 0
-        world = join()
-        if options.resume:
-            run = resume(options.recipe, options.set, options.out, world)
-        else:
-            run = start(options.recipe, override(recipe(options.recipe), options.set), options.out, world)
-        train(run, data=options.data, world=world)
+        with joined() as world:
+            if options.resume:
+                run = resume(options.recipe, options.set, options.out, world)
+            else:
+                run = start(options.recipe, override(recipe(options.recipe), options.set), options.out, world)
+            train(run, data=options.data, world=world)
     except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
         print(fault(error, options.out), file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
-    finally:
-        leave()
     return 0
 
 

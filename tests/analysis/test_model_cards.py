@@ -14,7 +14,7 @@ from analysis.model_cards import (
     training_logs,
     view_card,
 )
-from dnl.checkpoints import CheckpointError
+from dnl.checkpoints import ZOO, CheckpointError, read_card
 from dnl.recipes import RECIPES
 
 CONFIG = {"backbone": "resnet18", "width": 8, "num_classes": 11, "context": "dnl", "gate": "binary"}
@@ -153,8 +153,25 @@ def test_logs_are_found_beside_the_checkpoint_and_in_the_folder(tmp_path):
     logs = training_logs(own, runs)
     assert list(logs) == ["this checkpoint's run", "second"]
     assert logs["this checkpoint's run"] == runs / "first" / "metrics.jsonl"
-    # A checkpoint of another name may come from any run.
-    assert list(training_logs(runs / "first" / "copy.safetensors", runs)) == ["first", "second"]
+    # A checkpoint of another name may come from any run: its log has its name.
+    copy = runs / "first" / "copy.safetensors"
+    assert list(training_logs(copy, runs)) == ["first", "second"]
+    named = runs / "first" / "copy.metrics.jsonl"
+    named.write_text('{"epoch": 1}\n')
+    assert training_logs(copy, runs)["this checkpoint's run"] == named
+
+
+@pytest.mark.parametrize("checkpoint", sorted(ZOO.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_shipped_checkpoints_bring_the_log_of_their_run(checkpoint):
+    card = read_card(checkpoint)
+    records = read_log(training_logs(checkpoint, None)["this checkpoint's run"])
+    assert [record["epoch"] for record in records] == list(range(1, card["recipe"]["epochs"] + 1))
+    assert records[-1]["miou"] == pytest.approx(card["metrics"]["camvid_val"]["miou"], abs=0.01)
+
+
+def test_runs_may_lie_nowhere(tmp_path):
+    own = tmp_path / "run" / "model.safetensors"
+    write_log(own.parent, {"epoch": 1})
     assert training_logs(None, None) == {} and training_logs(own, tmp_path / "nowhere").keys() == {
         "this checkpoint's run"
     }

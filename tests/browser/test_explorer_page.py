@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser.widgets import choose, choose_option, png, upload
+
 pytestmark = pytest.mark.browser
 
 PATIENCE_SECONDS = 60
@@ -160,8 +162,7 @@ def test_several_images_come_as_one_file(browse, app_url):
     chosen.get_by_role("button", name="Clear all").click()
     settle(page)
     for number in (2, 7):
-        chosen.locator("input").click()
-        page.get_by_role("option", name=f"Street {number}", exact=True).click()
+        choose_option(chosen, f"Street {number}")
         settle(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Make the files").click()
@@ -185,12 +186,8 @@ def test_two_models_stand_side_by_side(browse, app_url):
 
 def test_a_photo_of_one_s_own_is_measured_and_is_in_no_link(browse, app_url):
     page = browse(app_url)
-    page.get_by_test_id("stSelectbox").filter(has_text="Image").locator("input").click()
-    page.get_by_role("option", name="Your photo").click()
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 200, 3), dtype=np.uint8)).save(file, "PNG")
-    uploader = page.get_by_test_id("stFileUploaderDropzoneInput").first
-    uploader.set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    choose(page, "Image", "Your photo")
+    upload(page, 0, "mine.png", png(np.random.default_rng(0).integers(0, 256, (96, 200, 3), dtype=np.uint8)))
     page.get_by_text("everything is measured against the model's own prediction").wait_for()
     wait_for_lens(page)
     assert page.url.endswith("?model=camvid-dnl")

@@ -1,12 +1,10 @@
 """The lens in use, in a real browser on the page as served."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from analysis.geometry import pixel_to_cell
+from tests.browser.widgets import choose, png, upload
 
 pytestmark = pytest.mark.browser
 
@@ -199,8 +197,7 @@ def test_choices_change_lens_and_table_alike(explorer, gate, retention):
 
 
 def choose_scene(page, number: int) -> None:
-    page.get_by_test_id("stSelectbox").filter(has_text="Scene").locator("input").click()
-    page.get_by_role("option", name=f"Street {number}", exact=True).click()
+    choose(page, "Scene", f"Street {number}")
     page.locator("[data-panel=photo] figcaption").get_by_text(f"Street {number}", exact=True).wait_for()
 
 
@@ -230,12 +227,9 @@ def test_a_narrow_window_shows_everything_in_its_width(explorer):
 
 
 def test_a_tall_photo_keeps_its_shape_and_a_broken_one_is_refused(explorer):
-    explorer.get_by_test_id("stSelectbox").filter(has_text="Image").locator("input").click()
-    explorer.get_by_role("option", name="Your photo").click()
-    photo = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 90, 3), dtype=np.uint8)).save(photo, "PNG")
-    uploader = explorer.get_by_test_id("stFileUploaderDropzoneInput").first
-    uploader.set_input_files({"name": "tall.png", "mimeType": "image/png", "buffer": photo.getvalue()})
+    photo = png(np.random.default_rng(0).integers(0, 256, (200, 90, 3), dtype=np.uint8))
+    choose(explorer, "Image", "Your photo")
+    upload(explorer, 0, "tall.png", photo)
     explorer.get_by_text("No labels: measured against the model's own prediction").wait_for()
     wait_for_lens(explorer)
     box = explorer.locator("[data-panel=raw] canvas").bounding_box()
@@ -244,7 +238,7 @@ def test_a_tall_photo_keeps_its_shape_and_a_broken_one_is_refused(explorer):
     explorer.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + box["height"] * 0.9)
     assert shown_pixel(explorer) == pytest.approx([180, 22], abs=2)
     assert_lens_and_table_agree(explorer)
-    uploader.set_input_files({"name": "torn.png", "mimeType": "image/png", "buffer": photo.getvalue()[:300]})
+    upload(explorer, 0, "torn.png", photo[:300])
     explorer.get_by_text("The photo is cut off or damaged").wait_for()
     assert_lens_and_table_agree(explorer)
 

@@ -1,13 +1,11 @@
 """The noise map in a real browser: its geometry against Python's, and a click that opens its pixel in the Explorer."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from analysis.geometry import cell_to_pixel, pixel_to_cell
 from analysis.lens.noise_map import SCRIPT
+from tests.browser.widgets import choose, png, upload
 
 pytestmark = pytest.mark.browser
 
@@ -42,13 +40,9 @@ def upload_photo_with_labels(page) -> None:
     labels = np.zeros(SIZE, np.uint8)
     labels[:, 64:] = 3
     labels[80:, :] = 255
-    page.get_by_test_id("stSelectbox").filter(has_text="Image").locator("input").click()
-    page.get_by_role("option", name="Your photo").click()
+    choose(page, "Image", "Your photo")
     for place, (name, array) in enumerate((("photo.png", photo), ("labels.png", labels))):
-        file = io.BytesIO()
-        Image.fromarray(array).save(file, "PNG")
-        uploader = page.get_by_test_id("stFileUploaderDropzoneInput").nth(place)
-        uploader.set_input_files({"name": name, "mimeType": "image/png", "buffer": file.getvalue()})
+        upload(page, place, name, png(array))
         page.locator("[data-panel=photo] figcaption").get_by_text("photo.png", exact=True).wait_for()
     page.get_by_text("No labels: measured").wait_for(state="detached")
 

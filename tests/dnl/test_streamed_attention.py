@@ -76,7 +76,7 @@ def test_threads_work_in_the_callers_modes():
 
 @pytest.mark.parametrize("kind", ["learnt", "box"])
 def test_folding_equals_autograd_through_its_definition(kind, monkeypatch):
-    monkeypatch.setattr(dnl.retention, "CHANNELS", 4)
+    monkeypatch.setattr(dnl.retention, "FOLDED", 200)
     inputs = [tensor.requires_grad_() for tensor in random_maps(3, 3, 10, dtype=torch.float64)]
     query, key, value = inputs
     expected = retain_values(value, retention_weights(query, key, 3, kind))
