@@ -85,6 +85,16 @@ def test_ties_share_their_rank():
     assert scores.average_precision[0] == pytest.approx((1 + 2 / 3) / 2)
 
 
+def test_ranks_go_by_the_whole_value():
+    def scores_of(row, labels):
+        return detection_scores(np.array([row]), np.array(labels), [0], ignore_index=IGNORE)
+
+    # −0 is 0: S = {−0, 0.5}, D = {0}, pairs ½ and 1.
+    assert scores_of([0, -0.0, 0.5, 0.0], [0, 0, 0, 1]).auc[0] == pytest.approx(1.5 / 2)
+    # The smallest and the largest values are told apart: S = {2e-300, 7}, D = {1e-300, 3}, pairs 1, 0, 1, 1.
+    assert scores_of([0, 2e-300, 7, 1e-300, 3], [0, 0, 0, 1, 1]).auc[0] == pytest.approx(3 / 4)
+
+
 # --- against plain loops ---------------------------------------------------------------------------------------------
 
 
@@ -117,6 +127,9 @@ def test_blocks_joined_are_the_whole():
     parts = [query_metrics(rows[i : i + 5], labels, np.arange(12)[i : i + 5], ignore_index=IGNORE) for i in (0, 5, 10)]
     for joined, expected in zip(noise.concatenate(parts), whole, strict=True):
         np.testing.assert_allclose(joined, expected, rtol=1e-12)
+    assert isinstance(noise.concatenate([whole]), QueryMetrics)
+    with pytest.raises(ValueError):
+        noise.concatenate([whole, detection_scores(rows, labels, np.arange(12), ignore_index=IGNORE)])
 
 
 # --- identities ------------------------------------------------------------------------------------------------------
@@ -174,6 +187,41 @@ def test_what_the_query_gives_to_itself_does_not_count():
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
 
 
+def sums_of(rows, labels, queries):
+    """The RowSums of some rows, in plain loops."""
+    classes = sorted(set(labels) - {IGNORE})
+    found = []
+    for row, query in zip(rows, queries, strict=True):
+        others = [j for j in range(len(row)) if j != query and labels[j] != IGNORE]
+        same = [j for j in others if labels[j] == labels[query]]
+        mean = sum(row[j] for j in same) / len(same)
+        found.append(
+            (
+                [sum(row[j] for j in others if labels[j] == c) for c in classes],
+                sum(row[j] * math.log(row[j]) for j in same),
+                sum(row[j] * math.log(row[j]) for j in others),
+                max(row[j] for j in others),
+                sum(row[j] < 0.25 * mean for j in same),
+            )
+        )
+    return noise.RowSums(*(np.array(column) for column in zip(*found, strict=True)))
+
+
+def test_metrics_from_sums_of_rows_given_up_to_a_factor():
+    labels, queries = [0, 0, 0, 0, 1, 1, IGNORE], [0, 4]
+    rows = [[0.1, 0.4, 0.2, 0.01, 0.15, 0.04, 0.1], [0.3, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]]
+    factors = np.array([0.5, 4.0])
+    sets = noise.query_sets(np.array(labels), queries, ignore_index=IGNORE)
+    given_up = [[value / factor for value in row] for row, factor in zip(rows, factors, strict=True)]
+    expected = query_metrics(np.array(rows), np.array(labels), queries, ignore_index=IGNORE)
+    for found in (
+        noise.metrics_from_sums(sets, sums_of(rows, labels, queries)),
+        noise.metrics_from_sums(sets, sums_of(given_up, labels, queries), factors),
+    ):
+        for name in QueryMetrics._fields:
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, err_msg=name)
+
+
 # --- undefined cases -------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +241,9 @@ def test_an_emptied_row_is_flagged_and_keeps_its_mass():
     assert metrics.kept_mass[0] == pytest.approx(9e-7) and metrics.interclass_mass[0] == pytest.approx(5e-7)
     scores = detection_scores(np.array([[0.9, 4e-7, 0, 5e-7]]), np.array([0, 0, 0, 1]), [0], ignore_index=IGNORE)
     assert np.isnan(scores.auc[0]) and np.isnan(scores.average_precision[0])
+    edge, labels = [0.9, 1e-6, 0, 0], [0, 0, 0, 1]
+    assert not metrics_of(edge, labels).emptied[0] and metrics_of(edge, labels).top_mass[0] == 1
+    assert detection_scores(np.array([edge]), np.array(labels), [0], ignore_index=IGNORE).auc[0] == 0.75
 
 
 def test_no_mass_on_the_own_class_is_one_hollow():
@@ -230,12 +281,14 @@ def test_an_image_of_ignored_cells_alone_and_no_queries_at_all():
 
 def test_arrays_that_do_not_fit_are_refused():
     labels = np.zeros(4, int)
-    with pytest.raises(ValueError, match="need 2×4 values"):
+    with pytest.raises(ValueError, match=r"rows are \(2, 5\); 2 queries on 4 labelled cells need 2×4 values"):
         query_metrics(np.ones((2, 5)), labels, [0, 1], ignore_index=IGNORE)
-    with pytest.raises(ValueError, match="cells 0 … 3"):
-        query_metrics(np.ones((1, 4)), labels, [4], ignore_index=IGNORE)
+    for queries, span in (([0, 4], "0 to 4"), ([-1, 2], "-1 to 2")):
+        with pytest.raises(ValueError, match=f"query cells run from {span}; the map has cells 0 … 3"):
+            query_metrics(np.ones((2, 4)), labels, queries, ignore_index=IGNORE)
+    message = "^the rows hold negative or non-finite values; attention is finite and at least 0$"
     for bad in (np.nan, -0.1, np.inf):
-        with pytest.raises(ValueError, match="negative or non-finite"):
+        with pytest.raises(ValueError, match=message):
             query_metrics(np.array([[0.1, bad, 0.2, 0.1]]), labels, [0], ignore_index=IGNORE)
 
 
