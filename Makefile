@@ -1,7 +1,9 @@
 # make app     set everything up and serve the app at http://localhost:8501 (PORT=…, ADDRESS=… to change)
 # make test    set everything up, then lint and run all tests
 # make lint    ruff alone
-# make soak    what takes long: the full fuzz, faults, load, kills, clean installations (hours on a slow machine)
+# make soak    what takes long: the full fuzz, faults, load, kills, clean installations, mutants (hours on a slow machine)
+# make mutants mutation testing alone (MODULES="dnl.metrics analysis.maps" for some)
+# make coverage which lines and branches of dnl and analysis the tests reach, browser tests apart
 # make types   mypy alone
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
@@ -22,7 +24,7 @@ FUZZ ?= 10
 # For clean installations: the Pythons to install under, by path or name.
 PYTHONS ?= $(PYTHON)
 
-.PHONY: app test lint types soak bench browser
+.PHONY: app test lint types soak mutants coverage bench browser
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -46,6 +48,16 @@ soak: .venv/dev.stamp
 	$(BIN)/python -m tests.soak.load
 	$(BIN)/python -m tests.soak.kill_and_resume
 	$(BIN)/python -m tests.soak.install $(foreach python,$(PYTHONS),--python $(python))
+	$(BIN)/python -m tests.soak.mutants
+
+mutants: .venv/dev.stamp
+	$(BIN)/python -m tests.soak.mutants $(MODULES)
+
+coverage: .venv/dev.stamp
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --ignore=tests/browser
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 bench: .venv/app.stamp
 	$(BIN)/python -m benchmarks.attention $(BENCH)

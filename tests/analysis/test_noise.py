@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from analysis import noise
-from analysis.noise import METRICS, QueryMetrics, detection_scores, image_noise, query_metrics, summarise
+from analysis.map_noise import leakage_from_sums
+from analysis.noise import METRICS, MetricSummary, QueryMetrics, detection_scores, image_noise, query_metrics, summarise
 
 IGNORE = 255
+
+# What is undefined is NaN, and nothing is said about it while it is computed.
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
 def metrics_of(row, labels, query=0, **options):
@@ -81,6 +85,16 @@ def test_ties_share_their_rank():
     assert scores.average_precision[0] == pytest.approx((1 + 2 / 3) / 2)
 
 
+def test_ranks_go_by_the_whole_value():
+    def scores_of(row, labels):
+        return detection_scores(np.array([row]), np.array(labels), [0], ignore_index=IGNORE)
+
+    # −0 is 0: S = {−0, 0.5}, D = {0}, pairs ½ and 1.
+    assert scores_of([0, -0.0, 0.5, 0.0], [0, 0, 0, 1]).auc[0] == pytest.approx(1.5 / 2)
+    # The smallest and the largest values are told apart: S = {2e-300, 7}, D = {1e-300, 3}, pairs 1, 0, 1, 1.
+    assert scores_of([0, 2e-300, 7, 1e-300, 3], [0, 0, 0, 1, 1]).auc[0] == pytest.approx(3 / 4)
+
+
 # --- against plain loops ---------------------------------------------------------------------------------------------
 
 
@@ -113,6 +127,9 @@ def test_blocks_joined_are_the_whole():
     parts = [query_metrics(rows[i : i + 5], labels, np.arange(12)[i : i + 5], ignore_index=IGNORE) for i in (0, 5, 10)]
     for joined, expected in zip(noise.concatenate(parts), whole, strict=True):
         np.testing.assert_allclose(joined, expected, rtol=1e-12)
+    assert isinstance(noise.concatenate([whole]), QueryMetrics)
+    with pytest.raises(ValueError):
+        noise.concatenate([whole, detection_scores(rows, labels, np.arange(12), ignore_index=IGNORE)])
 
 
 # --- identities ------------------------------------------------------------------------------------------------------
@@ -170,6 +187,41 @@ def test_what_the_query_gives_to_itself_does_not_count():
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
 
 
+def sums_of(rows, labels, queries):
+    """The RowSums of some rows, in plain loops."""
+    classes = sorted(set(labels) - {IGNORE})
+    found = []
+    for row, query in zip(rows, queries, strict=True):
+        others = [j for j in range(len(row)) if j != query and labels[j] != IGNORE]
+        same = [j for j in others if labels[j] == labels[query]]
+        mean = sum(row[j] for j in same) / len(same)
+        found.append(
+            (
+                [sum(row[j] for j in others if labels[j] == c) for c in classes],
+                sum(row[j] * math.log(row[j]) for j in same),
+                sum(row[j] * math.log(row[j]) for j in others),
+                max(row[j] for j in others),
+                sum(row[j] < 0.25 * mean for j in same),
+            )
+        )
+    return noise.RowSums(*(np.array(column) for column in zip(*found, strict=True)))
+
+
+def test_metrics_from_sums_of_rows_given_up_to_a_factor():
+    labels, queries = [0, 0, 0, 0, 1, 1, IGNORE], [0, 4]
+    rows = [[0.1, 0.4, 0.2, 0.01, 0.15, 0.04, 0.1], [0.3, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1]]
+    factors = np.array([0.5, 4.0])
+    sets = noise.query_sets(np.array(labels), queries, ignore_index=IGNORE)
+    given_up = [[value / factor for value in row] for row, factor in zip(rows, factors, strict=True)]
+    expected = query_metrics(np.array(rows), np.array(labels), queries, ignore_index=IGNORE)
+    for found in (
+        noise.metrics_from_sums(sets, sums_of(rows, labels, queries)),
+        noise.metrics_from_sums(sets, sums_of(given_up, labels, queries), factors),
+    ):
+        for name in QueryMetrics._fields:
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, err_msg=name)
+
+
 # --- undefined cases -------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +241,9 @@ def test_an_emptied_row_is_flagged_and_keeps_its_mass():
     assert metrics.kept_mass[0] == pytest.approx(9e-7) and metrics.interclass_mass[0] == pytest.approx(5e-7)
     scores = detection_scores(np.array([[0.9, 4e-7, 0, 5e-7]]), np.array([0, 0, 0, 1]), [0], ignore_index=IGNORE)
     assert np.isnan(scores.auc[0]) and np.isnan(scores.average_precision[0])
+    edge, labels = [0.9, 1e-6, 0, 0], [0, 0, 0, 1]
+    assert not metrics_of(edge, labels).emptied[0] and metrics_of(edge, labels).top_mass[0] == 1
+    assert detection_scores(np.array([edge]), np.array(labels), [0], ignore_index=IGNORE).auc[0] == 0.75
 
 
 def test_no_mass_on_the_own_class_is_one_hollow():
@@ -226,12 +281,14 @@ def test_an_image_of_ignored_cells_alone_and_no_queries_at_all():
 
 def test_arrays_that_do_not_fit_are_refused():
     labels = np.zeros(4, int)
-    with pytest.raises(ValueError, match="need 2×4 values"):
+    with pytest.raises(ValueError, match=r"rows are \(2, 5\); 2 queries on 4 labelled cells need 2×4 values"):
         query_metrics(np.ones((2, 5)), labels, [0, 1], ignore_index=IGNORE)
-    with pytest.raises(ValueError, match="cells 0 … 3"):
-        query_metrics(np.ones((1, 4)), labels, [4], ignore_index=IGNORE)
+    for queries, span in (([0, 4], "0 to 4"), ([-1, 2], "-1 to 2")):
+        with pytest.raises(ValueError, match=f"query cells run from {span}; the map has cells 0 … 3"):
+            query_metrics(np.ones((2, 4)), labels, queries, ignore_index=IGNORE)
+    message = "^the rows hold negative or non-finite values; attention is finite and at least 0$"
     for bad in (np.nan, -0.1, np.inf):
-        with pytest.raises(ValueError, match="negative or non-finite"):
+        with pytest.raises(ValueError, match=message):
             query_metrics(np.array([[0.1, bad, 0.2, 0.1]]), labels, [0], ignore_index=IGNORE)
 
 
@@ -258,11 +315,54 @@ def test_leakage_of_blocks_adds_up_and_agrees_with_interclass_noise():
         noise.leakage(rows[6:], labels, np.arange(6, 15), **options)
     )
     np.testing.assert_allclose(parts.total, whole.total)
+    assert parts.queries.tolist() == whole.queries.tolist() == [(labels == c).sum() for c in range(4)]
     matrix = whole.matrix()
     metrics = query_metrics(rows, labels, np.arange(15), ignore_index=IGNORE)
     for c in (0, 2, 3):
         assert matrix[c].sum() == pytest.approx(1)
         assert 1 - matrix[c, c] == pytest.approx(np.nanmean(metrics.interclass_noise[labels == c]))
+
+
+def test_leakage_of_rows_that_are_given_up_to_a_factor():
+    # The rows are (0.3, 0.1) and (3e-7, 1e-7) once they are scaled: the second one is emptied.
+    sets = noise.query_sets(np.array([0, 0, 1]), [0, 1], ignore_index=IGNORE)
+    by_class = np.array([[30.0, 10.0], [0.3, 0.1]])
+    scaled = leakage_from_sums(sets, by_class, np.array([0.01, 1e-6]), num_classes=2)
+    assert scaled.queries.tolist() == [1, 0] and scaled.total[0].tolist() == [0.75, 0.25]
+    # Without a factor they are what they are: 8e-7 is emptied, 1e-6 is not.
+    assert leakage_from_sums(sets, 2e-8 * by_class, num_classes=2).queries.tolist() == [0, 0]
+    edge = leakage_from_sums(sets, np.array([[1e-6, 0.0], [0.9e-6, 0.0]]), num_classes=2)
+    assert edge.queries.tolist() == [1, 0]
+
+
+def test_row_divergences_pair_by_pair():
+    # Not normalised, as maps of 1×2 cells: (1, 0) against (½, ½) is 0.311278 once over log 2, below.
+    first = np.array([[[2.0, 0.0]], [[0.0, 8.0]], [[0.0, 0.0]], [[1.0, 3.0]], [[1.0, 0.0]], [[1e-6, 0.0]]])
+    second = np.array([[[7.0, 7.0]], [[4.0, 0.0]], [[1.0, 1.0]], [[0.5, 1.5]], [[0.0, 0.0]], [[0.0, 1e-6]]])
+    expected = (0.5623351 - 0.6931472 / 2) / math.log(2)
+    divergences = noise.row_divergences(first, second)
+    np.testing.assert_allclose(divergences, [expected, 1, np.nan, 0, np.nan, 1], atol=1e-6)
+    assert noise.query_dependence(first, second) == pytest.approx(np.nanmean(divergences))
+
+
+def test_row_divergences_stay_in_their_range_whatever_is_rounded():
+    rng = np.random.default_rng(8)
+    same = rng.random((500, 7), np.float32)
+    apart = np.zeros((500, 7))
+    apart[:, :3] = rng.random((500, 3))
+    for divergences, exact in (
+        (noise.row_divergences(same, 3 * same), 0),
+        (noise.row_divergences(apart, np.roll(apart, 3, axis=1)), 1),
+    ):
+        assert divergences.min() >= 0 and divergences.max() <= 1
+        np.testing.assert_allclose(divergences, exact, atol=1e-7)
+
+
+def test_row_divergences_are_computed_in_double_precision():
+    rng = np.random.default_rng(8)
+    first, second = rng.random((20, 50)).astype(np.float32), rng.random((20, 50)).astype(np.float32)
+    exact = noise.row_divergences(first.astype(np.float64), second.astype(np.float64))
+    assert (noise.row_divergences(first, second) == exact).all()
 
 
 def test_query_dependence_from_none_to_full():
@@ -277,7 +377,8 @@ def test_query_dependence_from_none_to_full():
 def test_query_dependence_leaves_emptied_rows_out():
     first, second = np.array([[1.0, 0], [0, 0]]), np.array([[0, 1.0], [1, 0]])
     assert noise.query_dependence(first, second) == pytest.approx(1)
-    with pytest.raises(ValueError, match="no pair"):
+    message = "^no pair of rows holds attention; query dependence needs at least one pair$"
+    with pytest.raises(ValueError, match=message):
         noise.query_dependence(first[1:], second[1:])
     with pytest.raises(ValueError, match="same shape"):
         noise.query_dependence(first, second[:1])
@@ -289,7 +390,9 @@ def test_query_pairs_are_seeded_and_never_a_query_with_itself():
     assert (pairs != noise.query_pairs(3, 500, seed=2)).any()
     assert (pairs[:, 0] != pairs[:, 1]).all() and pairs.min() == 0 and pairs.max() == 2
     assert len(np.unique(pairs, axis=0)) == 6
-    with pytest.raises(ValueError, match="at least 2"):
+    assert noise.query_pairs(9).shape == (256, 2) and (noise.query_pairs(9) == noise.query_pairs(9, 256, seed=0)).all()
+    assert sorted(map(tuple, np.unique(noise.query_pairs(2), axis=0))) == [(0, 1), (1, 0)]
+    with pytest.raises(ValueError, match="the map has 1 cells; a pair of different queries needs at least 2"):
         noise.query_pairs(1)
 
 
@@ -358,6 +461,39 @@ def test_chance_is_averaged_over_the_queries_of_the_noise_beside_it():
     assert result["chance"].mean == pytest.approx(0.4)
 
 
+def test_labels_beyond_the_classes_are_no_class():
+    metrics = metrics_with([0, 1, 2, -1], [0.1, 0.2, 0.4, 0.8])
+    image = image_noise({"raw": metrics}, metrics.labels, 2)
+    assert image.cells.tolist() == [1, 1] and image.left_out["interclass_noise"] == 0
+    assert image.sums["raw"]["interclass_noise"].total.tolist() == [0.1, 0.2]
+
+
+def test_each_metric_is_averaged_over_the_queries_for_which_it_is_defined():
+    metrics = metrics_with([0, 0, 0], [0.2, np.nan, 0.4])._replace(hollow_fraction=np.array([np.nan, 0.5, 0.9]))
+    image = image_noise({"raw": metrics}, metrics.labels, 1)
+    assert image.left_out["hollow_fraction"] == image.left_out["interclass_noise"] == 1
+    result = summarise([image], min_cells=1, min_images=1)["raw"]
+    assert result["hollow_fraction"].mean == pytest.approx(0.7)
+    assert result["interclass_noise"].mean == pytest.approx(0.3)
+
+
+def test_what_nobody_measured_has_no_mean():
+    metrics = metrics_with([0] * 5 + [1] * 5, [0.2] * 5 + [np.nan] * 5)
+    image = image_noise({"raw": metrics}, metrics.labels, 2)
+    table = noise.class_table([image], "raw", "interclass_noise")
+    assert table[0, 0] == pytest.approx(0.2) and np.isnan(table[0, 1])
+    nothing = metrics_with([IGNORE], [np.nan])
+    result = summarise([image_noise({"raw": nothing}, nothing.labels, 2)], min_images=1)["raw"]
+    assert result["interclass_noise"] == (None, None, 0, {}, {0: 0, 1: 0})
+    assert noise.times_chance(result) is None
+
+
+@pytest.mark.parametrize(("noise_mean", "chance_mean"), [(None, 0.5), (0.3, None), (0.3, 0.0)])
+def test_times_chance_needs_both_means(noise_mean, chance_mean):
+    means = {"interclass_noise": noise_mean, "chance": chance_mean}
+    assert noise.times_chance({name: MetricSummary(mean, None, 0, {}, {}) for name, mean in means.items()}) is None
+
+
 def test_a_split_counts_its_own_queries_but_the_cells_of_the_image():
     metrics = metrics_with([0] * 6 + [IGNORE], [0.1, 0.1, 0.1, 0.5, 0.5, 0.5, np.nan])
     selected = np.array([False] * 3 + [True] * 4)
@@ -368,7 +504,7 @@ def test_a_split_counts_its_own_queries_but_the_cells_of_the_image():
 
 def test_stages_of_different_queries_are_not_compared():
     one, two = metrics_with([0, 0], [0.1, 0.1]), metrics_with([0, 0], [0.1, 0.1])
-    with pytest.raises(ValueError, match="different queries"):
+    with pytest.raises(ValueError, match=r"^stages raw, rectified hold different queries; compare"):
         image_noise({"raw": one, "rectified": two._replace(queries=np.array([1, 0]))}, one.labels, 1)
 
 

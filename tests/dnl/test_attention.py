@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -16,6 +17,7 @@ from dnl.attention import (
     retain_rows,
     retain_values,
     retention_weights,
+    takes_fused_path,
 )
 from dnl.block import ATTENTION_SOURCES, DenoisedNonLocal2d, class_distribution
 
@@ -196,8 +198,45 @@ def test_half_precision_inputs_are_computed_in_float32(dtype):
 def test_autocast_does_not_reach_the_scores():
     query, key, value, probs = random_inputs(dtype=torch.float32)
     expected = denoised_attention(query, key, value, probs)
+    rows = attention_stages(query, key, probs).retained.flatten(2)
+    torch.testing.assert_close(expected.flatten(2), value.flatten(2) @ rows.transpose(1, 2), rtol=1e-5, atol=1e-5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(denoised_attention(query, key, value, probs), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("gate", GATES)
+def test_what_an_export_takes_in_computes_the_same(gate, dtype, monkeypatch):
+    query, key, value, probs = random_inputs(dtype=dtype)
+    streamed = denoised_attention(query, key, value, probs, gate=gate)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    exported = denoised_attention(query, key, value, probs, gate=gate)
+    assert exported.dtype == dtype
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-2
+    torch.testing.assert_close(exported, streamed, rtol=tolerance, atol=tolerance)
+
+
+def test_products_in_bfloat16_are_made_in_bfloat16():
+    query, key, value, probs = random_inputs(dtype=torch.float32)
+    exact = denoised_attention(query, key, value, probs)
+    rounded = denoised_attention(query, key, value, probs, value_dtype=torch.bfloat16)
+    error = (rounded - exact).abs().max() / exact.abs().max()
+    assert rounded.dtype == torch.float32 and 1e-5 < error < 5e-3
+
+
+def test_the_fused_path_is_for_gpus_single_precision_and_depths_that_fit():
+    pytest.importorskip("triton", reason="Triton is published for Linux alone")
+
+    def fits(depth=128, value_dtype=torch.float32, value_device="cuda"):
+        with FakeTensorMode():
+            query, key = (torch.empty(1, depth, 2, 3, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+            value = torch.empty(1, 5, 2, 3, device=value_device, dtype=value_dtype)
+            return takes_fused_path(query, key, value)
+
+    assert fits()
+    assert not fits(depth=129)
+    assert not fits(value_dtype=torch.float64)
+    assert not fits(value_device="cpu")
 
 
 def test_scores_beyond_the_range_of_exp_stay_finite():
@@ -289,8 +328,12 @@ def test_shapes_that_do_not_fit_are_named():
         attention_stages(query.flatten(2), key.flatten(2), probs)
     with pytest.raises(ValueError, match=r"value is \(2, 6, 5, 4\)"):
         denoised_attention(query, key, value.transpose(2, 3), probs)
-    with pytest.raises(ValueError, match=r"class_probs is \(2, 4, 5, 4\)"):
-        denoised_attention(query, key, value, probs.transpose(2, 3))
+    with pytest.raises(ValueError, match=r"value is \(1, 6, 4, 5\)"):
+        denoised_attention(query, key, value[:1], probs)
+    for strange, size in ((probs.transpose(2, 3), "2, 4, 5, 4"), (probs[:1], "1, 4, 4, 5"), (probs[:, 0], "2, 4, 5")):
+        needed = r"class_probs must be B×classes×H×W of the same batch, height and width$"
+        with pytest.raises(ValueError, match=rf"class_probs is \({size}\) but query is \(2, 3, 4, 5\); {needed}"):
+            denoised_attention(query, key, value, strange)
     with pytest.raises(ValueError, match="gate 'sigmoid' needs class_probs"):
         denoised_attention(query, key, value)
 

@@ -37,7 +37,9 @@ def test_matrices_of_several_images_add_up():
 def test_bad_input():
     with pytest.raises(ValueError, match="shapes must agree"):
         confusion_matrix(np.zeros(3, int), np.zeros(4, int), 3, 255)
-    with pytest.raises(ValueError, match="labels run from 0 to 3"):
+    with pytest.raises(ValueError, match=r"labels run from 0 to 3; they must be 0 … 2 or 255"):
         confusion_matrix(np.array([0, 3]), np.array([0, 0]), 3, 255)
-    with pytest.raises(ValueError, match="no labelled pixel"):
+    with pytest.raises(ValueError, match=r"^no labelled pixel was counted; scores need at least one$"):
         segmentation_scores(np.zeros((3, 3), int), NAMES)
+    with pytest.raises(ValueError):
+        segmentation_scores(np.eye(3, dtype=int), NAMES[:2])

@@ -86,6 +86,17 @@ def test_cpu_tensors_do_not_take_the_fused_path():
     assert not attention.takes_fused_path(query, key, value)
 
 
+@pytest.mark.parametrize("gate", [None, "sigmoid"])
+def test_the_whole_product_by_the_kernels_equals_the_streamed_one(gate, monkeypatch):
+    query, key, value, probs = (tensor.unflatten(-1, (2, 3)) for tensor in flat_inputs(2, 3))
+    wide = [tensor.cpu() for tensor in (query, key, value, probs)]
+    expected = denoised_attention(*wide, gate=gate)
+    monkeypatch.setattr(attention, "takes_fused_path", lambda *_: True)
+    torch.testing.assert_close(
+        denoised_attention(query, key, value, probs, gate=gate).cpu(), expected, rtol=1e-4, atol=2e-5
+    )
+
+
 @pytest.mark.skipif(DEVICE == "cpu", reason="no CUDA device: the kernels ran in Triton's interpreter alone")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("gate", [None, *GATES])

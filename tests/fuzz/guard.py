@@ -47,7 +47,7 @@ def bounded() -> Iterator[None]:
     def stop(signum, frame):
         raise Hang(f"more than {MOST_SECONDS} s")
 
-    before = _start_of_peak()
+    before = start_of_peak()
     handler = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
     try:
@@ -55,11 +55,11 @@ def bounded() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, handler)
-    grown = _peak() - before
+    grown = peak() - before
     assert grown <= MOST_BYTES, f"memory grew by {grown / 2**20:.0f} MiB"
 
 
-def _start_of_peak() -> int:
+def start_of_peak() -> int:
     """Begin a new measurement of the peak; the memory held now, in bytes. 0 where the system cannot say."""
     clear = Path("/proc/self/clear_refs")
     if not clear.exists():
@@ -68,7 +68,7 @@ def _start_of_peak() -> int:
     return _status("VmRSS")
 
 
-def _peak() -> int:
+def peak() -> int:
     return _status("VmHWM") if Path("/proc/self/clear_refs").exists() else 0
 
 

@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.load import Guest, Record, street
+from tests.soak.answers import FILES, LENS_FILE
+from tests.soak.guest import Guest, Record, street
 from tests.soak.server import serve
 from tests.soak.visitor import Visitor
 
@@ -40,11 +41,12 @@ with open(os.environ["DNL_WATCHED"], "a") as file:
 async def visit(address: str) -> None:
     async with Visitor(address) as visitor:
         guest = Guest(1, visitor, Record())
-        await visitor.rerun()
-        await guest.street(2)
+        await guest.open()
+        await guest.choose_street(2)
         await guest.pin()
-        await guest.figure()
-        await guest.own_photo()
+        for what in (*FILES, LENS_FILE):
+            await guest.export(what)
+        await guest.upload()
         await guest.pin()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
+STOP_SECONDS = 120
 
 
 class Server:
@@ -57,7 +58,7 @@ def serve(folder: Path, port: int | None = None, prefix=(), **environment: str) 
         yield Server(process, f"127.0.0.1:{port}", log)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=STOP_SECONDS)
 
 
 def wait_until_healthy(address: str, process: subprocess.Popen, log: Path) -> None:

@@ -1,7 +1,8 @@
 """A visitor of the app without a browser: Streamlit's own WebSocket protocol, as its front end speaks it.
 
-The front end's habits that load a server are kept: one rerun of the script for every change, all widgets' states sent
-each time, large messages remembered by their hash and not sent again, uploads over HTTP with the XSRF token.
+The front end's habits that load a server are kept: one rerun of the script for every change, the states of all widgets
+on the page sent each time, large messages remembered by their hash and not sent again, uploads over HTTP with the XSRF
+token.
 """
 
 import asyncio
@@ -24,8 +25,15 @@ class PageError(AssertionError):
     """The app showed an exception, or what was looked for is not on the page."""
 
 
+def _is_finished(message: ForwardMsg) -> bool:
+    """Whether the run has ended, and not to begin again at once."""
+    return message.WhichOneof("type") == "script_finished" and (
+        message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN
+    )
+
+
 class Visitor:
-    """One session. `elements` are those of the last finished run, `alerts` the words of its errors and warnings."""
+    """One session. `elements` are those of the last finished run."""
 
     def __init__(self, address: str):
         self.address = address  # host:port
@@ -61,8 +69,10 @@ class Visitor:
         message.rerun_script.widget_states.widgets.extend(self._states.values())
         message.rerun_script.cached_message_hashes.extend(self._remembered)
         await self._socket.send(message.SerializeToString())
-        await self._until(lambda received: received.WhichOneof("type") == "script_finished")
+        await self._until(_is_finished)
         self.elements = self._found
+        shown = {getattr(getattr(element, element.WhichOneof("type")), "id", "") for element in self.elements}
+        self._states = {identity: state for identity, state in self._states.items() if identity in shown}
         for element in self.elements:
             if element.WhichOneof("type") == "exception":
                 raise PageError(f"the page shows {element.exception.type}: {element.exception.message}")
