@@ -12,7 +12,7 @@ from analysis import ablation as analysis_ablation
 from analysis import card, figures, report
 from dnl import ablation, evaluate, train
 from dnl.datasets import __main__ as datasets
-from dnl.distributed import join
+from dnl.distributed import joined
 from dnl.recipes import recipe
 from dnl.runs import record, start
 from tests.fuzz import corpus
@@ -258,7 +258,8 @@ CURVES = b"step,epoch,loss,learning_rate\n1,1,0.5,0.1\n"
 @cases(20)
 def test_states_of_runs_that_are_none(attempt, tmp_path_factory, data):
     out = tmp_path_factory.mktemp("run")
-    record(start("camvid_dnl", recipe("camvid_dnl"), out, join()), join())
+    with joined() as world:
+        record(start("camvid_dnl", recipe("camvid_dnl"), out, world), world)
     torch.save(STATE, out / "state.pt")
     (out / "state.pt").write_bytes(data.draw(corpus.spoilt([(out / "state.pt").read_bytes()])))
     (out / "curves.csv").write_bytes(data.draw(corpus.spoilt([CURVES])))
