@@ -146,12 +146,15 @@ def test_what_a_finished_map_cannot_have_is_said(finished):
         attention_rows(finished, [0], lr_kernel=3, lr_weights="learnt")
     with pytest.raises(ValueError, match=r"another temperature needs query and key, .*; leave it at 1"):
         attention_rows(finished, [0], temperature=2.0)
-    with pytest.raises(ValueError, match="cells 0 … 19"):
-        attention_rows(finished, [-1])
+    for queries, span in (([-1, 3], "-1 to 3"), ([3, 20], "3 to 20")):
+        with pytest.raises(ValueError, match=f"query cells run from {span}; a 4×5 map has cells 0 … 19"):
+            attention_rows(finished, queries)
     with pytest.raises(ValueError, match="gate is 'hard'"):
         attention_rows(finished, [0], gate="hard")
     with pytest.raises(ValueError, match="lr_kernel is 2"):
         attention_rows(finished, [0], lr_kernel=2)
+    with pytest.raises(ValueError, match="lr_weights is 'gauss'; choose one of learnt, box"):
+        attention_rows(finished, [0], lr_kernel=3, lr_weights="gauss")
     bare = Capture.from_attention(finished.attention, HEIGHT, WIDTH, name="bare")
     with pytest.raises(ValueError, match=r"gate 'binary' needs class_probs, and 'bare' has none; choose None"):
         attention_rows(bare, [0], gate="binary")
