@@ -2,7 +2,7 @@
 # make test    set everything up, then lint and run all tests
 # make lint    ruff alone
 # make soak    what takes long: the full fuzz, faults, load, kills, clean installations (hours on a slow machine)
-# make types   mypy alone
+# make types   mypy on dnl and analysis
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.

@@ -144,16 +144,27 @@ class Capture:
     @property
     def height(self) -> int:
         """Rows of cells."""
-        return self.attention_size[0] if self.query is None else self.query.shape[1]
+        return self.cells[0]
 
     @property
     def width(self) -> int:
         """Columns of cells."""
-        return self.attention_size[1] if self.query is None else self.query.shape[2]
+        return self.cells[1]
 
     @property
     def cells(self) -> tuple[int, int]:
-        return self.height, self.width
+        """(height, width) of the map."""
+        if self.query is not None:
+            return self.query.shape[1:]
+        assert self.attention_size is not None  # it comes with the finished map
+        return self.attention_size
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels. Raises ValueError where there is none; see `with_image`."""
+        if self.image is None:
+            raise ValueError(f"capture {self.name!r} has no image to show; give it one with with_image()")
+        return self.image.shape[:2]
 
     @property
     def num_classes(self) -> int:

@@ -125,7 +125,7 @@ def overview_row(view: CardView) -> dict:
 
 def flatten(entries: Mapping, prefix: str = "") -> dict[str, object]:
     """Nested dictionaries as one, with dotted names."""
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in entries.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
