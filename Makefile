@@ -4,7 +4,7 @@
 # make soak    what takes long: the full fuzz, faults, load, kills, clean installations, mutants (hours on a slow machine)
 # make mutants mutation testing alone (MODULES="dnl.metrics analysis.maps" for some)
 # make coverage which lines and branches of dnl and analysis the tests reach, browser tests apart
-# make types   mypy alone
+# make types   mypy on dnl and analysis
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.

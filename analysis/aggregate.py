@@ -133,7 +133,8 @@ def _class_sums(report: ImageReport, stage: str, selected: np.ndarray):
     labels = report.labels.ravel()[report.detection_queries]
     counted = selected[report.detection_queries] & (labels != report.ignore_index)
     for metric in DetectionScores._fields:
-        valid, total = np.zeros(len(labels), bool), np.zeros(report.num_classes)
+        valid = np.zeros(len(labels), bool)
+        total: np.ndarray = np.zeros(report.num_classes)
         if report.detection:
             values = [getattr(report.detection[name], metric) for name in compared]
             valid = counted & np.isfinite(values).all(axis=0)
@@ -249,7 +250,7 @@ def checkpoint_differences(
     for first, second in combinations(records, 2):
         own, other = ({record.name: record for record in records[name]} for name in (first, second))
         shared = [name for name in own if name in other]
-        stages = {}
+        stages: dict[str, dict] = {}
         if shared:
             earlier = _Tables([own[name] for name in shared], num_classes, min_cells)
             later = _Tables([other[name] for name in shared], num_classes, min_cells)
@@ -388,10 +389,10 @@ class _Tables:
         return leaks
 
     def _sums(self, split: str, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        split, metric = SPLITS.index(split), RECORD_METRICS.index(metric)
+        part, column = SPLITS.index(split), RECORD_METRICS.index(metric)
         places = [(record, record.stages.index(stage)) for record in self.records]
-        totals = [record.totals[split, place, metric] for record, place in places]
-        counts = [record.counts[split, place, metric] for record, place in places]
+        totals = [record.totals[part, place, column] for record, place in places]
+        counts = [record.counts[part, place, column] for record, place in places]
         return self._spread(totals), self._spread(counts)
 
     def _means(self, total: np.ndarray, count: np.ndarray) -> np.ndarray:

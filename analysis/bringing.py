@@ -16,6 +16,8 @@ MAX_MAP_CELLS = 16384
 # A distribution may miss 1 by this much: half precision.
 SUM_TOLERANCE = 0.01
 QUERY_BLOCK = 128
+# What scores are computed in.
+LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 def named_classes(names: Sequence[str], ignore_index: int = IGNORE_INDEX) -> LabelSet:
@@ -207,6 +209,23 @@ def _floats(array, name: str) -> np.ndarray:
         raise ValueError(f"{name} is of type {array.dtype}; it must hold real numbers")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         return array.astype(np.float32, copy=False)
+
+
+def require_computable(query: np.ndarray, key: np.ndarray, **others: np.ndarray) -> None:
+    """Raise ValueError, in one sentence, unless all arrays are finite and no score q·k can leave float32.
+
+    query, key: …×d×h×w, d channels; heads apart. |q·k| ≤ ‖q‖·‖k‖ (Cauchy and Schwarz), so the longest of each tell.
+    """
+    for name, maps in (("query", query), ("key", key)):
+        _require_finite(maps, name)
+    longest = [np.linalg.norm(maps.astype(np.float64), axis=-3).max(axis=(-2, -1)) for maps in (query, key)]
+    if (bound := np.max(longest[0] * longest[1])) >= LARGEST_SCORE:
+        raise ValueError(
+            f"the scores of query and key can reach {bound:.2g}, and attention is computed up to {LARGEST_SCORE:.2g}; "
+            "both must be smaller"
+        )
+    for name, array in others.items():
+        _require_finite(array, name)
 
 
 def _require_finite(array: np.ndarray, name: str) -> None:

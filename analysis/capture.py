@@ -4,6 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,13 +92,15 @@ class Capture:
         cells = bringing.map_size(height, width)
         if not 0 < scale < math.inf:
             raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
-        queries = bringing.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
+        with np.errstate(over="ignore"):  # infinite queries are refused below
+            queries = bringing.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
         keys = bringing.cell_maps(key, "key", cells, class_tokens)
         if queries.shape != keys.shape:
             raise ValueError(
                 f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
                 f"{keys.shape[1]}; both must have the same"
             )
+        bringing.require_computable(queries, keys)
         rest = bringing.described(cells, class_probs, image, labels, prediction, label_set, gate)
         rest |= {"lr_kernel": lr_kernel, "name": name}
         chosen = bringing.chosen_head(head, len(queries))
@@ -144,16 +147,27 @@ class Capture:
     @property
     def height(self) -> int:
         """Rows of cells."""
-        return self.attention_size[0] if self.query is None else self.query.shape[1]
+        return self.cells[0]
 
     @property
     def width(self) -> int:
         """Columns of cells."""
-        return self.attention_size[1] if self.query is None else self.query.shape[2]
+        return self.cells[1]
 
     @property
     def cells(self) -> tuple[int, int]:
-        return self.height, self.width
+        """(height, width) of the map."""
+        if self.query is not None:
+            return self.query.shape[1:]
+        assert self.attention_size is not None  # it comes with the finished map
+        return self.attention_size
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels. Raises ValueError where there is none; see `with_image`."""
+        if self.image is None:
+            raise ValueError(f"capture {self.name!r} has no image to show; give it one with with_image()")
+        return self.image.shape[:2]
 
     @property
     def num_classes(self) -> int:
@@ -202,7 +216,8 @@ def capture_attention(
 
     image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. On the processor the
     capture is the same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a
-    model without attention or in training mode, and for arrays that do not fit.
+    model without attention or in training mode, for arrays that do not fit, and for weights that lead to values that
+    are no finite numbers or to scores that float32 cannot hold.
     """
     if model.context is None:
         raise ValueError("this model has no attention block (context 'fcn'); choose one with context nl … dnl")
@@ -222,10 +237,14 @@ def capture_attention(
         query, key = model.context.query(encoding.features), model.context.key(encoding.features)
         class_probs = class_distribution(encoding.class_logits, query.shape[2:])
         logits = model.decode(encoding, model.gather(encoding), image.shape[:2]).logits
+    tensors = {"query": query, "key": key, "class_probs": class_probs}
+    arrays: dict[str, Any] = {part: _to_numpy(tensor[0]) for part, tensor in tensors.items()}
+    try:
+        bringing.require_computable(**arrays, logits=_to_numpy(logits[0]))
+    except ValueError as error:
+        raise ValueError(f"the network's weights are broken or too large for {name!r}: {error}") from error
     return Capture(
-        query=_to_numpy(query[0]),
-        key=_to_numpy(key[0]),
-        class_probs=_to_numpy(class_probs[0]),
+        **arrays,
         image=image,
         labels=labels,
         prediction=_to_numpy(logits[0].argmax(dim=0).to(torch.uint8)),

@@ -7,11 +7,11 @@ maps under every gate, the oracle and a constant box in LR's place among them; q
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from dnl.evaluate import alter_attention
 from dnl.network import SegmentationNetwork
 
 # How each score without the learnt attention is had.
-ABLATIONS = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "miou_gamma_0": {"gamma": 0.0},
     "miou_uniform": {"source": "uniform"},
     "miou_mean": {"source": "mean"},
@@ -37,7 +37,7 @@ ABLATIONS = {
 # Of each gate in the card; box: retained with a constant box in place of LR's weights.
 STAGES = ("rectified", "retained", "box")
 
-Progress = Callable[[Sequence], Sequence]
+Progress = Callable[[Sequence], Iterable]
 
 
 class ImageMeasurement(NamedTuple):
@@ -87,11 +87,11 @@ def measure_image(capture: Capture, gates: Sequence[str] = GATES) -> ImageMeasur
         raise ValueError(f"{capture.name!r} has no labels; noise is measured against labels")
     kernel = capture.lr_kernel or DEFAULT_LR_KERNEL
     reports = {gate: _measured(capture, gate, kernel) for gate in gates}
-    first = next(iter(reports.values()))
+    labels, first = capture.cell_labels, next(iter(reports.values()))
     raw = first.stages["raw"]
 
     def noise_of(stages: Mapping[str, QueryMetrics]) -> ImageNoise:
-        return image_noise(stages, capture.cell_labels, capture.num_classes)
+        return image_noise(stages, labels, capture.num_classes)
 
     return ImageMeasurement(
         raw=noise_of({"raw": raw}),
@@ -169,6 +169,11 @@ def measure_attention(checkpoint: str, data: str, split: str, *, workers: int = 
     return attention_metrics(images, names)
 
 
+# What a worker process works with.
+_model: SegmentationNetwork
+_dataset: CamVid
+
+
 def _start_worker(checkpoint: str, data: str, split: str) -> None:
     global _model, _dataset
     torch.set_num_threads(1)
@@ -244,9 +249,10 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
     path = checkpoint_path(options.checkpoint)
     model, card = load_checkpoint(path)
     dataset, streets = CamVid(options.data, options.split), Streets("val", options.streets)
+    assert model.label_set is not None  # loading sets it
     if dataset.label_set.class_names != model.label_set.class_names:
         raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid")
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     camvid = measure_scores(model, dataset, progress=_bar(f"camvid {options.split}"))
     metrics = {f"camvid_{options.split}": camvid}
     if model.context is not None:

@@ -7,6 +7,7 @@ they suit the page's light and dark themes; the colours of the stages are told a
 
 import html
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -104,7 +105,7 @@ def class_bars(
 
 def classes_with_figures(summary: dict, metric: str, stages: Sequence[str]) -> list[str]:
     """The classes for which at least one of the stages has a mean of this metric, in the summary's order."""
-    found = {}
+    found: dict[str, None] = {}
     for stage in stages:
         for name, figures in _of(summary, stage, metric).get("per_class", {}).items():
             if figures.get("mean") is not None:
@@ -345,7 +346,7 @@ def _dash(stage: str) -> str:
 
 
 def _finish(figure: go.Figure, *, value_axis: str, metric: str, height: int, legend: bool = True) -> go.Figure:
-    axis = {"rangemode": "tozero"} | ({"title": METRIC_WORDS[metric]} if legend else {})
+    axis: dict[str, Any] = {"rangemode": "tozero"} | ({"title": METRIC_WORDS[metric]} if legend else {})
     if metric in SHARES:
         axis |= {"range": [0, 1.02]}
     figure.update_layout({f"{value_axis}axis": axis}, barmode="group", bargap=GROUP_GAP, showlegend=legend)

@@ -15,7 +15,7 @@ class ClassSums(NamedTuple):
     """Sum of a metric over the queries of each class, and their number: two arrays of length classes."""
 
     total: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # hides the count of a tuple's items
 
 
 class ImageNoise(NamedTuple):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 import dnl
 from analysis.figure_panels import Subject, compose
-from analysis.figure_recipe import PAGE_WIDTH, Attention, Look, Scale
+from analysis.figure_recipe import PAGE_WIDTH, Attention, Colormap, Look, Scale
 from analysis.figures import map_sentences, print_figure
 from analysis.pins import PIN_METRICS, STAGES, PinnedPixels
 
@@ -61,7 +61,7 @@ def provenance(views: Sequence[PinnedPixels]) -> dict:
         "images": [
             {"name": name, "sha256": digest, "height": size[0], "width": size[1]}
             for name, digest, size in dict.fromkeys(
-                (view.capture.name, image_sha256(view), view.capture.image.shape[:2]) for view in views
+                (view.capture.name, image_sha256(view), view.capture.image_size) for view in views
             )
         ],
         "options": {view.source.name: options_of(view) for view in views},
@@ -188,7 +188,9 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 # --- figures and captions --------------------------------------------------------------------------------------------
 
 
-def pins_figure(views: Sequence[PinnedPixels], scale: Scale, colormap: str, file_format: str, dpi: int = 300) -> bytes:
+def pins_figure(
+    views: Sequence[PinnedPixels], scale: Scale, colormap: Colormap, file_format: str, dpi: int = 300
+) -> bytes:
     """The pins of one image as a figure file: a row a pin (and source), columns photo, labels, raw … retained.
 
     views: one a source. colormap: one of `figure_recipe.Look`'s. The figure is as wide as a page; high panels are

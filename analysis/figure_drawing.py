@@ -7,6 +7,7 @@ the measured widths of the texts, so that no text is cut off or meets another.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -270,7 +271,7 @@ class _Grid:
             # Beside the panel, or where that is too low, beside panel and captions.
             fits = self.font.width(row.title, self.row_title_size, bold=True) <= height
             x, y = self.row_title_left, top + (height if fits else self.bottoms[index] - top) / 2
-            style = {"rotation": 90, "ha": "left", "va": "center", "parse_math": False}
+            style: dict[str, Any] = {"rotation": 90, "ha": "left", "va": "center", "parse_math": False}
             font = self.font.properties(self.row_title_size, bold=True)
             self.figure.text(x / self.look.width, 1 - y / self.height, row.title, fontproperties=font, **style)
 
@@ -295,7 +296,7 @@ class _Grid:
         if panel.query is not None and self.look.query_marker:
             y, x = panel.query
             size = float(np.clip(4 * self.picture_width, 2.6, 4.8))
-            mark = {"markersize": size, "markeredgewidth": size / 5, "markerfacecolor": "none"}
+            mark: dict[str, Any] = {"markersize": size, "markeredgewidth": size / 5, "markerfacecolor": "none"}
             halo = [withStroke(linewidth=size / 2.6, foreground="black")]
             ax.plot(x, y, "o", clip_on=False, markeredgecolor="white", path_effects=halo, **mark)
         if self.look.letters == "panels":
@@ -307,9 +308,10 @@ class _Grid:
 
     def _draw_letter(self, ax: Axes, text: str) -> None:
         font = self.font.properties(self.look.font_size, bold=True)
-        where = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (2, -2), "textcoords": "offset points"}
-        style = {"fontproperties": font, "color": "white", "path_effects": HALO, "parse_math": False}
-        ax.annotate(text, **where, ha="left", va="top", **style)
+        style: dict[str, Any] = {"fontproperties": font, "color": "white", "path_effects": HALO, "parse_math": False}
+        corner, inwards = (0, 1), (2, -2)
+        style |= {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top"}
+        ax.annotate(text, corner, inwards, **style)
 
     def _draw_bar_beside(self, bar: Bar, left: float) -> None:
         """A bar as high as all the panels."""
@@ -322,7 +324,7 @@ class _Grid:
         numbers = max(self.font.width(text, self.small) for _, text in marks)
         x = left + BAR_THICKNESS + TICK_LENGTH + 0.02 + numbers + LABEL_GAP
         position = x / self.look.width, 1 - (top + height / 2) / self.height
-        style = {"rotation": 90, "ha": "left", "va": "center", "parse_math": False}
+        style: dict[str, Any] = {"rotation": 90, "ha": "left", "va": "center", "parse_math": False}
         self.figure.text(*position, label, fontproperties=self.font.properties(self.small), **style)
 
     def _draw_bar_below(self, bar: Bar) -> None:
@@ -337,7 +339,7 @@ class _Grid:
 
     def _draw_bar(self, bar: Bar, ax: Axes, orientation: str, marks: list[tuple[float, str]]) -> None:
         shown = ScalarMappable(bar.norm, bar.colormap)
-        extend = ("both" if bar.norm.vmin < 0 else "max") if bar.extends else "neither"
+        extend = ("both" if ends(bar.norm)[0] < 0 else "max") if bar.extends else "neither"
         drawn = self.figure.colorbar(shown, cax=ax, orientation=orientation, extend=extend, extendfrac=0.02)
         axis = drawn.long_axis
         axis.set_major_locator(FixedLocator([value for value, _ in marks]))
@@ -350,13 +352,20 @@ class _Grid:
         return next((text for text in bar.labels if self.font.width(text, self.small) <= room), bar.labels[-1])
 
 
+def ends(norm: Normalize) -> tuple[float, float]:
+    """Where a colour scale begins and ends."""
+    assert norm.vmin is not None and norm.vmax is not None  # matplotlib's are open until data come, ours never
+    return norm.vmin, norm.vmax
+
+
 def ticks(bar: Bar, count: int) -> list[tuple[float, str]]:
     """About `count` round values on a bar's scale, and their texts."""
-    low, high = bar.norm.vmin * bar.factor, bar.norm.vmax * bar.factor
+    low, high = (end * bar.factor for end in ends(bar.norm))
+    values: Sequence[float]
     if isinstance(bar.norm, LogNorm):
         values = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high) + 1e-9) + 1)]
     else:
-        symmetric = bar.norm.vmin < 0
+        symmetric = low < 0
         values = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10], symmetric=symmetric).tick_values(low, high)
     slack = 1e-9 * (high - low)
     inside = [0.0 if abs(value) < slack else value for value in values if low - slack <= value <= high + slack]

@@ -1,14 +1,14 @@
 """Captures and their queries -> the panels, colour scales and colour bars of a figure."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from analysis.capture import Capture
-from analysis.figure_drawing import Bar, Column, GridRow, Panel, draw_grid
+from analysis.figure_drawing import Bar, Column, GridRow, Panel, draw_grid, ends
 from analysis.figure_recipe import DIFFERENCES, PICTURES, STAGES, Attention, Look, Scale
 from analysis.geometry import pixel_to_cell
 from analysis.maps import attention_rows
@@ -52,6 +52,7 @@ class Subject(NamedTuple):
     @property
     def query(self) -> int:
         """The flat index of the pixel's cell. Raises ValueError for a pixel off the image."""
+        assert self.pixel is not None  # asked of rows with a pixel alone
         row, column = pixel_to_cell(*self.pixel, self.size, self.capture.cells)
         return row * self.capture.width + column
 
@@ -175,7 +176,7 @@ def _change_scale(maps: list[np.ndarray], scale: Scale) -> MapScale:
     return MapScale(Normalize(-top, top), most > top)
 
 
-def _top(maps: list[np.ndarray], scale: Scale) -> tuple[float, float]:
+def _top(maps: Sequence[np.ndarray], scale: Scale) -> tuple[float, float]:
     """The end of the scale of some maps, and their largest value; the percentile of sharp maps can be 0."""
     values = np.concatenate([shown.ravel() for shown in maps])
     most = float(values.max())
@@ -196,7 +197,7 @@ def _bar(group: int, scales: dict[tuple[int, str], MapScale], scale: Scale, look
 def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scale, look: Look) -> Panel:
     subject = row.subject
     outline = None if name in ("labels", "prediction") else _outline(row, look)
-    marks = {"query": subject.pixel, "outline": outline}
+    marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
     if scale is None:
         captions = _picture_captions(row, name) if look.noise_figures else ((),)
         return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)
@@ -223,7 +224,8 @@ def _outline(row: _DrawnRow, look: Look) -> np.ndarray | None:
         return None
     true = look.class_outline == "true"
     label = row.query_class(capture.cell_labels if true else capture.cell_prediction)
-    return None if label is None else (capture.labels if true else capture.prediction) == label
+    shown = capture.labels if true else capture.prediction
+    return None if label is None or shown is None else shown == label
 
 
 def _picture_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
@@ -237,6 +239,7 @@ def _picture_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
     label = row.query_class(cells)
     if label is None:
         return (() if cells is None else ("no class",),)
+    assert capture.label_set is not None  # where there are labels, their classes have names
     return ((capture.label_set.class_names[label],),)
 
 
@@ -271,7 +274,7 @@ def _change_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
 def _with_top(captions: Sequence[Sequence[str]], norm: Normalize) -> Sequence[Sequence[str]]:
     """The captions with one more line: where the map's own scale ends."""
     forms = [captions[min(index, len(captions) - 1)] for index in range(3)]
-    return [(*form, f"{words}{100 * norm.vmax:.2g} %") for form, words in zip(forms, TOP_WORDS, strict=True)]
+    return [(*form, f"{words}{100 * ends(norm)[1]:.2g} %") for form, words in zip(forms, TOP_WORDS, strict=True)]
 
 
 # --- titles ----------------------------------------------------------------------------------------------------------

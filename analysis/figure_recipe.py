@@ -10,9 +10,9 @@ import sys
 import types
 import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-FORMAT = 1
+FORMAT: Final = 1
 
 # Widths of one column and of both columns of a two-column page, in inches.
 COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.16
@@ -324,7 +324,7 @@ def _is_union(kind) -> bool:
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
 
-def _source(record) -> str:
+def _source(record) -> typing.Any:
     return next(field.default for field in dataclasses.fields(record) if field.name == "source")
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -32,13 +32,17 @@ from analysis.figure_recipe import (
     Attention,
     CamVidImage,
     Checkpoint,
+    Colormap,
     FileImage,
+    Gate,
     ImageSource,
     Look,
     Recipe,
     RecipeError,
     Scale,
+    ScaleKind,
     StreetImage,
+    Weights,
     recipe_from_json,
     recipe_hash,
 )
@@ -56,7 +60,7 @@ FORMATS = ("pdf", "svg", "png")
 RESOLUTIONS = (300, 600)
 # At which a PDF or SVG file holds the maps' cells; the cells' edges stay sharp in every viewer.
 VECTOR_RESOLUTION = 600
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "pdf.fonttype": 42,  # TrueType fonts, embedded: text stays text, as journals ask
     "svg.fonttype": "none",
     "svg.hashsalt": "denoised-nl",  # names inside the file, which are drawn by chance otherwise
@@ -91,13 +95,13 @@ def attention_figure(
     capture: Capture,
     queries: Sequence[int],
     *,
-    gate: str | None = "model",
-    lr_kernel: int | str | None = "model",
-    lr_weights: str = "model",
+    gate: Gate | None = "model",
+    lr_kernel: int | Literal["model"] | None = "model",
+    lr_weights: Weights = "model",
     temperature: float = 1.0,
-    scale: str = "uniform",
+    scale: ScaleKind = "uniform",
     clip_percentile: float = 99.5,
-    colormap: str = "magma",
+    colormap: Colormap = "magma",
     width: float = PAGE_WIDTH,
 ) -> Figure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
@@ -159,7 +163,7 @@ def print_figure(draw: Callable[[], Figure], facts: Mapping, file_format: str, d
         figure = draw()
         if file_format == "png":
             # A size of whole dots, a hair more against rounding, since matplotlib cuts the fraction off.
-            figure.set_size_inches([(round(side * dpi) + 1e-6) / dpi for side in figure.get_size_inches()])
+            figure.set_size_inches(*((round(side * dpi) + 1e-6) / dpi for side in figure.get_size_inches()))
         resolution = dpi if file_format == "png" else VECTOR_RESOLUTION
         figure.savefig(file, format=file_format, dpi=resolution, metadata=metadata)
     return file.getvalue()
@@ -273,7 +277,9 @@ def open_captures(
         name = recipe.checkpoint_of(row).name
         if (name, row.image) not in found:
             with _naming(f"rows[{index}].image"):
-                picture = open_image(row.image, models[name].network.label_set)
+                label_set = models[name].network.label_set
+                assert label_set is not None  # loading sets it
+                picture = open_image(row.image, label_set)
                 run = capture or (lambda name, picture: _capture(models[name].network, picture))
                 found[name, row.image] = run(name, picture)
         captures.append(found[name, row.image])

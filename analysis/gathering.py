@@ -32,7 +32,7 @@ class Gathered(NamedTuple):
     def empty(cls, cells: int, classes: int, detected: int) -> Gathered:
         columns = [np.full(cells, np.nan) for _ in range(4)]
         by_class, below = np.full((cells, classes), np.nan), np.full((cells, len(HOLLOW_THRESHOLDS)), np.nan)
-        sums = RowSums(by_class, *columns[:3], below)
+        sums = RowSums(by_class, columns[0], columns[1], columns[2], below)
         return cls(sums, columns[3], DetectionScores(*np.full((2, detected), np.nan)))
 
 

@@ -17,10 +17,11 @@ def pixel_to_cell(y: int, x: int, image_size: tuple[int, int], cells: tuple[int,
 def cell_to_pixel(row: int, column: int, image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[int, int]:
     """The pixel (y, x) nearest to the centre of a cell. Raises ValueError for a cell off the map."""
     _require_inside("cell", (row, column), cells, "map")
-    return tuple(
+    y, x = (
         _round(index * (pixels - 1) / (count - 1)) if count > 1 else (pixels - 1) // 2
         for index, pixels, count in zip((row, column), image_size, cells, strict=True)
     )
+    return y, x
 
 
 def cell_labels(labels: np.ndarray, cells: tuple[int, int], num_classes: int, ignore_index: int) -> np.ndarray:

@@ -5,7 +5,7 @@ A tiny street of 4×6 cells and three classes stands in for an image. Rows of at
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -252,7 +252,7 @@ def retention_cost(cells: int, *, kernel: int = 3, channels: int = 512) -> Cost:
 # --- the real model --------------------------------------------------------------------------------------------------
 
 # What the lesson puts in the place of the learnt attention.
-ALTERATIONS = {
+ALTERATIONS: dict[str, dict[str, Any]] = {
     "learnt": {},
     "uniform": {"source": "uniform"},
     "mean": {"source": "mean"},

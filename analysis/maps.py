@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,14 @@ GATES = (*attention.GATES, "oracle")
 DEFAULT_LR_KERNEL = 3
 
 
+class StageMaps(NamedTuple):
+    """What M query cells give to every cell in each stage, M×h×w float64 each."""
+
+    raw: np.ndarray
+    rectified: np.ndarray
+    retained: np.ndarray
+
+
 def attention_rows(
     capture: Capture,
     queries: Sequence[int] | np.ndarray | None = None,
@@ -29,8 +37,8 @@ def attention_rows(
     lr_kernel: int | str | None = "model",
     lr_weights: str = "model",
     temperature: float = 1.0,
-) -> AttentionStages:
-    """What M query cells give to every cell in each stage: `raw`, `rectified`, `retained`, M×h×w float64 arrays.
+) -> StageMaps:
+    """What M query cells give to every cell in each stage.
 
     queries: flat cell indices row·w + column; None for all. gate: "model" (the capture's own), one of GATES, or None
     for no GR. lr_kernel: "model", an odd number of cells, or None for no LR. lr_weights: "model", "learnt" or "box".
@@ -39,18 +47,18 @@ def attention_rows(
     """
     gate = capture.gate if gate == "model" else gate
     probs, gate = _gate_inputs(capture, gate)
-    options = {
+    options: dict[str, Any] = {
         "queries": None if queries is None else torch.from_numpy(np.asarray(queries, np.int64)),
         "gate": gate,
         "lr_kernel": capture.lr_kernel if lr_kernel == "model" else lr_kernel,
         "lr_weights": capture.lr_weights if lr_weights == "model" else lr_weights,
         "temperature": temperature,
     }
-    if capture.attention is None:
+    if capture.query is not None and capture.key is not None:
         stages = attention_stages(_batch(capture.query), _batch(capture.key), probs, **options)
     else:
         stages = _stages_of_map(capture, probs, **options)
-    return AttentionStages(*(rows[0].numpy() for rows in stages))
+    return StageMaps(*(rows[0].numpy() for rows in stages))
 
 
 def oracle_probs(capture: Capture) -> np.ndarray:
@@ -66,6 +74,7 @@ def oracle_probs(capture: Capture) -> np.ndarray:
 
 def _stages_of_map(capture: Capture, probs, *, queries, gate, lr_kernel, lr_weights, temperature) -> AttentionStages:
     """The stages of a finished map, each 1×M×h×w float64; options as in `attention_stages`."""
+    assert capture.attention is not None
     if temperature != 1:
         raise ValueError(f"{_needs_query_and_key(capture, 'another temperature')}; leave it at 1")
     if lr_kernel is not None and lr_weights == "learnt":

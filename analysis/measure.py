@@ -118,6 +118,7 @@ def _measure(
     cells = SortedCells.of(sets)
     same_as = _repeated_stages(resolved)
     streamed = [stage for stage in _applying(resolved) if stage not in same_as and stage != "uniform"]
+    assert not isinstance(resolved.lr_kernel, str)  # "model" is resolved
     stages = StreamedStages(
         capture,
         cells,
@@ -183,6 +184,7 @@ def _labels(capture: Capture, source: str) -> np.ndarray:
             f"{capture.num_classes - 1}, and {capture.ignore_index} for no label"
         )
     labels = capture.cell_labels if source == "truth" else capture.cell_prediction
+    assert labels is not None
     if (labels == capture.ignore_index).all():
         raise ValueError(f"the {words} leaves every cell without a label; noise needs labelled cells")
     return labels
@@ -228,11 +230,12 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
 
 
 def _check_attention(capture: Capture) -> None:
-    if capture.attention is None:
+    if capture.query is not None and capture.key is not None:
         for name, maps in (("query", capture.query), ("key", capture.key)):
             if not np.isfinite(maps).all():
                 raise ValueError(f"the {name} of {capture.name!r} holds NaN or infinite values; they must be finite")
         return
+    assert capture.attention is not None
     cells = capture.height * capture.width
     if capture.attention.shape != (cells, cells):
         raise ValueError(

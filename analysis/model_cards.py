@@ -5,11 +5,12 @@ Tables are lists of rows, a row is a dictionary from column to text or number; w
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from analysis.health import Health, attention_health
+from dnl.ablation import VARIANTS
 from dnl.checkpoints import CheckpointError
 from dnl.recipes import RECIPES
 
@@ -53,15 +54,21 @@ ABLATION_WORDS = {
     "gamma": "γ",
     "raw_noise": "interclass noise × chance, raw",
     "final_noise": "interclass noise × chance, final",
+    "raw_intraclass": "intraclass noise, raw",
+    "rectified_intraclass": "intraclass noise, rectified",
+    "retained_intraclass": "intraclass noise, retained",
+    "raw_hollow": "hollow fraction, raw",
+    "rectified_hollow": "hollow fraction, rectified",
+    "retained_hollow": "hollow fraction, retained",
     "images_per_second": "training images/s",
 }
 
 
 class Ablation(NamedTuple):
-    """The ablation's table: one row a network, entries as text; and what all networks share."""
+    """The ablation's table: one row a network, entries as text; and sentences on what all share and what is missing."""
 
     rows: list[dict[str, str]]
-    shared: str
+    about: str
 
 
 class CardView(NamedTuple):
@@ -125,7 +132,7 @@ def overview_row(view: CardView) -> dict:
 
 def flatten(entries: Mapping, prefix: str = "") -> dict[str, object]:
     """Nested dictionaries as one, with dotted names."""
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in entries.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
@@ -256,9 +263,29 @@ def read_ablation(path: Path) -> Ablation | None:
             | {ABLATION_WORDS.get(name, name.replace("_", ", ")): _mean_and_spread(row[name]) for name in known}
             for row in table["rows"]
         ]
-        return Ablation(rows, f"Recipe {table['recipe']}, {table['epochs']} epochs for each network.")
+        sentences = [
+            f"Recipe {table['recipe']}, {table['epochs']} epochs for each network.",
+            _runs_in_words([len(row["seeds"]) for row in table["rows"]]),
+            _missing_in_words([row["variant"] for row in table["rows"]]),
+        ]
+        return Ablation(rows, " ".join(filter(None, sentences)))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name} has another form than dnl.ablation writes ({error!r})") from error
+
+
+def _runs_in_words(seeds: Sequence[int]) -> str:
+    """What the figures are means of. seeds: how many each network has."""
+    fewest, most = min(seeds), max(seeds)
+    if most == 1:
+        return "One run each: how far another seed would lie from it is not known."
+    if fewest == most:
+        return f"Means over {most} seeds, ± standard deviation."
+    return f"Means over {fewest} … {most} seeds, ± standard deviation where there is more than one."
+
+
+def _missing_in_words(variants: Sequence[str]) -> str:
+    missing = [variant for variant in VARIANTS if variant not in variants]
+    return f"Missing of the {len(VARIANTS)} networks: {', '.join(missing)}." if missing else ""
 
 
 def _mean_and_spread(figure: Mapping | None) -> str:

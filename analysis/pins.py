@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from analysis.capture import Capture
 from analysis.geometry import cell_to_pixel, pixel_to_cell
-from analysis.maps import attention_rows
+from analysis.maps import StageMaps, attention_rows
 from analysis.noise import QueryMetrics, query_metrics
-from dnl.attention import AttentionStages
 
-STAGES = AttentionStages._fields
+STAGES = StageMaps._fields
 # What is measured of a pin in each stage: fields of QueryMetrics, and interclass noise over chance.
 PIN_METRICS = (
     "interclass_noise",
@@ -39,7 +38,7 @@ class PinnedPixels:
     """P pinned pixels of one image as one source attends from them.
 
     pixels: (y, x) each, at least one; cells: (row, column) each. options: keyword arguments of `attention_rows`.
-    rows: each stage P×h×w float64. metrics: stage -> QueryMetrics of the P cells; empty where there are no classes.
+    rows: those of the P cells. metrics: stage -> QueryMetrics of the P cells; empty where there are no classes.
     class_names: of each pin's cell; None where it has no class.
     """
 
@@ -48,7 +47,7 @@ class PinnedPixels:
     pixels: tuple[tuple[int, int], ...]
     options: Mapping
     cells: tuple[tuple[int, int], ...]
-    rows: AttentionStages
+    rows: StageMaps
     metrics: Mapping[str, QueryMetrics]
     class_names: tuple[str | None, ...]
 
@@ -77,11 +76,12 @@ def measure_pins(capture: Capture, pixels: Sequence[tuple[int, int]], options: M
     options: keyword arguments of `attention_rows`. Raises ValueError for a pixel off the image, and on options that do
     not fit the capture.
     """
-    cells = [pixel_to_cell(*pixel, capture.image.shape[:2], capture.cells) for pixel in pixels]
+    cells = [pixel_to_cell(*pixel, capture.image_size, capture.cells) for pixel in pixels]
     queries = [row * capture.width + column for row, column in cells]
     rows = attention_rows(capture, queries, **options)
     labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
-    metrics, names = {}, [None] * len(cells)
+    metrics: dict[str, QueryMetrics] = {}
+    names: list[str | None] = [None] * len(cells)
     if labels is not None:
         metrics = {
             stage: query_metrics(getattr(rows, stage), labels, queries, ignore_index=capture.ignore_index)
@@ -89,7 +89,7 @@ def measure_pins(capture: Capture, pixels: Sequence[tuple[int, int]], options: M
         }
         names = [_class_name(capture, int(labels[cell])) for cell in cells]
     return PinnedPixels(
-        capture, source, tuple(map(tuple, pixels)), dict(options), tuple(cells), rows, metrics, tuple(names)
+        capture, source, tuple((y, x) for y, x in pixels), dict(options), tuple(cells), rows, metrics, tuple(names)
     )
 
 
@@ -99,4 +99,5 @@ def same_place(pixel: tuple[int, int], size: tuple[int, int], other_size: tuple[
 
 
 def _class_name(capture: Capture, label: int) -> str | None:
+    assert capture.label_set is not None  # where there are labels, their classes have names
     return None if label == capture.ignore_index else capture.label_set.class_names[label]

@@ -10,7 +10,7 @@ cells of the query's class, D the cells of other classes. Kept mass κ = Σ_{S�
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class QueryMetrics(NamedTuple):
 
 
 METRICS = QueryMetrics._fields[3:]
+
+Results = TypeVar("Results", QueryMetrics, DetectionScores)
 
 
 class QuerySets(NamedTuple):
@@ -177,7 +179,7 @@ def has_noise(sets: QuerySets) -> np.ndarray:
     return sets.labelled & (sets.same_count > 0) & (sets.other_count > 0)
 
 
-def concatenate(parts: Sequence[NamedTuple]) -> NamedTuple:
+def concatenate(parts: Sequence[Results]) -> Results:
     """Join the results of several blocks of queries (QueryMetrics or DetectionScores), in order; at least one part."""
     return type(parts[0])(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 

@@ -127,7 +127,7 @@ def _report(options: argparse.Namespace, world: World) -> None:
 
 def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
     """The checkpoints of a report, each under a name of its own. Raises ValueError where one has no place there."""
-    checkpoints = []
+    checkpoints: list[Checkpoint] = []
     for name in names:
         path, card = checkpoint_path(name), read_card(name)
         label_set, sha256 = label_set_of(card), checkpoint_hash(name)

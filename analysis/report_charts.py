@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -38,7 +39,7 @@ TITLES = {
 # Metrics between 0 and 1 that get a bar chart by class.
 CLASS_METRICS = ("interclass_noise", "intraclass_noise", "hollow_fraction", "auc", "average_precision")
 DIFFERENCE_METRICS = CLASS_METRICS
-STYLE = {
+STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -117,8 +118,7 @@ def leakage_chart(matrix: Sequence[Sequence[float] | None], class_names: Sequenc
     """Where each class's attention goes: rows are the queries' classes, columns the keys'; absent classes are left
     out."""
     present = [index for index, row in enumerate(matrix) if row is not None]
-    shares = np.array([[matrix[row][column] for column in range(len(class_names))] for row in present])
-    shares = shares.reshape(len(present), len(class_names))
+    shares = np.array([row for row in matrix if row is not None]).reshape(len(present), len(class_names))
     keys = [index for index in range(len(class_names)) if index in present or shares[:, index].any()]
     shares = shares[:, keys]
     side = max(3.0, 1.6 + 0.42 * len(keys))
@@ -244,8 +244,14 @@ def _bars(
     lows, highs = (np.array([_value(entry[end]) for entry in entries]) for end in ("low", "high"))
     # A percentile interval of few images can end short of the mean.
     errors = np.clip(np.nan_to_num([means - lows, highs - means]), 0, None)
-    look = {"color": colour, "label": label, "hatch": hatch, "edgecolor": INK if hatch else colour, "linewidth": 0}
-    bars = {"ecolor": INK, "error_kw": {"elinewidth": 0.9, "capsize": 0}}
+    look: dict[str, Any] = {
+        "color": colour,
+        "label": label,
+        "hatch": hatch,
+        "edgecolor": INK if hatch else colour,
+        "linewidth": 0,
+    }
+    bars: dict[str, Any] = {"ecolor": INK, "error_kw": {"elinewidth": 0.9, "capsize": 0}}
     if horizontal:
         ax.barh(at, means, size, xerr=errors, **look, **bars)
     else:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from dnl.classes import LabelSet
 from dnl.datasets import DatasetError, Sample, open_dataset
 from dnl.datasets.pairs import visible
 from dnl.distributed import World, total
+from dnl.network import SegmentationNetwork
 
 RECORD_FORMAT = 1
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -57,7 +59,7 @@ class Photos:
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
         try:
-            return Sample(read_photo(file.read_bytes()).image, None, file.name)
+            return Sample(read_photo(file.read_bytes()).image, None, file.name)  # type: ignore[arg-type]
         except UploadError as error:
             raise DatasetError(f"{file}: {error}") from error
 
@@ -116,10 +118,14 @@ def measure_images(job: Job, *, workers: int, world: World, progress: Progress) 
         total(torch.zeros(1, device=world.device)).item()  # all are done once this returns
     else:
         _measure_in_workers(job, min(workers, job.count), progress)
-    records = [read_record(job.path(index)) for index in range(job.count)]
-    if None in records:
-        raise ReportError(f"{job.path(records.index(None))} has vanished or was damaged; run the same command again")
-    return records
+    return [_kept_record(job.path(index)) for index in range(job.count)]
+
+
+def _kept_record(path: Path) -> ImageRecord | SkippedImage:
+    record = read_record(path)
+    if record is None:
+        raise ReportError(f"{path} has vanished or was damaged; run the same command again")
+    return record
 
 
 def _measure_in_workers(job: Job, workers: int, progress: Progress) -> None:
@@ -156,6 +162,12 @@ def _surroundings_of_workers() -> Iterator[None]:
                 os.environ[name] = value
 
 
+# What a process works with.
+_job: Job
+_model: SegmentationNetwork
+_images: Any
+
+
 def _start(job: Job) -> None:
     global _job, _model, _images
     torch.set_num_threads(1)
@@ -166,6 +178,7 @@ def _start(job: Job) -> None:
 
 def _measure(index: int) -> None:
     """Measure one image into its file, unless that holds the very record already."""
+    assert _model.label_set is not None  # loading sets it
     sample, path = _with_ignore_index(_images[index], _images.label_set, _model.label_set), _job.path(index)
     stamp = {**_job.settings(), "name": sample.name, "content": content_hash(sample)}
     if read_record(path, stamp) is None:
@@ -181,12 +194,12 @@ def _with_ignore_index(sample: Sample, own: LabelSet | None, wanted: LabelSet) -
 
 
 def measure_sample(
-    model: torch.nn.Module, sample: Sample, options: MeasureOptions, *, detection: bool = True
+    model: SegmentationNetwork, sample: Sample, options: MeasureOptions, *, detection: bool = True
 ) -> ImageRecord | SkippedImage:
     """The record of one image; SkippedImage where no cell has a label."""
     labels = sample.labels if options.labels == "truth" else None
     capture = capture_attention(model, sample.image, labels=labels, name=sample.name)
-    if labels is not None and (capture.cell_labels == capture.ignore_index).all():
+    if capture.cell_labels is not None and (capture.cell_labels == capture.ignore_index).all():
         return SkippedImage(sample.name, "no cell has a label")
     return image_record(measure_capture(capture, options, detection=detection))
 

@@ -150,6 +150,7 @@ def _noise_maps(records: Sequence[ImageRecord | SkippedImage], images: Sequence,
     pictures = []
     for place, index in enumerate(sorted(noise, key=lambda index: (-noise[index], index))[:NOISE_MAPS], start=1):
         record = records[index]
+        assert isinstance(record, ImageRecord)
         file = folder / f"{place:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', record.name)}"
         svg = save_chart(file, partial(noise_map_figure, images[index].image, record))
         pictures.append((f"{record.name}: mean {noise[index]:.3f}, raw", svg))

@@ -37,7 +37,7 @@ def write_record(path: Path, record: ImageRecord | SkippedImage, stamp: dict) ->
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, **{_META: np.array(meta)}, **arrays)
+            np.savez_compressed(file, **{_META: np.array(meta)}, **arrays)  # type: ignore[arg-type]
 
     write_atomically(path, save)
 

@@ -33,7 +33,7 @@ def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | S
 
     records: checkpoint -> records. What is undefined is empty; a skipped image has one row with the reason.
     """
-    rows = []
+    rows: list[list] = []
     for checkpoint, of_checkpoint in records.items():
         for record in of_checkpoint:
             if isinstance(record, SkippedImage):
@@ -83,7 +83,8 @@ def write_class_table(
 
 def write_leakage(path: Path, matrix: Sequence[Sequence[float] | None], class_names: Sequence[str]) -> None:
     """A leakage matrix with class names: rows are the queries' classes, columns the keys'; absent classes are empty."""
-    rows = [[name, *(row or [None] * len(class_names))] for name, row in zip(class_names, matrix, strict=True)]
+    nothing = [None] * len(class_names)
+    rows = [[name, *(nothing if row is None else row)] for name, row in zip(class_names, matrix, strict=True)]
     _write(path, ("query class", *class_names), rows)
 
 

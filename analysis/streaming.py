@@ -60,10 +60,15 @@ class SortedCells:
         runs = tuple((int(stop - size), int(stop)) for size, stop in zip(sizes, stops, strict=True))
         return cls(order, runs, int(sizes.sum()))
 
+    def run_of(self, block: Block) -> tuple[int, int]:
+        """Where the class of a block's queries begins and ends; they must have one."""
+        assert block.run is not None
+        return self.runs[block.run]
+
     def blocks(self, size: int = QUERY_BLOCK) -> Iterator[Block]:
         """All N cells as blocks of at most `size` queries of one class."""
-        everything = [*enumerate(self.runs), (None, (self.labelled, len(self.order)))]
-        for run, (start, stop) in everything:
+        unlabelled = None, (self.labelled, len(self.order))
+        for run, (start, stop) in (*enumerate(self.runs), unlabelled):
             for first in range(start, stop, size):
                 yield Block(first, min(first + size, stop), run)
 
@@ -123,14 +128,15 @@ class StreamedStages:
         self.cells, self.stages, self.dtype = cells, stages, dtype
         self.gate = gate
         self.attention = capture.attention
-        if self.attention is None:
+        if capture.query is not None and capture.key is not None:
             self.query = self._by_cell(capture.query) / (temperature * math.log(2))
             self.key = self._by_cell(capture.key)
         self.class_map = None if gate is None else self._by_cell(_class_map(capture, gate))
         if lr_kernel is not None:
             self.retention = self._retention(capture, lr_kernel, lr_weights)
-            self.box = self._retention(capture, lr_kernel, "box") if "box" in stages else None
-        self._oracle: tuple[int, Retention] | None = None  # of the run that was last asked for
+            if "box" in stages:
+                self.box = self._retention(capture, lr_kernel, "box")
+        self._oracle: tuple[tuple[int, int], Retention] | None = None  # of the run that was last asked for
 
     def raw(self, block: Block) -> RawBlock:
         """Raw attention of a block, over all N keys."""
@@ -157,14 +163,14 @@ class StreamedStages:
             if stage == "rectified":
                 yield stage, rectified, raw.scale
             elif stage != "raw":
-                retention = self._retention_of(stage, block.run)
+                retention = self._retention_of(stage, block)
                 values = retention.apply(raw.values if stage == "oracle" else rectified)
                 yield stage, values, raw.scale * retention.factor
 
-    def _retention_of(self, stage: str, run: int) -> Retention:
+    def _retention_of(self, stage: str, block: Block) -> Retention:
         if stage == "box":
             return self.box
-        return self._oracle_retention(run) if stage == "oracle" else self.retention
+        return self._oracle_retention(self.cells.run_of(block)) if stage == "oracle" else self.retention
 
     def _strongest(self, below_peak: Tensor) -> np.ndarray:
         """The first cell whose value is 0, the peak, for each query: N×M ≤ 0 -> M flat cells."""
@@ -172,11 +178,11 @@ class StreamedStages:
         peaks = peaks[np.argsort(self.cells.order[peaks])]
         return self.cells.order[peaks[np.argmax(below_peak[peaks].numpy(), axis=0)]]
 
-    def _oracle_retention(self, run: int) -> Retention:
+    def _oracle_retention(self, run: tuple[int, int]) -> Retention:
         """The oracle gate lets the query's own class through alone: LR that reads nothing else."""
         kept = self._oracle  # read once: several threads may be here
         if kept is None or kept[0] != run:
-            kept = self._oracle = run, self.retention.within(*self.cells.runs[run])
+            kept = self._oracle = run, self.retention.within(*run)
         return kept[1]
 
     def _by_cell(self, maps: np.ndarray) -> Tensor:
@@ -207,6 +213,7 @@ def _class_map(capture: Capture, gate: str) -> np.ndarray:
     """What a gate multiplies, classes×h×w: G = p·p, with p one-hot for the gates that compare classes."""
     if gate == "oracle":
         return oracle_probs(capture)
+    assert capture.class_probs is not None  # as the gate is checked
     if gate == "binary":
         classes = np.arange(len(capture.class_probs))[:, None, None]
         return (capture.class_probs.argmax(axis=0) == classes).astype(np.float64)
@@ -222,7 +229,7 @@ def block_sums(
     `below` is M×len(thresholds).
     """
     values = values[: cells.labelled]
-    start, stop = cells.runs[block.run]
+    start, stop = cells.run_of(block)
     own_cells = values[block.first : block.stop].diagonal()
     given_to_itself = own_cells.clone()
     own_cells.zero_()
@@ -244,7 +251,7 @@ def block_sums(
 def block_detection(values: Tensor, cells: SortedCells, block: Block, chosen: np.ndarray) -> DetectionScores:
     """AUC and average precision of the queries `chosen` (places in the block), whether defined or not."""
     rows = values[: cells.labelled, torch.from_numpy(chosen)].T.contiguous().numpy()
-    own_class = np.s_[:, slice(*cells.runs[block.run])]
+    own_class = np.s_[:, slice(*cells.run_of(block))]
     own_cell = np.arange(len(chosen)), block.first + chosen
     return rank_scores(marked_keys(rows, own_class, own_cell))
 

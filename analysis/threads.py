@@ -6,7 +6,7 @@ everywhere runs on one thread, and several threads share the work in pieces that
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -37,7 +37,7 @@ def one_thread() -> Iterator[int]:
             torch.set_num_threads(own if _inside else usual)
 
 
-def share(work: Callable, pieces: Iterable, threads: int) -> Iterator:
+def share(work: Callable, pieces: Iterable, threads: int) -> Generator:
     """Call `work` on each piece, on `threads` threads with one thread of torch each; its results in order.
 
     An exception in `work`, or where the results go, ends it all and reaches the caller.

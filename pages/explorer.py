@@ -24,7 +24,7 @@ from pages.shared import (
     say_health,
     street_picture,
 )
-from pages.words import literal
+from pages.words import as_sentence, literal
 
 PAGE = "explorer"
 ATTENTION_FILE = "Attention file"
@@ -156,7 +156,11 @@ def show_page() -> None:
             first = source == ATTENTION_FILE
             picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
             models, place = [model, *([other] if other else [])], picture.place
-            captures, payload = show_picture(models, picture)
+            try:
+                captures, payload = show_picture(models, picture)
+            except ValueError as error:
+                notices.error(f"{as_sentence(error)} Choose another model or image.")
+                st.stop()
             sources = [model.source for model in models]
     image = image_id(captures[0])
     take_link_pins(captures[0], notices)

@@ -156,7 +156,7 @@ def pinned_rows() -> list[Row]:
 
 
 def source_at(place: dict | None) -> ImageSource | None:
-    """The image of a `Picture.place`; None where it is not at hand any more."""
+    """The image of a place in "pictures seen"; None where it is not at hand any more."""
     if place is None:
         return None
     if place["source"] == STREETS:
@@ -164,5 +164,5 @@ def source_at(place: dict | None) -> ImageSource | None:
     if place["source"] == CAMVID_FOLDER:
         name = camvid_name(place)
         return None if name is None else CamVidImage(place["split"], name)
-    name = place["kept photo"][0]
+    name = place["kept photo"]
     return next((image for image in own_images() if image.path == name), None)

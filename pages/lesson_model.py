@@ -23,7 +23,7 @@ from pages.shared import (
     street_name,
     street_picture,
 )
-from pages.words import literal
+from pages.words import as_sentence, literal
 
 STAGES = ("raw", "rectified", "retained")
 CLASS_TO_START_WITH = "Road"
@@ -83,7 +83,11 @@ def real_model() -> None:
             "The same three stages on a trained network and a street that it has never seen. Choose a query, then "
             "change the gate and LR: only the maps change, the network is the same."
         )
-        capture, _ = captured(model, _scene(model))
+        try:
+            capture, _ = captured(model, _scene(model))
+        except ValueError as error:
+            st.error(f"{as_sentence(error)} Choose another model or street.")
+            return
         query, class_name = _query(capture)
         gates = GATES if capture.cell_labels is not None else GATES[:-1]
         gate = choice("gate", gates, "sigmoid", "model gate", help="oracle: the true labels in place of GR's guess.")

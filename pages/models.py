@@ -287,7 +287,7 @@ def show_ablation() -> None:
         )
         return
     st.dataframe(ablation.rows, hide_index=True, height="content")
-    st.caption(f"{literal(ablation.shared)} Means over the seeds, ± standard deviation.")
+    st.caption(literal(ablation.about))
 
 
 def show_opening() -> None:

@@ -34,6 +34,8 @@ STREETS, UPLOAD, CAMVID_FOLDER = "Built-in streets", "Your photo", "CamVid"
 CAMVID_SPLITS = ("val", "train")
 # Of the badge that says how a model's attention is.
 HEALTH_COLOURS = {"alive": "green", "hardly used": "orange", "collapsed": "red", "unknown": "gray"}
+# Images of a session whose pins lead back to them.
+MOST_SEEN = 100
 PHOTO_TYPES = ["png", "jpg", "jpeg", "webp"]
 
 
@@ -148,9 +150,20 @@ def captured(model: Model, picture: Picture) -> tuple[Capture, bytes]:
     """The attention of `model` on `picture`, and the lens's buffer of it."""
     run = _captured_for_one if picture.private or model.private else _captured_for_all
     found = run(model.key, picture.content_hash(), model, picture)
-    if picture.place:  # so that the pins of an image lead back to it
-        st.session_state.setdefault("pictures seen", {})[image_id(found[0])] = picture.place
+    if picture.place:
+        _remember_place(image_id(found[0]), picture.place)
     return found
+
+
+def _remember_place(image: str, place: dict) -> None:
+    """Note where an image comes from, so that its pins lead back to it: of a user's own files the names alone."""
+    seen = st.session_state.setdefault("pictures seen", {})
+    seen.pop(image, None)
+    seen[image] = {
+        name: value[0] if name in ("kept photo", "kept labels") and value else value for name, value in place.items()
+    }
+    for oldest in list(seen)[:-MOST_SEEN]:
+        del seen[oldest]
 
 
 def compared(model: Model, other: Model, picture: Picture) -> bytes:

@@ -39,13 +39,14 @@ def noise_map_data(
     defined = np.isfinite(values)
     if highest is None:
         highest = float(values[defined].max()) if defined.any() else 1.0
+    assert capture.image is not None and capture.label_set is not None
     names = capture.label_set.class_names
     labels = report.labels.ravel()
     return {
         "name": report.name,
         "words": words,
         "photo": _photo_address(capture.image),
-        "image_size": list(capture.image.shape[:2]),
+        "image_size": list(capture.image_size),
         "cells": list(report.cells),
         "values": [float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None for value in values],
         "reasons": _reasons(report, stage, defined),

@@ -13,6 +13,9 @@ heavy arrays travel once. Only a request that a page makes of the lens rides in 
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -83,6 +86,7 @@ def asking_for(buffer: bytes, request: dict) -> bytes:
 
 def image_id(capture: Capture) -> str:
     """Tells one image from another, whatever the model: pins belong to an image."""
+    assert capture.image is not None  # `Capture.with_image` gives any capture one
     return hashlib.sha256(str(capture.image.shape).encode() + capture.image.tobytes()).hexdigest()[:16]
 
 
@@ -120,7 +124,7 @@ def _check(capture: Capture) -> None:
 
 
 def _check_pair(capture: Capture, other: Capture) -> None:
-    if not np.array_equal(capture.image, other.image):
+    if image_id(capture) != image_id(other):
         raise ValueError("the two captures show different images; capture both models on the same one")
     sets = [each.label_set for each in (capture, other) if each.label_set is not None]
     if len(sets) == 2 and sets[0].class_names != sets[1].class_names:
@@ -158,7 +162,7 @@ def _image_facts(captures: list[Capture]) -> dict:
         "format": FORMAT,
         "name": captures[0].name,
         "image_id": image_id(captures[0]),
-        "image_size": captures[0].image.shape[:2],
+        "image_size": captures[0].image_size,
         "class_names": label_set.class_names if label_set else (),
         "palette": label_set.palette if label_set else (),
         "no_class": NO_CLASS,
@@ -169,14 +173,14 @@ def _image_facts(captures: list[Capture]) -> dict:
 
 
 def _image_arrays(captures: list[Capture]) -> dict[str, np.ndarray]:
-    found = {
+    found: dict[str, tuple[Any, type]] = {
         "image": (captures[0].image, np.uint8),
         "colours": (np.stack([_colours(name) for name in COLORMAPS.values()]), np.uint8),
         "difference_colours": (_colours(DIFFERENCE_COLORMAP), np.uint8),
     }
-    labelled = next((each for each in captures if each.labels is not None), None)
-    if labelled is not None:
-        found["labels"] = (_without_strangers(labelled.labels, labelled), np.uint8)
+    labels = next((_without_strangers(each.labels, each) for each in captures if each.labels is not None), None)
+    if labels is not None:
+        found["labels"] = (labels, np.uint8)
     return _packed(found)
 
 
@@ -191,21 +195,21 @@ def _model_facts(capture: Capture) -> dict:
 
 def _model_arrays(capture: Capture) -> dict[str, np.ndarray]:
     """Only those that the capture has."""
-    found = {}
+    found: dict[str, tuple[Any, type]] = {}
     for name in ("query", "key", "attention", "class_probs"):
         if getattr(capture, name) is not None:
             found[name] = (getattr(capture, name), np.float32)
-    if capture.query is not None and capture.height * capture.width <= MAX_LOG_SUM_CELLS:
+    if capture.query is not None and capture.key is not None and math.prod(capture.cells) <= MAX_LOG_SUM_CELLS:
         found["log_sums"] = (log_sums(capture.query, capture.key), np.float64)
-    if capture.labels is not None:
+    if capture.cell_labels is not None:
         found["cell_labels"] = (_without_strangers(capture.cell_labels, capture), np.uint8)
-    if capture.prediction is not None:
+    if capture.prediction is not None and capture.cell_prediction is not None:
         found["prediction"] = (_without_strangers(capture.prediction, capture), np.uint8)
         found["cell_prediction"] = (_without_strangers(capture.cell_prediction, capture), np.uint8)
     return _packed(found)
 
 
-def _packed(found: dict[str, tuple[np.ndarray, type]]) -> dict[str, np.ndarray]:
+def _packed(found: Mapping[str, tuple[Any, type]]) -> dict[str, np.ndarray]:
     """Little-endian, contiguous arrays by name."""
     return {
         name: np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")) for name, (array, dtype) in found.items()

@@ -33,13 +33,13 @@ def starting_pixel(capture: Capture) -> tuple[int, int]:
 
 def _found_start(capture: Capture) -> tuple[int, int]:
     labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
-    cell = tuple((side - 1) // 2 for side in capture.cells)
+    cell = ((capture.height - 1) // 2, (capture.width - 1) // 2)
     if labels is not None:
         inside = inside_regions(labels) & (labels != capture.ignore_index)
         if inside.any():
             mended = _most_mended(capture, labels, inside)
             cell = _most_central(labels, inside) if mended is None else divmod(mended, capture.width)
-    return cell_to_pixel(*cell, capture.image.shape[:2], capture.cells)
+    return cell_to_pixel(*cell, capture.image_size, capture.cells)
 
 
 def inside_regions(labels: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def known_look(look) -> dict:
 
 def chosen_pixels(capture: Capture, pins) -> list[tuple[int, int]]:
     """The pixels (y, x) that are pinned on this image, in the order of their numbers; else the starting pixel alone."""
-    height, width = capture.image.shape[:2]
+    height, width = capture.image_size
     found = known_pins(pins).get(image_id(capture), [])
     inside = [(y, x) for y, x in found if 0 <= y < height and 0 <= x < width]
     return inside or [starting_pixel(capture)]
@@ -88,7 +88,7 @@ def chosen_pixels(capture: Capture, pins) -> list[tuple[int, int]]:
 def row_options(capture: Capture, choices) -> dict:
     """Keyword arguments of `attention_rows` for the user's choices; the model's own where one cannot be had."""
     chosen = known_choices(choices)
-    options = {"gate": capture.gate, "lr_kernel": capture.lr_kernel, "lr_weights": capture.lr_weights}
+    options: dict[str, Any] = {"gate": capture.gate, "lr_kernel": capture.lr_kernel, "lr_weights": capture.lr_weights}
     gate, retention = chosen.get("gate"), chosen.get("retention")
     if gate == "off":
         options["gate"] = None

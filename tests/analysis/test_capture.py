@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -45,6 +46,24 @@ def test_capture_holds_what_the_block_sees(model, image):
     assert (capture.gate, capture.lr_kernel, capture.lr_weights) == ("sigmoid", 3, "learnt")
     assert capture.query.dtype == np.float32 and capture.prediction.dtype == np.uint8
     assert capture.label_set is CAMVID and capture.name == "noise" and capture.labels is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "factor", "words"),
+    [
+        (["context.query", "context.key"], 1e25, "the scores of query and key can reach"),
+        (["context.key"], np.inf, "key holds .* that are NaN or infinite"),
+        (["class_head.4"], np.inf, "class_probs holds .* that are NaN or infinite"),
+        (["head.1", "head.4"], 1e30, "logits holds .* that are NaN or infinite"),
+    ],
+)
+def test_weights_that_float32_cannot_compute_with_are_refused(model, image, layers, factor, words):
+    huge = copy.deepcopy(model)
+    with torch.no_grad():
+        for layer in layers:
+            huge.get_submodule(layer).weight *= factor
+    with pytest.raises(ValueError, match=f"the network's weights are broken or too large for 'noise': {words}"):
+        capture_attention(huge, image, name="noise")
 
 
 def test_labels_and_prediction_in_cells(model, image):
@@ -300,6 +319,26 @@ GOOD = np.ones((CELLS, 2))
 def test_what_does_not_fit_gets_one_sentence(query, key, options, words):
     with pytest.raises(ValueError, match=words):
         Capture.from_qk(query, key, HEIGHT, WIDTH, **options)
+
+
+def columns(*values: float) -> np.ndarray:
+    """Heads of one channel, the same in every cell: heads×N×1."""
+    return np.broadcast_to(np.array(values, np.float32)[:, None, None], (len(values), HEIGHT * WIDTH, 1))
+
+
+def test_scores_that_float32_cannot_hold_are_refused():
+    largest = Capture.from_qk(columns(2.0**64), columns(-(2.0**63)), HEIGHT, WIDTH)
+    assert np.isfinite(largest.query[0, 0, 0] * largest.key[0, 0, 0])
+    for query, key, scale in ((2.0**64, 2.0**64, 1), (2.0**64, 2.0**63, 2), (-(2.0**126), 2.0**126, 1)):
+        with pytest.raises(ValueError, match="the scores of query and key can reach"):
+            Capture.from_qk(columns(query), columns(key), HEIGHT, WIDTH, scale=scale)
+    with pytest.raises(ValueError, match="query holds 15 of 15 values that are NaN or infinite"):
+        Capture.from_qk(columns(2.0**126), columns(0), HEIGHT, WIDTH, scale=8)
+
+
+def test_large_queries_of_one_head_do_not_meet_large_keys_of_another():
+    query, key = columns(2.0**100, 1), columns(1, 2.0**100)
+    assert Capture.from_qk(query, key, HEIGHT, WIDTH, head=1).key[0, 0, 0] == 2.0**100
 
 
 @pytest.mark.parametrize(

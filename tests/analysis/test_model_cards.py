@@ -5,6 +5,7 @@ import math
 import pytest
 
 from analysis.model_cards import (
+    ABLATION_WORDS,
     flatten,
     noise_rows,
     overview_row,
@@ -14,6 +15,7 @@ from analysis.model_cards import (
     training_logs,
     view_card,
 )
+from dnl.ablation import COLUMNS, VARIANTS, run_folder, tabulate
 from dnl.checkpoints import ZOO, CheckpointError, read_card
 from dnl.recipes import RECIPES
 
@@ -198,7 +200,61 @@ def test_the_ablation_for_reading(tmp_path):
         {"network": "fcn", "seeds": "2", "mean IoU": "0.500 ± 0.012", "γ": "–"},
         {"network": "nl", "seeds": "1", "mean IoU": "0.600", "γ": "0.250"},
     ]
-    assert "camvid_dnl" in ablation.shared and "4 epochs" in ablation.shared
+    assert ablation.about == (
+        "Recipe camvid_dnl, 4 epochs for each network. "
+        "Means over 1 … 2 seeds, ± standard deviation where there is more than one. "
+        "Missing of the 8 networks: nl+gr-sigmoid, nl+gr-binary, nl+lr, dnl-sigmoid, dnl-binary, dnl-box."
+    )
+
+
+def ablation_of(tmp_path, runs: dict[str, list[dict]]):
+    """The table of runs, variant -> the figures of each seed, as `dnl.ablation` writes it."""
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"recipe": "camvid_dnl", "minutes": None, "config": {"epochs": 4, "dataset": "camvid"}})
+    )
+    for variant, seeds in runs.items():
+        for seed, figures in enumerate(seeds):
+            folder = run_folder(tmp_path, variant, seed)
+            folder.mkdir(parents=True)
+            (folder / "ablation.json").write_text(json.dumps(figures))
+    tabulate(tmp_path)
+    return read_ablation(tmp_path / "table.json")
+
+
+def test_one_run_each_has_no_spread_and_every_figure_its_words(tmp_path):
+    stages = {"raw": 0.5, "rectified": 0.25, "retained": 0.125}
+    figures = {"miou": 0.75} | {
+        f"{stage}_{metric}": value + extra
+        for stage, value in stages.items()
+        for metric, extra in (("intraclass", 0), ("hollow", 0.001))
+    }
+    ablation = ablation_of(tmp_path, {variant: [figures] for variant in VARIANTS})
+    assert [row["network"] for row in ablation.rows] == list(VARIANTS)
+    assert ablation.rows[0] == {
+        "network": "fcn",
+        "seeds": "1",
+        "mean IoU": "0.750",
+        "intraclass noise, raw": "0.500",
+        "intraclass noise, rectified": "0.250",
+        "intraclass noise, retained": "0.125",
+        "hollow fraction, raw": "0.501",
+        "hollow fraction, rectified": "0.251",
+        "hollow fraction, retained": "0.126",
+    }
+    assert ablation.about == (
+        "Recipe camvid_dnl, 4 epochs for each network. "
+        "One run each: how far another seed would lie from it is not known."
+    )
+
+
+def test_as_many_seeds_for_all_are_counted_once(tmp_path):
+    ablation = ablation_of(tmp_path, {variant: [{"miou": 0.5}, {"miou": 0.75}] for variant in VARIANTS})
+    assert ablation.about.endswith("each network. Means over 2 seeds, ± standard deviation.")
+    assert ablation.rows[0]["mean IoU"] == "0.625 ± 0.177"
+
+
+def test_every_figure_of_an_ablation_has_words():
+    assert list(ABLATION_WORDS) == [column.key for column in COLUMNS]
 
 
 def test_no_ablation_is_none_and_a_broken_one_an_error(tmp_path):

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
+from safetensors import safe_open
 from streamlit.testing.v1 import AppTest
 
 from dnl import ModelConfig, build_model, checkpoints
@@ -35,6 +37,17 @@ def save_network(
         with torch.no_grad():
             model.context.query.weight *= 0.05
     save_checkpoint(path, model, {"name": path.stem, **card})
+    return path
+
+
+def enlarge(path: Path, factor: float, *layers: str) -> Path:
+    """Multiply the weights of layers of the checkpoint at `path`, in float32 and in place."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    state = safetensors.torch.load_file(path)
+    for layer in layers:
+        state[f"{layer}.weight"] = state[f"{layer}.weight"].float() * factor
+    path.write_bytes(safetensors.torch.save(state, metadata))
     return path
 
 

@@ -8,6 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dnl import checkpoints
+from dnl.classes import CAMVID
+from dnl.datasets import DatasetError
+from pages import shared
 from tests.pages.small import app_on, png, read, save_network
 
 FIGURES = [
@@ -192,6 +195,47 @@ def test_a_folder_that_is_no_camvid_is_said_and_a_street_shown(app, tmp_path, mo
     app.selectbox(key="source").select("CamVid").run()
     assert_page_stands(app)
     assert app.error
+
+
+def test_a_camvid_folder_that_shrinks_between_listing_and_reading_is_said(app, tmp_path, monkeypatch):
+    write_camvid(tmp_path, "val")
+    write_camvid(tmp_path, "train")
+    for folder in ("val", "valannot"):
+        (tmp_path / folder / "two.png").write_bytes((tmp_path / folder / "one.png").read_bytes())
+    monkeypatch.setenv("DNL_DATA", str(tmp_path))
+    app.run()
+    app.selectbox(key="source").select("CamVid").run()
+    app.selectbox(key="file").select(1).run()
+    assert_page_stands(app)
+    assert not app.error
+    listed = shared.camvid_splits
+
+    def list_and_lose(notices):
+        """The folder is listed; before the image is read, the second one is gone."""
+        splits = listed(notices)
+        for folder in ("val", "valannot"):
+            (tmp_path / folder / "two.png").unlink(missing_ok=True)
+        return splits
+
+    monkeypatch.setattr(shared, "camvid_splits", list_and_lose)
+    app.run()
+    assert_page_stands(app)  # with a street
+    (error,) = app.error
+    assert read(error.value) == "Image 2 of CamVid's val is gone: $DNL_DATA holds 1 now; choose another."
+    app.run()
+    assert_page_stands(app)
+    assert not app.error and app.selectbox(key="file").options == ["one"]
+
+
+def test_a_pinned_camvid_image_that_is_gone_is_no_row_of_a_figure(tmp_path, monkeypatch):
+    write_camvid(tmp_path, "val")
+    monkeypatch.setenv("DNL_DATA", str(tmp_path))
+    place = {"source": shared.CAMVID_FOLDER, "split": "val", "file": 0}
+    assert shared.camvid_name(place) == "one" and shared.camvid_name({**place, "file": 1}) is None
+    with pytest.raises(DatasetError, match="image 2 of CamVid's val is gone"):
+        shared.camvid_picture("val", 1, CAMVID)
+    (tmp_path / "valannot").rename(tmp_path / "elsewhere")
+    assert shared.camvid_name(place) is None
 
 
 # --- attention files -------------------------------------------------------------------------------------------------

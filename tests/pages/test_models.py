@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from dnl import checkpoints
 from pages.words import literal
-from tests.pages.small import APP, save_network
+from tests.pages.small import APP, read, save_network
 
 SHIPPED = checkpoints.ZOO / "camvid-dnl.safetensors"
 
@@ -114,6 +114,8 @@ def test_the_ablation_is_shown_where_it_is_there(app, tmp_path, monkeypatch):
     assert not app.exception and not app.error
     frame = next(frame.value for frame in app.dataframe if "seeds" in frame.value.columns)
     assert list(frame["mean IoU"]) == ["0.500 ± 0.010"]
+    (about,) = [read(text.value) for text in app.caption if "camvid_dnl" in read(text.value)]
+    assert "Means over 2 seeds" in about and "Missing of the 8 networks: fcn, nl+gr-sigmoid" in about
 
 
 def test_no_checkpoint_at_all_is_said(app, tmp_path, monkeypatch):

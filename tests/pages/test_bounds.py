@@ -1,0 +1,172 @@
+"""What the server and a session keep stays bounded, however much is looked at."""
+
+import ast
+import gc
+import itertools
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+
+from pages import links, shared
+from tests.fuzz import corpus
+from tests.pages.small import APP, app_on, png, save_network
+
+PAGES = sorted((APP.parent / "pages").glob("*.py"))
+
+
+@pytest.fixture
+def zoo(tmp_path) -> Path:
+    for seed in range(4):
+        save_network(tmp_path / f"network-{seed}.safetensors", seed=seed)
+    return tmp_path
+
+
+@pytest.fixture
+def app(zoo, monkeypatch):
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    return app_on(zoo, monkeypatch)
+
+
+@pytest.fixture
+def runs(monkeypatch) -> list[str]:
+    """The names of the images that a network was run on."""
+    names = []
+    original = shared.capture_attention
+
+    def record(*arguments, name, **options):
+        names.append(name)
+        return original(*arguments, name=name, **options)
+
+    monkeypatch.setattr(shared, "capture_attention", record)
+    return names
+
+
+def photo(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def held(value) -> int:
+    """Bytes of files and arrays in a value of the session, at any depth."""
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(held, value.values()))
+    if isinstance(value, list | tuple | set):
+        return sum(map(held, value))
+    return held(vars(value)) if hasattr(value, "__dict__") else 0
+
+
+def cached_calls(path: Path):
+    """Every mention of a cache of Streamlit in a file: (line, names of its arguments)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("cache_data", "cache_resource"):
+            call = calls.get(id(node))
+            yield node.lineno, {argument.arg for argument in call.keywords} if call else set()
+
+
+def test_every_cache_has_a_bound():
+    found = [(path.name, line, names) for path in PAGES for line, names in cached_calls(path)]
+    assert len(found) > 10
+    assert [(name, line) for name, line, names in found if "max_entries" not in names] == []
+
+
+def test_models_beyond_the_bound_leave_the_memory(app):
+    first = weakref.ref(shared.model_with_attention("network-0").network)
+    assert shared.model_with_attention("network-0").network is first()
+    for seed in (1, 2, 3):
+        shared.model_with_attention(f"network-{seed}")
+    gc.collect()
+    assert first() is None
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("captured", 16), ("compared", 4)])
+def test_the_captures_and_buffers_of_all_sessions_are_bounded(app, runs, monkeypatch, kind, bound):
+    model, other = (shared.model_with_attention(f"network-{seed}") for seed in (0, 1))
+    pictures = [shared.Picture(photo(seed), None, f"picture {seed}") for seed in range(bound + 1)]
+    packed = []
+    original = shared.pack_capture
+    monkeypatch.setattr(shared, "pack_capture", lambda *a, **b: packed.append(1) or original(*a, **b))
+
+    def work(picture) -> bool:
+        """Look at a picture; whether anything had to be computed."""
+        before = len(runs) + len(packed)
+        shared.captured(model, picture) if kind == "captured" else shared.compared(model, other, picture)
+        return len(runs) + len(packed) > before
+
+    assert all(map(work, pictures))
+    assert not any(map(work, pictures[1:]))  # what is within the bound is kept
+    assert work(pictures[0])  # and the oldest was let go
+
+
+def test_a_session_keeps_no_photo_but_the_one_in_use(app, runs):
+    app.session_state["source"] = shared.UPLOAD
+    sizes = []
+    for seed in range(6):
+        app.session_state["kept photo"] = (f"photo-{seed}.png", png(photo(seed)))
+        app.run()
+        assert not app.exception and not app.error
+        sizes.append(held({name: app.session_state[name] for name in app.session_state}))
+    assert runs == [f"photo-{seed}.png" for seed in range(6)]
+    assert sizes[-1] < sizes[0] + len(png(photo(0))) / 2
+    assert len(app.session_state["pictures seen"]) == 6
+    app.session_state["kept photo"] = ("photo-5.png", png(photo(5)))
+    app.run()
+    assert len(runs) == 6  # the last ones are kept
+    app.session_state["kept photo"] = ("photo-0.png", png(photo(0)))
+    app.run()
+    assert len(runs) == 7  # the first one was let go
+
+
+def test_a_session_keeps_no_attention_file_but_the_one_in_use(app):
+    app.session_state["source"] = "Attention file"
+    sizes = []
+    for number in range(5):
+        content = corpus.capture_npz(metadata=corpus.CAPTURE_METADATA | {"name": f"file {number}"})
+        app.session_state["kept attention file"] = (f"file-{number}.npz", content)
+        app.run()
+        assert not app.exception and not app.error
+        sizes.append(held({name: app.session_state[name] for name in app.session_state}))
+    assert max(sizes) < sizes[0] + len(content) / 2
+
+
+def test_the_places_of_a_session_are_bounded(monkeypatch):
+    state: dict = {}
+    monkeypatch.setattr(shared.st, "session_state", state)
+    for scene in range(shared.MOST_SEEN + 20):
+        shared._remember_place(f"image {scene}", {"source": shared.STREETS, "scene": scene})
+    own = {"source": shared.UPLOAD, "kept photo": ("a.png", b"x" * 99), "kept labels": None}
+    shared._remember_place("image 30", own)
+    seen = state["pictures seen"]
+    assert len(seen) == shared.MOST_SEEN and "image 19" not in seen and "image 20" in seen
+    assert list(seen)[-1] == "image 30"
+    assert seen["image 30"] == {"source": shared.UPLOAD, "kept photo": "a.png", "kept labels": None}
+
+
+def test_opened_checkpoints_are_bounded(app, zoo):
+    app.switch_page("pages/models.py").run()
+    for seed in range(4):
+        mine = save_network(zoo / f"mine-{seed}.safetensors", seed=10 + seed)
+        content = mine.read_bytes()
+        mine.unlink()
+        app.file_uploader(key="checkpoint file").set_value((mine.name, content, "application/octet-stream")).run()
+        assert not app.exception
+    assert len(app.session_state["opened models"]) == 3
+    assert "no more can be" in app.error[0].value
+
+
+def test_the_addresses_of_a_moment_ago_are_bounded(monkeypatch):
+    state, now = {}, itertools.count(100.0)
+    monkeypatch.setattr(links.st, "session_state", state)
+    monkeypatch.setattr(links.st, "query_params", type("Query", (dict,), {"to_dict": dict, "from_dict": dict.update})())
+    monkeypatch.setattr(links.time, "monotonic", lambda: next(now))
+    for number in range(50):
+        links.write_link({"pins": f"{number}.0"})
+    assert len(state["link written"]) <= links.ON_ITS_WAY_SECONDS + 2

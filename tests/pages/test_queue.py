@@ -1,0 +1,96 @@
+"""The queue for the network: one at a time, and whoever goes on leaves it."""
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from pages import shared
+from tests.pages.small import app_on, save_network
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    save_network(tmp_path / "small.safetensors")
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    return app_on(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def runs(monkeypatch) -> list[tuple[float, float]]:
+    """When each run of a network began and ended."""
+    found = []
+    original = shared.capture_attention
+
+    def record(*arguments, **options):
+        began = time.monotonic()
+        capture = original(*arguments, **options)
+        time.sleep(0.05)  # so that two at once would be seen
+        found.append((began, time.monotonic()))
+        return capture
+
+    monkeypatch.setattr(shared, "capture_attention", record)
+    return found
+
+
+def test_networks_of_several_sessions_run_one_after_another(app, runs):
+    model = shared.model_with_attention("small")
+    images = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
+    together = threading.Barrier(len(images))
+
+    def visit(image: np.ndarray) -> None:
+        picture = shared.Picture(image, None, "picture")
+        together.wait()
+        shared.captured(model, picture)
+
+    visitors = [threading.Thread(target=visit, args=(image,)) for image in images]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    runs.sort()
+    assert len(runs) == len(images)
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(runs))
+
+
+def test_a_turn_is_given_back_by_a_network_that_fails():
+    with pytest.raises(ValueError, match="broken"), shared.network_turn():
+        raise ValueError("broken")
+    assert shared._one_at_a_time.acquire(blocking=False)
+    shared._one_at_a_time.release()
+
+
+def test_a_visitor_who_goes_on_leaves_the_queue(app, runs, monkeypatch):
+    """While the page waits for another's network, it is asked to stop, as by a click elsewhere."""
+    waits = []
+    original = shared.give_way
+
+    def click_elsewhere() -> None:
+        waits.append(time.monotonic())
+        get_script_run_ctx().script_requests.request_stop()
+        original()
+
+    monkeypatch.setattr(shared, "give_way", click_elsewhere)
+    assert shared._one_at_a_time.acquire(blocking=False)
+    # A page that would not leave gets its turn in the end, and the test fails.
+    turn = threading.Timer(20, shared._one_at_a_time.release)
+    turn.start()
+    app.run()
+    turn.cancel()
+    assert len(waits) == 1 and not runs
+    assert shared._one_at_a_time.locked()  # by the other one, still
+    shared._one_at_a_time.release()
+
+
+def test_a_visitor_who_stays_gets_a_turn(app, runs):
+    assert shared._one_at_a_time.acquire(blocking=False)
+    turn = threading.Timer(1, shared._one_at_a_time.release)
+    turn.start()
+    app.run()
+    assert not app.exception and not app.error
+    assert len(runs) == 1 and not shared._one_at_a_time.locked()
