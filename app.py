@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+import pandas  # noqa: F401  Plotly uses pandas where it is imported, even if another session is still importing it
 import streamlit as st
 from PIL import Image
 

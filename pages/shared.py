@@ -3,11 +3,9 @@
 Caches are keyed by content and bounded. What comes from a user's own files is cached for that user's session alone.
 """
 
-import contextlib
 import hashlib
 import os
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +22,7 @@ from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.classes import CAMVID, LabelSet
 from dnl.datasets import CamVid, DatasetError, Sample, Streets
 from dnl.network import SegmentationNetwork
+from pages.turns import Turns
 from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 
 # Half of the cores for one session's network: the browser and other sessions need the rest, and where cores are scarce
@@ -96,21 +95,15 @@ def _street(index: int):
     return Streets("gallery")[index]
 
 
-_one_at_a_time = threading.Lock()
+_turns = Turns()
 
 
-@contextlib.contextmanager
-def network_turn() -> Iterator[None]:
+def network_turn() -> AbstractContextManager[None]:
     """Wait for the turn to run a network: sessions queue, since several at once take each other's memory and cores.
 
     A visitor who clicks on leaves the queue.
     """
-    while not _one_at_a_time.acquire(timeout=0.2):
-        give_way()
-    try:
-        yield
-    finally:
-        _one_at_a_time.release()
+    return _turns.turn(give_way)
 
 
 def give_way() -> None:

@@ -1,5 +1,6 @@
 """The queue for the network: one at a time, and whoever goes on leaves it."""
 
+import contextlib
 import itertools
 import threading
 import time
@@ -10,6 +11,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages import shared
+from pages.turns import Turns
 from tests.pages.small import app_on, save_network
 
 
@@ -58,14 +60,41 @@ def test_networks_of_several_sessions_run_one_after_another(app, runs):
     assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(runs))
 
 
-def test_a_turn_is_given_back_by_a_network_that_fails():
+def test_a_turn_is_given_back_by_a_network_that_fails(monkeypatch):
     with pytest.raises(ValueError, match="broken"), shared.network_turn():
         raise ValueError("broken")
-    assert shared._one_at_a_time.acquire(blocking=False)
-    shared._one_at_a_time.release()
+    monkeypatch.setattr(shared, "give_way", lambda: pytest.fail("somebody still has the turn"))
+    with shared.network_turn():
+        pass
 
 
-def test_a_visitor_who_goes_on_leaves_the_queue(app, runs, monkeypatch):
+def test_turns_come_in_the_order_of_arrival():
+    turns, order = Turns(), []
+
+    def visit(name: int) -> None:
+        with turns.turn(waiting[name].set):
+            order.append(name)
+
+    waiting = [threading.Event() for _ in range(5)]
+    visitors = [threading.Thread(target=visit, args=(name,)) for name in range(5)]
+    with turns.turn(lambda: None):
+        for visitor, event in zip(visitors, waiting, strict=True):
+            visitor.start()
+            assert event.wait(20)
+    for visitor in visitors:
+        visitor.join()
+    assert order == list(range(5))
+
+
+@pytest.fixture
+def held():
+    """The turn, held by another until it is closed."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(shared.network_turn())
+        yield stack
+
+
+def test_a_visitor_who_goes_on_leaves_the_queue(app, runs, held, monkeypatch):
     """While the page waits for another's network, it is asked to stop, as by a click elsewhere."""
     waits = []
     original = shared.give_way
@@ -76,21 +105,17 @@ def test_a_visitor_who_goes_on_leaves_the_queue(app, runs, monkeypatch):
         original()
 
     monkeypatch.setattr(shared, "give_way", click_elsewhere)
-    assert shared._one_at_a_time.acquire(blocking=False)
     # A page that would not leave gets its turn in the end, and the test fails.
-    turn = threading.Timer(20, shared._one_at_a_time.release)
+    turn = threading.Timer(20, held.close)
     turn.start()
     app.run()
     turn.cancel()
     assert len(waits) == 1 and not runs
-    assert shared._one_at_a_time.locked()  # by the other one, still
-    shared._one_at_a_time.release()
 
 
-def test_a_visitor_who_stays_gets_a_turn(app, runs):
-    assert shared._one_at_a_time.acquire(blocking=False)
-    turn = threading.Timer(1, shared._one_at_a_time.release)
+def test_a_visitor_who_stays_gets_a_turn(app, runs, held):
+    turn = threading.Timer(1, held.close)
     turn.start()
     app.run()
     assert not app.exception and not app.error
-    assert len(runs) == 1 and not shared._one_at_a_time.locked()
+    assert len(runs) == 1
