@@ -63,14 +63,12 @@ class Update(NamedTuple):
 class Run(NamedTuple):
     """A run that is ready to start, or to go on after its last finished epoch.
 
-    recorded: whether the folder `out` holds its settings already. saved: the content of state.pt, None without a
-    finished epoch. curves: the updates of the finished epochs.
+    saved: the content of state.pt, None without a finished epoch. curves: the updates of the finished epochs.
     """
 
     recipe: str
     config: TrainConfig
     out: Path
-    recorded: bool
     saved: dict | None
     curves: list[Update]
 
@@ -90,12 +88,15 @@ def start(recipe_name: str, config: TrainConfig, out: Path, world: World) -> Run
             raise RunError(f"{out} already holds a run; add --resume to go on with it, or choose another folder")
         with _making(out):
             out.mkdir(parents=True, exist_ok=True)
-    return Run(recipe_name, config, out, False, None, [])
+    return Run(recipe_name, config, out, None, [])
 
 
 def record(run: Run, world: World) -> None:
-    """Write down what a new run is, once nothing that it was given can be wrong any more. Raises RunError."""
-    if world.is_main:
+    """Write down what a new run is, once nothing that it was given can be wrong any more; a resumed one has it there.
+
+    Raises RunError.
+    """
+    if world.is_main and not is_run(run.out):
         with _making(run.out):
             write_json(run.out / "environment.json", _environment(world))
             write_json(run.out / "seeds.json", _seeds(run.config, world))
@@ -135,7 +136,7 @@ def resume(recipe_name: str, settings: list[str], out: Path, world: World) -> Ru
         if changed:
             changes = [*changes, {"after_epoch": epochs, **changed}]
             write_json(path, {"recipe": started_as, "changes": changes, **dataclasses.asdict(config)})
-    return Run(started_as, config, out, True, saved, read_curves(out / "curves.csv", epochs))
+    return Run(started_as, config, out, saved, read_curves(out / "curves.csv", epochs))
 
 
 def save_progress(out: Path, state: dict, curves: list[Update]) -> None:

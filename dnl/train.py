@@ -92,8 +92,7 @@ def train(run: Run, *, data: str | None, world: World) -> None:
                 part.load_state_dict(run.saved[name])
         except DECODING_ERRORS as error:
             raise unusable_state(run.out) from error
-    if not run.recorded:
-        record(run, world)
+    record(run, world)
 
     stepped: Any = parallel(model, world)
     if config.compile:
