@@ -113,7 +113,7 @@ def differences(one: Path, two: Path) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill a tiny training at random moments and compare the result.")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--window", type=float, default=2.0, help="seconds within which a kill comes")
     options = parser.parse_args()
