@@ -6,7 +6,7 @@ import pandas  # noqa: F401  Plotly uses pandas where it is imported, even if an
 import streamlit as st
 from PIL import Image
 
-from pages.entry import announce_app
+from pages.entry import announce_app, settle
 
 # First of all: without it, Streamlit would turn every file in pages/ into a page.
 page = st.navigation(
@@ -28,3 +28,4 @@ st.set_page_config(page_title="Denoised non-local attention", page_icon=icon, la
 st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; }</style>")
 announce_app()
 page.run()
+settle()

@@ -21,7 +21,7 @@ from torch import Tensor
 from dnl.classes import LabelSet
 from dnl.config import ModelConfig
 from dnl.files import write_atomically
-from dnl.network import SegmentationNetwork, build_model
+from dnl.network import SegmentationNetwork, assemble
 from dnl.untrusted import (
     DECODING_ERRORS,
     MAX_NAME_LENGTH,
@@ -119,10 +119,10 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
     except DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
     with torch.device("meta"):  # takes no place, however large
-        require_fit(build_model(config), state, path.name)
-    model = build_model(config)
+        model = assemble(config)
+    require_fit(model, state, path.name)
+    model.to_empty(device="cpu").load_state_dict(state)
     model.label_set = label_set
-    model.load_state_dict(state)
     for key, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path.name} holds values that are not finite numbers in {key!r}; it cannot be used")

@@ -101,6 +101,15 @@ def resize(maps: Tensor, size) -> Tensor:
 
 def build_model(config: ModelConfig) -> SegmentationNetwork:
     """The network of `config`, freshly initialised (Kaiming-normal with a = 1, batch norms at 1 and 0)."""
+    model = assemble(config)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=1)
+    return model
+
+
+def assemble(config: ModelConfig) -> SegmentationNetwork:
+    """The network of `config`, its convolutions as PyTorch makes them; for weights that come from elsewhere."""
     backbone = DilatedResNet(config.backbone, config.width, config.deep_stem)
     stage2, stage3, stage4 = backbone.channels
     channels = stage4 // 4 if config.backbone in ("resnet50", "resnet101") else stage4 // 2
@@ -114,7 +123,7 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
             lr_weights=config.lr_weights,
             gamma_init=config.gamma_init,
         )
-    model = SegmentationNetwork(
+    return SegmentationNetwork(
         config=config,
         backbone=backbone,
         reduce=conv_norm_relu(stage4, channels),
@@ -126,10 +135,6 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
         shallow_head=_head(stage2, config.width, config),
         class_head=_head(stage3, channels, config),
     )
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, a=1)
-    return model
 
 
 def _head(in_channels: int, channels: int, config: ModelConfig) -> nn.Sequential:

@@ -1,6 +1,8 @@
-"""A page that is opened by its own address on a fresh server."""
+"""What surrounds every page: its opening by its own address on a fresh server, and the rest after its run."""
 
+import gc
 import runpy
+import sys
 from pathlib import Path
 
 import streamlit as st
@@ -32,3 +34,19 @@ def visit(*, anew: bool = False) -> int:
     """The number of this visit to a page: it changes when another page comes in between, and with `anew`."""
     st.session_state["visits"] = st.session_state.get("visits", 0) + anew
     return st.session_state["visits"]
+
+
+def settle() -> None:
+    """Called by app.py after each run: leaves what has been imported out of garbage collection.
+
+    Streamlit collects all garbage after every run, and all visitors wait while it looks through each object that
+    PyTorch, Matplotlib and Plotly consist of, half a second long.
+    """
+    _leave_out(len(sys.modules))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _leave_out(modules: int) -> None:
+    """Done again when there are more modules: pages import some only when they need them."""
+    gc.collect()
+    gc.freeze()

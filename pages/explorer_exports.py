@@ -11,6 +11,7 @@ from analysis.figure_recipe import Scale
 from analysis.lens import chosen_pixels, row_options, standalone_html
 from analysis.pins import PinnedPixels, measure_pins, same_place
 from dnl.datasets import Streets
+from pages.downloads import offer_file
 from pages.shared import (
     PHOTO_TYPES,
     STREETS,
@@ -23,16 +24,6 @@ from pages.shared import (
 )
 from pages.words import as_sentence, literal
 
-MIME = {
-    "html": "text/html",
-    "pdf": "application/pdf",
-    "svg": "image/svg+xml",
-    "png": "image/png",
-    "csv": "text/csv",
-    "json": "application/json",
-    "npz": "application/octet-stream",
-    "zip": "application/zip",
-}
 SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "each image's own starting pixel"
 
 
@@ -43,13 +34,13 @@ def show_exports(views: Sequence[PinnedPixels], payload: bytes, scale: Scale, co
     stem = file_stem(views[0].capture)
     figure = functools.partial(pins_figure, views, scale, colormap)
     with st.container(horizontal=True):
-        _button("Lens (HTML)", f"lens-{stem}.html", lambda: lens_file(views, payload), help=LENS_HELP)
+        _offer("Lens (HTML)", f"lens-{stem}.html", lambda: lens_file(views, payload), help=LENS_HELP)
         for file_format in ("pdf", "svg", "png"):
             name = f"attention-{stem}.{file_format}"
-            _button(f"Figure ({file_format.upper()})", name, functools.partial(figure, file_format))
-        _button("Figures (CSV)", f"pins-{stem}.csv", lambda: pins_csv(views))
-        _button("Figures (JSON)", f"pins-{stem}.json", lambda: pins_json(views))
-        _button("Maps (NPZ)", f"maps-{stem}.npz", lambda: pins_npz(views), help=NPZ_HELP)
+            _offer(f"Figure ({file_format.upper()})", name, functools.partial(figure, file_format))
+        _offer("Figures (CSV)", f"pins-{stem}.csv", lambda: pins_csv(views))
+        _offer("Figures (JSON)", f"pins-{stem}.json", lambda: pins_json(views))
+        _offer("Maps (NPZ)", f"maps-{stem}.npz", lambda: pins_npz(views), help=NPZ_HELP)
     with st.expander("A caption to copy"):
         st.code(pins_caption(views, scale), language=None, wrap_lines=True)
     st.page_link(
@@ -61,17 +52,8 @@ LENS_HELP = "The lens as one file: it opens from disk, in any browser, without n
 NPZ_HELP = "The raw, rectified and retained map of every pin, labels and prediction, for NumPy."
 
 
-def _button(label: str, name: str, data: Callable, **options) -> None:
-    st.download_button(
-        label,
-        data=data,
-        file_name=name,
-        mime=MIME[name.rpartition(".")[2]],
-        key=f"export {label}",
-        icon=":material/download:",
-        on_click="ignore",
-        **options,
-    )
+def _offer(label: str, name: str, make: Callable[[], str | bytes], help: str | None = None) -> None:
+    offer_file(label, name, make, key=f"export {label}", help=help)
 
 
 def lens_file(views: Sequence[PinnedPixels], payload: bytes) -> bytes:
@@ -118,15 +100,8 @@ def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, 
             made = _batch(models, places, pins, choices, scale, colormap)
             st.session_state["batch file"] = made
         if st.session_state.get("batch file"):
-            st.download_button(
-                "Download the zip file",
-                st.session_state["batch file"],
-                "attention.zip",
-                MIME["zip"],
-                key="batch download",
-                icon=":material/download:",
-                on_click="ignore",
-            )
+            made = st.session_state["batch file"]
+            offer_file("Download the zip file", "attention.zip", lambda: made, key="batch download")
 
 
 def _batch(models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str) -> bytes | None:

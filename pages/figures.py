@@ -5,6 +5,7 @@ What is drawn is always the recipe read from these entries.
 """
 
 import dataclasses
+import functools
 import io
 import json
 
@@ -29,6 +30,7 @@ from analysis.figure_recipe import (
 )
 from analysis.figures import OtherFileError, caption_text, figure_file
 from dnl import list_checkpoints
+from pages.downloads import offer_file
 from pages.entry import require_app
 from pages.figure_choices import (
     chosen_rows,
@@ -54,7 +56,6 @@ PINS_HELP = "Pin pixels in the Explorer, and take them over here: one row each."
 PREVIEW_DPI = 200
 PREVIEW_PIXELS_PER_INCH = 150  # on the screen
 FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300), ("PNG, 600 dpi", "png", 600))
-MIME = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
 
 
 def default_recipe(model: str) -> Recipe:
@@ -182,23 +183,18 @@ def show_figure(recipe: Recipe, preview, downloads) -> None:
     )
     with downloads, st.container(horizontal=True):
         for words, file_format, dpi in FILES:
-            st.download_button(
+            offer_file(
                 words,
-                data=lambda file_format=file_format, dpi=dpi: figure_file(recipe, captures, hashes, file_format, dpi),
-                file_name=f"attention-{dpi}.png" if file_format == "png" else f"attention.{file_format}",
-                mime=MIME[file_format],
-                icon=":material/download:",
+                f"attention-{dpi}.png" if file_format == "png" else f"attention.{file_format}",
+                functools.partial(figure_file, recipe, captures, hashes, file_format, dpi),
                 key=f"figure file {words}",
-                on_click="ignore",
             )
-        st.download_button(
+        offer_file(
             "Recipe",
-            data=recipe_to_json(recipe),
-            file_name="recipe.json",
-            mime="application/json",
-            icon=":material/receipt_long:",
+            "recipe.json",
+            functools.partial(recipe_to_json, recipe),
             key="figure file recipe",
-            on_click="ignore",
+            icon=":material/receipt_long:",
             help="`python -m analysis.figures recipe.json out.pdf` makes the same file from it, without the app.",
         )
     with downloads.expander("A caption to copy"):

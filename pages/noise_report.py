@@ -9,6 +9,7 @@ from analysis import charts
 from analysis.aggregate import ImageRecord
 from analysis.measure import CONTROLS, STAGES
 from analysis.noise_words import headline
+from pages.downloads import offer_file
 from pages.entry import require_app
 from pages.links import opened_link, say_ignored, show_link, write_link
 from pages.noise_choices import Job, choose_job
@@ -188,23 +189,12 @@ def show_table(summary: dict, stages: list[str]) -> None:
 
 def show_downloads(name: str, summary: dict, records: list[ImageRecord], class_names: Sequence[str]) -> None:
     with st.container(horizontal=True):
-        st.download_button(
-            "Summary (JSON)",
-            data=lambda: json.dumps(summary, indent=2),
-            file_name=f"noise-{name}.json",
-            mime="application/json",
-            key="noise json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-        st.download_button(
+        offer_file("Summary (JSON)", f"noise-{name}.json", lambda: json.dumps(summary, indent=2), key="noise json")
+        offer_file(
             "Every image and class (CSV)",
-            data=lambda: class_csv(name, records, class_names),
-            file_name=f"noise-{name}.csv",
-            mime="text/csv",
+            f"noise-{name}.csv",
+            lambda: class_csv(name, records, class_names),
             key="noise csv",
-            icon=":material/download:",
-            on_click="ignore",
         )
 
 

@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -20,6 +23,7 @@ from dnl.classes import CAMVID
 from dnl.config import ModelConfig
 from dnl.network import build_model
 
+ROOT = Path(__file__).parents[2]
 SMALL = ModelConfig("resnet18", 8, 11, attention_stride=8, gamma_init=0.3)
 
 
@@ -131,6 +135,12 @@ def test_weights_that_are_not_finite(saved):
     rewrite(saved, change=lambda state: state["context.gamma"].fill_(float("nan")))
     with pytest.raises(CheckpointError, match=r"not finite numbers in 'context\.gamma'"):
         load_checkpoint(saved)
+
+
+def test_loading_leaves_the_compiler_alone():
+    """PyTorch imports its compiler for some ways to make a weight: a second and a hundred megabytes, for nothing."""
+    script = "import sys, dnl; dnl.load_checkpoint('camvid-dnl'); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
 
 
 def torchvision_state(model):

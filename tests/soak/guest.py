@@ -7,7 +7,6 @@ import io
 import json
 import random
 import time
-from urllib.error import HTTPError
 
 import numpy as np
 from PIL import Image
@@ -127,13 +126,7 @@ class Guest:
         self.check()
 
     async def export(self, what: str) -> None:
-        try:
-            name, content = await self.timed("fetch a file", self.visitor.download(what))
-        except HTTPError as error:
-            if error.code != 404:
-                raise
-            # Streamlit forgets a file that was made on demand once two more runs, of whichever visitors, have ended.
-            name, content = await self.timed("click for it again", self.visitor.download(what))
+        name, content = await self.timed("fetch a file", self.visitor.download(what))
         stem, own = name.partition("-")[2].rpartition(".")[0], file_stem(self.photo)
         assert stem == own, f"{what} is named {name}, which is not of {self.photo.name}"
         self.got(what, content)

@@ -102,19 +102,26 @@ class Visitor:
         await self.rerun()
 
     async def download(self, label: str) -> tuple[str, bytes]:
-        """File name and content of a download button, which are made when it is clicked."""
+        """File name and content of a download button."""
+        return await self.fetch(await self.file_url(label))
+
+    async def file_url(self, label: str) -> str:
+        """Where a download button's file lies, which is made when it is clicked."""
         button = self._labelled("download_button", label)
-        url = button.url
-        if button.deferred_file_id:
-            message, request = BackMsg(), uuid.uuid4().hex
-            message.backend_operation_request.request_id = request
-            message.backend_operation_request.session_id = self.session
-            message.backend_operation_request.deferred_file.file_id = button.deferred_file_id
-            await self._socket.send(message.SerializeToString())
-            answer = await self._response(request)
-            if answer.error_msg:
-                raise PageError(f"the download failed: {answer.error_msg}")
-            url = answer.deferred_file.url
+        if not button.deferred_file_id:
+            return button.url
+        message, request = BackMsg(), uuid.uuid4().hex
+        message.backend_operation_request.request_id = request
+        message.backend_operation_request.session_id = self.session
+        message.backend_operation_request.deferred_file.file_id = button.deferred_file_id
+        await self._socket.send(message.SerializeToString())
+        answer = await self._response(request)
+        if answer.error_msg:
+            raise PageError(f"the download failed: {answer.error_msg}")
+        return answer.deferred_file.url
+
+    async def fetch(self, url: str) -> tuple[str, bytes]:
+        """File name and content of what lies there. Raises HTTPError."""
         return await asyncio.to_thread(self._get, url)
 
     # --- what a visitor sees -----------------------------------------------------------------------------------------
