@@ -121,7 +121,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
     with torch.device("meta"):  # takes no place, however large
         model = assemble(config)
     require_fit(model, state, path.name)
-    model.to_empty(device="cpu").load_state_dict(state)
+    model.load_state_dict({key: state[key].to(own.dtype) for key, own in model.state_dict().items()}, assign=True)
     model.label_set = label_set
     for key, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
