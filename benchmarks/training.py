@@ -9,58 +9,21 @@ import argparse
 import dataclasses
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping
 
 import torch
 
-from dnl.engine import build_optimizer, train_one_epoch
-from dnl.network import build_model
 from dnl.recipes import RECIPES, TrainConfig, override, recipe
+from dnl.speed import interleaved_times, training_update
 
 NETWORKS = ("nl", "dnl")
-WARM_UP = 2  # rounds that do not count
 
 
 def updater(config: TrainConfig, context: str, device: torch.device) -> Callable[[], None]:
     """A function that makes one training update of the recipe's network with this context."""
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, context=context))
-    generator = torch.Generator().manual_seed(0)
-    size = (config.batch_size, config.crop_height, config.crop_width)
-    images = torch.randn(size[0], 3, *size[1:], generator=generator)
-    labels = torch.randint(0, config.model.num_classes, size, generator=generator)
-    torch.manual_seed(config.seed)
-    model = build_model(config.model).to(device, memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, config)
-
-    def update() -> None:
-        train_one_epoch(
-            model,
-            optimizer,
-            [(images, labels)],
-            config,
-            ignore_index=-100,
-            class_weights=None,
-            first_step=0,
-            total_steps=1_000_000,
-        )
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return update
-
-
-def interleaved_times(updates: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in `rounds` rounds, in which all take turns, after WARM_UP rounds that are not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in updates}
-    for turn in range(WARM_UP + rounds):
-        # Every other round backwards, so that nobody always comes first.
-        for name in list(updates) if turn % 2 else reversed(list(updates)):
-            start = time.perf_counter()
-            updates[name]()
-            if turn >= WARM_UP:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+    return training_update(
+        dataclasses.replace(config, model=dataclasses.replace(config.model, context=context)), device
+    )
 
 
 def report(seconds: Mapping[str, list[float]], batch_size: int) -> str:

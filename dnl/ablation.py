@@ -5,8 +5,9 @@
 OUT/plan.json holds what all runs share, OUT/VARIANT/seed-N the folder of each (`dnl.runs`), with its scores in
 ablation.json once it is finished. The same command again goes on where it was stopped: finished runs are kept, an
 interrupted one is resumed; more seeds or variants may be asked for. Seeds come first: after any number of them the
-table is complete. `python -m analysis.ablation` adds noise.json to each run; table.md and table.json, renewed after
-each run, show what there is.
+table is complete. At the end all networks take turns at some more updates, for their speed side by side (speed.json).
+`python -m analysis.ablation` adds noise.json to each run; table.md and table.json, renewed after each run, show what
+there is.
 
 Minutes become epochs once, by timing some updates of the costliest network, so that all networks see the same images.
 Warm-up and the restart of the attention keep their share of the training.
@@ -34,6 +35,7 @@ from dnl.files import write_atomically, write_json
 from dnl.network import build_model
 from dnl.recipes import RECIPES, TrainConfig, from_dict, override, recipe
 from dnl.runs import RunError, is_run, resume, start
+from dnl.speed import interleaved_times, training_update
 from dnl.tables import Column, markdown_table, mean_and_spread
 from dnl.train import open_split, train, training_batches
 from dnl.untrusted import read_json, read_text_file
@@ -51,6 +53,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 COSTLIEST = "dnl-sigmoid"
 TIMED_UPDATES = 12
+SPEED_ROUNDS = 10
 MOST = 100_000  # of seeds, minutes, epochs
 
 # How each score without the learnt attention is had.
@@ -60,7 +63,7 @@ REPLACEMENTS: dict[str, dict[str, Any]] = {
     "miou_mean": {"source": "mean"},
 }
 
-SCORES, NOISE = "ablation.json", "noise.json"
+SCORES, NOISE, SPEED = "ablation.json", "noise.json", "speed.json"
 COLUMNS = (
     Column("miou", "val mIoU", 3, spread=True),
     Column("miou_gamma_0", "γ = 0", 3),
@@ -174,7 +177,7 @@ def run_one(config: TrainConfig, recipe_name: str, data: str | None, folder: Pat
 
 
 def score(folder: Path, data: str | None, world: World) -> dict:
-    """A finished run's figures: mIoU with and without its attention, γ, parameters, speed in training."""
+    """A finished run's figures: mIoU with and without its attention, γ, parameters."""
     model, card = load_checkpoint(folder / "model.safetensors")
     model.to(world.device)
     validation = open_dataset(card["recipe"]["dataset"], data, "val")
@@ -186,10 +189,25 @@ def score(folder: Path, data: str | None, world: World) -> dict:
             altered = copy.deepcopy(model)
             alter_attention(altered, **alteration)
             figures[name] = evaluate(altered, validation, progress=_bar(name)).miou
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    figures["images_per_second"] = statistics.median(record["images_per_second"] for record in records)
     figures["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     return figures
+
+
+def measured_speeds(out: Path) -> dict[str, float]:
+    """Training images per second by variant, as `measure_speeds` left them; {} without."""
+    path = out / SPEED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def measure_speeds(shared: TrainConfig, out: Path, world: World) -> None:
+    """Let all finished variants take turns at updates, and write SPEED, unless it holds them already."""
+    variants = list(dict.fromkeys(variant for variant, _, _ in finished_runs(out)))
+    if measured_speeds(out).keys() >= set(variants):
+        return
+    print(f"training speed of {len(variants)} networks, taking turns", flush=True)
+    updates = {name: training_update(variant_config(shared, name, 0), world.device) for name in variants}
+    seconds = interleaved_times(updates, SPEED_ROUNDS)
+    write_json(out / SPEED, {name: shared.batch_size / statistics.median(times) for name, times in seconds.items()})
 
 
 def tabulate(out: Path) -> str:
@@ -199,11 +217,13 @@ def tabulate(out: Path) -> str:
     for variant, seed, folder in finished_runs(out):
         parts = [json.loads(path.read_text("utf-8")) for path in (folder / SCORES, folder / NOISE) if path.exists()]
         figures.setdefault(variant, []).append({"seed": seed} | parts[0] | (parts[1] if len(parts) > 1 else {}))
+    speeds = measured_speeds(out)
     rows = [
         {
             "variant": variant,
             "seeds": [run["seed"] for run in runs],
             **{column.key: mean_and_spread([run.get(column.key) for run in runs]) for column in COLUMNS},
+            "images_per_second": mean_and_spread([speeds.get(variant)]),
         }
         for variant, runs in figures.items()
     ]
@@ -260,6 +280,7 @@ def run_all(options: argparse.Namespace, world: World) -> None:
             run_one(variant_config(shared, variant, seed), options.recipe, options.data, folder, world)
             write_json(folder / SCORES, score(folder, options.data, world))
             tabulate(options.out)
+    measure_speeds(shared, options.out, world)
     print(tabulate(options.out))
 
 

@@ -1,18 +1,12 @@
-"""The training benchmark: whose turn it is, what it reports, and that it trains what it says."""
+"""The training benchmark: what it reports, and that it trains what it says."""
+
+import torch
 
 from benchmarks import training
+from dnl import speed
 from dnl.recipes import override, recipe
 
 TINY = ["model.width=8", "batch_size=2", "crop_height=40", "crop_width=56"]
-
-
-def test_all_take_turns_and_warm_up_is_not_counted():
-    calls = []
-    seconds = training.interleaved_times({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
-    assert len(calls) == 2 * (training.WARM_UP + 3)
-    assert all(set(calls[i : i + 2]) == {"a", "b"} for i in range(0, len(calls), 2))
-    assert calls[:4] == ["b", "a", "a", "b"]
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
 
 
 def test_the_ratio_is_that_of_the_median_times():
@@ -29,11 +23,9 @@ def test_the_command_trains_both_networks_and_refuses_nonsense(capsys):
 
 
 def test_an_update_changes_the_weights_of_the_recipes_network(monkeypatch):
-    import torch
-
     built = []
-    original = training.build_model
-    monkeypatch.setattr(training, "build_model", lambda config: built.append(original(config)) or built[-1])
+    original = speed.build_model
+    monkeypatch.setattr(speed, "build_model", lambda config: built.append(original(config)) or built[-1])
     update = training.updater(override(recipe("camvid_dnl"), TINY), "nl", torch.device("cpu"))
     before = built[0].head[0].weight.clone()
     update()
