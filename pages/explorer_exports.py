@@ -17,7 +17,7 @@ from pages.shared import (
     UPLOAD,
     Model,
     captured,
-    kept_upload,
+    kept_uploads,
     picture_at,
     street_name,
 )
@@ -110,7 +110,7 @@ def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, 
             chosen = st.multiselect("Streets", scenes, default=scenes, format_func=street_name, key="batch scenes")
             places = [{"source": STREETS, "scene": scene} for scene in sorted(chosen)]
         else:
-            photos = kept_upload("Photos", PHOTO_TYPES, "batch photos", accept_multiple_files=True)
+            photos = kept_uploads("Photos", PHOTO_TYPES, "batch photos")
             places = [{"source": UPLOAD, "kept photo": photo, "kept labels": None} for photo in photos]
         which = st.radio("Pixels", [SAME_PLACES, OWN_PIXEL], key="batch pixels", horizontal=True)
         pins = views[0] if which == SAME_PLACES else None

@@ -36,6 +36,8 @@ HEALTH_COLOURS = {"alive": "green", "hardly used": "orange", "collapsed": "red",
 # Images of a session whose pins lead back to them.
 MOST_SEEN = 100
 PHOTO_TYPES = ["png", "jpg", "jpeg", "webp"]
+# Files that one uploader keeps for a session.
+MOST_FILES = 24
 
 
 @dataclass(frozen=True)
@@ -329,25 +331,41 @@ def _labelled_picture(sample: Sample, name: str, label_set: LabelSet, place: dic
     return Picture(sample.image, labels, name, place=place)
 
 
-def kept_upload(label: str, types: list[str], key: str, **options):
-    """A file uploader whose files outlive a change of page, which empties Streamlit's own: (name, content) or None.
-
-    With `accept_multiple_files=True` a list of them.
-    """
+def kept_upload(label: str, types: list[str], key: str, **options) -> tuple[str, bytes] | None:
+    """A file uploader whose file outlives a change of page, which empties Streamlit's own: (name, content) or None."""
 
     def keep() -> None:
-        files = st.session_state[key]
-        if isinstance(files, list):
-            st.session_state[f"kept {key}"] = [(file.name, file.getvalue()) for file in files]
-        else:
-            st.session_state[f"kept {key}"] = None if files is None else (files.name, files.getvalue())
+        file = st.session_state[key]
+        st.session_state[f"kept {key}"] = None if file is None else (file.name, file.getvalue())
 
     shown = st.file_uploader(label, types, key=key, on_change=keep, **options)
-    kept = st.session_state.get(f"kept {key}") or ([] if options.get("accept_multiple_files") else None)
+    kept = st.session_state.get(f"kept {key}")
     if kept and not shown:
-        names = [name for name, _ in (kept if isinstance(kept, list) else [kept])]
-        st.caption(f"Still in use: {', '.join(map(literal, names))}")
+        st.caption(f"Still in use: {literal(kept[0])}")
     return kept
+
+
+def kept_uploads(
+    label: str, types: list[str], key: str, most: int = MOST_FILES, help: str | None = None
+) -> list[tuple[str, bytes]]:
+    """`kept_upload` for several files: the first `most` of them; says which others are left out."""
+
+    def keep() -> None:
+        st.session_state[f"kept {key}"] = [(file.name, file.getvalue()) for file in st.session_state[key][:most]]
+
+    shown = st.file_uploader(label, types, key=key, on_change=keep, accept_multiple_files=True, help=help)
+    kept = st.session_state.get(f"kept {key}") or []
+    if len(shown) > most:
+        left_out = _some_names([file.name for file in shown[most:]])
+        st.warning(f"The first {most} of these {len(shown)} files are used; left out: {left_out}.")
+    if kept and not shown:
+        st.caption(f"Still in use: {', '.join(literal(name) for name, _ in kept)}")
+    return kept
+
+
+def _some_names(names: list[str], most: int = 5) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*map(literal, names[:most]), *more])
 
 
 def _choose_upload(label_set: LabelSet, notices) -> Picture | None:
