@@ -19,8 +19,8 @@ from analysis.pins import Source
 from analysis.uploads import UploadError, read_labels, read_photo
 from dnl import list_checkpoints, load_checkpoint
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
-from dnl.classes import CAMVID, LabelSet
-from dnl.datasets import CamVid, DatasetError, Sample, Streets
+from dnl.classes import LabelSet
+from dnl.datasets import CamVid, DatasetError, Streets, camvid_labels
 from dnl.network import SegmentationNetwork
 from pages.turns import Turns
 from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
@@ -301,7 +301,8 @@ def street_name(index: int) -> str:
 
 def street_picture(index: int, label_set: LabelSet) -> Picture:
     place = {"source": STREETS, "scene": index}
-    return _labelled_picture(_street(index), street_name(index), label_set, place)
+    street = _street(index)
+    return Picture(street.image, camvid_labels(street, label_set), street_name(index), place=place)
 
 
 def camvid_picture(split: str, index: int, label_set: LabelSet) -> Picture:
@@ -313,7 +314,7 @@ def camvid_picture(split: str, index: int, label_set: LabelSet) -> Picture:
         )
     sample = data[index]
     place = {"source": CAMVID_FOLDER, "split": split, "file": index}
-    return _labelled_picture(sample, sample.name, label_set, place)
+    return Picture(sample.image, camvid_labels(sample, label_set), sample.name, place=place)
 
 
 def camvid_name(place: dict) -> str | None:
@@ -323,12 +324,6 @@ def camvid_name(place: dict) -> str | None:
     except DatasetError:
         return None  # the page says what is wrong with the folder where someone chooses from it
     return names[place["file"]] if place["file"] < len(names) else None
-
-
-def _labelled_picture(sample: Sample, name: str, label_set: LabelSet, place: dict) -> Picture:
-    """A sample with CamVid's labels; they mean nothing to a model of other classes, and are left out there."""
-    labels = sample.labels if label_set.class_names == CAMVID.class_names else None
-    return Picture(sample.image, labels, name, place=place)
 
 
 def kept_upload(label: str, types: list[str], key: str, **options) -> tuple[str, bytes] | None:
