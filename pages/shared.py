@@ -359,7 +359,7 @@ def kept_uploads(
 
 
 def _some_names(names: list[str], most: int = 5) -> str:
-    more = [f"{len(names) - most} more"] if len(names) > most else []
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
     return ", ".join([*map(literal, names[:most]), *more])
 
 

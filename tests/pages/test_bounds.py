@@ -174,7 +174,7 @@ def test_several_files_of_one_s_own_are_bounded_and_the_others_named(app, page, 
     assert app.session_state[f"kept {key}"] == [(name, content) for name, content, _ in files[:most]]
     (said,) = [read(warning.value) for warning in app.warning if "left out" in warning.value]
     named = ", ".join(f"image-{most + number}.png" for number in range(5))
-    assert said == f"The first {most} of these {most + 7} files are used; left out: {named}, 2 more."
+    assert said == f"The first {most} of these {most + 7} files are used; left out: {named}, and 2 more."
 
 
 def test_opened_checkpoints_are_bounded(app, zoo):
