@@ -11,6 +11,7 @@ import torch
 
 from analysis import bringing
 from analysis.geometry import cell_labels
+from analysis.start import starting_pixel
 from analysis.threads import one_thread
 from dnl.block import class_distribution
 from dnl.classes import LabelSet
@@ -192,6 +193,11 @@ class Capture:
     def cell_prediction(self) -> np.ndarray | None:
         """The predicted label of each cell, h×w; None without a prediction."""
         return self._to_cells(self.prediction)
+
+    @cached_property
+    def starting_pixel(self) -> tuple[int, int]:
+        """The pixel (y, x) to look at before anyone has chosen one; see `analysis.start`. Raises without an image."""
+        return starting_pixel(self)
 
     def with_image(self) -> "Capture":
         """The capture with something to show: its image, else its labels or prediction painted, else plain grey.

@@ -51,8 +51,8 @@ from analysis.threads import one_thread
 from analysis.uploads import read_labels, read_photo
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
-from dnl.classes import CAMVID, LabelSet
-from dnl.datasets import CamVid, Sample, Streets
+from dnl.classes import LabelSet
+from dnl.datasets import CamVid, Streets, camvid_labels
 from dnl.files import write_atomically
 from dnl.network import SegmentationNetwork
 
@@ -310,7 +310,8 @@ def street_image(source: StreetImage, label_set: LabelSet) -> FigureImage:
     """A street of the built-in gallery. Raises RecipeError where there is none of this index."""
     gallery = Streets("gallery")
     require_street(source, len(gallery))
-    return labelled_image(gallery[source.index], f"Street {source.index + 1}", label_set)
+    street = gallery[source.index]
+    return FigureImage(street.image, camvid_labels(street, label_set), f"Street {source.index + 1}")
 
 
 def require_street(source: StreetImage, count: int) -> None:
@@ -324,13 +325,8 @@ def camvid_image(source: CamVidImage, folder: Path, label_set: LabelSet) -> Figu
     data = CamVid(folder, source.split)
     if source.file not in data.names:
         raise RecipeError(f"{source.split} has no file {source.file!r}; give the name of one, without .png")
-    return labelled_image(data[data.names.index(source.file)], source.file, label_set)
-
-
-def labelled_image(sample: Sample, name: str, label_set: LabelSet) -> FigureImage:
-    """A sample with CamVid's labels; they mean nothing to a model of other classes, and are left out there."""
-    labels = sample.labels if label_set.class_names == CAMVID.class_names else None
-    return FigureImage(sample.image, labels, name)
+    sample = data[data.names.index(source.file)]
+    return FigureImage(sample.image, camvid_labels(sample, label_set), source.file)
 
 
 def file_image(source: FileImage, read: Callable[[str], bytes], label_set: LabelSet) -> FigureImage:

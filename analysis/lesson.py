@@ -260,10 +260,10 @@ ALTERATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def altered_predictions(model: SegmentationNetwork, image: np.ndarray) -> dict[str, np.ndarray]:
+def altered_predictions(model: SegmentationNetwork, image: np.ndarray, name: str = "image") -> dict[str, np.ndarray]:
     """The predicted classes (H×W uint8) of an image H×W×3 uint8 under each of ALTERATIONS; the model stays as it is.
 
-    Raises ValueError for a model without attention.
+    Raises ValueError for a model without attention, and for weights that lead to logits that are no finite numbers.
     """
     if model.context is None:
         raise ValueError("this model has no attention block (context 'fcn'); choose one with context nl … dnl")
@@ -271,10 +271,14 @@ def altered_predictions(model: SegmentationNetwork, image: np.ndarray) -> dict[s
     predictions = {}
     with torch.inference_mode():
         encoding = changed.encode(normalise(image)[None])
-        for name, alteration in ALTERATIONS.items():
+        for kind, alteration in ALTERATIONS.items():
             with altered_attention(changed, **alteration):
                 logits = changed.decode(encoding, changed.gather(encoding), image.shape[:2]).logits
-            predictions[name] = logits[0].argmax(dim=0).to(torch.uint8).numpy()
+            if not logits.isfinite().all():
+                raise ValueError(
+                    f"the network's weights are broken or too large for {name!r}: its logits are not finite"
+                )
+            predictions[kind] = logits[0].argmax(dim=0).to(torch.uint8).numpy()
     return predictions
 
 

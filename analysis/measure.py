@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from analysis import noise
+from analysis.bringing import require_computable
 from analysis.detection import DetectionScores
 from analysis.gathering import HOLLOW_THRESHOLDS, Gathered, gather, uniform
 from analysis.maps import attention_rows
@@ -231,9 +232,10 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
 
 def _check_attention(capture: Capture) -> None:
     if capture.query is not None and capture.key is not None:
-        for name, maps in (("query", capture.query), ("key", capture.key)):
-            if not np.isfinite(maps).all():
-                raise ValueError(f"the {name} of {capture.name!r} holds NaN or infinite values; they must be finite")
+        try:
+            require_computable(capture.query, capture.key)
+        except ValueError as error:
+            raise ValueError(f"{capture.name!r} cannot be measured: {error}") from error
         return
     assert capture.attention is not None
     cells = capture.height * capture.width

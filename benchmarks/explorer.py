@@ -8,7 +8,6 @@ does is in them.
 
 import argparse
 import contextlib
-import shutil
 import socket
 import statistics
 import subprocess
@@ -20,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.browser import launch_chromium
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 120
@@ -85,8 +86,7 @@ def choice_to_lens(page: Page, scene: int) -> float:
 def one_round(found: dict[str, list[float]]) -> None:
     """Add the times that a first visitor of a fresh app waits."""
     with fresh_app() as address, sync_playwright() as playwright:
-        installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-        browser = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox", "--disable-gpu"])
+        browser = launch_chromium(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.set_default_timeout(1000 * PATIENCE_SECONDS)
         found["first arrival to a live lens"].append(arrival(page, address))

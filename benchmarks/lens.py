@@ -14,7 +14,6 @@ two models with --models 2. Needs a Chromium, and a quiet machine for the times 
 import argparse
 import json
 import math
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from analysis.capture import Capture
 from analysis.geometry import cell_labels, spread_labels
 from analysis.lens import pack_capture, standalone_html
+from benchmarks.browser import launch_chromium
 from benchmarks.variants import DEPTH, SCORE_STD
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
@@ -33,7 +33,6 @@ from dnl.datasets import Streets
 CLASSES = 19
 IGNORE = 255
 PIXELS_PER_CELL = 8
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 WARM_UP = 30
 PATIENCE = 60_000  # milliseconds
 NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -131,9 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.moves < 1:
         parser.error(f"--moves is {options.moves}; give 1 or more")
-    installed = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        browser = playwright.chromium.launch(executable_path=next(installed, None), args=ARGUMENTS)
+        browser = launch_chromium(playwright)
         print(f"Chromium {browser.version}; {options.models} model(s), LR over {options.kernel}×{options.kernel} cells")
         if options.url:
             print(report("as served", *_measured(browser, options.url, options.moves)))

@@ -22,6 +22,8 @@ from dnl.network import MIN_SIDE, SegmentationNetwork
 
 # Logits are of the order of ten; the programs add the same numbers in another order.
 TOLERANCE = 1e-3
+# Of an image: Cityscapes' size, whose map takes 4 GiB at stride 8.
+MOST_PIXELS = 1024 * 2048
 
 
 class ExportError(ValueError):
@@ -45,8 +47,11 @@ def export_model(model: SegmentationNetwork, path: Path, height: int, width: int
     Returns the largest absolute difference of the logits on a random image, None where nothing can run the program
     (ONNX without onnxruntime). The model is left in evaluation mode. Raises ExportError, or OSError in writing.
     """
-    if min(height, width) < MIN_SIDE:
-        raise ExportError(f"the size is {height}×{width} pixels; both sides must be at least {MIN_SIDE}")
+    if min(height, width) < MIN_SIDE or height * width > MOST_PIXELS:
+        raise ExportError(
+            f"the size is {height}×{width} pixels; both sides must be at least {MIN_SIDE}, and their product at most "
+            f"{MOST_PIXELS:,}"
+        )
     if path.suffix not in (".pt2", ".onnx"):
         raise ExportError(f"{path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .pt2 or .onnx")
     if path.suffix == ".onnx":

@@ -7,7 +7,6 @@ over the photo, pins two pixels and changes the gate.
 
 import contextlib
 import io
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from analysis import capture_attention  # noqa: E402
 from analysis.figures import attention_figure  # noqa: E402
 from analysis.geometry import pixel_to_cell  # noqa: E402
+from benchmarks.browser import launch_chromium  # noqa: E402
 from dnl import load_checkpoint  # noqa: E402
 from dnl.datasets import Streets  # noqa: E402
 
@@ -136,9 +136,7 @@ def served_app() -> Iterator[tuple[Page, str]]:
     try:
         wait_for(f"{address}/_stcore/health")
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
-            )
+            browser = launch_chromium(playwright)
             page = browser.new_page()
             page.set_default_timeout(1000 * PATIENCE_SECONDS)
             yield page, address

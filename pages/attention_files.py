@@ -9,7 +9,7 @@ from analysis import Capture
 from analysis.capture_files import CaptureFile, CaptureFileError, read_capture_file
 from analysis.lens import MAX_MAP_CELLS, pack_capture
 from analysis.pins import Source
-from pages.shared import kept_upload
+from pages.uploaders import kept_upload
 from pages.words import as_clause, literal
 
 FORMAT = """

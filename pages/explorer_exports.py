@@ -1,6 +1,7 @@
 """The Explorer's files to keep: the lens itself, figures, tables, maps, a caption, and several images at once."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 
 import streamlit as st
@@ -8,23 +9,23 @@ import streamlit as st
 from analysis.capture import Capture
 from analysis.exports import options_of, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
 from analysis.figure_recipe import Scale
-from analysis.lens import chosen_pixels, row_options, standalone_html
+from analysis.lens import chosen_pixels, known_choices, row_options, standalone_html
 from analysis.pins import PinnedPixels, measure_pins, same_place
 from dnl.datasets import Streets
 from pages.downloads import offer_file
 from pages.shared import (
-    PHOTO_TYPES,
     STREETS,
     UPLOAD,
     Model,
     captured,
-    kept_upload,
     picture_at,
     street_name,
 )
+from pages.uploaders import PHOTO_TYPES, kept_uploads
 from pages.words import as_sentence, literal
 
 SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "each image's own starting pixel"
+OTHER_BATCH = "The zip file made before belongs to other choices: make the files again, or go back to those choices."
 
 
 def show_exports(views: Sequence[PinnedPixels], payload: bytes, scale: Scale, colormap: str) -> None:
@@ -92,16 +93,30 @@ def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, 
             chosen = st.multiselect("Streets", scenes, default=scenes, format_func=street_name, key="batch scenes")
             places = [{"source": STREETS, "scene": scene} for scene in sorted(chosen)]
         else:
-            photos = kept_upload("Photos", PHOTO_TYPES, "batch photos", accept_multiple_files=True)
+            photos = kept_uploads("Photos", PHOTO_TYPES, "batch photos")
             places = [{"source": UPLOAD, "kept photo": photo, "kept labels": None} for photo in photos]
         which = st.radio("Pixels", [SAME_PLACES, OWN_PIXEL], key="batch pixels", horizontal=True)
         pins = views[0] if which == SAME_PLACES else None
+        wanted = batch_facts(models, places, pins, choices, scale, colormap)
         if st.button("Make the files", key="batch make", disabled=not places, icon=":material/burst_mode:"):
             made = _batch(models, places, pins, choices, scale, colormap)
-            st.session_state["batch file"] = made
-        if st.session_state.get("batch file"):
-            made = st.session_state["batch file"]
-            offer_file("Download the zip file", "attention.zip", lambda: made, key="batch download")
+            if made is not None:
+                st.session_state["batch file"] = (wanted, made)
+        made_for, content = st.session_state.get("batch file", (None, None))
+        if made_for == wanted:
+            offer_file("Download the zip file", "attention.zip", lambda: content, key="batch download")
+        elif made_for is not None:
+            st.caption(OTHER_BATCH)
+
+
+def batch_facts(models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str) -> tuple:
+    """All that a batch's files depend on, to tell whether files made before are those that are asked for now."""
+    images = [
+        (place["kept photo"][0], hashlib.sha256(place["kept photo"][1]).hexdigest()) if "kept photo" in place else place
+        for place in places
+    ]
+    pixels = None if pins is None else (pins.pixels, pins.capture.image_size)
+    return [model.source for model in models], images, pixels, known_choices(choices), scale, colormap
 
 
 def _batch(models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str) -> bytes | None:

@@ -15,9 +15,9 @@ from analysis.charts import METRIC_WORDS, STAGE_WORDS
 from analysis.figure_panels import FACTORS, MAP_LABELS, map_scale, shares
 from analysis.figure_recipe import Scale
 from analysis.lens import PIN_COLOURS
-from analysis.lens.start import LEAST_MENDED
 from analysis.pin_charts import pins_figure
 from analysis.pins import STAGES, PinnedPixels
+from analysis.start import LEAST_MENDED
 from pages.words import DEFINITIONS
 
 # Figure -> heading, digits, and what it means.

@@ -45,7 +45,7 @@ from pages.figure_choices import (
 )
 from pages.figure_sources import image_choices, image_words, listed_hash, own_images, pinned_rows, remembered_captures
 from pages.links import opened_link, packed, say_ignored, unpacked, write_link
-from pages.shared import PHOTO_TYPES, kept_upload
+from pages.uploaders import PHOTO_TYPES, kept_uploads
 from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 
 # Two queries of one street: attention that falls on other classes until GR takes it away, and attention that does not.
@@ -164,10 +164,10 @@ def show_uploads() -> None:
     photos, labels, recipe = st.columns(3)
     with photos:
         words = "PNG, JPEG or WebP. They stay in your session, and join the images of the rows."
-        kept_upload("Your photos", PHOTO_TYPES, "figure photos", accept_multiple_files=True, help=words)
+        kept_uploads("Your photos", PHOTO_TYPES, "figure photos", help=words)
     with labels:
         words = "PNGs of class indices, each named like its photo: street.jpg and street-labels.png."
-        kept_upload("Their labels", ["png"], "figure labels", accept_multiple_files=True, help=words)
+        kept_uploads("Their labels", ["png"], "figure labels", help=words)
     with recipe:
         st.file_uploader("Open a recipe", ["json"], key=entry("recipe file"), on_change=open_recipe)
 

@@ -150,9 +150,18 @@ def _stage_figures(capture: Capture, row: np.ndarray, query: int) -> dict[str, s
 
 
 @st.cache_data(max_entries=24, show_spinner="Running the network four times …")
-def _predictions(model_key: str, picture_key: str, _model: Model, _picture: Picture) -> dict[str, np.ndarray]:
+def _computed(model_key: str, picture_key: str, _model: Model, _picture: Picture) -> dict[str, np.ndarray]:
     with network_turn():
-        return lesson.altered_predictions(_model.network, _picture.image)
+        return lesson.altered_predictions(_model.network, _picture.image, _picture.name)
+
+
+def _predictions(model: Model, street: Picture) -> dict[str, np.ndarray] | None:
+    """The street's `lesson.altered_predictions`; None, and words, where the model's weights give none."""
+    try:
+        return _computed(model.key, street.content_hash(), model, street)
+    except ValueError as error:
+        st.error(f"{as_sentence(error)} Choose another model or street.")
+        return None
 
 
 def worth() -> None:
@@ -182,11 +191,12 @@ def worth() -> None:
             st.info("This model's card holds no such measurement; `python -m analysis.card` makes it.")
         st.markdown("**On one street, now**")
         street = _scene(model)
-        predictions = _predictions(model.key, street.content_hash(), model, street)
-        replacement = choice(
-            "in the map's place", tuple(IN_PLACE)[1:], "uniform", "replacement", format_func=IN_PLACE.get
-        )
-        _show_predictions(model, street, predictions, replacement)
+        predictions = _predictions(model, street)
+        if predictions is not None:
+            replacement = choice(
+                "in the map's place", tuple(IN_PLACE)[1:], "uniform", "replacement", format_func=IN_PLACE.get
+            )
+            _show_predictions(model, street, predictions, replacement)
     question(
         "why is γ = 0 alone not a fair test?",
         "With γ = 0 the block adds nothing at all, and the layers behind it have never seen that: the network can get "
@@ -252,16 +262,17 @@ def explanation() -> None:
         st.markdown(REASONS)
     with picture:
         street = _scene(model)
-        predictions = _predictions(model.key, street.content_hash(), model, street)
-        kept = float((predictions["learnt"] == predictions["uniform"]).mean())
-        st.markdown(
-            f"With the learnt map, and with the emptiest map there is (every cell gets the same), **{kept:.1%} of this "
-            "street's pixels get the same class:**"
-        )
-        _show_predictions(model, street, predictions, "uniform")
-        st.caption(
-            "For those pixels the learnt map is no explanation: the answer did not depend on it. For the others it "
-            "may be part of one."
-        )
+        predictions = _predictions(model, street)
+        if predictions is not None:
+            kept = float((predictions["learnt"] == predictions["uniform"]).mean())
+            st.markdown(
+                "With the learnt map, and with the emptiest map there is (every cell gets the same), "
+                f"**{kept:.1%} of this street's pixels get the same class:**"
+            )
+            _show_predictions(model, street, predictions, "uniform")
+            st.caption(
+                "For those pixels the learnt map is no explanation: the answer did not depend on it. For the others it "
+                "may be part of one."
+            )
     for words, answer in QUESTIONS:
         question(words, answer)

@@ -12,19 +12,20 @@ from dnl.classes import LabelSet
 from dnl.datasets import Streets
 from pages.shared import (
     CAMVID_FOLDER,
-    PHOTO_TYPES,
     STREETS,
     UPLOAD,
     Model,
     camvid_splits,
     choose_picture,
-    kept_upload,
     model_with_attention,
     street_name,
 )
+from pages.uploaders import PHOTO_TYPES, kept_uploads
 from pages.words import NO_CHECKPOINT, as_clause, literal
 
 ONE, SEVERAL = "One image", "Several"
+# Of a user's own, measured together.
+MOST_PHOTOS = 100
 LABELS = {"truth": "Ground truth", "prediction": "Prediction"}
 # What `row_options` calls the user's choices, in words.
 GATES = {
@@ -131,12 +132,12 @@ def _choose_places(label_set: LabelSet, notices) -> list[dict]:
 
 
 def _choose_uploads() -> list[dict]:
-    photos = kept_upload("Photos", PHOTO_TYPES, "noise photos", accept_multiple_files=True)
-    labels = kept_upload(
+    photos = kept_uploads("Photos", PHOTO_TYPES, "noise photos", MOST_PHOTOS)
+    labels = kept_uploads(
         "Labels (optional)",
         ["png"],
         "noise photo labels",
-        accept_multiple_files=True,
+        MOST_PHOTOS,
         help="PNG label images, each named like its photo.",
     )
     by_stem = {PurePath(name).stem: (name, content) for name, content in labels}

@@ -19,10 +19,11 @@ from analysis.pins import Source
 from analysis.uploads import UploadError, read_labels, read_photo
 from dnl import list_checkpoints, load_checkpoint
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
-from dnl.classes import CAMVID, LabelSet
-from dnl.datasets import CamVid, DatasetError, Sample, Streets
+from dnl.classes import LabelSet
+from dnl.datasets import CamVid, DatasetError, Streets, camvid_labels
 from dnl.network import SegmentationNetwork
 from pages.turns import Turns
+from pages.uploaders import PHOTO_TYPES, kept_upload
 from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 
 # Half of the cores for one session's network: the browser and other sessions need the rest, and where cores are scarce
@@ -35,7 +36,6 @@ CAMVID_SPLITS = ("val", "train")
 HEALTH_COLOURS = {"alive": "green", "hardly used": "orange", "collapsed": "red", "unknown": "gray"}
 # Images of a session whose pins lead back to them.
 MOST_SEEN = 100
-PHOTO_TYPES = ["png", "jpg", "jpeg", "webp"]
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,8 @@ def street_name(index: int) -> str:
 
 def street_picture(index: int, label_set: LabelSet) -> Picture:
     place = {"source": STREETS, "scene": index}
-    return _labelled_picture(_street(index), street_name(index), label_set, place)
+    street = _street(index)
+    return Picture(street.image, camvid_labels(street, label_set), street_name(index), place=place)
 
 
 def camvid_picture(split: str, index: int, label_set: LabelSet) -> Picture:
@@ -311,7 +312,7 @@ def camvid_picture(split: str, index: int, label_set: LabelSet) -> Picture:
         )
     sample = data[index]
     place = {"source": CAMVID_FOLDER, "split": split, "file": index}
-    return _labelled_picture(sample, sample.name, label_set, place)
+    return Picture(sample.image, camvid_labels(sample, label_set), sample.name, place=place)
 
 
 def camvid_name(place: dict) -> str | None:
@@ -321,33 +322,6 @@ def camvid_name(place: dict) -> str | None:
     except DatasetError:
         return None  # the page says what is wrong with the folder where someone chooses from it
     return names[place["file"]] if place["file"] < len(names) else None
-
-
-def _labelled_picture(sample: Sample, name: str, label_set: LabelSet, place: dict) -> Picture:
-    """A sample with CamVid's labels; they mean nothing to a model of other classes, and are left out there."""
-    labels = sample.labels if label_set.class_names == CAMVID.class_names else None
-    return Picture(sample.image, labels, name, place=place)
-
-
-def kept_upload(label: str, types: list[str], key: str, **options):
-    """A file uploader whose files outlive a change of page, which empties Streamlit's own: (name, content) or None.
-
-    With `accept_multiple_files=True` a list of them.
-    """
-
-    def keep() -> None:
-        files = st.session_state[key]
-        if isinstance(files, list):
-            st.session_state[f"kept {key}"] = [(file.name, file.getvalue()) for file in files]
-        else:
-            st.session_state[f"kept {key}"] = None if files is None else (files.name, files.getvalue())
-
-    shown = st.file_uploader(label, types, key=key, on_change=keep, **options)
-    kept = st.session_state.get(f"kept {key}") or ([] if options.get("accept_multiple_files") else None)
-    if kept and not shown:
-        names = [name for name, _ in (kept if isinstance(kept, list) else [kept])]
-        st.caption(f"Still in use: {', '.join(map(literal, names))}")
-    return kept
 
 
 def _choose_upload(label_set: LabelSet, notices) -> Picture | None:

@@ -9,7 +9,6 @@ from analysis.lens.payload import (
 )
 from analysis.lens.script import CSS, HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
-from analysis.lens.start import starting_pixel
 from analysis.lens.state import (
     PIN_LIMIT,
     chosen_pixels,
@@ -35,5 +34,4 @@ __all__ = [
     "pack_capture",
     "row_options",
     "standalone_html",
-    "starting_pixel",
 ]

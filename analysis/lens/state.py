@@ -14,7 +14,6 @@ from typing import Any
 
 from analysis.capture import Capture
 from analysis.lens.payload import COLORMAPS, PIN_COLOURS, image_id
-from analysis.lens.start import starting_pixel
 from analysis.maps import DEFAULT_LR_KERNEL, GATES
 
 PIN_LIMIT = len(PIN_COLOURS)
@@ -82,7 +81,7 @@ def chosen_pixels(capture: Capture, pins) -> list[tuple[int, int]]:
     height, width = capture.image_size
     found = known_pins(pins).get(image_id(capture), [])
     inside = [(y, x) for y, x in found if 0 <= y < height and 0 <= x < width]
-    return inside or [starting_pixel(capture)]
+    return inside or [capture.starting_pixel]
 
 
 def row_options(capture: Capture, choices) -> dict:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dnl.datasets.ade20k import ADE20K
 from dnl.datasets.base import Cached, DatasetError, Sample
-from dnl.datasets.camvid import CamVid
+from dnl.datasets.camvid import CamVid, camvid_labels
 from dnl.datasets.cityscapes import Cityscapes
 from dnl.datasets.folder import Folder
 from dnl.datasets.streets import Streets
@@ -24,6 +24,7 @@ __all__ = [
     "Folder",
     "Sample",
     "Streets",
+    "camvid_labels",
     "open_dataset",
 ]
 

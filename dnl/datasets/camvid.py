@@ -8,8 +8,10 @@ video", 2009; free for research use.
 
 from pathlib import Path
 
-from dnl.classes import CAMVID
-from dnl.datasets.base import DatasetError
+import numpy as np
+
+from dnl.classes import CAMVID, LabelSet
+from dnl.datasets.base import DatasetError, Sample
 from dnl.datasets.pairs import LabelledFiles, LabelValues, require_folders, require_labels, require_split, visible
 
 SPLITS = ("train", "val", "test")
@@ -37,3 +39,8 @@ class CamVid(LabelledFiles):
         label_files = [annotations / file.name for file in files]
         require_labels(label_files, annotations)
         super().__init__(CAMVID, LABEL_VALUES, [file.stem for file in files], files, label_files)
+
+
+def camvid_labels(sample: Sample, label_set: LabelSet) -> np.ndarray | None:
+    """CamVid's labels of a sample for a model of the classes `label_set`; None where they mean nothing to it."""
+    return sample.labels if label_set.class_names == CAMVID.class_names else None

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -183,6 +184,16 @@ def test_altered_predictions_need_attention():
     network = build_model(ModelConfig("resnet18", 8, 11, context="fcn")).eval()
     with pytest.raises(ValueError, match="no attention block"):
         lesson.altered_predictions(network, np.zeros((40, 56, 3), np.uint8))
+
+
+@pytest.mark.parametrize("value", [1e38, math.nan])
+def test_logits_that_are_no_finite_numbers_are_no_prediction(model, value):
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.head[-1].weight.fill_(value)  # query and key stay as they were
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match="weights are broken or too large for 'Street 3': its logits"):
+        lesson.altered_predictions(broken, image, "Street 3")
 
 
 def test_pixel_accuracy_leaves_out_what_is_ignored():

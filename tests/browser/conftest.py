@@ -4,7 +4,6 @@ import base64
 import contextlib
 import dataclasses
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from playwright.sync_api import sync_playwright
 
 from analysis import capture_attention
 from analysis.lens import CSS, HTML, SCRIPT, pack_capture
+from benchmarks.browser import launch_chromium
 from dnl import ModelConfig, build_model
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
@@ -28,23 +28,12 @@ from dnl.datasets import Streets
 ROOT = Path(__file__).parents[2]
 PAGE_STYLE = (ROOT / "analysis" / "lens" / "standalone.css").read_text(encoding="utf-8")
 START_SECONDS = 60
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
 def chromium():
-    """The system's Chromium where there is one, else the one that Playwright installs."""
     with sync_playwright() as playwright:
-        installed = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-        browser = playwright.chromium.launch(executable_path=next(installed, None), args=ARGUMENTS)
+        browser = launch_chromium(playwright)
         yield browser
         browser.close()
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dnl.datasets import CamVid, DatasetError, open_dataset
+from dnl.classes import CAMVID, VOC
+from dnl.datasets import CamVid, DatasetError, camvid_labels, open_dataset
 
 
 @pytest.fixture
@@ -25,6 +26,12 @@ def test_samples_come_in_the_order_of_names_with_their_labels(root):
     expected = np.array(Image.open(root / "valannot" / "a_1.png"))
     assert np.array_equal(dataset[0].labels, expected)
     assert dataset[0].image.shape == (6, 9, 3) and dataset[0].image.dtype == np.uint8
+
+
+def test_the_labels_are_for_models_of_the_same_classes_alone(root):
+    sample = CamVid(root, "val")[0]
+    assert camvid_labels(sample, CAMVID) is sample.labels
+    assert camvid_labels(sample, VOC) is None
 
 
 def test_folder_that_lacks_its_labels(root):

@@ -17,6 +17,14 @@ def tiny_model(**options):
     return build_model(config).eval()
 
 
+@pytest.fixture
+def checkpoint(tmp_path) -> str:
+    model = tiny_model()
+    model.label_set = LabelSet("tiny", ("a", "b", "c"), ((0, 0, 0),) * 3, 255)
+    save_checkpoint(tmp_path / "tiny.safetensors", model, {})
+    return str(tmp_path / "tiny.safetensors")
+
+
 @pytest.mark.parametrize(
     "options", [{"gate": "sigmoid"}, {"gate": "binary"}, {"gate": "similarity", "lr_weights": "box"}, {"context": "nl"}]
 )
@@ -49,11 +57,22 @@ def test_a_program_that_differs_from_the_model_is_an_error_and_not_written(tmp_p
     assert (tmp_path / "model.pt2").read_text() == "an earlier one"
 
 
-def test_the_command_exports_a_checkpoint_and_refuses_nonsense(tmp_path, capsys):
-    model = tiny_model()
-    model.label_set = LabelSet("tiny", ("a", "b", "c"), ((0, 0, 0),) * 3, 255)
-    save_checkpoint(tmp_path / "tiny.safetensors", model, {})
-    arguments = ["--checkpoint", str(tmp_path / "tiny.safetensors"), "--height", str(HEIGHT), "--width", str(WIDTH)]
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [("0", "480"), ("360", "-480"), ("-360", "-480"), ("31", "480"), ("2048", "1025"), ("360", "9" * 30)],
+)
+def test_a_size_beyond_reason_is_one_sentence_and_nothing_is_written(checkpoint, tmp_path, capsys, height, width):
+    out = tmp_path / "tiny.pt2"
+    arguments = [f"--checkpoint={checkpoint}", f"--out={out}", f"--height={height}", f"--width={width}"]
+    assert export.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: the size is {height}×{width} pixels; ") and said.count("\n") == 1
+    assert "at least 32" in said and "at most 2,097,152" in said
+    assert not out.exists()
+
+
+def test_the_command_exports_a_checkpoint_and_refuses_nonsense(checkpoint, tmp_path, capsys):
+    arguments = ["--checkpoint", checkpoint, "--height", str(HEIGHT), "--width", str(WIDTH)]
     assert export.main([*arguments, "--out", str(tmp_path / "tiny.pt2")]) == 0
     assert "largest difference from PyTorch" in capsys.readouterr().out
     assert export.main([*arguments, "--out", str(tmp_path / "tiny.bin")]) == 1

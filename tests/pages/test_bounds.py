@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages import links, shared
 from tests.fuzz import corpus
-from tests.pages.small import APP, app_on, png, save_network
+from tests.pages.small import APP, app_on, png, read, save_network
 
 PAGES = sorted((APP.parent / "pages").glob("*.py"))
 
@@ -148,6 +148,33 @@ def test_the_places_of_a_session_are_bounded(monkeypatch):
     assert len(seen) == shared.MOST_SEEN and "image 19" not in seen and "image 20" in seen
     assert list(seen)[-1] == "image 30"
     assert seen["image 30"] == {"source": shared.UPLOAD, "kept photo": "a.png", "kept labels": None}
+
+
+@pytest.mark.parametrize(
+    ("page", "state", "key", "most"),
+    [
+        ("explorer", {"batch source": "Your photos"}, "batch photos", 24),
+        ("figures", {}, "figure photos", 24),
+        ("figures", {}, "figure labels", 24),
+        ("noise_report", {"noise count": "Several", "noise source": shared.UPLOAD}, "noise photos", 100),
+        ("noise_report", {"noise count": "Several", "noise source": shared.UPLOAD}, "noise photo labels", 100),
+    ],
+)
+def test_several_files_of_one_s_own_are_bounded_and_the_others_named(app, page, state, key, most):
+    app.switch_page(f"pages/{page}.py")
+    for name, value in state.items():
+        app.session_state[name] = value
+    app.run()
+    assert not app.exception
+    files = [(f"image-{number}.png", b"%d" % number, "image/png") for number in range(most + 7)]
+    app.file_uploader(key=key).set_value(files[:most]).run()
+    assert not app.exception and not [warning for warning in app.warning if "left out" in warning.value]
+    app.file_uploader(key=key).set_value(files).run()
+    assert not app.exception
+    assert app.session_state[f"kept {key}"] == [(name, content) for name, content, _ in files[:most]]
+    (said,) = [read(warning.value) for warning in app.warning if "left out" in warning.value]
+    named = ", ".join(f"image-{most + number}.png" for number in range(5))
+    assert said == f"The first {most} of these {most + 7} files are used; left out: {named}, and 2 more."
 
 
 def test_opened_checkpoints_are_bounded(app, zoo):

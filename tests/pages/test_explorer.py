@@ -1,6 +1,7 @@
 import io
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from dnl import checkpoints
 from dnl.classes import CAMVID
 from dnl.datasets import DatasetError
 from pages import shared
+from pages.explorer_exports import OTHER_BATCH, OWN_PIXEL
 from tests.pages.small import app_on, png, read, save_network
 
 FIGURES = [
@@ -339,3 +341,55 @@ def test_everything_can_be_taken_home(app):
     assert [button.label for button in app.get("download_button")] == EXPORTS
     caption = next(block.value for block in app.code if block.value.startswith("Attention of"))
     assert "checkpoint a-small-one (" in caption and "Street 1" in caption
+
+
+def offered(app: AppTest) -> bool:
+    """Whether the zip file is there to download; where it is not, the page must say why."""
+    assert not app.exception and not app.error
+    found = "Download the zip file" in [button.label for button in app.get("download_button")]
+    assert found != any(caption.value == OTHER_BATCH for caption in app.caption)
+    return found
+
+
+def made_batch(app: AppTest, scenes: list[int]) -> AppTest:
+    app.run()
+    app.multiselect(key="batch scenes").set_value(scenes).run()
+    app.button(key="batch make").click().run()
+    assert offered(app)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch scenes", [1, 2]),
+        ("batch pixels", OWN_PIXEL),
+        ("lens choices", {"gate": "off"}),
+        ("lens look", {"scale": "log"}),
+        ("lens look", {"colormap": "greys"}),
+        ("scene", 3),  # the pins are that image's then
+        ("compared with", "another"),
+    ],
+)
+def test_a_batch_made_for_other_choices_is_not_offered(zoo, tmp_path, monkeypatch, name, value):
+    shutil.copy(zoo / "a-small-one.safetensors", tmp_path)
+    save_network(tmp_path / "another.safetensors", stride=8, seed=1)
+    app = made_batch(app_on(tmp_path, monkeypatch), [1])
+    before = app.session_state.get(name)
+    app.session_state[name] = value
+    assert not offered(app.run())
+    app.session_state[name] = before
+    assert offered(app.run())  # it was not lost
+
+
+def test_a_batch_of_other_photos_under_the_same_name_is_not_offered(app):
+    photos = [png(np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)) for seed in (0, 1)]
+    app.session_state["batch source"] = "Your photos"
+    app.run()
+    app.file_uploader(key="batch photos").set_value([("mine.png", photos[0], "image/png")]).run()
+    app.button(key="batch make").click().run()
+    assert offered(app)
+    app.file_uploader(key="batch photos").set_value([("mine.png", photos[1], "image/png")]).run()
+    assert not offered(app)
+    app.button(key="batch make").click().run()
+    assert offered(app)

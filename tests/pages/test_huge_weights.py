@@ -22,6 +22,8 @@ def zoo(tmp_path_factory) -> Path:
         ("noise_report", {"noise models": ["huge"]}),
         ("figures", {}),
         ("lesson", {"lesson step": 5}),
+        ("lesson", {"lesson step": 6}),
+        ("lesson", {"lesson step": 7}),
     ],
 )
 def test_weights_beyond_reason_are_a_sentence(zoo, monkeypatch, page, state):

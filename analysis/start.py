@@ -1,11 +1,17 @@
 """The pixel that the lens shows before anyone has chosen one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from analysis.capture import Capture
 from analysis.geometry import cell_to_pixel
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
+
+if TYPE_CHECKING:
+    from analysis.capture import Capture
 
 # Cells of each class that are tried, and how many of the noisiest are followed through GR and LR: enough to find noise
 # where there is some, few enough not to be waited for.
@@ -23,15 +29,8 @@ def starting_pixel(capture: Capture) -> tuple[int, int]:
     Of some cells of each class, spread evenly over the image, the one whose interclass noise falls most from the raw
     to the retained map under the model's own GR and LR, and to little. Where none falls by LEAST_MENDED, the cell
     nearest to the image's centre, preferring classes that are no background; the central cell where there is no such
-    cell. It is worked out once for each capture and kept in it, as its cached properties are.
+    cell. Raises ValueError where there is no image. `Capture.starting_pixel` works it out once.
     """
-    kept = vars(capture)
-    if "starting_pixel" not in kept:
-        kept["starting_pixel"] = _found_start(capture)
-    return kept["starting_pixel"]
-
-
-def _found_start(capture: Capture) -> tuple[int, int]:
     labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
     cell = ((capture.height - 1) // 2, (capture.width - 1) // 2)
     if labels is not None:
