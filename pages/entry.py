@@ -45,8 +45,8 @@ def settle() -> None:
     _leave_out(len(sys.modules))
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
+@st.cache_resource(max_entries=1000, show_spinner=False)
 def _leave_out(modules: int) -> None:
-    """Done again when there are more modules: pages import some only when they need them."""
+    """Once for each number of modules: pages import some only when they need them."""
     gc.collect()
     gc.freeze()
