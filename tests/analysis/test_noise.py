@@ -246,6 +246,21 @@ def test_an_emptied_row_is_flagged_and_keeps_its_mass():
     assert detection_scores(np.array([edge]), np.array(labels), [0], ignore_index=IGNORE).auc[0] == 0.75
 
 
+def test_a_row_is_emptied_by_its_own_mass_and_not_by_what_it_was_divided_by():
+    labels = [0, 0, 0, 1]
+    sets = noise.query_sets(np.array(labels), [0, 0], ignore_index=IGNORE)
+    sums = sums_of([[0, 0.5, 0.25, 0.25]] * 2, labels, [0, 0])  # of mass 1
+    metrics = noise.metrics_from_sums(sets, sums, np.array([9e-7, 2e-6]))
+    assert metrics.emptied.tolist() == [True, False]
+    np.testing.assert_allclose(metrics.kept_mass, [9e-7, 2e-6])
+
+
+def test_a_quarter_of_the_mean_is_no_hollow():
+    # The mean over S is 0.25, a quarter of it 0.0625, all without rounding: cell 2 has just that, cell 3 less.
+    metrics = metrics_of([0, 0.65625, 0.0625, 0.03125, 0.25], [0, 0, 0, 0, 1])
+    assert metrics.hollow_fraction[0] == 1 / 3
+
+
 def test_no_mass_on_the_own_class_is_one_hollow():
     metrics = metrics_of([0.1, 0, 0, 0.9], [0, 0, 0, 1])
     assert metrics.hollow_fraction[0] == metrics.intraclass_noise[0] == metrics.interclass_noise[0] == 1
