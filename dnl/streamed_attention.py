@@ -14,14 +14,13 @@ softmax's division after the product, on C numbers a query instead of N. On a CP
 """
 
 import math
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dnl.matrix_product import product
+from dnl.matrix_product import packed, product
 from dnl.parallel import for_each
 
 # Small maps are taken in larger blocks, up to this many scores, so that the products stay worth their call.
@@ -68,7 +67,7 @@ class StreamedAttention(torch.autograd.Function):
         blocks: list[tuple] = []
         for b, image in enumerate(images):
             for span in options.spans_of(b, cells):
-                span_value = _cast(_laid_out(image.value[:, span]), options.value_dtype)
+                span_value = packed(_value_of(image, span, options))
                 for rows in options.blocks(span, cells):
                     blocks.append((image, span, rows, span_value, output[b].t()[rows], log_sum_exp[b, rows], options))
         for_each(lambda block: _forward_block(*block), blocks, query.device)
@@ -88,7 +87,10 @@ class StreamedAttention(torch.autograd.Function):
         parts = []
         for b, image in enumerate(images):
             correction = (grad_output[b] * output[b]).sum(0)[:, None]  # N×1
-            blocks = [(span, rows) for span in options.spans_of(b, cells) for rows in options.blocks(span, cells)]
+            blocks = []
+            for span in options.spans_of(b, cells):
+                span_value = packed(_value_of(image, span, options).t())
+                blocks += [(span, rows, span_value) for rows in options.blocks(span, cells)]
             for share in range(shares):
                 sums = _Gradients(*map(_zeros, (image.query, image.key, image.value, image.probs)))
                 parts.append((image, blocks[share::shares], grad_output[b], log_sum_exp[b], correction, sums))
@@ -110,8 +112,9 @@ class _Image(NamedTuple):
     value: Tensor  # C×N, it or its transpose contiguous
     probs: Tensor | None  # classes×N
     query_rows: Tensor  # N×d
-    key_rows: Tensor  # N×d
+    key_rows: Tensor  # N×d, packed
     prob_rows: Tensor | None  # N×classes
+    key_prob_rows: Tensor | None  # N×classes, packed
 
 
 class _Gradients(NamedTuple):
@@ -128,13 +131,20 @@ def _images(query, key, value, probs) -> list[_Image]:
     for b in range(len(query)):
         q, k, v = query[b].contiguous(), key[b].contiguous(), _laid_out(value[b])
         p = None if probs is None else probs[b].contiguous()
-        query_rows, key_rows = (q.t() * math.log2(math.e)).contiguous(), k.t().contiguous()
-        images.append(_Image(q, k, v, p, query_rows, key_rows, None if p is None else p.t().contiguous()))
+        query_rows, prob_rows = (q.t() * math.log2(math.e)).contiguous(), None if p is None else p.t().contiguous()
+        key_prob_rows = None if prob_rows is None else packed(prob_rows)
+        images.append(_Image(q, k, v, p, query_rows, packed(k.t().contiguous()), prob_rows, key_prob_rows))
     return images
 
 
+def _value_of(image: _Image, span: slice, options: Options) -> Tensor:
+    """The values of a span, C×n, laid out for the products and in their dtype."""
+    value = _laid_out(image.value[:, span])
+    return value if options.value_dtype is None else value.to(options.value_dtype)
+
+
 def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) -> None:
-    """Fill the output (M×C) and log-sum-exp (M×1, to base 2) of a block of queries; span_value: C×n."""
+    """Fill the output (M×C) and log-sum-exp (M×1, to base 2) of a block of queries; span_value: C×n, packed."""
     scores = product(image.query_rows[rows], image.key_rows)  # M×N
     peak = scores.amax(-1, keepdim=True)
     numerators = scores.sub_(peak).exp2_()
@@ -148,16 +158,14 @@ def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) 
 
 def _backward_blocks(image, blocks, grad_output, log_sum_exp, correction, gradients, options) -> None:
     """Add the gradients of some of an image's blocks. grad_output: C×N; log_sum_exp, correction: N×1."""
-    for span, in_span in groupby(blocks, key=lambda block: block[0]):
-        span_value = _cast(_laid_out(image.value[:, span]), options.value_dtype)
-        for _, rows in in_span:
-            _backward_block(image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options)
+    for span, rows, span_value in blocks:
+        _backward_block(image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options)
 
 
 def _backward_block(
     image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options: Options
 ) -> None:
-    """Add the gradients of one block of queries; span_value: C×n."""
+    """Add the gradients of one block of queries; span_value: n×C, packed."""
     gate, dtype = options.gate, options.value_dtype
     attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
     grad_block = _cast(grad_output[:, rows], dtype)  # C×M
@@ -168,7 +176,7 @@ def _backward_block(
         channels = slice(start, start + CHANNELS)
         gradients.value[channels, span] += product(grad_block[channels], gated_columns)
     # After the sums of all channels, each as large as the scores: so many are never held beside it.
-    grad_gated = product(grad_block.t(), span_value.t()).to(attention.dtype)  # M×n, gradient of A′
+    grad_gated = product(grad_block.t(), span_value).to(attention.dtype)  # M×n, gradient of A′
     # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
     weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
     del gated, gated_columns  # as large as the scores
@@ -188,8 +196,8 @@ def _backward_block(
 
 def _gates(image: _Image, rows: slice, gate: str | None) -> Tensor:
     """G of a block of queries against all keys: M×N."""
-    assert image.prob_rows is not None  # there are gates for those alone that have probs
-    similarity = product(image.prob_rows[rows], image.prob_rows)
+    assert image.prob_rows is not None and image.key_prob_rows is not None  # gates are for those alone that have probs
+    similarity = product(image.prob_rows[rows], image.key_prob_rows)
     return similarity.sigmoid_() if gate == "sigmoid" else similarity
 
 

@@ -7,7 +7,7 @@ import torch
 
 import dnl.streamed_attention
 from dnl.attention import GATES, attention_stages, denoised_attention, retain_values, retention_weights
-from dnl.matrix_product import product
+from dnl.matrix_product import packed, product
 from dnl.parallel import for_each
 from dnl.retention import fold_retention
 
@@ -29,9 +29,10 @@ def test_product_is_left_times_right_transposed_however_they_lie(rows, depth, co
     wide[:, :depth] = left
     for one in (left, left.t().contiguous().t(), wide[:, :depth]):
         for other in (right, right.t().contiguous().t(), torch.cat([right, right], dim=1)[:, :depth]):
-            result = product(one, other)
-            assert result.dtype == dtype
-            torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
+            for operand in (other, packed(other)):
+                result = product(one, operand)
+                assert result.dtype == dtype
+                torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
