@@ -131,9 +131,9 @@ def _images(query, key, value, probs) -> list[_Image]:
     for b in range(len(query)):
         q, k, v = query[b].contiguous(), key[b].contiguous(), _laid_out(value[b])
         p = None if probs is None else probs[b].contiguous()
-        query_rows, prob_rows = (q.t() * math.log2(math.e)).contiguous(), None if p is None else p.t().contiguous()
-        key_prob_rows = None if prob_rows is None else packed(prob_rows)
-        images.append(_Image(q, k, v, p, query_rows, packed(k.t().contiguous()), prob_rows, key_prob_rows))
+        query_rows, key_rows = (q.t() * math.log2(math.e)).contiguous(), packed(k.t())
+        prob_rows, key_prob_rows = (None, None) if p is None else (p.t().contiguous(), packed(p.t()))
+        images.append(_Image(q, k, v, p, query_rows, key_rows, prob_rows, key_prob_rows))
     return images
 
 
