@@ -56,6 +56,14 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
         raise failures[0]
 
 
+def threads_for(device: torch.device) -> int:
+    """How many threads `for_each` works on."""
+    if device.type != "cpu":
+        return 1
+    with _lock:
+        return _thread_count if _running else torch.get_num_threads()
+
+
 @contextmanager
 def _one_core_an_operation():
     """Yields the number of threads that PyTorch may use otherwise.

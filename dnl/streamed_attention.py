@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dnl.matrix_product import packed, product
-from dnl.parallel import for_each
+from dnl.parallel import for_each, threads_for
 
 # Small maps are taken in larger blocks, up to this many scores, so that the products stay worth their call.
 BLOCK_SCORES = 2**18
@@ -45,9 +45,13 @@ class Options(NamedTuple):
     def spans_of(self, image: int, cells: int) -> list[slice]:
         return [slice(0, cells)] if self.spans is None else self.spans[image]
 
-    def blocks(self, span: slice, cells: int) -> list[slice]:
-        """The span cut into blocks of queries."""
-        size = max(self.query_block, BLOCK_SCORES // cells)
+    def blocks(self, span: slice, cells: int, threads: int) -> list[slice]:
+        """The span cut evenly into blocks of queries, as many for each thread where a whole map is more than one."""
+        length = span.stop - span.start
+        count = math.ceil(length / max(self.query_block, BLOCK_SCORES // cells))
+        if self.spans is None and count > 1:
+            count = math.ceil(count / threads) * threads
+        size = math.ceil(length / count)
         return [slice(start, min(start + size, span.stop)) for start in range(span.start, span.stop, size)]
 
 
@@ -61,6 +65,7 @@ class StreamedAttention(torch.autograd.Function):
     def forward(ctx, query, key, value, probs, options: Options):
         images = _images(query, key, value, probs)
         batch, channels, cells = value.shape
+        threads = threads_for(query.device)
         # Cell by cell, as the products give it: the layout of "channels last".
         output = value.new_empty_strided((batch, channels, cells), (cells * channels, 1, channels))
         log_sum_exp = query.new_empty(len(images), query.shape[2], 1)
@@ -68,7 +73,7 @@ class StreamedAttention(torch.autograd.Function):
         for b, image in enumerate(images):
             for span in options.spans_of(b, cells):
                 span_value = packed(_value_of(image, span, options))
-                for rows in options.blocks(span, cells):
+                for rows in options.blocks(span, cells, threads):
                     blocks.append((image, span, rows, span_value, output[b].t()[rows], log_sum_exp[b, rows], options))
         for_each(lambda block: _forward_block(*block), blocks, query.device)
         ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
@@ -79,18 +84,18 @@ class StreamedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_output):
         query, key, value, probs, output, log_sum_exp = ctx.saved_tensors
-        options, cells = ctx.options, query.shape[2]
+        options, cells, threads = ctx.options, query.shape[2], threads_for(query.device)
         images = _images(query, key, value, probs)
         # A single image is shared out as well. Who adds to which sum is fixed, so that gradients come out the same
         # each time.
-        shares = 1 if query.device.type != "cpu" else max(1, torch.get_num_threads() // len(images))
+        shares = max(1, threads // len(images))
         parts = []
         for b, image in enumerate(images):
             correction = (grad_output[b] * output[b]).sum(0)[:, None]  # N×1
             blocks = []
             for span in options.spans_of(b, cells):
                 span_value = packed(_value_of(image, span, options).t())
-                blocks += [(span, rows, span_value) for rows in options.blocks(span, cells)]
+                blocks += [(span, rows, span_value) for rows in options.blocks(span, cells, threads)]
             for share in range(shares):
                 sums = _Gradients(*map(_zeros, (image.query, image.key, image.value, image.probs)))
                 parts.append((image, blocks[share::shares], grad_output[b], log_sum_exp[b], correction, sums))

@@ -8,8 +8,9 @@ import torch
 import dnl.streamed_attention
 from dnl.attention import GATES, attention_stages, denoised_attention, retain_values, retention_weights
 from dnl.matrix_product import packed, product
-from dnl.parallel import for_each
+from dnl.parallel import for_each, threads_for
 from dnl.retention import fold_retention
+from dnl.streamed_attention import Options
 
 CPU = torch.device("cpu")
 
@@ -43,12 +44,12 @@ def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
 
         def work(item):
             done.append(item)
-            inside.add(torch.get_num_threads())
+            inside.add((torch.get_num_threads(), threads_for(CPU), threads_for(torch.device("cuda"))))
             threads.add(threading.get_ident())
 
         for_each(work, range(50), CPU)
         assert sorted(done) == list(range(50))
-        assert inside == {1}
+        assert inside == {(1, 3, 1)}, "one core an operation, three threads on a CPU, the caller's alone on a GPU"
         assert threading.get_ident() in threads
         assert torch.get_num_threads() == 3
     finally:
@@ -113,6 +114,28 @@ def test_blocks_and_threads_do_not_show(gate, threads, monkeypatch):
                 assert torch.equal(ours, repeated), "the same work in the same order gives the same numbers"
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("cells", "threads", "sizes"),
+    [
+        (500, 8, [500]),  # small enough for one block
+        (690, 2, [345, 345]),
+        (2401, 1, [127] * 18 + [115]),
+        (2401, 2, [121] * 19 + [102]),
+        (8192, 2, [128] * 64),
+        (8192, 3, [125] * 65 + [67]),
+    ],
+)
+def test_a_map_is_cut_evenly_among_the_threads(cells, threads, sizes):
+    blocks = Options(None, 128).blocks(slice(0, cells), cells, threads)
+    assert [block.stop - block.start for block in blocks] == sizes
+    assert [block.start for block in blocks] == [0, *(block.stop for block in blocks[:-1])]
+
+
+def test_a_class_is_cut_evenly_however_many_the_threads():
+    options = Options("binary", 128, spans=[[slice(0, 1000), slice(1000, 1300)]])
+    assert options.blocks(slice(1000, 1300), 8192, 16) == [slice(1000, 1100), slice(1100, 1200), slice(1200, 1300)]
 
 
 def test_classes_of_one_cell_and_classes_that_nothing_has():
