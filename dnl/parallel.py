@@ -1,13 +1,16 @@
 """Independent pieces of work on all cores, one piece a core.
 
 PyTorch splits each operation over the cores and lets them wait for each other after it. Where an operation is short,
-as on blocks that fit a cache, the waiting costs as much as the work, and on a busy machine many times as much.
+as on blocks that fit a cache, the waiting costs as much as the work, and on a busy machine many times as much. Its
+threads also keep their cores busy for some milliseconds after each operation, waiting for the next one: so what goes
+before work on threads of our own is best done by them as well.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any
 
 import torch
 
@@ -54,6 +57,17 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
             helper.join()
     if failures:
         raise failures[0]
+
+
+def results(calls: Sequence[Callable[[], Any]], device: torch.device) -> list:
+    """What each of the calls returns, all made by `for_each`."""
+    returned: list = [None] * len(calls)
+
+    def call(index: int) -> None:
+        returned[index] = calls[index]()
+
+    for_each(call, range(len(calls)), device)
+    return returned
 
 
 def threads_for(device: torch.device) -> int:

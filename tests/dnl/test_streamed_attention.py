@@ -8,7 +8,7 @@ import torch
 import dnl.streamed_attention
 from dnl.attention import GATES, attention_stages, denoised_attention, retain_values, retention_weights
 from dnl.matrix_product import packed, product
-from dnl.parallel import for_each, threads_for
+from dnl.parallel import for_each, results, threads_for
 from dnl.retention import fold_retention
 from dnl.streamed_attention import Options
 
@@ -54,6 +54,11 @@ def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_results_come_in_the_order_of_the_calls():
+    assert results([lambda number=number: number**2 for number in range(50)], CPU) == [n**2 for n in range(50)]
+    assert results([], CPU) == []
 
 
 def test_an_exception_of_any_thread_reaches_the_caller_and_the_thread_count_comes_back():
