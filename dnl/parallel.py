@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 _lock = threading.Lock()
-_running = 0  # calls of `for_each` that are under way, and the thread count that the last of them restores
+_running = 0  # uses of `one_core_an_operation` under way, and the thread count that the last of them restores
 _thread_count = 1
 
 
@@ -45,7 +45,7 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
             except BaseException as error:
                 failures.append(error)
 
-    with _one_core_an_operation() as count:
+    with one_core_an_operation() as count:
         helpers = [
             threading.Thread(target=work_through, args=[waiting], daemon=True)
             for _ in range(min(count, len(items)) - 1)
@@ -79,10 +79,11 @@ def threads_for(device: torch.device) -> int:
 
 
 @contextmanager
-def _one_core_an_operation():
-    """Yields the number of threads that PyTorch may use otherwise.
+def one_core_an_operation():
+    """Within it each operation runs on its caller's core alone; yields how many threads PyTorch may use otherwise.
 
-    The setting is the whole process's: the first of several calls at a time changes it, the last one puts it back.
+    For operations between pieces of work of `for_each`. The setting is the whole process's: the first of several uses
+    at a time changes it, the last one puts it back.
     """
     global _running, _thread_count
     with _lock:

@@ -10,7 +10,8 @@ For one image with N cells, in the notation of `dnl.attention`:
 The forward keeps Y and one log-sum-exp per query; the backward computes each block of A again. Nearly all of the time
 goes into matrix products, as long as a block stays in the cache and is passed over few times; hence exponentials to
 base 2 (PyTorch's `exp` takes four times as long on a CPU, its `exp2` is as exact), operations in place, and the
-softmax's division after the product, on C numbers a query instead of N. On a CPU each core takes blocks of its own.
+softmax's division after the product, on C numbers a query instead of N. What every block is multiplied with is packed
+once. On a CPU each core takes blocks of its own.
 """
 
 import math

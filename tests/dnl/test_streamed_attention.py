@@ -114,6 +114,7 @@ def test_blocks_and_threads_do_not_show(gate, threads, monkeypatch):
             monkeypatch.setattr(dnl.streamed_attention, "BLOCK_SCORES", 0)
             monkeypatch.setattr(dnl.attention, "QUERY_BLOCK", block)
             first, again = run(), run()
+            assert torch.get_num_threads() == threads
             for ours, repeated, reference in zip(first, again, whole, strict=True):
                 torch.testing.assert_close(ours, reference, rtol=0, atol=1e-12)
                 assert torch.equal(ours, repeated), "the same work in the same order gives the same numbers"
