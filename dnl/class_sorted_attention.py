@@ -10,17 +10,19 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from dnl.parallel import one_core_an_operation
 from dnl.streamed_attention import Options, StreamedAttention
 
 
 def class_sorted_attention(query: Tensor, key: Tensor, value: Tensor, probs: Tensor, options: Options) -> Tensor:
     """(A ⊙ G) V with the binary gate: query, key B×d×N; value B×C×N; probs B×classes×N -> B×C×N."""
-    classes = probs.argmax(1)  # B×N
-    order = classes.argsort(dim=1, stable=True)
-    spans = [_runs(torch.bincount(image, minlength=probs.shape[1]).tolist()) for image in classes]
-    in_order = (take_cells(tensor, order) for tensor in (query, key, value))
-    gathered = StreamedAttention.apply(*in_order, None, options._replace(spans=spans))
-    return take_cells(gathered, order.argsort(dim=1))
+    with one_core_an_operation():  # short operations around the blocks, whose threads need the cores
+        classes = probs.argmax(1)  # B×N
+        order = classes.argsort(dim=1, stable=True)
+        spans = [_runs(torch.bincount(image, minlength=probs.shape[1]).tolist()) for image in classes]
+        in_order = (take_cells(tensor, order) for tensor in (query, key, value))
+        gathered = StreamedAttention.apply(*in_order, None, options._replace(spans=spans))
+        return take_cells(gathered, order.argsort(dim=1))
 
 
 def take_cells(tensor: Tensor, cells: Tensor) -> Tensor:

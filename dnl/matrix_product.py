@@ -9,17 +9,35 @@ _ONEDNN = (
     torch.backends.mkldnn.is_available()
     and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 )
+
+# Rows of the left operand that `packed` lays the right one out for; any number may come.
+_PACKED_FOR = 128
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """left · rightᵀ: M×K, N×K -> M×N in their dtype, on any device. Not differentiable.
 
-    A `right` that is the transpose of a contiguous K×N tensor is taken as it lies; other strides are copied.
+    right: plain or `packed`. A plain one that is the transpose of a contiguous K×N tensor is taken as it lies; other
+    strides are copied.
     """
-    if not (_ONEDNN and left.dtype == torch.float32 and left.device.type == "cpu"):
+    if not _goes_to_onednn(left):
         return left @ right.t()
     # On strided operands oneDNN falls back to plain loops, a thousand times slower.
-    if not right.t().is_contiguous():
+    if not (right.is_mkldnn or right.t().is_contiguous()):
         right = right.contiguous()
     return torch.ops.mkldnn._linear_pointwise(left.contiguous(), right, None, "none", [], "")
+
+
+def packed(right: Tensor) -> Tensor:
+    """A copy of the right operand of many a `product`, as oneDNN's inner loops read it, and of use for that alone.
+
+    From a plain one every product copies such tiles anew, at 128 rows for 6 to 20 % of its time. Where products go
+    elsewhere, this is `right` itself.
+    """
+    return torch.ops.mkldnn._reorder_linear_weight(right, _PACKED_FOR) if _goes_to_onednn(right) else right
+
+
+def _goes_to_onednn(operand: Tensor) -> bool:
+    return _ONEDNN and operand.dtype == torch.float32 and operand.device.type == "cpu"

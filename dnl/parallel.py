@@ -1,18 +1,21 @@
 """Independent pieces of work on all cores, one piece a core.
 
 PyTorch splits each operation over the cores and lets them wait for each other after it. Where an operation is short,
-as on blocks that fit a cache, the waiting costs as much as the work, and on a busy machine many times as much.
+as on blocks that fit a cache, the waiting costs as much as the work, and on a busy machine many times as much. Its
+threads also keep their cores busy for some milliseconds after each operation, waiting for the next one: so what goes
+before work on threads of our own is best done by them as well.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any
 
 import torch
 
 _lock = threading.Lock()
-_running = 0  # calls of `for_each` that are under way, and the thread count that the last of them restores
+_running = 0  # uses of `one_core_an_operation` under way, and the thread count that the last of them restores
 _thread_count = 1
 
 
@@ -42,7 +45,7 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
             except BaseException as error:
                 failures.append(error)
 
-    with _one_core_an_operation() as count:
+    with one_core_an_operation() as count:
         helpers = [
             threading.Thread(target=work_through, args=[waiting], daemon=True)
             for _ in range(min(count, len(items)) - 1)
@@ -56,11 +59,31 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
         raise failures[0]
 
 
-@contextmanager
-def _one_core_an_operation():
-    """Yields the number of threads that PyTorch may use otherwise.
+def results(calls: Sequence[Callable[[], Any]], device: torch.device) -> list:
+    """What each of the calls returns, all made by `for_each`."""
+    returned: list = [None] * len(calls)
 
-    The setting is the whole process's: the first of several calls at a time changes it, the last one puts it back.
+    def call(index: int) -> None:
+        returned[index] = calls[index]()
+
+    for_each(call, range(len(calls)), device)
+    return returned
+
+
+def threads_for(device: torch.device) -> int:
+    """How many threads `for_each` works on."""
+    if device.type != "cpu":
+        return 1
+    with _lock:
+        return _thread_count if _running else torch.get_num_threads()
+
+
+@contextmanager
+def one_core_an_operation():
+    """Within it each operation runs on its caller's core alone; yields how many threads PyTorch may use otherwise.
+
+    For operations between pieces of work of `for_each`. The setting is the whole process's: the first of several uses
+    at a time changes it, the last one puts it back.
     """
     global _running, _thread_count
     with _lock:

@@ -72,12 +72,17 @@ def retain_values(value: Tensor, weights: Tensor) -> Tensor:
 
     value: B×C×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×C×H×W.
     """
+    folded = torch.zeros_like(value, memory_format=torch.contiguous_format)
+    _add_folded(folded, value, weights)
+    return folded
+
+
+def _add_folded(folded: Tensor, value: Tensor, weights: Tensor) -> None:
+    """Add `retain_values` of value and weights to `folded`, whose maps are contiguous."""
     size, kernel = value.shape[2:], round(weights.shape[1] ** 0.5)
-    value, weights = value.flatten(2), weights.flatten(2)
-    folded = torch.zeros_like(value)
+    sums, value, weights = folded.flatten(2), value.flatten(2), weights.flatten(2)
     for index, (here, there) in enumerate(_neighbours(kernel, *size)):
-        folded[:, :, there].addcmul_(weights[:, index : index + 1, here], value[:, :, here])
-    return folded.unflatten(2, size)
+        sums[:, :, there].addcmul_(weights[:, index : index + 1, here], value[:, :, here])
 
 
 def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
@@ -112,7 +117,7 @@ class _FoldedRetention(torch.autograd.Function):
             weights[image] = retention_weights(query[image], key[image], kernel, kind)
 
         def fold(part):
-            folded[part] = retain_values(value[part], weights[part[0]])
+            _add_folded(folded[part].zero_(), value[part], weights[part[0]])
 
         for_each(weigh, _images(query), query.device)
         for_each(fold, _parts(value), query.device)

@@ -10,19 +10,22 @@ For one image with N cells, in the notation of `dnl.attention`:
 The forward keeps Y and one log-sum-exp per query; the backward computes each block of A again. Nearly all of the time
 goes into matrix products, as long as a block stays in the cache and is passed over few times; hence exponentials to
 base 2 (PyTorch's `exp` takes four times as long on a CPU, its `exp2` is as exact), operations in place, and the
-softmax's division after the product, on C numbers a query instead of N. On a CPU each core takes blocks of its own.
+softmax's division after the product, on C numbers a query instead of N. What every block is multiplied with is packed
+once. On a CPU each core takes blocks of its own.
 """
 
 import math
-from itertools import groupby
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dnl.matrix_product import product
-from dnl.parallel import for_each
+from dnl.matrix_product import packed, product
+from dnl.parallel import for_each, results, threads_for
 
 # Small maps are taken in larger blocks, up to this many scores, so that the products stay worth their call.
 BLOCK_SCORES = 2**18
@@ -46,9 +49,13 @@ class Options(NamedTuple):
     def spans_of(self, image: int, cells: int) -> list[slice]:
         return [slice(0, cells)] if self.spans is None else self.spans[image]
 
-    def blocks(self, span: slice, cells: int) -> list[slice]:
-        """The span cut into blocks of queries."""
-        size = max(self.query_block, BLOCK_SCORES // cells)
+    def blocks(self, span: slice, cells: int, threads: int) -> list[slice]:
+        """The span cut evenly into blocks of queries, as many for each thread where a whole map is more than one."""
+        length = span.stop - span.start
+        count = math.ceil(length / max(self.query_block, BLOCK_SCORES // cells))
+        if self.spans is None and count > 1:
+            count = math.ceil(count / threads) * threads
+        size = math.ceil(length / count)
         return [slice(start, min(start + size, span.stop)) for start in range(span.start, span.stop, size)]
 
 
@@ -60,16 +67,16 @@ class StreamedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, key, value, probs, options: Options):
-        images = _images(query, key, value, probs)
+        images, values = _prepared(query, key, value, probs, options)
         batch, channels, cells = value.shape
+        threads = threads_for(query.device)
         # Cell by cell, as the products give it: the layout of "channels last".
         output = value.new_empty_strided((batch, channels, cells), (cells * channels, 1, channels))
-        log_sum_exp = query.new_empty(len(images), query.shape[2], 1)
+        log_sum_exp = query.new_empty(batch, cells, 1)
         blocks: list[tuple] = []
         for b, image in enumerate(images):
-            for span in options.spans_of(b, cells):
-                span_value = _cast(_laid_out(image.value[:, span]), options.value_dtype)
-                for rows in options.blocks(span, cells):
+            for span, span_value in values[b]:
+                for rows in options.blocks(span, cells, threads):
                     blocks.append((image, span, rows, span_value, output[b].t()[rows], log_sum_exp[b, rows], options))
         for_each(lambda block: _forward_block(*block), blocks, query.device)
         ctx.save_for_backward(query, key, value, probs, output, log_sum_exp)
@@ -80,42 +87,45 @@ class StreamedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_output):
         query, key, value, probs, output, log_sum_exp = ctx.saved_tensors
-        options, cells = ctx.options, query.shape[2]
-        images = _images(query, key, value, probs)
+        options, cells, threads = ctx.options, query.shape[2], threads_for(query.device)
+        images, values = _prepared(query, key, value, probs, options, transposed=True)
+        gradients = _Gradients(*map(_unfilled, (query, key, value, probs)))
         # A single image is shared out as well. Who adds to which sum is fixed, so that gradients come out the same
         # each time.
-        shares = 1 if query.device.type != "cpu" else max(1, torch.get_num_threads() // len(images))
+        shares = max(1, threads // len(images))
         parts = []
         for b, image in enumerate(images):
-            correction = (grad_output[b] * output[b]).sum(0)[:, None]  # N×1
-            blocks = [(span, rows) for span in options.spans_of(b, cells) for rows in options.blocks(span, cells)]
+            blocks = [
+                (span, rows, span_value)
+                for span, span_value in values[b]
+                for rows in options.blocks(span, cells, threads)
+            ]
+            totals = _Gradients(*(None if tensor is None else tensor[b] for tensor in gradients))
             for share in range(shares):
-                sums = _Gradients(*map(_zeros, (image.query, image.key, image.value, image.probs)))
-                parts.append((image, blocks[share::shares], grad_output[b], log_sum_exp[b], correction, sums))
+                sums = totals if share == 0 else _Gradients(*map(_unfilled, totals))
+                parts.append((image, blocks[share::shares], grad_output[b], output[b], log_sum_exp[b], sums))
         for_each(lambda part: _backward_blocks(*part, options), parts, query.device)
         sums = [part[-1] for part in parts]
         for share in range(1, shares):
-            for total, addend in zip(sums[::shares], sums[share::shares], strict=True):
-                for tensor, other in zip(total, addend, strict=True):
-                    if tensor is not None:
-                        tensor += other
-        return *(None if image[0] is None else _batch(image) for image in zip(*sums[::shares], strict=True)), None
+            pairs = zip(chain(*sums[::shares]), chain(*sums[share::shares]), strict=True)
+            for_each(lambda pair: pair[0].add_(pair[1]), [pair for pair in pairs if pair[0] is not None], query.device)
+        return *gradients, None
 
 
 class _Image(NamedTuple):
-    """One image's inputs, laid out for the products; query_rows · key_rowsᵀ are the scores to base 2."""
+    """An image's inputs but the values, laid out for the products; query_rows · key_rowsᵀ are the scores to base 2."""
 
     query: Tensor  # d×N
     key: Tensor  # d×N
-    value: Tensor  # C×N, it or its transpose contiguous
     probs: Tensor | None  # classes×N
     query_rows: Tensor  # N×d
-    key_rows: Tensor  # N×d
+    key_rows: Tensor  # N×d, packed
     prob_rows: Tensor | None  # N×classes
+    key_prob_rows: Tensor | None  # N×classes, packed
 
 
 class _Gradients(NamedTuple):
-    """Of one image, to be added to; shapes as the inputs'."""
+    """Shapes as the inputs', of one image or of all."""
 
     query: Tensor
     key: Tensor
@@ -123,18 +133,37 @@ class _Gradients(NamedTuple):
     probs: Tensor | None
 
 
-def _images(query, key, value, probs) -> list[_Image]:
-    images = []
-    for b in range(len(query)):
-        q, k, v = query[b].contiguous(), key[b].contiguous(), _laid_out(value[b])
-        p = None if probs is None else probs[b].contiguous()
-        query_rows, key_rows = (q.t() * math.log2(math.e)).contiguous(), k.t().contiguous()
-        images.append(_Image(q, k, v, p, query_rows, key_rows, None if p is None else p.t().contiguous()))
-    return images
+def _prepared(query, key, value, probs, options: Options, transposed: bool = False):
+    """Of all images, their `_Image` and their `_span_values`."""
+    batch, cells, dtype = range(len(query)), query.shape[2], options.value_dtype
+    values: list[Callable] = [
+        partial(_span_values, value[b], options.spans_of(b, cells), dtype, transposed) for b in batch
+    ]
+    images: list[Callable] = [partial(_image, query[b], key[b], None if probs is None else probs[b]) for b in batch]
+    done = results(values + images, query.device)
+    return done[len(batch) :], done[: len(batch)]
+
+
+def _span_values(value: Tensor, spans: list[slice], dtype: torch.dtype | None, transposed: bool) -> list[tuple]:
+    """Each span with its values, packed in the products' dtype: value C×N -> C×n, or n×C where transposed."""
+    packed_values = []
+    for span in spans:
+        span_value = _cast(_laid_out(value[:, span]), dtype)
+        packed_values.append((span, packed(span_value.t() if transposed else span_value)))
+    return packed_values
+
+
+def _image(query: Tensor, key: Tensor, probs: Tensor | None) -> _Image:
+    query, key = query.contiguous(), key.contiguous()
+    query_rows, key_rows = (query.t() * math.log2(math.e)).contiguous(), packed(key.t())
+    if probs is None:
+        return _Image(query, key, None, query_rows, key_rows, None, None)
+    probs = probs.contiguous()
+    return _Image(query, key, probs, query_rows, key_rows, probs.t().contiguous(), packed(probs.t()))
 
 
 def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) -> None:
-    """Fill the output (M×C) and log-sum-exp (M×1, to base 2) of a block of queries; span_value: C×n."""
+    """Fill the output (M×C) and log-sum-exp (M×1, to base 2) of a block of queries; span_value: C×n, packed."""
     scores = product(image.query_rows[rows], image.key_rows)  # M×N
     peak = scores.amax(-1, keepdim=True)
     numerators = scores.sub_(peak).exp2_()
@@ -146,20 +175,22 @@ def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) 
     torch.div(gathered, denominators, out=output)
 
 
-def _backward_blocks(image, blocks, grad_output, log_sum_exp, correction, gradients, options) -> None:
-    """Add the gradients of some of an image's blocks. grad_output: C×N; log_sum_exp, correction: N×1."""
-    for span, in_span in groupby(blocks, key=lambda block: block[0]):
-        span_value = _cast(_laid_out(image.value[:, span]), options.value_dtype)
-        for _, rows in in_span:
-            _backward_block(image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options)
+def _backward_blocks(image, blocks, grad_output, output, log_sum_exp, gradients, options) -> None:
+    """Fill the gradients with those of some of an image's blocks. grad_output, output: C×N; log_sum_exp: N×1."""
+    for gradient in gradients:
+        if gradient is not None:
+            gradient.zero_()
+    for span, rows, span_value in blocks:
+        _backward_block(image, span, rows, span_value, grad_output, output, log_sum_exp, gradients, options)
 
 
 def _backward_block(
-    image, span, rows, span_value, grad_output, log_sum_exp, correction, gradients, options: Options
+    image, span, rows, span_value, grad_output, output, log_sum_exp, gradients, options: Options
 ) -> None:
-    """Add the gradients of one block of queries; span_value: C×n."""
+    """Add the gradients of one block of queries; span_value: n×C, packed."""
     gate, dtype = options.gate, options.value_dtype
     attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
+    correction = (grad_output[:, rows] * output[:, rows]).sum(0)[:, None]  # M×1
     grad_block = _cast(grad_output[:, rows], dtype)  # C×M
     gates = None if image.probs is None else _gates(image, rows, gate)
     gated = attention[:, span].contiguous() if gates is None else attention * gates
@@ -168,11 +199,11 @@ def _backward_block(
         channels = slice(start, start + CHANNELS)
         gradients.value[channels, span] += product(grad_block[channels], gated_columns)
     # After the sums of all channels, each as large as the scores: so many are never held beside it.
-    grad_gated = product(grad_block.t(), span_value.t()).to(attention.dtype)  # M×n, gradient of A′
+    grad_gated = product(grad_block.t(), span_value).to(attention.dtype)  # M×n, gradient of A′
     # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
     weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
     del gated, gated_columns  # as large as the scores
-    grad_scores = attention.mul_(-correction[rows])
+    grad_scores = attention.mul_(-correction)
     if gates is not None and gate == "similarity":
         grad_scores.addcmul_(weighted, gates)
     else:
@@ -188,13 +219,9 @@ def _backward_block(
 
 def _gates(image: _Image, rows: slice, gate: str | None) -> Tensor:
     """G of a block of queries against all keys: M×N."""
-    assert image.prob_rows is not None  # there are gates for those alone that have probs
-    similarity = product(image.prob_rows[rows], image.prob_rows)
+    assert image.prob_rows is not None and image.key_prob_rows is not None  # gates are for those alone that have probs
+    similarity = product(image.prob_rows[rows], image.key_prob_rows)
     return similarity.sigmoid_() if gate == "sigmoid" else similarity
-
-
-def _batch(images: tuple[Tensor, ...]) -> Tensor:
-    return images[0][None] if len(images) == 1 else torch.stack(images)
 
 
 def _laid_out(tensor: Tensor) -> Tensor:
@@ -202,8 +229,9 @@ def _laid_out(tensor: Tensor) -> Tensor:
     return tensor if tensor.t().is_contiguous() else tensor.contiguous()
 
 
-def _zeros(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+def _unfilled(tensor: Tensor | None) -> Tensor | None:
+    """A contiguous tensor of the same shape; `empty_like` would keep the strides."""
+    return None if tensor is None else tensor.new_empty(tensor.shape)
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

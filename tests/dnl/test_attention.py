@@ -282,7 +282,7 @@ def test_no_map_of_all_queries_is_ever_built():
         denoised_attention(*inputs).sum().backward()
         mean_attention_row(inputs[0].detach(), inputs[1].detach())
     assert largest.numel < cells**2 / 4
-    assert largest.numel == dnl.attention.QUERY_BLOCK * cells, "one block of rows at a time"
+    assert largest.numel <= dnl.attention.QUERY_BLOCK * cells, "one block of rows at a time"
 
 
 @pytest.mark.parametrize("kernel", [3, 5])

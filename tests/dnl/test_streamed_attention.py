@@ -7,9 +7,10 @@ import torch
 
 import dnl.streamed_attention
 from dnl.attention import GATES, attention_stages, denoised_attention, retain_values, retention_weights
-from dnl.matrix_product import product
-from dnl.parallel import for_each
+from dnl.matrix_product import packed, product
+from dnl.parallel import for_each, results, threads_for
 from dnl.retention import fold_retention
+from dnl.streamed_attention import Options
 
 CPU = torch.device("cpu")
 
@@ -29,9 +30,10 @@ def test_product_is_left_times_right_transposed_however_they_lie(rows, depth, co
     wide[:, :depth] = left
     for one in (left, left.t().contiguous().t(), wide[:, :depth]):
         for other in (right, right.t().contiguous().t(), torch.cat([right, right], dim=1)[:, :depth]):
-            result = product(one, other)
-            assert result.dtype == dtype
-            torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
+            for operand in (other, packed(other)):
+                result = product(one, operand)
+                assert result.dtype == dtype
+                torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
@@ -42,16 +44,21 @@ def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
 
         def work(item):
             done.append(item)
-            inside.add(torch.get_num_threads())
+            inside.add((torch.get_num_threads(), threads_for(CPU), threads_for(torch.device("cuda"))))
             threads.add(threading.get_ident())
 
         for_each(work, range(50), CPU)
         assert sorted(done) == list(range(50))
-        assert inside == {1}
+        assert inside == {(1, 3, 1)}, "one core an operation, three threads on a CPU, the caller's alone on a GPU"
         assert threading.get_ident() in threads
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_results_come_in_the_order_of_the_calls():
+    assert results([lambda number=number: number**2 for number in range(50)], CPU) == [n**2 for n in range(50)]
+    assert results([], CPU) == []
 
 
 def test_an_exception_of_any_thread_reaches_the_caller_and_the_thread_count_comes_back():
@@ -107,11 +114,34 @@ def test_blocks_and_threads_do_not_show(gate, threads, monkeypatch):
             monkeypatch.setattr(dnl.streamed_attention, "BLOCK_SCORES", 0)
             monkeypatch.setattr(dnl.attention, "QUERY_BLOCK", block)
             first, again = run(), run()
+            assert torch.get_num_threads() == threads
             for ours, repeated, reference in zip(first, again, whole, strict=True):
                 torch.testing.assert_close(ours, reference, rtol=0, atol=1e-12)
                 assert torch.equal(ours, repeated), "the same work in the same order gives the same numbers"
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("cells", "threads", "sizes"),
+    [
+        (500, 8, [500]),  # small enough for one block
+        (690, 2, [345, 345]),
+        (2401, 1, [127] * 18 + [115]),
+        (2401, 2, [121] * 19 + [102]),
+        (8192, 2, [128] * 64),
+        (8192, 3, [125] * 65 + [67]),
+    ],
+)
+def test_a_map_is_cut_evenly_among_the_threads(cells, threads, sizes):
+    blocks = Options(None, 128).blocks(slice(0, cells), cells, threads)
+    assert [block.stop - block.start for block in blocks] == sizes
+    assert [block.start for block in blocks] == [0, *(block.stop for block in blocks[:-1])]
+
+
+def test_a_class_is_cut_evenly_however_many_the_threads():
+    options = Options("binary", 128, spans=[[slice(0, 1000), slice(1000, 1300)]])
+    assert options.blocks(slice(1000, 1300), 8192, 16) == [slice(1000, 1100), slice(1100, 1200), slice(1200, 1300)]
 
 
 def test_classes_of_one_cell_and_classes_that_nothing_has():
