@@ -2,6 +2,7 @@
 
 import os
 import platform
+import random
 import resource
 import statistics
 import subprocess
@@ -19,13 +20,18 @@ PRODUCTS = ("torch.mm", "dnl.matrix_product")
 
 
 def median_times(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Seconds of each call, all taking turns, after one round that is not counted."""
+    """Seconds of each call, all taking turns, after one round that is not counted.
+
+    In another order each round: whoever comes after a call that gives gigabytes back to the system pays for it.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    order, chance = list(calls), random.Random(0)
     for _ in range(repeats + 1):
-        for name, call in calls.items():
+        for name in order:
             start = time.perf_counter()
-            call()
+            calls[name]()
             seconds[name].append(time.perf_counter() - start)
+        chance.shuffle(order)
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
