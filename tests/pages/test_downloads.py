@@ -1,4 +1,5 @@
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from urllib.error import HTTPError
 
 import pytest
@@ -28,6 +29,7 @@ async def fetch_late(address: str) -> bytes:
 def test_a_made_file_waits_for_its_visitor(tmp_path):
     save_network(tmp_path / "small.safetensors", calm=True)
     with serve(tmp_path, DNL_CHECKPOINTS=str(tmp_path)) as server:
-        content = asyncio.run(fetch_late(server.address))
+        with ThreadPoolExecutor(1) as pool:  # Playwright's own loop runs in this thread, once it has been started
+            content = pool.submit(asyncio.run, fetch_late(server.address)).result()
         assert "Traceback" not in server.log
     assert content.decode().splitlines()[0] == ",".join(HEADER)
