@@ -286,7 +286,8 @@ def show_ablation() -> None:
             icon=":material/info:",
         )
         return
-    st.dataframe(ablation.rows, hide_index=True, height="content")
+    stays = st.column_config.Column(pinned=True)  # while the others are scrolled through
+    st.dataframe(ablation.rows, hide_index=True, height="content", column_config={"network": stays})
     st.caption(literal(ablation.about))
 
 
