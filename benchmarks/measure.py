@@ -2,37 +2,25 @@
 
 import os
 import platform
-import random
 import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 
 import torch
 
 from benchmarks.variants import PASSES, VARIANTS, make_inputs
 from dnl.matrix_product import product
+from dnl.speed import interleaved_times
 
 PRODUCT_SIDE = 2048
 PRODUCTS = ("torch.mm", "dnl.matrix_product")
 
 
 def median_times(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Seconds of each call, all taking turns, after one round that is not counted.
-
-    In another order each round: whoever comes after a call that gives gigabytes back to the system pays for it.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    order, chance = list(calls), random.Random(0)
-    for _ in range(repeats + 1):
-        for name in order:
-            start = time.perf_counter()
-            calls[name]()
-            seconds[name].append(time.perf_counter() - start)
-        chance.shuffle(order)
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    """Seconds of each call, all taking turns, after one round that is not counted."""
+    return {name: statistics.median(values) for name, values in interleaved_times(calls, repeats, warm_up=1).items()}
 
 
 def product_calls() -> dict[str, Callable[[], object]]:

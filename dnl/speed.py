@@ -1,5 +1,6 @@
 """Speed of training, side by side: networks that take turns at whole updates on the same batch of seeded noise."""
 
+import random
 from collections.abc import Callable, Mapping
 from time import perf_counter
 
@@ -19,7 +20,8 @@ def training_update(config: TrainConfig, device: torch.device) -> Callable[[], N
     images = torch.randn(size[0], 3, *size[1:], generator=generator)
     labels = torch.randint(0, config.model.num_classes, size, generator=generator)
     torch.manual_seed(config.seed)
-    model = build_model(config.model).to(device, memory_format=torch.channels_last)
+    model = build_model(config.model)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model, config)
 
     def update() -> None:
@@ -39,17 +41,21 @@ def training_update(config: TrainConfig, device: torch.device) -> Callable[[], N
     return update
 
 
-def interleaved_times(calls: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in `rounds` rounds, in which all take turns, after WARM_UP rounds that are not counted.
+def interleaved_times(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = WARM_UP
+) -> dict[str, list[float]]:
+    """Seconds of each call in `rounds` rounds, in which all take turns, after `warm_up` rounds that are not counted.
 
-    Whatever else the machine does falls on all alike: trust the ratios more than the seconds.
+    Whatever else the machine does falls on all alike: trust the ratios more than the seconds. The order is another one
+    each round: whoever comes after a call that gives gigabytes back to the system pays for it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(WARM_UP + rounds):
-        # Every other round backwards, so that nobody always comes first.
-        for name in list(calls) if turn % 2 else reversed(list(calls)):
+    order, chance = list(calls), random.Random(0)
+    for turn in range(warm_up + rounds):
+        for name in order:
             start = perf_counter()
             calls[name]()
-            if turn >= WARM_UP:
+            if turn >= warm_up:
                 seconds[name].append(perf_counter() - start)
+        chance.shuffle(order)
     return seconds
