@@ -91,7 +91,7 @@ def denoised_attention(
         value = at_least_float32(value)
         if lr_kernel is not None:
             value = fold_retention(at_least_float32(query), at_least_float32(key), value, lr_kernel, lr_weights)
-        return gated_attention(query, key, value, class_probs, gate=gate, value_dtype=value_dtype).to(dtype)
+        return _gated_attention(query, key, value, class_probs, gate, value_dtype, lr_kernel is not None).to(dtype)
 
 
 def attention_stages(
@@ -207,6 +207,10 @@ def gated_attention(
     Raises ValueError where they do not fit.
     """
     check_inputs(query, key, class_probs, gate=gate, lr_kernel=None)
+    return _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value=False)
+
+
+def _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value: bool) -> Tensor:
     size = value.shape[2:]
     query, key, value = (tensor.flatten(2) for tensor in (query, key, value))
     probs = None if gate is None or class_probs is None else class_probs.to(value.dtype).flatten(2)
@@ -219,7 +223,7 @@ def gated_attention(
         gathered = fused_attention(query, key, products, probs, gate).to(value.dtype)
     else:
         query, key = at_least_float32(query), at_least_float32(key)
-        options = Options(gate, QUERY_BLOCK, value_dtype=value_dtype)
+        options = Options(gate, QUERY_BLOCK, value_dtype=value_dtype, overwrite_value=overwrite_value)
         if probs is not None and gate == "binary":
             gathered = class_sorted_attention(query, key, value, probs, options)
         else:

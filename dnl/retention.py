@@ -4,17 +4,19 @@ With L[m, δ] = sigmoid(q_m · k_{m+δ}) over the k×k offsets δ, retained atte
 local operation on the values takes the place of one on the N×N map.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dnl.parallel import for_each
+from dnl.parallel import for_each, threads_for
 
 LR_WEIGHTS = ("learnt", "box")
 
-# Numbers that are folded at a time: with their k² weights they stay in a core's cache.
-FOLDED = 2**18
+# Numbers that are folded at a time. Each operation asks for the one interpreter: of fewer, larger ones more is worked.
+FOLDED = 2**20
 
 
 def offsets(kernel: int) -> list[tuple[int, int]]:
@@ -161,6 +163,7 @@ def _images(tensor: Tensor) -> list[slice]:
 
 def _parts(value: Tensor) -> list[tuple[slice, slice]]:
     """Index of image and channels of each part that is folded at a time."""
-    channels = max(1, FOLDED // value[0, 0].numel())
+    share = math.ceil(value.shape[1] / threads_for(value.device))
+    channels = max(1, min(share, FOLDED // value[0, 0].numel()))
     starts = range(0, value.shape[1], channels)
     return [(image, slice(start, start + channels)) for image in _images(value) for start in starts]

@@ -13,6 +13,7 @@ from dnl.attention import (
     attention_stages,
     denoised_attention,
     gate_rows,
+    gated_attention,
     mean_attention_row,
     retain_rows,
     retain_values,
@@ -253,6 +254,18 @@ def test_inputs_are_not_changed():
     denoised_attention(*inputs).sum().backward()
     attention_stages(inputs[0], inputs[1], inputs[3])
     mean_attention_row(inputs[0], inputs[1])
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(inputs, before, strict=True))
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("kernel", [None, 3])
+def test_without_gradients_the_output_is_the_same_and_inputs_are_not_changed(gate, kernel):
+    inputs = random_inputs(dtype=torch.float32)
+    before = [tensor.clone() for tensor in inputs]
+    expected = denoised_attention(*(tensor.clone().requires_grad_() for tensor in inputs), gate=gate, lr_kernel=kernel)
+    with torch.inference_mode():
+        assert torch.equal(denoised_attention(*inputs, gate=gate, lr_kernel=kernel), expected)
+        gated_attention(*inputs, gate=gate)
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(inputs, before, strict=True))
 
 
