@@ -99,9 +99,13 @@ def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, 
         pins = views[0] if which == SAME_PLACES else None
         wanted = batch_facts(models, places, pins, choices, scale, colormap)
         if st.button("Make the files", key="batch make", disabled=not places, icon=":material/burst_mode:"):
-            made = _batch(models, places, pins, choices, scale, colormap)
+            made, left_out = _batch(models, places, pins, choices, scale, colormap)
+            st.session_state["batch left out"] = (wanted, left_out)
             if made is not None:
                 st.session_state["batch file"] = (wanted, made)
+        tried, left_out = st.session_state.get("batch left out", (None, []))
+        for sentence in left_out if tried == wanted else []:
+            st.error(sentence)
         made_for, content = st.session_state.get("batch file", (None, None))
         if made_for == wanted:
             offer_file("Download the zip file", "attention.zip", lambda: content, key="batch download")
@@ -119,10 +123,12 @@ def batch_facts(models, places, pins: PinnedPixels | None, choices, scale: Scale
     return [model.source for model in models], images, pixels, known_choices(choices), scale, colormap
 
 
-def _batch(models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str) -> bytes | None:
-    """The zip file; says what could not be used. None where nothing could."""
+def _batch(
+    models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str
+) -> tuple[bytes | None, list[str]]:
+    """The zip file, None where no image could be used; and a sentence about each image that could not."""
     progress = st.progress(0.0, "Running the network …")
-    files, all_views = {}, []
+    files, all_views, left_out = {}, [], []
     for index, place in enumerate(places):
         try:
             views = batch_views(models, place, pins, choices)
@@ -133,14 +139,14 @@ def _batch(models, places, pins: PinnedPixels | None, choices, scale: Scale, col
             all_views += views
         except ValueError as error:
             named = place["kept photo"][0] if "kept photo" in place else street_name(place["scene"])
-            st.error(f"{literal(named)} was left out: {as_sentence(error)}")
+            left_out.append(f"{literal(named)} was left out: {as_sentence(error)}")
         progress.progress((index + 1) / len(places), f"{index + 1} of {len(places)} images")
     progress.empty()
     if not all_views:
-        return None
+        return None, left_out
     files["pins.csv"] = pins_csv(all_views).encode()
     files["provenance.json"] = pins_json(all_views).encode()
-    return zipped(files)
+    return zipped(files), left_out
 
 
 def batch_views(models: Sequence[Model], place: dict, pins: PinnedPixels | None, choices) -> list[PinnedPixels]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from analysis import ablation as analysis_ablation
 from analysis import card, figures, report
-from dnl import ablation, evaluate, train
+from dnl import ablation, evaluate, export, train
 from dnl.datasets import __main__ as datasets
 from dnl.distributed import joined
 from dnl.recipes import recipe
@@ -211,6 +211,20 @@ CARD = {
 @cases(10)
 def test_card(attempt, extra):
     attempt(card.main, [*SMALL, "--data", "/nonexistent", *extra])
+
+
+EXPORT = {
+    "--checkpoint": CHECKPOINT,
+    "--height": ["8", "-1", "1000000"],  # never a size that is exported, which takes its time
+    "--width": ["64", "0", "1000000"],
+    "--out": ["OUT/a.pt2", "OUT/a.exe", "OUT", "/nonexistent/a.pt2", "/dev/null/a.onnx"],
+}
+
+
+@given(extra=options(EXPORT))
+@cases(10)
+def test_export(attempt, extra):
+    attempt(export.main, [*SMALL, "--out", "OUT/a.pt2", "--height", "8", *extra])
 
 
 # Nobody listens there.

@@ -13,6 +13,7 @@ from dnl.classes import CAMVID
 from dnl.datasets import DatasetError
 from pages import shared
 from pages.explorer_exports import OTHER_BATCH, OWN_PIXEL
+from pages.words import literal
 from tests.pages.small import app_on, png, read, save_network
 
 FIGURES = [
@@ -393,3 +394,21 @@ def test_a_batch_of_other_photos_under_the_same_name_is_not_offered(app):
     assert not offered(app)
     app.button(key="batch make").click().run()
     assert offered(app)
+
+
+def test_a_batch_says_what_was_left_out_for_as_long_as_its_choices_stand(app):
+    photo = png(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    app.session_state["batch source"] = "Your photos"
+    app.run()
+    files = [("torn.png", photo[:60], "image/png"), ("mine.png", photo, "image/png")]
+    app.file_uploader(key="batch photos").set_value(files).run()
+    app.button(key="batch make").click().run()
+    for _ in range(2):
+        assert [error.value.partition(":")[0] for error in app.error] == [f"{literal('torn.png')} was left out"]
+        assert "Download the zip file" in [button.label for button in app.get("download_button")]
+        app.run()
+    app.file_uploader(key="batch photos").set_value(files[:1]).run()
+    assert not app.error
+    app.button(key="batch make").click().run()
+    assert [error.value.partition(":")[0] for error in app.error] == [f"{literal('torn.png')} was left out"]
+    assert OTHER_BATCH in [caption.value for caption in app.caption]  # the file made before was not lost
