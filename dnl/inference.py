@@ -41,10 +41,15 @@ WHOLE_IMAGE = Inference()
 
 @torch.inference_mode()
 def predict(model: nn.Module, image: np.ndarray, inference: Inference = WHOLE_IMAGE) -> np.ndarray:
-    """Class index of every pixel: image H×W×3 uint8 -> H×W uint8. The model must be in evaluation mode."""
+    """Class index of every pixel: image H×W×3 uint8 -> H×W uint8. The model must be in evaluation mode.
+
+    Raises ValueError where the network's scores are no finite numbers.
+    """
     device = next(model.parameters()).device
     batch = normalise(image)[None].to(device, memory_format=torch.channels_last)
     scores = model(batch).logits if inference == WHOLE_IMAGE else class_probabilities(model, batch, inference)
+    if not scores.isfinite().all():
+        raise ValueError("the network's scores are NaN or infinite: its weights, or γ, are broken or too large")
     return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 

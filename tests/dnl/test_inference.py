@@ -1,5 +1,7 @@
 """Prediction by windows, scales and mirroring, against plain versions of the same."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -81,3 +83,11 @@ def test_options_that_do_not_fit():
     ):
         with pytest.raises(ValueError, match=message):
             Inference(**options)
+
+
+@pytest.mark.parametrize("inference", [Inference(), Inference(scales=(0.5, 1.0))])
+def test_scores_that_are_no_numbers_are_refused(model, inference):
+    broken = copy.deepcopy(model)
+    broken.head[-1].bias.data[2] = torch.inf
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        predict(broken, np.zeros((45, 70, 3), np.uint8), inference)
