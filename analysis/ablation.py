@@ -25,6 +25,7 @@ from dnl.checkpoints import load_checkpoint
 from dnl.config import ModelConfig
 from dnl.datasets import open_dataset
 from dnl.files import write_json
+from dnl.untrusted import error_line
 
 
 def stages_of(config: ModelConfig) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(_measure_all(options))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 1
     return 0
 

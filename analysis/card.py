@@ -27,6 +27,7 @@ from dnl.datasets import CamVid, Streets
 from dnl.engine import evaluate
 from dnl.evaluate import alter_attention
 from dnl.network import SegmentationNetwork
+from dnl.untrusted import error_line
 
 # How each score without the learnt attention is had.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -237,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         metrics = _measure_and_save(options)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 1
     print(table(metrics))
     return 0

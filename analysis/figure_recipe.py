@@ -232,7 +232,7 @@ def recipe_from_json(text: str | bytes) -> Recipe:
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         raise RecipeError(f"the recipe is not readable JSON ({error})") from error
     if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
-        raise RecipeError(f"the recipe's format is {values['format']!r}; this version reads format {FORMAT}")
+        raise RecipeError(f"the recipe's format is {_shortened(values['format'])}; this version reads format {FORMAT}")
     return _read(Recipe, values, "")
 
 

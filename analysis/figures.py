@@ -55,6 +55,7 @@ from dnl.classes import LabelSet
 from dnl.datasets import CamVid, Streets, camvid_labels
 from dnl.files import write_atomically
 from dnl.network import SegmentationNetwork
+from dnl.untrusted import error_line
 
 FORMATS = ("pdf", "svg", "png")
 RESOLUTIONS = (300, 600)
@@ -399,7 +400,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         write_figure(options.recipe, options.out, data=options.data, dpi=options.dpi)
     except (RecipeError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -24,6 +24,7 @@ from dnl import __version__
 from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card
 from dnl.datasets import NAMES
 from dnl.distributed import World, joined
+from dnl.untrusted import error_line
 
 MOST_WORKERS = 8
 MOST_LR_KERNEL = 99
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 1
     return 0
 

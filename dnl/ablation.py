@@ -38,7 +38,7 @@ from dnl.runs import RunError, is_run, resume, start
 from dnl.speed import interleaved_times, training_update
 from dnl.tables import Column, markdown_table, mean_and_spread
 from dnl.train import open_split, train, training_batches
-from dnl.untrusted import read_json, read_text_file
+from dnl.untrusted import error_line, one_line, read_json, read_text_file
 
 # What each network changes in the recipe's.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -257,8 +257,11 @@ def main(arguments: list[str] | None = None) -> int:
         with joined() as world:
             run_all(options, world)
     except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error}"
-        print(f"{reason}; what is finished is kept in {options.out}: the same command goes on", file=sys.stderr)
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error_line(error)}"
+        print(
+            f"{reason}; what is finished is kept in {one_line(str(options.out), 150)}: the same command goes on",
+            file=sys.stderr,
+        )
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 

@@ -29,6 +29,7 @@ from dnl.untrusted import (
     is_colour,
     is_name,
     is_valid_text,
+    one_line,
     read_json,
     read_json_object,
     shortened,
@@ -112,7 +113,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
         label_set = label_set_of(card)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"the card in {path.name} does not describe a network of this version: {error}"
+            f"the card in {path.name} does not describe a network of this version: {one_line(str(error))}"
         ) from error
     try:
         state = safetensors.torch.load(content)

@@ -23,6 +23,7 @@ from dnl.files import write_json
 from dnl.inference import Inference
 from dnl.metrics import SegmentationScores
 from dnl.network import SegmentationNetwork
+from dnl.untrusted import error_line
 
 
 def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt") -> None:
@@ -55,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.json and not options.json.parent.is_dir():
             raise ValueError(f"the folder of --json {options.json} does not exist; create it first")
+        if options.json and options.json.is_dir():
+            raise ValueError(f"--json {options.json} is a folder; name a file")
         with joined() as world:
             scores = _scores(options, world)
             if world.is_main:
@@ -62,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
                 if options.json:
                     write_json(options.json, scores._asdict())
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dnl.checkpoints import CheckpointError, load_checkpoint
 from dnl.files import write_atomically
 from dnl.network import MIN_SIDE, SegmentationNetwork
+from dnl.untrusted import error_line
 
 # Logits are of the order of ten; the programs add the same numbers in another order.
 TOLERANCE = 1e-3
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         model, _ = load_checkpoint(options.checkpoint)
         difference = export_model(model, options.out, options.height, options.width)
     except (CheckpointError, ExportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 1
     checked = (
         "not checked: install onnxruntime to run it against PyTorch"

@@ -1,5 +1,6 @@
 """Writing files so that a crash or a full disk never leaves half of one."""
 
+import errno
 import json
 import os
 import tempfile
@@ -11,8 +12,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and rename it over `path`.
 
     Readers see the old file or the whole new one. On an error the temporary file is removed and `path` untouched.
+    Raises OSError, such as IsADirectoryError where `path` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(descriptor)
     temporary = Path(name)

@@ -38,7 +38,7 @@ from dnl.network import build_model
 from dnl.recipes import RECIPES, TrainConfig, describe, override, recipe
 from dnl.runs import Run, RunError, Update, epoch_seed, is_run, record, resume, save_progress, start, unusable_state
 from dnl.transforms import RandomCrop
-from dnl.untrusted import DECODING_ERRORS
+from dnl.untrusted import DECODING_ERRORS, error_line, one_line
 
 # Images whose features W_q and W_k start on: enough cells to tell the directions in which they vary.
 ATTENTION_START_IMAGES = 48
@@ -293,12 +293,12 @@ def main(arguments: list[str] | None = None) -> int:
 def fault(error: BaseException, out: Path | None) -> str:
     """What ended a run, in one sentence that also says how it goes on."""
     kept = out is not None and is_run(out)
-    goes_on = f"every finished epoch is kept in {out}: go on with --resume"
+    goes_on = f"every finished epoch is kept in {one_line(str(out), 150)}: go on with --resume"
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {goes_on}" if kept else "interrupted before the run began"
     if kept and isinstance(error, OSError | NonFiniteLoss):
-        return f"error: {error}; {goes_on}"
-    return f"error: {error}"
+        return f"error: {error_line(error)}; {goes_on}"
+    return f"error: {error_line(error)}"
 
 
 if __name__ == "__main__":

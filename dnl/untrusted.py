@@ -84,6 +84,20 @@ def shortened(value) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
+def one_line(text: str, longest: int = 400) -> str:
+    """A text that may hold anything, names of files among it, as one line of bounded length: its beginning and end."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest // 2]} … {line[-longest // 2 :]}"
+
+
+def error_line(error: BaseException) -> str:
+    """What an error says, as `one_line`: of an OSError the file and the reason, without its number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return one_line(str(error))
+    file = error.filename2 or error.filename  # of a renaming, what the file was to become
+    return one_line(error.strerror if file is None else f"{file}: {error.strerror}")
+
+
 def is_valid_text(text: str) -> bool:
     """Whether `text` can be written as UTF-8: names of files may hold bytes that are no text."""
     try:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from dnl.untrusted import error_line
+
 DEFINITIONS = """
 Attention is compared on *labelled cells*, the query's own cell left out. These definitions are this project's own.
 
@@ -40,10 +42,10 @@ def literal_rows(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]
 
 def as_sentence(error: Exception) -> str:
     """What an error says, as a sentence for a notice; it may name anything, so it is `literal`."""
-    words = str(error).rstrip(".") or type(error).__name__
+    words = error_line(error).rstrip(".") or type(error).__name__
     return literal(f"{words[0].upper()}{words[1:]}.")
 
 
 def as_clause(error: Exception) -> str:
     """What an error says, to stand within a sentence of a notice; `literal`."""
-    return literal(str(error).rstrip(".") or type(error).__name__)
+    return literal(error_line(error).rstrip(".") or type(error).__name__)

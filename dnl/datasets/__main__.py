@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dnl.datasets.base import DatasetError
 from dnl.datasets.fetch import CAMVID_COUNTS, CAMVID_URL, fetch_camvid
+from dnl.untrusted import error_line
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("Interrupted; what was downloaded is kept: run the same command again to go on.", file=sys.stderr)
         return 130
     except (DatasetError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 1
     counts = ", ".join(f"{count} {split}" for split, count in CAMVID_COUNTS.items())
     print(f"CamVid is in {options.to}: {counts} images with their labels. It is free for research use.")
