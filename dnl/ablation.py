@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error_line(error)}"
         print(
-            f"{reason}; what is finished is kept in {one_line(str(options.out), 150)}: the same command goes on",
+            f"{reason}; what is finished is kept in {one_line(str(options.out), 120)}: the same command goes on",
             file=sys.stderr,
         )
         return 130 if isinstance(error, KeyboardInterrupt) else 1

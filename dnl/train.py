@@ -293,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
 def fault(error: BaseException, out: Path | None) -> str:
     """What ended a run, in one sentence that also says how it goes on."""
     kept = out is not None and is_run(out)
-    goes_on = f"every finished epoch is kept in {one_line(str(out), 150)}: go on with --resume"
+    goes_on = f"every finished epoch is kept in {one_line(str(out), 120)}: go on with --resume"
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {goes_on}" if kept else "interrupted before the run began"
     if kept and isinstance(error, OSError | NonFiniteLoss):
