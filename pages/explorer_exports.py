@@ -22,7 +22,7 @@ from pages.shared import (
     street_name,
 )
 from pages.uploaders import PHOTO_TYPES, kept_uploads
-from pages.words import as_sentence, literal
+from pages.words import as_clause, literal
 
 SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "each image's own starting pixel"
 OTHER_BATCH = "The zip file made before belongs to other choices: make the files again, or go back to those choices."
@@ -139,7 +139,7 @@ def _batch(
             all_views += views
         except ValueError as error:
             named = place["kept photo"][0] if "kept photo" in place else street_name(place["scene"])
-            left_out.append(f"{literal(named)} was left out: {as_sentence(error)}")
+            left_out.append(f"{literal(named)} was left out: {as_clause(error)}.")
         progress.progress((index + 1) / len(places), f"{index + 1} of {len(places)} images")
     progress.empty()
     if not all_views:
