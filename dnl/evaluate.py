@@ -7,7 +7,6 @@ are shared among the processes. --json writes the scores to a file.
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -34,8 +33,9 @@ def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, s
         raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
     model.context.attention_source = source
     if gamma is not None:
-        if not math.isfinite(gamma):
-            raise ValueError(f"γ is {gamma}; it must be a finite number")
+        most = torch.finfo(model.context.gamma.dtype).max
+        if not -most <= gamma <= most:
+            raise ValueError(f"γ is {gamma}; it must be a finite number, at most {most:.1e}")
         with torch.no_grad():
             model.context.gamma.fill_(gamma)
 

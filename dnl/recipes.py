@@ -6,7 +6,7 @@ import typing
 from dataclasses import dataclass, field
 
 from dnl.config import ModelConfig, require_type
-from dnl.untrusted import shortened
+from dnl.untrusted import one_line, shortened
 
 # Of whole numbers: the least that makes sense, and far more than anybody needs.
 RANGES = {
@@ -285,7 +285,7 @@ def from_dict(fields: dict) -> TrainConfig:
     for kind, given in ((ModelConfig, model), (TrainConfig, fields)):
         if unknown := set(given) - {field.name for field in dataclasses.fields(kind)}:
             raise ValueError(
-                f"there is no setting {', '.join(sorted(unknown))[:200]} in this version; use the one it was written by"
+                f"there is no setting {one_line(', '.join(sorted(unknown)), 200)} in this version; use the one it was written by"
             )
     return TrainConfig(**{**fields, "model": ModelConfig(**model)})
 

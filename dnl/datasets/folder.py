@@ -26,7 +26,7 @@ from dnl.datasets.pairs import (
     require_split,
     visible,
 )
-from dnl.untrusted import MAX_NAME_LENGTH, is_byte, is_colour, is_name, read_json_object, shortened
+from dnl.untrusted import MAX_NAME_LENGTH, is_byte, is_colour, is_name, one_line, read_json_object, shortened
 
 EXAMPLE = '{"classes": [{"name": "leaf", "colour": [0, 160, 60]}, …], "ignore_index": 255}'
 
@@ -84,7 +84,9 @@ def read_classes(file: str | Path) -> LabelSet:
         raise DatasetError(f"{file} {error}; it looks like {EXAMPLE}") from error
     unknown = sorted(content.keys() - {"classes", "ignore_index", "name"})
     if unknown:
-        raise DatasetError(f'{file} has the unknown key "{unknown[0][:60]}"; known are classes, ignore_index and name')
+        raise DatasetError(
+            f'{file} has the unknown key "{one_line(unknown[0], 60)}"; known are classes, ignore_index and name'
+        )
     classes, ignore_index, name = content["classes"], content.get("ignore_index", 255), content.get("name", "folder")
     if not 1 <= len(classes) <= 255:
         raise DatasetError(f"{file} lists {len(classes)} classes; 1 to 255 are possible")
