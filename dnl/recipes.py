@@ -284,9 +284,8 @@ def from_dict(fields: dict) -> TrainConfig:
         raise ValueError("its settings of the model are no object")
     for kind, given in ((ModelConfig, model), (TrainConfig, fields)):
         if unknown := set(given) - {field.name for field in dataclasses.fields(kind)}:
-            raise ValueError(
-                f"there is no setting {one_line(', '.join(sorted(unknown)), 200)} in this version; use the one it was written by"
-            )
+            names = one_line(", ".join(sorted(unknown)), 200)
+            raise ValueError(f"there is no setting {names} in this version; use the one it was written by")
     return TrainConfig(**{**fields, "model": ModelConfig(**model)})
 
 

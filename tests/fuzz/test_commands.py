@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -118,6 +118,8 @@ EVALUATE = {
 }
 
 
+@example(extra=["--gamma", "1e300"])  # beyond float32
+@example(extra=["--json", ""])  # the folder that the command runs in
 @given(extra=options(EVALUATE))
 @cases(10)
 def test_evaluate(attempt, extra):
@@ -136,6 +138,8 @@ ABLATION = {
 }
 
 
+@example(extra=["--out", "x" * 5000])
+@example(extra=["--out", "/dev/null/x", "--epochs", "1"])
 @given(extra=options(ABLATION))
 @cases(20)
 def test_ablation(attempt, extra):
@@ -188,6 +192,7 @@ def test_options_of_a_report_that_make_no_sense(attempt, extra):
 FIGURE_RECIPES = ["PLACE/recipe.json", "/dev/null", "/dev/zero", "PLACE", "/nonexistent", "PLACE/small.safetensors"]
 
 
+@example(path="PLACE/recipe.json", figure="x" * 5000, extra=[])
 @given(
     path=st.sampled_from(FIGURE_RECIPES) | VALUES,
     figure=st.sampled_from(["OUT/a.pdf", "a.exe"]) | VALUES,
@@ -238,6 +243,7 @@ URLS = [
 ]
 
 
+@example(verb="fetch", name="camvid", extra=["--to", "/dev/null/x"], url=URLS[0])
 @given(
     verb=st.sampled_from(["fetch", "nosuch", ""]),
     name=st.sampled_from(["camvid", "x"]),

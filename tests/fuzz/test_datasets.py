@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -55,6 +55,7 @@ def test_the_whole_folder_is_read(tmp_path):
     assert len(tried(folder(tmp_path))) == 1
 
 
+@example(CLASSES | {"a key\nof\r\nlines": None})
 @given(corpus.altered(CLASSES) | corpus.JSON_TEXTS)
 @cases(60)
 def test_classes_of_any_kind(place, classes):

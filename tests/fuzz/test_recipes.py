@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 
 from analysis.figure_recipe import (
     CamVidImage,
@@ -44,6 +44,7 @@ def test_the_whole_recipe_is_read():
     assert tried(TEXT) == WHOLE
 
 
+@example(dataclasses.asdict(WHOLE) | {"format": "x" * 700})
 @given(corpus.altered(dataclasses.asdict(WHOLE)))
 @cases(120)
 def test_values_of_any_kind(values):
