@@ -211,6 +211,7 @@ def gated_attention(
 
 
 def _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value: bool) -> Tensor:
+    """`gated_attention` of arguments that fit; overwrite_value: as in `Options`."""
     size = value.shape[2:]
     query, key, value = (tensor.flatten(2) for tensor in (query, key, value))
     probs = None if gate is None or class_probs is None else class_probs.to(value.dtype).flatten(2)
