@@ -15,7 +15,7 @@ from dnl.parallel import for_each, threads_for
 
 LR_WEIGHTS = ("learnt", "box")
 
-# Numbers that are folded at a time. Threads wait for the one interpreter at each operation, so few large ones are faster.
+# Numbers that are folded at a time. Threads wait for the interpreter at each operation: few large ones are faster.
 FOLDED = 2**20
 
 
