@@ -16,18 +16,19 @@ _ONEDNN = (
 _PACKED_FOR = 128
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
+def product(left: Tensor, right: Tensor, activation: str = "none") -> Tensor:
     """left · rightᵀ: M×K, N×K -> M×N in their dtype, on any device. Not differentiable.
 
     right: plain or `packed`. A plain one that is the transpose of a contiguous K×N tensor is taken as it lies; other
-    strides are copied.
+    strides are copied. activation: "none", or "sigmoid" of each number of the product, with no pass of its own.
     """
     if not _goes_to_onednn(left):
-        return left @ right.t()
+        result = left @ right.t()
+        return result.sigmoid_() if activation == "sigmoid" else result
     # On strided operands oneDNN falls back to plain loops, a thousand times slower.
     if not (right.is_mkldnn or right.t().is_contiguous()):
         right = right.contiguous()
-    return torch.ops.mkldnn._linear_pointwise(left.contiguous(), right, None, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(left.contiguous(), right, None, activation, [], "")
 
 
 def packed(right: Tensor) -> Tensor:

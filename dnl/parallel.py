@@ -35,6 +35,11 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
     failures: list[BaseException] = []
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
+    def help_out() -> None:
+        # The count is each thread's own, and one that has just started would take all cores for its first product.
+        torch.set_num_threads(1)
+        work_through(waiting)
+
     def work_through(items: Iterable) -> None:
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
             try:
@@ -46,10 +51,7 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
                 failures.append(error)
 
     with one_core_an_operation() as count:
-        helpers = [
-            threading.Thread(target=work_through, args=[waiting], daemon=True)
-            for _ in range(min(count, len(items)) - 1)
-        ]
+        helpers = [threading.Thread(target=help_out, daemon=True) for _ in range(min(count, len(items)) - 1)]
         for helper in helpers:
             helper.start()
         work_through(chain(items[:1], waiting))

@@ -15,6 +15,8 @@ from dnl.parallel import for_each, threads_for
 
 LR_WEIGHTS = ("learnt", "box")
 
+ALL = slice(None)
+
 # Numbers that are folded at a time. Threads wait for the interpreter at each operation: few large ones are faster.
 FOLDED = 2**20
 
@@ -30,19 +32,20 @@ def retention_weights(query: Tensor, key: Tensor, kernel: int, weights: str = "l
 
     0 where m+δ lies outside the map. weights="box" gives 1/k² in place of the sigmoid.
     """
-    batch, _, height, width = query.shape
-    if weights == "box":
-        learnt = query.new_full((batch, kernel**2, height, width), 1 / kernel**2)
-    else:
-        learnt = torch.sigmoid(_neighbour_products(query, key, kernel))
-    row = torch.arange(height, device=query.device)[:, None]
-    column = torch.arange(width, device=query.device)
-    inside = [_within(row + dy, height) & _within(column + dx, width) for dy, dx in offsets(kernel)]
-    return learnt * torch.stack(inside)
+    return _retention_weights(query, key, kernel, weights, ALL)
 
 
-def _within(place: Tensor, size: int) -> Tensor:
-    return (place >= 0) & (place < size)
+def _retention_weights(query: Tensor, key: Tensor, kernel: int, kind: str, which: slice) -> Tensor:
+    """`retention_weights` of some of the offsets."""
+    height, width = query.shape[2:]
+    reach = kernel // 2
+    padded = F.pad(query.new_ones(height, width), [reach] * 4)
+    inside = [
+        padded[reach + dy : reach + dy + height, reach + dx : reach + dx + width] for dy, dx in offsets(kernel)[which]
+    ]
+    if kind == "box":
+        return (torch.stack(inside) / kernel**2).expand(len(query), -1, -1, -1)
+    return torch.sigmoid(_neighbour_products(query, key, kernel, which)) * torch.stack(inside)
 
 
 def _neighbours(kernel: int, height: int, width: int) -> list[tuple[slice, slice]]:
@@ -58,13 +61,16 @@ def _neighbours(kernel: int, height: int, width: int) -> list[tuple[slice, slice
     return pairs
 
 
-def _neighbour_products(first: Tensor, second: Tensor, kernel: int) -> Tensor:
-    """first_m · second_{m+δ}, B×channels×H×W each, over the channels: B×k²×H×W; anything where m+δ lies outside."""
+def _neighbour_products(first: Tensor, second: Tensor, kernel: int, which: slice = ALL) -> Tensor:
+    """first_m · second_{m+δ}, B×channels×H×W each, summed over the channels: B×offsets×H×W.
+
+    Anything where m+δ lies outside.
+    """
     size = first.shape[2:]
     first, second = first.flatten(2), second.flatten(2)
     products = [
         F.pad((first[:, :, here] * second[:, :, there]).sum(1), (here.start, first.shape[2] - here.stop))
-        for here, there in _neighbours(kernel, *size)
+        for here, there in _neighbours(kernel, *size)[which]
     ]
     return torch.stack(products, dim=1).unflatten(2, size)
 
@@ -74,17 +80,18 @@ def retain_values(value: Tensor, weights: Tensor) -> Tensor:
 
     value: B×C×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×C×H×W.
     """
-    folded = torch.zeros_like(value, memory_format=torch.contiguous_format)
-    _add_folded(folded, value, weights)
+    return _folded(value.flatten(2), weights.flatten(2), value.shape[3]).unflatten(2, value.shape[2:])
+
+
+def _folded(value: Tensor, weights: Tensor, width: int, out: Tensor | None = None) -> Tensor:
+    """`retain_values` on flattened maps of this width, B×C×N and B×k²×N; fast where `out` lies in memory as `value`."""
+    kernel = math.isqrt(weights.shape[1])
+    centre = kernel**2 // 2
+    folded = torch.mul(value, weights[:, centre : centre + 1], out=out)
+    for index, (here, there) in enumerate(_neighbours(kernel, value.shape[2] // width, width)):
+        if index != centre:
+            folded[:, :, there].addcmul_(weights[:, index : index + 1, here], value[:, :, here])
     return folded
-
-
-def _add_folded(folded: Tensor, value: Tensor, weights: Tensor) -> None:
-    """Add `retain_values` of value and weights to `folded`, whose maps are contiguous."""
-    size, kernel = value.shape[2:], round(weights.shape[1] ** 0.5)
-    sums, value, weights = folded.flatten(2), value.flatten(2), weights.flatten(2)
-    for index, (here, there) in enumerate(_neighbours(kernel, *size)):
-        sums[:, :, there].addcmul_(weights[:, index : index + 1, here], value[:, :, here])
 
 
 def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
@@ -92,7 +99,7 @@ def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
 
     rows: B×M×H×W. weights: B×k²×H×W from `retention_weights`. Returns B×M×H×W.
     """
-    size, kernel = rows.shape[2:], round(weights.shape[1] ** 0.5)
+    size, kernel = rows.shape[2:], math.isqrt(weights.shape[1])
     rows, weights = rows.flatten(2), weights.flatten(2)
     retained = torch.zeros_like(rows)
     for index, (here, there) in enumerate(_neighbours(kernel, *size)):
@@ -112,17 +119,21 @@ class _FoldedRetention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, key, value, kernel, kind):
+        value = _dense(value)
+        width = value.shape[3]
         weights = query.new_empty(len(query), kernel**2, *query.shape[2:])
-        folded = torch.empty_like(value, memory_format=torch.contiguous_format)
+        folded = torch.empty_like(value)
+        flat_value, flat_folded, flat_weights = value.flatten(2), folded.flatten(2), weights.flatten(2)
 
-        def weigh(image):
-            weights[image] = retention_weights(query[image], key[image], kernel, kind)
+        def weigh(part):
+            images, which = part
+            weights[part] = _retention_weights(query[images], key[images], kernel, kind, which)
 
         def fold(part):
-            _add_folded(folded[part].zero_(), value[part], weights[part[0]])
+            _folded(flat_value[part], flat_weights[part[0]], width, out=flat_folded[part])
 
-        for_each(weigh, _images(query), query.device)
-        for_each(fold, _parts(value), query.device)
+        for_each(weigh, _parts(query, kernel**2), query.device)
+        for_each(fold, _parts(value, value.shape[1]), query.device)
         ctx.save_for_backward(query, key, value, weights)
         ctx.options = kernel, kind
         return folded
@@ -133,37 +144,51 @@ class _FoldedRetention(torch.autograd.Function):
         query, key, value, weights = ctx.saved_tensors
         kernel, kind = ctx.options
         grad_query, grad_key, grad_value = (torch.empty_like(tensor) for tensor in (query, key, value))
-        parts = _parts(value)
+        parts = _parts(value, value.shape[1])
         weight_sums = [None] * len(parts)
 
         def unfold(item):
             index, part = item
-            gradient = grad_folded[part]
+            gradient = _lying_as(grad_folded[part], value[part])
             grad_value[part] = retain_rows(gradient, weights[part[0]])
             if kind == "learnt":
                 weight_sums[index] = _neighbour_products(value[part], gradient, kernel)
 
-        def unweigh(image):
-            slope = weights[image] * (1 - weights[image])
-            shares = [total for part, total in zip(parts, weight_sums, strict=True) if part[0] == image]
+        def unweigh(images):
+            slope = weights[images] * (1 - weights[images])
+            shares = [total for part, total in zip(parts, weight_sums, strict=True) if part[0] == images]
             grad_scores = slope.mul_(torch.stack(shares).sum(0))
-            grad_query[image] = retain_rows(key[image], grad_scores)
-            grad_key[image] = retain_values(query[image], grad_scores)
+            grad_query[images] = retain_rows(key[images], grad_scores)
+            grad_key[images] = retain_values(query[images], grad_scores)
 
         for_each(unfold, enumerate(parts), query.device)
         if kind == "box":
             return None, None, grad_value, None, None
-        for_each(unweigh, _images(query), query.device)
+        for_each(unweigh, [images for images, channels in parts if channels.start == 0], query.device)
         return grad_query, grad_key, grad_value, None, None
 
 
-def _images(tensor: Tensor) -> list[slice]:
-    return [slice(image, image + 1) for image in range(len(tensor))]
+def _parts(tensor: Tensor, length: int) -> list[tuple[slice, slice]]:
+    """The tensor's work cut into parts, as many as threads or more, each of FOLDED numbers at most where it can be.
+
+    A part is some images and, where there are fewer images than parts, some of `length` channels or offsets.
+    """
+    batch = len(tensor)
+    count = max(threads_for(tensor.device), math.ceil(tensor.numel() / FOLDED))
+    images = max(1, batch // count)
+    share = math.ceil(length / max(1, math.ceil(count / batch)))
+    return [
+        (slice(first, first + images), slice(start, start + share))
+        for first in range(0, batch, images)
+        for start in range(0, length, share)
+    ]
 
 
-def _parts(value: Tensor) -> list[tuple[slice, slice]]:
-    """Index of image and channels of each part that is folded at a time."""
-    share = math.ceil(value.shape[1] / threads_for(value.device))
-    channels = max(1, min(share, FOLDED // value[0, 0].numel()))
-    starts = range(0, value.shape[1], channels)
-    return [(image, slice(start, start + channels)) for image in _images(value) for start in starts]
+def _dense(tensor: Tensor) -> Tensor:
+    """The tensor in a layout of PyTorch's for images, to keep: operations across two layouts take ten times as long."""
+    return tensor if tensor.is_contiguous(memory_format=torch.channels_last) else tensor.contiguous()
+
+
+def _lying_as(tensor: Tensor, other: Tensor) -> Tensor:
+    """The tensor in the memory layout of another one of its shape."""
+    return tensor if tensor.stride() == other.stride() else torch.empty_like(other).copy_(tensor)

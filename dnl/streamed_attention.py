@@ -39,7 +39,7 @@ class Options(NamedTuple):
 
     spans: for each image the runs of cells that attend to each other alone, which is the binary gate's G on cells
     sorted by class. None: all cells to all. value_dtype: of the products with the values and their gradients.
-    overwrite_value: the output may take the memory of the values, which are contiguous and of no use to others.
+    overwrite_value: the output may take the memory of the values, which is dense and of no use to others.
     """
 
     gate: str | None
@@ -70,13 +70,12 @@ class StreamedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, probs, options: Options):
         images, values = _prepared(query, key, value, probs, options)
-        batch, channels, cells = value.shape
+        batch, _, cells = value.shape
         threads = threads_for(query.device)
         # Packed values are a copy. Memory fetched from the system costs up to a tenth of the time on small maps.
         is_free = options.overwrite_value and not any(ctx.needs_input_grad) and _all_packed(values)
-        memory = value if is_free else value.new_empty(value.shape)
         # Cell by cell, as the products give it: the layout of "channels last".
-        output = memory.view(batch, cells, channels).transpose(1, 2)
+        output = _cell_by_cell(value if is_free else value.new_empty(value.shape))
         log_sum_exp = query.new_empty(batch, cells, 1)
         blocks: list[tuple] = []
         for b, image in enumerate(images):
@@ -229,8 +228,15 @@ def _backward_block(
 def _gates(image: _Image, rows: slice, gate: str | None) -> Tensor:
     """G of a block of queries against all keys: M×N."""
     assert image.prob_rows is not None and image.key_prob_rows is not None  # gates are for those alone that have probs
-    similarity = product(image.prob_rows[rows], image.key_prob_rows)
-    return similarity.sigmoid_() if gate == "sigmoid" else similarity
+    return product(image.prob_rows[rows], image.key_prob_rows, "sigmoid" if gate == "sigmoid" else "none")
+
+
+def _cell_by_cell(memory: Tensor) -> Tensor:
+    """The same memory as a tensor of its shape, B×C×N, with each cell's channels side by side."""
+    if memory.transpose(1, 2).is_contiguous():
+        return memory
+    batch, channels, cells = memory.shape
+    return memory.view(batch, cells, channels).transpose(1, 2)
 
 
 def _laid_out(tensor: Tensor) -> Tensor:

@@ -195,3 +195,36 @@ def test_maps_that_lie_channels_last_give_the_same(gate):
         results.append((output, *torch.autograd.grad((output * weights).sum(), inputs)))
     for last, usual in zip(*results, strict=True):
         torch.testing.assert_close(last, usual, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", ["learnt", "box"])
+def test_the_layout_in_memory_changes_no_number(batch, kind):
+    generator = torch.Generator().manual_seed(5)
+    shapes = ((batch, 4, 5, 7), (batch, 4, 5, 7), (batch, 6, 5, 7))
+    query, key, value = (torch.randn(shape, generator=generator) for shape in shapes)
+    probs = torch.softmax(torch.randn(batch, 3, 5, 7, generator=generator), dim=1)
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        inputs = [tensor.clone(memory_format=layout).requires_grad_() for tensor in (query, key, value)]
+        output = denoised_attention(*inputs, probs, lr_weights=kind)
+        with torch.inference_mode():
+            torch.testing.assert_close(denoised_attention(*inputs, probs, lr_weights=kind), output)
+        output.square().sum().backward()
+        results.append((output.detach(), *(tensor.grad for tensor in inputs)))
+    for contiguous, channels_last in zip(*results, strict=True):
+        torch.testing.assert_close(channels_last, contiguous)
+    strided = torch.stack([value, value], dim=2)[:, :, 0]
+    torch.testing.assert_close(denoised_attention(query, key, strided, probs, lr_weights=kind), results[0][0])
+    torch.testing.assert_close(strided, value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("activation", ["none", "sigmoid"])
+def test_a_product_with_its_activation(activation):
+    generator = torch.Generator().manual_seed(6)
+    left, right = torch.randn(37, 19, generator=generator), torch.randn(50, 19, generator=generator)
+    expected = left.double() @ right.double().t()
+    expected = expected.sigmoid() if activation == "sigmoid" else expected
+    for operand in (right, packed(right)):
+        torch.testing.assert_close(product(left, operand, activation).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(product(left.double(), right.double(), activation), expected)
