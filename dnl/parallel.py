@@ -6,8 +6,10 @@ threads also keep their cores busy for some milliseconds after each operation, w
 before work on threads of our own is best done by them as well.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -18,13 +20,26 @@ _lock = threading.Lock()
 _running = 0  # uses of `one_core_an_operation` under way, and the thread count that the last of them restores
 _thread_count = 1
 
+_helpers: ThreadPoolExecutor
+
+
+def _ready_helpers() -> None:
+    """Threads that stay: to start one takes a tenth of a millisecond, which small maps would feel."""
+    global _helpers
+    _helpers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dnl")
+
+
+_ready_helpers()
+if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=_ready_helpers)
+
 
 def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
     """Call work(item) for every item: in turn on a GPU, on a CPU on as many threads as PyTorch may use, the caller's
     being one of them.
 
     Meanwhile each operation runs on the one core of its thread. The first exception is raised again when all threads
-    have ended. PyTorch's gradient and inference modes are the caller's; `work` must not share what it writes.
+    have stopped. PyTorch's gradient and inference modes are the caller's; `work` must not share what it writes.
     """
     items = list(items)
     if device.type != "cpu":
@@ -36,7 +51,7 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def help_out() -> None:
-        # The count is each thread's own, and one that has just started would take all cores for its first product.
+        # The count is each thread's own, and a new one would take all cores for its first product.
         torch.set_num_threads(1)
         work_through(waiting)
 
@@ -51,12 +66,10 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
                 failures.append(error)
 
     with one_core_an_operation() as count:
-        helpers = [threading.Thread(target=help_out, daemon=True) for _ in range(min(count, len(items)) - 1)]
-        for helper in helpers:
-            helper.start()
+        helpers = [_helpers.submit(help_out) for _ in range(min(count, len(items)) - 1)]
         work_through(chain(items[:1], waiting))
-        for helper in helpers:
-            helper.join()
+        # Helpers that others keep busy till the end are not waited for.
+        wait([helper for helper in helpers if not helper.cancel()])
     if failures:
         raise failures[0]
 

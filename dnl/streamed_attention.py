@@ -119,7 +119,7 @@ class StreamedAttention(torch.autograd.Function):
 class _Image(NamedTuple):
     """An image's inputs but the values, laid out for the products; query_rows · key_rowsᵀ are the scores to base 2."""
 
-    query: Tensor  # d×N
+    query: Tensor  # d×N, like the next two as it came
     key: Tensor  # d×N
     probs: Tensor | None  # classes×N
     query_rows: Tensor  # N×d
@@ -152,7 +152,7 @@ def _span_values(value: Tensor, spans: list[slice], dtype: torch.dtype | None, t
     """Each span with its values, packed in the products' dtype: value C×N -> C×n, or n×C where transposed."""
     packed_values = []
     for span in spans:
-        span_value = _cast(_laid_out(value[:, span]), dtype)
+        span_value = _cast(value[:, span], dtype)
         packed_values.append((span, packed(span_value.t() if transposed else span_value)))
     return packed_values
 
@@ -162,12 +162,11 @@ def _all_packed(values: list[list[tuple]]) -> bool:
 
 
 def _image(query: Tensor, key: Tensor, probs: Tensor | None) -> _Image:
-    query, key = query.contiguous(), key.contiguous()
     query_rows, key_rows = (query.t() * math.log2(math.e)).contiguous(), packed(key.t())
     if probs is None:
         return _Image(query, key, None, query_rows, key_rows, None, None)
-    probs = probs.contiguous()
-    return _Image(query, key, probs, query_rows, key_rows, probs.t().contiguous(), packed(probs.t()))
+    prob_rows = probs.t().contiguous()
+    return _Image(query, key, probs, query_rows, key_rows, prob_rows, packed(prob_rows))
 
 
 def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) -> None:
@@ -188,6 +187,8 @@ def _backward_blocks(image, blocks, grad_output, output, log_sum_exp, gradients,
     for gradient in gradients:
         if gradient is not None:
             gradient.zero_()
+    probs = None if image.probs is None else image.probs.contiguous()
+    image = image._replace(query=image.query.contiguous(), key=image.key.contiguous(), probs=probs)
     for span, rows, span_value in blocks:
         _backward_block(image, span, rows, span_value, grad_output, output, log_sum_exp, gradients, options)
 
@@ -237,11 +238,6 @@ def _cell_by_cell(memory: Tensor) -> Tensor:
         return memory
     batch, channels, cells = memory.shape
     return memory.view(batch, cells, channels).transpose(1, 2)
-
-
-def _laid_out(tensor: Tensor) -> Tensor:
-    """A matrix as a product takes it: as it lies where it or its transpose is contiguous, else a copy."""
-    return tensor if tensor.t().is_contiguous() else tensor.contiguous()
 
 
 def _unfilled(tensor: Tensor | None) -> Tensor | None:

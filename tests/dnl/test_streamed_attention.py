@@ -1,10 +1,16 @@
 """What the streamed attention is made of: its products, its threads, the folding of LR, blocks, spans and bfloat16."""
 
+import os
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 
+import dnl.parallel
 import dnl.streamed_attention
 from dnl.attention import GATES, attention_stages, denoised_attention, retain_values, retention_weights
 from dnl.matrix_product import packed, product
@@ -79,6 +85,42 @@ def test_threads_work_in_the_callers_modes():
     with torch.no_grad():
         for_each(lambda _: modes.append(not torch.is_grad_enabled()), range(20), CPU)
     assert all(modes) and len(modes) == 40
+
+
+def test_helpers_that_are_busy_elsewhere_are_not_waited_for(monkeypatch):
+    released, done = threading.Event(), []
+    with ThreadPoolExecutor(1) as helpers:
+        monkeypatch.setattr(dnl.parallel, "_helpers", helpers)
+        helpers.submit(released.wait)
+        caller = threading.Thread(target=for_each, args=(done.append, range(10), CPU), daemon=True)
+        caller.start()
+        caller.join(timeout=30)
+        released.set()
+    assert done == list(range(10))
+
+
+FORKED = """
+import os, threading, torch
+from dnl.parallel import for_each
+
+def meet():
+    both = threading.Barrier(2)  # passed by two threads alone
+    for_each(lambda _: both.wait(30), range(2), torch.device("cpu"))
+
+torch.set_num_threads(2)
+meet()
+child = os.fork()
+meet()
+if child:
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_helpers_of_its_own():
+    root = Path(dnl.parallel.__file__).parents[1]
+    ended = subprocess.run([sys.executable, "-c", FORKED], cwd=root, timeout=120, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["learnt", "box"])
