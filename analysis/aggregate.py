@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis import noise
-from analysis.measure import CONTROLS, HOLLOW_THRESHOLDS, STAGES, ImageReport, metric_map
+from analysis.measure import CONTROLS, HOLLOW_THRESHOLDS, STAGES, ImageReport, compared_with, metric_map
 from analysis.noise import ClassSums, DetectionScores, Leakage, image_noise, macro_means
 
 # Which queries count: all of them, those at a border between labels or not, those that GR's class has right or wrong.
@@ -118,14 +118,9 @@ def _splits(report: ImageReport) -> dict[str, np.ndarray]:
     return dict(zip(SPLITS, (every, report.boundary, ~report.boundary, right, wrong), strict=True))
 
 
-def _compared_with(stage: str) -> list[str]:
-    """The stages in which a query must be valid to count in `stage`."""
-    return list(dict.fromkeys((*STAGES, stage)))
-
-
 def _class_sums(report: ImageReport, stage: str, selected: np.ndarray):
     """metric -> ClassSums of one stage over the selected queries; its emptied rows; metric -> queries left out."""
-    compared = _compared_with(stage)
+    compared = compared_with(stage)
     gathered = image_noise(
         {name: report.stages[name] for name in compared}, report.labels, report.num_classes, selected=selected
     )
@@ -147,7 +142,7 @@ def _class_sums(report: ImageReport, stage: str, selected: np.ndarray):
 
 def _hollow_totals(report: ImageReport, stage: str, classes: np.ndarray) -> np.ndarray:
     """Sums of the hollow curve by class, K×T, over the queries that count for the stage's hollow fraction."""
-    valid = np.all([np.isfinite(report.stages[name].hollow_fraction) for name in _compared_with(stage)], axis=0)
+    valid = np.all([np.isfinite(report.stages[name].hollow_fraction) for name in compared_with(stage)], axis=0)
     member = (report.labels.ravel() == classes[:, None]) & valid  # K×N
     return member.astype(np.float64) @ np.where(valid[:, None], report.hollow_curve[stage], 0)
 

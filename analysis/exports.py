@@ -4,7 +4,6 @@
 same pixel. The same views give the same bytes: no date enters a file.
 """
 
-import csv
 import hashlib
 import io
 import json
@@ -19,6 +18,7 @@ from analysis.figure_panels import Subject, compose
 from analysis.figure_recipe import PAGE_WIDTH, Attention, Colormap, Look, Scale
 from analysis.figures import map_sentences, print_figure
 from analysis.pins import PIN_METRICS, STAGES, PinnedPixels
+from analysis.spreadsheets import csv_text
 
 HEADER = (
     "image",
@@ -43,8 +43,6 @@ HEADER = (
 )
 # The earliest that a zip file can hold; no file tells when it was made.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
-# A spreadsheet takes a text that begins like this for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------
@@ -83,14 +81,8 @@ def image_sha256(view: PinnedPixels) -> str:
 
 def pins_csv(views: Sequence[PinnedPixels]) -> str:
     """One row a view, pin and stage, the columns of HEADER. What is undefined, or not there, is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HEADER, lineterminator="\n")
-    writer.writeheader()
-    for view in views:
-        for pin in range(len(view.pixels)):
-            for stage in STAGES:
-                writer.writerow({name: _cell(value) for name, value in _record(view, pin, stage).items()})
-    return text.getvalue()
+    records = [_record(view, pin, stage) for view in views for pin in range(len(view.pixels)) for stage in STAGES]
+    return csv_text(HEADER, [[record[name] for name in HEADER] for record in records])
 
 
 def pins_json(views: Sequence[PinnedPixels]) -> str:
@@ -135,13 +127,6 @@ def _record(view: PinnedPixels, pin: int, stage: str) -> dict:
         "emptied": view.emptied(pin, stage),
         "version": dnl.__version__,
     }
-
-
-def _cell(value) -> str:
-    """A value as a CSV cell; numbers with all their digits, texts never as a spreadsheet's formula."""
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return "" if value is None else str(value)
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------

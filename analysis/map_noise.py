@@ -41,11 +41,21 @@ def leakage(
 
 
 def leakage_from_sums(
-    sets: QuerySets, by_class: np.ndarray, scale: np.ndarray | float = 1.0, *, num_classes: int
+    sets: QuerySets,
+    by_class: np.ndarray,
+    scale: np.ndarray | float = 1.0,
+    *,
+    num_classes: int,
+    selected: np.ndarray | None = None,
 ) -> Leakage:
-    """The leakage of M queries from the mass on each class, M×C; `scale` as in `metrics_from_sums`."""
+    """The leakage of M queries from the mass on each class, M×C; `scale` as in `metrics_from_sums`.
+
+    selected: bool of length M, the queries that may count (all, by default).
+    """
     mass = by_class.sum(axis=1)
     valid = has_noise(sets) & (mass * scale >= EMPTIED)
+    if selected is not None:
+        valid &= selected
     total = np.zeros((num_classes, num_classes))
     if valid.any():
         shares = np.zeros((int(valid.sum()), num_classes))

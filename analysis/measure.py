@@ -67,7 +67,8 @@ class ImageReport(NamedTuple):
     "ground truth" or "prediction".
     stages: stage -> QueryMetrics of all N queries in the order of the cells; keys STAGES and those of CONTROLS that
     apply: no oracle where the labels are the prediction, neither oracle nor box where there is no LR.
-    leakage: stage -> Leakage. hollow_curve: stage -> N×len(HOLLOW_THRESHOLDS) float32, the hollow fraction at each τ.
+    leakage: stage -> Leakage, over the queries that are valid in all of `compared_with`.
+    hollow_curve: stage -> N×len(HOLLOW_THRESHOLDS) float32, the hollow fraction at each τ.
     detection: stage -> DetectionScores of `detection_queries` (flat cells, int64); empty if it was not asked for.
     detection_sampled: False where these are all queries, True where they are a seeded sample.
     boundary: N bool, a labelled cell with a labelled 8-neighbour of another label.
@@ -134,8 +135,13 @@ def _measure(
     gathered, strongest = gather(stages, detected, progress, threads)
     if "uniform" in resolved.controls:
         gathered["uniform"] = uniform(sets, detected)
-    found = {stage: _StageResult.of(parts, sets, detected, capture.num_classes) for stage, parts in gathered.items()}
+    found = {stage: _StageResult.of(parts, sets, detected) for stage, parts in gathered.items()}
     found = {stage: found[same_as.get(stage, stage)] for stage in _applying(resolved)}
+    metrics = {stage: result.metrics for stage, result in found.items()}
+    leaks = {
+        stage: _leakage(gathered[same_as.get(stage, stage)], sets, metrics, stage, capture.num_classes)
+        for stage in found
+    }
 
     return ImageReport(
         name=capture.name,
@@ -144,8 +150,8 @@ def _measure(
         label_source=LABEL_SOURCES[options.labels],
         num_classes=capture.num_classes,
         ignore_index=capture.ignore_index,
-        stages={stage: result.metrics for stage, result in found.items()},
-        leakage={stage: result.leakage for stage, result in found.items()},
+        stages=metrics,
+        leakage=leaks,
         hollow_curve={stage: result.hollow_curve for stage, result in found.items()},
         detection={stage: result.detection for stage, result in found.items()} if detection else {},
         detection_queries=detected,
@@ -290,14 +296,30 @@ def _query_dependence(capture: Capture, temperature: float, threads: int) -> flo
     return noise.mean_dependence(np.concatenate(list(share(divergences, pieces, threads))))
 
 
+def compared_with(stage: str) -> tuple[str, ...]:
+    """The stages in which a query must be valid to count in `stage`: the three, and a control itself.
+
+    So the stages are compared on the same queries, and no control takes a query away from the method's own figures.
+    """
+    return tuple(dict.fromkeys((*STAGES, stage)))
+
+
+def _leakage(
+    gathered: Gathered, sets: QuerySets, metrics: dict[str, QueryMetrics], stage: str, num_classes: int
+) -> Leakage:
+    """A stage's leakage, over the very queries of its interclass noise."""
+    shared = np.all([np.isfinite(metrics[name].interclass_noise) for name in compared_with(stage)], axis=0)
+    sums, scale, _ = gathered
+    return noise.leakage_from_sums(sets, sums.by_class, scale, num_classes=num_classes, selected=shared)
+
+
 class _StageResult(NamedTuple):
     metrics: QueryMetrics
-    leakage: Leakage
     hollow_curve: np.ndarray
     detection: DetectionScores
 
     @classmethod
-    def of(cls, gathered: Gathered, sets: QuerySets, detected: np.ndarray, num_classes: int) -> _StageResult:
+    def of(cls, gathered: Gathered, sets: QuerySets, detected: np.ndarray) -> _StageResult:
         sums, scale, scores = gathered
         curve = [noise.metrics_from_sums(sets, sums._replace(below=below), scale) for below in sums.below.T]
         metrics = curve[HOLLOW_THRESHOLDS.index(noise.HOLLOW_THRESHOLD)]
@@ -306,7 +328,6 @@ class _StageResult(NamedTuple):
         )
         return cls(
             metrics=metrics,
-            leakage=noise.leakage_from_sums(sets, sums.by_class, scale, num_classes=num_classes),
             hollow_curve=np.stack([at.hollow_fraction for at in curve], axis=1).astype(np.float32),
             detection=noise.defined_scores(scores, detected_sets, metrics.kept_mass[detected]),
         )

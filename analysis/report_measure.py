@@ -33,7 +33,7 @@ from dnl.datasets.pairs import visible
 from dnl.distributed import World, total
 from dnl.network import SegmentationNetwork
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Progress = Callable[..., Iterable]

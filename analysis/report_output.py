@@ -1,6 +1,9 @@
 """Everything that a report leaves in its folder, out of the records of its images."""
 
+import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +33,10 @@ from dnl.classes import LabelSet
 from dnl.files import write_atomically, write_json
 
 NOISE_MAPS = 6
+# Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
+FILE_LIST = Path("records", "files.json")
+# Of a noise map's file, its number and ending apart: file systems take 255 bytes.
+MAX_FILE_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,60 @@ def write_report(
     *,
     min_images: int | None = None,
 ) -> dict:
-    """Write the report and return its summary.
+    """Write the report, in place of an earlier one in `out`, and return its summary.
 
     records: checkpoint name -> one record an image, in the order of `images`. provenance: what else the figures rest
     on. min_images: as in `data_set_summary`, by default `least_images`. One checkpoint's summary is flat; several are
-    under "checkpoints", with their differences. Raises ReportError where no image can be measured.
+    under "checkpoints", with their differences. Raises ReportError where no image can be measured; on an error an
+    earlier report is left as it was.
     """
+    made = out / ".report"
+    shutil.rmtree(made, ignore_errors=True)  # what a killed process has left
+    made.mkdir()
+    try:
+        summary = _write(made, checkpoints, records, images, provenance, min_images)
+        _put_in_place(made, out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return summary
+
+
+def _put_in_place(made: Path, out: Path) -> None:
+    """Move the files in `made` to `out`, and remove those of the report before that have no successor."""
+    new = sorted(file.relative_to(made).as_posix() for file in made.rglob("*") if file.is_file())
+    (out / FILE_LIST).parent.mkdir(exist_ok=True)
+    old = _listed_files(out)
+    write_json(out / FILE_LIST, sorted({*old, *new}))  # so that no file is forgotten if this ends halfway
+    for name in new:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made / name, out / name)
+    for name in set(old) - set(new):
+        (out / name).unlink(missing_ok=True)
+    for folder in {(out / name).parent for name in old} - {out}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    write_json(out / FILE_LIST, new)
+
+
+def _listed_files(out: Path) -> list[str]:
+    """The files of the report in `out`, as they are listed there; nothing outside of it."""
+    try:
+        names = json.loads((out / FILE_LIST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    inside = out.resolve()
+    names = names if isinstance(names, list) else []
+    return [name for name in names if isinstance(name, str) and (out / name).resolve().is_relative_to(inside)]
+
+
+def _write(
+    out: Path,
+    checkpoints: Sequence[Checkpoint],
+    records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
+    images: Sequence,
+    provenance: Mapping,
+    min_images: int | None,
+) -> dict:
     class_names = checkpoints[0].label_set.class_names
     summaries, kept = {}, {}
     for checkpoint in checkpoints:
@@ -151,7 +206,7 @@ def _noise_maps(records: Sequence[ImageRecord | SkippedImage], images: Sequence,
     for place, index in enumerate(sorted(noise, key=lambda index: (-noise[index], index))[:NOISE_MAPS], start=1):
         record = records[index]
         assert isinstance(record, ImageRecord)
-        file = folder / f"{place:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', record.name)}"
+        file = folder / f"{place:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', record.name)[:MAX_FILE_NAME]}"
         svg = save_chart(file, partial(noise_map_figure, images[index].image, record))
         pictures.append((f"{record.name}: mean {noise[index]:.3f}, raw", svg))
     return pictures

@@ -1,7 +1,5 @@
 """The report's CSV files: every image, every class of every image, and the leakage matrices."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 from analysis import noise
 from analysis.aggregate import RECORD_METRICS, SPLITS, ImageRecord
 from analysis.report_records import SkippedImage
+from analysis.spreadsheets import csv_text
 from dnl.files import write_atomically
 
 IMAGE_HEADER = (
@@ -100,8 +99,5 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write_text(text.getvalue(), encoding="utf-8"))
+    text = csv_text(header, rows)
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))

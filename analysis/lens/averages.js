@@ -15,7 +15,8 @@ export function* allLogSums(model, { temperature }) {
 
 /**
  * The mean over several query cells: `stages`, their mean rows (or columns), and `metrics` of each stage, the mean of
- * the figures over the queries that have them. logSums: of all queries, needed for columns.
+ * the figures over the queries that have them in all three, so that stages are compared on the same queries.
+ * logSums: of all queries, needed for columns.
  */
 export function* regionAverage(model, { cells, choices, direction, logSums }) {
   const space = workspace(model.cells);
@@ -27,17 +28,20 @@ export function* regionAverage(model, { cells, choices, direction, logSums }) {
       direction === "column"
         ? attentionColumns(model, cell, choices, logSums, space)
         : attentionStages(model, cell, choices, space);
-    for (const stage of STAGES) {
+    const found = STAGES.map((stage) => queryMetrics(stages[stage], model.cellClasses, cell, model.no_class));
+    const held = found.every((metrics) => !metrics.emptied);
+    STAGES.forEach((stage, place) => {
       const row = stages[stage];
       for (let n = 0; n < row.length; n++) sums[stage][n] += row[n] / cells.length;
-      const metrics = queryMetrics(row, model.cellClasses, cell, model.no_class);
-      emptied[stage] += Number(metrics.emptied);
+      emptied[stage] += Number(found[place].emptied);
       METRICS.forEach((name, index) => {
-        if (metrics[name] === null) return;
-        totals[stage][index][0] += metrics[name];
+        // Chance is averaged over the very queries whose interclass noise stands beside it.
+        const deciding = name === "chance" ? "interclassNoise" : name;
+        if (!held || found.some((metrics) => metrics[deciding] === null)) return;
+        totals[stage][index][0] += found[place][name];
         totals[stage][index][1]++;
       });
-    }
+    });
     yield (done + 1) / cells.length;
   }
   const metrics = {};

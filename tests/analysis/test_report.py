@@ -21,6 +21,7 @@ from analysis.measure import MeasureOptions, measure_capture
 from analysis.report_measure import ReportError, measure_sample
 from analysis.report_output import Checkpoint, write_report
 from analysis.report_records import SkippedImage, read_record, write_record
+from analysis.report_tables import write_class_table, write_image_table
 from dnl import ModelConfig, build_model, load_checkpoint
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID, LabelSet
@@ -339,3 +340,53 @@ def test_an_interrupted_report_says_what_is_kept(checkpoint, camvid, tmp_path, c
     assert run(checkpoint, camvid, tmp_path) == 1
     error = capsys.readouterr().err
     assert "finished images are kept in" in error and error.count("\n") == 1
+
+
+def test_a_second_report_in_the_folder_takes_the_place_of_the_first(checkpoint, camvid, tmp_path):
+    own = tmp_path / "my notes.txt"
+    own.write_text("not the report's")
+    assert run(checkpoint, camvid, tmp_path) == 0
+    first = files_of(tmp_path)
+    assert "leakage_oracle.csv" in first and "charts/classes_auc.svg" in first
+    assert run(checkpoint, camvid, tmp_path, "--limit", "1", "--lr-kernel", "none", "--no-detection") == 0
+    alone = tmp_path / "alone"
+    assert run(checkpoint, camvid, alone, "--limit", "1", "--lr-kernel", "none", "--no-detection") == 0
+    assert files_of(tmp_path) - {own.name} == files_of(alone)
+    assert own.read_text() == "not the report's"
+
+
+def files_of(folder: Path) -> set[str]:
+    """The files of the report in a folder, hidden ones among them, its records and folders in it apart."""
+    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {file.as_posix() for file in files if file.parts[0] not in ("records", "alone")}
+
+
+def test_a_report_that_fails_leaves_the_one_before(checkpoint, camvid, tmp_path, monkeypatch):
+    assert run(checkpoint, camvid, tmp_path) == 0
+    before = {name: (tmp_path / name).read_bytes() for name in files_of(tmp_path)}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("analysis.report_output.report_page", full)
+    assert run(checkpoint, camvid, tmp_path, "--limit", "1") == 1
+    assert {name: (tmp_path / name).read_bytes() for name in files_of(tmp_path)} == before
+
+
+def test_a_file_list_names_nothing_outside_of_its_folder(checkpoint, camvid, tmp_path):
+    out, bystander = tmp_path / "out", tmp_path / "bystander.txt"
+    bystander.write_text("stays")
+    assert run(checkpoint, camvid, out) == 0
+    (out / "records" / "files.json").write_text(json.dumps(["../bystander.txt", str(bystander), 3]))
+    assert run(checkpoint, camvid, out, "--limit", "1") == 0
+    assert bystander.read_text() == "stays"
+
+
+def test_no_table_holds_a_spreadsheet_formula(tmp_path, records):
+    named = [dataclasses.replace(record, name=f"={record.name}") for record in records if hasattr(record, "cells")]
+    write_image_table(tmp_path / "images.csv", {"-model": named})
+    write_class_table(tmp_path / "classes.csv", {"-model": named}, [f"@{name}" for name in CAMVID.class_names])
+    for name in ("images.csv", "classes.csv"):
+        _, *rows = csv.reader((tmp_path / name).open(encoding="utf-8"))
+        assert all(row[0] == "'-model" and row[1].startswith("'=") for row in rows)
+        assert not any(value.startswith(("=", "@", "+")) for row in rows for value in row)

@@ -315,12 +315,37 @@ def test_a_region_shows_the_mean_rows_and_the_mean_figures(script_page):
     choices = {"gate": "binary", "retention": "learnt"}
     found = finish(script_page, "regionAverage", {"cells": cells, "choices": choices, "direction": "row"})
     rows = attention_rows(capture, cells, **row_options(capture, choices))
+    of_stage = {
+        stage: query_metrics(getattr(rows, stage), capture.cell_labels, cells, ignore_index=capture.ignore_index)
+        for stage in STAGES
+    }
     for stage in STAGES:
         expected = getattr(rows, stage)
         np.testing.assert_allclose(found["stages"][stage], expected.mean(axis=0).ravel(), rtol=1e-9, atol=1e-15)
-        metrics = query_metrics(expected, capture.cell_labels, cells, ignore_index=capture.ignore_index)
         for name, script_name in METRICS.items():
-            assert found["metrics"][stage][script_name] == pytest.approx(np.nanmean(getattr(metrics, name)), rel=1e-8)
+            values = np.array([getattr(of_stage[one], name) for one in STAGES])
+            shared = np.isfinite(values).all(axis=0)
+            mean = getattr(of_stage[stage], name)[shared].mean()
+            assert found["metrics"][stage][script_name] == pytest.approx(mean, rel=1e-8)
+
+
+def test_a_region_compares_the_stages_on_the_queries_that_all_have(script_page):
+    """The gate empties the row of a cell that alone has its predicted class; its raw noise does not count either."""
+    lonely, cells = 17, [0, 5, 17, 40]
+    class_probs = np.full((4, 6, 11), 0.1, np.float32)
+    class_probs[0] = 0.7
+    class_probs[:2, 1, 6] = 0.1, 0.7
+    capture = make_capture(class_probs=class_probs)
+    open_buffer(script_page, pack_capture(capture))
+    choices = {"gate": "binary", "retention": "off"}
+    found = finish(script_page, "regionAverage", {"cells": cells, "choices": choices, "direction": "row"})["metrics"]
+    raw = attention_rows(capture, cells, **row_options(capture, choices)).raw
+    metrics = query_metrics(raw, capture.cell_labels, cells, ignore_index=capture.ignore_index)
+    others = np.array(cells) != lonely
+    assert [found[stage]["emptiedCount"] for stage in STAGES] == [0, 1, 1]
+    for name, script_name in METRICS.items():
+        values = getattr(metrics, name)[others]
+        assert found["raw"][script_name] == pytest.approx(values[np.isfinite(values)].mean(), rel=1e-8)
 
 
 @pytest.mark.parametrize("stage", STAGES)
