@@ -5,36 +5,24 @@ how many there are, and a figure's bytes or a count of hollows can depend on tho
 everywhere runs on one thread, and several threads share the work in pieces that are each computed on one.
 """
 
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
 
-# torch's number of threads is one setting for the process, which takes it over into each new thread.
-_lock = threading.Lock()
-_inside = 0
-_usual = 1
+from dnl.parallel import set_own_thread_count
 
 
 @contextmanager
 def one_thread() -> Iterator[int]:
     """Within the block torch computes on one thread here; gives the number of threads that there are otherwise."""
-    global _inside, _usual
-    with _lock:
-        own = torch.get_num_threads()
-        if not _inside:
-            _usual = own
-        _inside += 1
-        usual = _usual
-        torch.set_num_threads(1)
+    usual = torch.get_num_threads()
+    set_own_thread_count(1)
     try:
         yield usual
     finally:
-        with _lock:
-            _inside -= 1
-            torch.set_num_threads(own if _inside else usual)
+        set_own_thread_count(usual)
 
 
 def share(work: Callable, pieces: Iterable, threads: int) -> Generator:
@@ -45,7 +33,7 @@ def share(work: Callable, pieces: Iterable, threads: int) -> Generator:
     if threads < 2:
         yield from map(work, pieces)
         return
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(threads, initializer=set_own_thread_count, initargs=(1,))
     try:
         for future in [pool.submit(work, piece) for piece in pieces]:
             yield future.result()

@@ -14,8 +14,10 @@ operation, and A′ is streamed over blocks of queries, forward and backward: by
 class (`dnl.class_sorted_attention`).
 """
 
+from collections.abc import Callable
+from functools import wraps
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
 import torch
 from torch import Tensor
@@ -49,6 +51,9 @@ QUERY_BLOCK = 128
 FUSED_DEPTH = 128
 
 
+P = ParamSpec("P")
+
+
 class AttentionStages(NamedTuple):
     """Rows of the three maps, each B×M×H×W: entry [b, m, y, x] is what query m gives to cell (y, x). Values ≥ 0."""
 
@@ -57,6 +62,19 @@ class AttentionStages(NamedTuple):
     retained: Tensor
 
 
+def _outside_compiled_graphs(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """The function as it is, also where a model is compiled: a graph can hold neither threads nor packed operands."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+@_outside_compiled_graphs
 def denoised_attention(
     query: Tensor,
     key: Tensor,
@@ -77,14 +95,12 @@ def denoised_attention(
     because the unscaled scores need its range; on a GPU the products take them as they are and scores and sums are
     float32. value_dtype: torch.bfloat16 multiplies the attention with the values, and their gradients, in that dtype:
     faster on processors that have it, with errors of about 0.5 % of the output's largest value. Raises ValueError on
-    shapes or options that do not fit.
+    shapes or options that do not fit. Has first derivatives alone.
     """
     check_inputs(query, key, class_probs, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
-    if value.shape[0] != query.shape[0] or value.shape[2:] != query.shape[2:]:
-        raise ValueError(
-            f"value is {tuple(value.shape)} but query is {tuple(query.shape)}; batch, height and width must agree"
-        )
+    _check_value(value, query)
     dtype = value.dtype
+    query, key, value = _of_like_precision(query, key, value)
     with torch.autocast(query.device.type, enabled=False):
         if value_dtype is None and takes_fused_path(query, key, value):
             value_dtype = dtype
@@ -124,13 +140,14 @@ def attention_stages(
             f"0 … {cells - 1}"
         )
     query, key = at_least_float32(query), at_least_float32(key)
-    scores = torch.einsum("bdm,bdn->bmn", query.flatten(2)[:, :, queries], key.flatten(2))
-    raw = torch.softmax(scores / temperature, dim=-1)
-    rectified = raw
-    if gate is not None:
-        assert class_probs is not None  # as checked above
-        probs = class_probs.to(raw.dtype).flatten(2)
-        rectified = raw * gate_rows(probs[:, :, queries], probs, gate)
+    with torch.autocast(query.device.type, enabled=False):
+        scores = torch.einsum("bdm,bdn->bmn", query.flatten(2)[:, :, queries], key.flatten(2))
+        raw = torch.softmax(scores / temperature, dim=-1)
+        rectified = raw
+        if gate is not None:
+            assert class_probs is not None  # as checked above
+            probs = class_probs.to(raw.dtype).flatten(2)
+            rectified = raw * gate_rows(probs[:, :, queries], probs, gate)
     raw, rectified = (rows.unflatten(-1, (height, width)) for rows in (raw, rectified))
     retained = rectified
     if lr_kernel is not None:
@@ -148,9 +165,10 @@ def check_inputs(
     lr_weights: str = "learnt",
 ) -> None:
     """Raise ValueError, saying what came and what is needed, unless the arguments fit each other."""
-    if query.ndim != 4 or query.shape != key.shape:
+    if query.ndim != 4 or query.shape != key.shape or 0 in query.shape:
         raise ValueError(
-            f"query is {tuple(query.shape)} and key {tuple(key.shape)}; both must have the same shape B×d×H×W"
+            f"query is {tuple(query.shape)} and key {tuple(key.shape)}; both must have the same shape B×d×H×W, no side "
+            "of it 0"
         )
     if gate is not None:
         if gate not in GATES:
@@ -166,6 +184,14 @@ def check_inputs(
         raise ValueError(f"lr_kernel is {lr_kernel}; it must be an odd number of cells (1, 3, 5 …), or None for no LR")
     if lr_weights not in LR_WEIGHTS:
         raise ValueError(f"lr_weights is {lr_weights!r}; choose one of {', '.join(LR_WEIGHTS)}")
+
+
+def _check_value(value: Tensor, query: Tensor) -> None:
+    if value.ndim != 4 or value.shape[0] != query.shape[0] or value.shape[2:] != query.shape[2:]:
+        raise ValueError(
+            f"value is {tuple(value.shape)} but query is {tuple(query.shape)}; value must be B×C×H×W of the same "
+            "batch, height and width"
+        )
 
 
 def gate_rows(query_probs: Tensor, class_probs: Tensor, gate: str) -> Tensor:
@@ -187,12 +213,14 @@ def mean_attention_row(query: Tensor, key: Tensor) -> Tensor:
     flat_query, flat_key = query.flatten(2), key.flatten(2)
     cells = flat_key.shape[2]
     total = flat_key.new_zeros(flat_key.shape[0], cells)
-    for start in range(0, cells, QUERY_BLOCK):
-        scores = torch.einsum("bdm,bdn->bmn", flat_query[:, :, start : start + QUERY_BLOCK], flat_key)
-        total = total + torch.softmax(scores, dim=-1).sum(1)
+    with torch.autocast(query.device.type, enabled=False):
+        for start in range(0, cells, QUERY_BLOCK):
+            scores = torch.einsum("bdm,bdn->bmn", flat_query[:, :, start : start + QUERY_BLOCK], flat_key)
+            total = total + torch.softmax(scores, dim=-1).sum(1)
     return (total / cells).unflatten(-1, query.shape[2:])
 
 
+@_outside_compiled_graphs
 def gated_attention(
     query: Tensor,
     key: Tensor,
@@ -202,12 +230,17 @@ def gated_attention(
     gate: str | None = None,
     value_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """(softmax(qᵀk) ⊙ G) V without an N×N map: arguments as in `denoised_attention`; value float32 or float64.
+    """(softmax(qᵀk) ⊙ G) V without an N×N map, in the dtype of `value`: arguments as in `denoised_attention`.
 
     Raises ValueError where they do not fit.
     """
     check_inputs(query, key, class_probs, gate=gate, lr_kernel=None)
-    return _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value=False)
+    _check_value(value, query)
+    dtype = value.dtype
+    query, key, value = _of_like_precision(query, key, value)
+    with torch.autocast(query.device.type, enabled=False):
+        value = at_least_float32(value)
+        return _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value=False).to(dtype)
 
 
 def _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value: bool) -> Tensor:
@@ -247,6 +280,12 @@ def takes_fused_path(query: Tensor, key: Tensor, value: Tensor) -> bool:
         and query.shape[1] <= FUSED_DEPTH
         and find_spec("triton") is not None
     )
+
+
+def _of_like_precision(*tensors: Tensor) -> list[Tensor]:
+    """The tensors as they are, or all in float64 where one is."""
+    double = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return [tensor.double() if double else tensor for tensor in tensors]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ class DenoisedNonLocal2d(nn.Module):
     def _fixed_row_attention(self, query, key, value, class_probs):
         """The block's product with one and the same raw row for every query."""
         batch, _, height, width = query.shape
+        dtype = value.dtype
+        query, key, value = at_least_float32(query), at_least_float32(key), at_least_float32(value)
         if self.attention_source == "mean":
             row = mean_attention_row(query, key)
         else:
@@ -74,7 +76,7 @@ class DenoisedNonLocal2d(nn.Module):
             value = retain_values(value, retention_weights(query, key, self.lr_kernel, self.lr_weights))
         # softmax_j(1 · log row_j) = row_j: a fixed row is attention whose scores ignore the query.
         row_key = row.clamp_min(torch.finfo(row.dtype).tiny).log()[:, None]
-        return gated_attention(torch.ones_like(row_key), row_key, value, class_probs, gate=self.gate)
+        return gated_attention(torch.ones_like(row_key), row_key, value, class_probs, gate=self.gate).to(dtype)
 
     @torch.no_grad()
     def start_whitened(self, features: Tensor, logit_std: float) -> None:

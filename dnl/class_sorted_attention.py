@@ -5,24 +5,26 @@ diagonal: Σ_c n_c² products with the values in place of N², while the softmax
 Nothing is approximated; on street scenes Σ_c (n_c/N)² is about 0.2.
 """
 
+from functools import partial
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from dnl.parallel import one_core_an_operation
+from dnl.parallel import results
 from dnl.streamed_attention import Options, StreamedAttention
 
 
 def class_sorted_attention(query: Tensor, key: Tensor, value: Tensor, probs: Tensor, options: Options) -> Tensor:
     """(A ⊙ G) V with the binary gate: query, key B×d×N; value B×C×N; probs B×classes×N -> B×C×N."""
-    with one_core_an_operation():  # short operations around the blocks, whose threads need the cores
-        classes = probs.argmax(1)  # B×N
-        order = classes.argsort(dim=1, stable=True)
-        spans = [_runs(torch.bincount(image, minlength=probs.shape[1]).tolist()) for image in classes]
-        in_order = (take_cells(tensor, order) for tensor in (query, key, value))
-        gathered = StreamedAttention.apply(*in_order, None, options._replace(spans=spans))
-        return take_cells(gathered, order.argsort(dim=1))
+    classes = probs.argmax(1)  # B×N
+    order = classes.argsort(dim=1, stable=True)
+    spans = [_runs(torch.bincount(image, minlength=probs.shape[1]).tolist()) for image in classes]
+    # Short operations around the blocks, whose threads need the cores.
+    in_order = results([partial(take_cells, tensor, order) for tensor in (query, key, value)], query.device)
+    gathered = StreamedAttention.apply(*in_order, None, options._replace(spans=spans))
+    (restored,) = results([lambda: take_cells(gathered, order.argsort(dim=1))], query.device)
+    return restored
 
 
 def take_cells(tensor: Tensor, cells: Tensor) -> Tensor:

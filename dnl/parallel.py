@@ -9,69 +9,130 @@ before work on threads of our own is best done by them as well.
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from itertools import chain
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
-_lock = threading.Lock()
-_running = 0  # uses of `one_core_an_operation` under way, and the thread count that the last of them restores
-_thread_count = 1
-
-_helpers: ThreadPoolExecutor
+_lock: threading.Lock
+_started: ThreadPoolExecutor | None
 
 
-def _ready_helpers() -> None:
-    """Threads that stay: to start one takes a tenth of a millisecond, which small maps would feel."""
-    global _helpers
-    _helpers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dnl")
+def _begin_anew() -> None:
+    global _lock, _started
+    _lock, _started = threading.Lock(), None
 
 
-_ready_helpers()
-if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
-    os.register_at_fork(after_in_child=_ready_helpers)
+_begin_anew()
+if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads, and perhaps a lock held by one
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def set_own_thread_count(count: int) -> None:
+    """How many cores PyTorch's operations take that this thread calls; no other thread's, now or later."""
+    torch.get_num_threads()  # a thread takes over the usual count at its first question or operation, and just once
+    with _usual_count_kept():
+        torch.set_num_threads(count)
+
+
+@contextmanager
+def _usual_count_kept():
+    """`torch.set_num_threads` sets the calling thread's count, and the one that new threads begin with: this puts the
+    latter back. Only threads that are born within the fraction of a millisecond in between begin with another one.
+    """
+    with _lock:
+        usual = _in_new_thread(torch.get_num_threads)
+        try:
+            yield
+        finally:
+            _in_new_thread(lambda: torch.set_num_threads(usual))
+
+
+def _in_new_thread(call: Callable[[], Any]) -> Any:
+    returned: list = []
+    thread = threading.Thread(target=lambda: returned.append(call()))
+    thread.start()
+    thread.join()
+    return returned[0]
+
+
+def _helpers() -> ThreadPoolExecutor:
+    """Threads that stay, with one core each: to start one takes a tenth of a millisecond, which small maps would feel.
+
+    They alone do the work of `for_each`: a caller's thread keeps its count of cores.
+    """
+    global _started
+    if _started is None:
+        with _usual_count_kept():
+            if _started is None:
+                _started = _start_helpers(os.cpu_count() or 1)
+    return _started
+
+
+def _start_helpers(count: int) -> ThreadPoolExecutor:
+    helpers, all_there = ThreadPoolExecutor(count, "dnl"), threading.Barrier(count)
+
+    def begin() -> None:
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+        all_there.wait()  # so that each of them begins just once
+
+    try:
+        wait([helpers.submit(begin) for _ in range(count)])
+    except RuntimeError:  # the system gives no more threads
+        all_there.abort()
+        raise
+    return helpers
 
 
 def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
-    """Call work(item) for every item: in turn on a GPU, on a CPU on as many threads as PyTorch may use, the caller's
-    being one of them.
+    """Call work(item) for every item: on a CPU on as many threads as PyTorch may use here, each operation on the one
+    core of its thread; else, or where that is one thread, in turn.
 
-    Meanwhile each operation runs on the one core of its thread. The first exception is raised again when all threads
-    have stopped. PyTorch's gradient and inference modes are the caller's; `work` must not share what it writes.
+    The first exception is raised again when all threads have stopped. PyTorch's gradient and inference modes are the
+    caller's; `work` must not share what it writes. Within `work`, `for_each` goes in turn.
     """
     items = list(items)
-    if device.type != "cpu":
+    count = min(threads_for(device), len(items))
+    helpers = [] if threads_for(device) == 1 else _helped(work, items, count)
+    if not helpers:
         for item in items:
             work(item)
         return
-    waiting = iter(items[1:])  # the first is the caller's own
-    failures: list[BaseException] = []
+    wait(helpers, return_when=FIRST_COMPLETED)  # whoever is not at work yet finds nothing left to begin
+    helpers = [helper for helper in helpers if not helper.cancel()]
+    wait(helpers)
+    error = next((error for helper in helpers if (error := helper.exception()) is not None), None)
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error, helpers  # which would hold each other until the garbage collection, and all that `work` had
+
+
+def _helped(work: Callable, items: list, count: int) -> list[Future]:
+    """`count` helpers at work on the items; fewer or none where Python ends, which then starts no work in threads."""
+    waiting = iter(items)
+    failed = threading.Event()
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def help_out() -> None:
-        # The count is each thread's own, and a new one would take all cores for its first product.
-        torch.set_num_threads(1)
-        work_through(waiting)
-
-    def work_through(items: Iterable) -> None:
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
-            try:
-                for item in items:
-                    if failures:
-                        return
+            for item in waiting:
+                if failed.is_set():
+                    return
+                try:
                     work(item)
-            except BaseException as error:
-                failures.append(error)
+                except BaseException:
+                    failed.set()
+                    raise
 
-    with one_core_an_operation() as count:
-        helpers = [_helpers.submit(help_out) for _ in range(min(count, len(items)) - 1)]
-        work_through(chain(items[:1], waiting))
-        # Helpers that others keep busy till the end are not waited for.
-        wait([helper for helper in helpers if not helper.cancel()])
-    if failures:
-        raise failures[0]
+    helpers: list[Future] = []
+    with suppress(RuntimeError):
+        for _ in range(count):
+            helpers.append(_helpers().submit(help_out))
+    return helpers
 
 
 def results(calls: Sequence[Callable[[], Any]], device: torch.device) -> list:
@@ -87,30 +148,4 @@ def results(calls: Sequence[Callable[[], Any]], device: torch.device) -> list:
 
 def threads_for(device: torch.device) -> int:
     """How many threads `for_each` works on."""
-    if device.type != "cpu":
-        return 1
-    with _lock:
-        return _thread_count if _running else torch.get_num_threads()
-
-
-@contextmanager
-def one_core_an_operation():
-    """Within it each operation runs on its caller's core alone; yields how many threads PyTorch may use otherwise.
-
-    For operations between pieces of work of `for_each`. The setting is the whole process's: the first of several uses
-    at a time changes it, the last one puts it back.
-    """
-    global _running, _thread_count
-    with _lock:
-        if _running == 0:
-            _thread_count = torch.get_num_threads()
-            torch.set_num_threads(1)
-        _running += 1
-        count = _thread_count
-    try:
-        yield count
-    finally:
-        with _lock:
-            _running -= 1
-            if _running == 0:
-                torch.set_num_threads(_thread_count)
+    return torch.get_num_threads() if device.type == "cpu" else 1

@@ -90,30 +90,8 @@ class StreamedAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
-        query, key, value, probs, output, log_sum_exp = ctx.saved_tensors
-        options, cells, threads = ctx.options, query.shape[2], threads_for(query.device)
-        images, values = _prepared(query, key, value, probs, options, transposed=True)
-        gradients = _Gradients(*map(_unfilled, (query, key, value, probs)))
-        # A single image is shared out as well. Who adds to which sum is fixed, so that gradients come out the same
-        # each time.
-        shares = max(1, threads // len(images))
-        parts = []
-        for b, image in enumerate(images):
-            blocks = [
-                (span, rows, span_value)
-                for span, span_value in values[b]
-                for rows in options.blocks(span, cells, threads)
-            ]
-            totals = _Gradients(*(None if tensor is None else tensor[b] for tensor in gradients))
-            for share in range(shares):
-                sums = totals if share == 0 else _Gradients(*map(_unfilled, totals))
-                parts.append((image, blocks[share::shares], grad_output[b], output[b], log_sum_exp[b], sums))
-        for_each(lambda part: _backward_blocks(*part, options), parts, query.device)
-        sums = [part[-1] for part in parts]
-        for share in range(1, shares):
-            pairs = zip(chain(*sums[::shares]), chain(*sums[share::shares]), strict=True)
-            for_each(lambda pair: pair[0].add_(pair[1]), [pair for pair in pairs if pair[0] is not None], query.device)
-        return *gradients, None
+        with torch.autocast(grad_output.device.type, enabled=False):
+            return *_backward(ctx, grad_output), None
 
 
 class _Image(NamedTuple):
@@ -135,6 +113,32 @@ class _Gradients(NamedTuple):
     key: Tensor
     value: Tensor
     probs: Tensor | None
+
+
+def _backward(ctx, grad_output):
+    """The gradients of query, key, value and probs, each as large as its input."""
+    query, key, value, probs, output, log_sum_exp = ctx.saved_tensors
+    options, cells, threads = ctx.options, query.shape[2], threads_for(query.device)
+    images, values = _prepared(query, key, value, probs, options, transposed=True)
+    gradients = _Gradients(*map(_unfilled, (query, key, value, probs)))
+    # A single image is shared out as well. Who adds to which sum is fixed, so that gradients come out the same
+    # each time.
+    shares = max(1, threads // len(images))
+    parts = []
+    for b, image in enumerate(images):
+        blocks = [
+            (span, rows, span_value) for span, span_value in values[b] for rows in options.blocks(span, cells, threads)
+        ]
+        totals = _Gradients(*(None if tensor is None else tensor[b] for tensor in gradients))
+        for share in range(shares):
+            sums = totals if share == 0 else _Gradients(*map(_unfilled, totals))
+            parts.append((image, blocks[share::shares], grad_output[b], output[b], log_sum_exp[b], sums))
+    for_each(lambda part: _backward_blocks(*part, options), parts, query.device)
+    sums = [part[-1] for part in parts]
+    for share in range(1, shares):
+        pairs = zip(chain(*sums[::shares]), chain(*sums[share::shares]), strict=True)
+        for_each(lambda pair: pair[0].add_(pair[1]), [pair for pair in pairs if pair[0] is not None], query.device)
+    return gradients
 
 
 def _prepared(query, key, value, probs, options: Options, transposed: bool = False):

@@ -115,7 +115,10 @@ def _sizes(query: Tensor, value: Tensor, probs: Tensor | None, gate: str | None)
     """The kernels' sizes. Blocks of `tl.dot` are powers of two of at least 16; what exceeds a tensor is zero."""
     depth, channels, num_classes = query.shape[2], value.shape[2], 1 if probs is None else probs.shape[2]
     most_channels = MAX_CHANNELS // 2 if value.dtype == torch.float32 else MAX_CHANNELS
-    exact = value.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
+    # A product of a float32 tensor with one in half precision is one in float32.
+    single = torch.float32 in (query.dtype, value.dtype)
+    # Read by its newer name, which follows `allow_tf32` too; that one cannot be read once the newer one was set.
+    exact = single and torch.backends.cuda.matmul.fp32_precision != "tf32"
     return {
         "cells": query.shape[1],
         "depth": depth,

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import dnl.attention
+import dnl.matrix_product
 from dnl.attention import (
     attention_stages,
     denoised_attention,
@@ -203,6 +204,45 @@ def test_autocast_does_not_reach_the_scores():
     torch.testing.assert_close(expected.flatten(2), value.flatten(2) @ rows.transpose(1, 2), rtol=1e-5, atol=1e-5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(denoised_attention(query, key, value, probs), expected)
+        assert torch.equal(attention_stages(query, key, probs).retained.flatten(2), rows)
+        mean_row = mean_attention_row(query, key)
+    assert torch.equal(mean_row, mean_attention_row(query, key))
+
+
+def test_autocast_does_not_reach_the_gradients_where_pytorch_multiplies(monkeypatch):
+    monkeypatch.setattr(dnl.matrix_product, "_ONEDNN", False)
+    found = []
+    for enabled in (False, True):
+        inputs = [tensor.requires_grad_() for tensor in random_inputs(dtype=torch.float32)]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            denoised_attention(*inputs).square().sum().backward()
+        found.append([tensor.grad for tensor in inputs])
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_double_precision_of_one_input_is_that_of_all(gate):
+    inputs = random_inputs()
+    expected = denoised_attention(*inputs, gate=gate)
+    for single in range(3):
+        mixed = [tensor.float() if place == single else tensor for place, tensor in enumerate(inputs)]
+        output = denoised_attention(*mixed, gate=gate)
+        assert output.dtype == mixed[2].dtype
+        torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_compiled_block_computes_and_learns_the_same(gate):
+    found = []
+    for compiled in (False, True):
+        block, features, class_logits = block_and_inputs(gate=gate)
+        run = torch.compile(block, backend="aot_eager") if compiled else block
+        output = run(features, class_logits)
+        output.square().sum().backward()
+        found.append([output, *(parameter.grad for parameter in block.parameters())])
+    torch.compiler.reset()
+    for eager, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, eager, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -291,9 +331,14 @@ def test_no_map_of_all_queries_is_ever_built():
     cells = 96 * 96
     inputs = random_inputs(batch=1, depth=4, channels=4, classes=3, height=96, width=96, dtype=torch.float32)
     inputs = [tensor.requires_grad_() for tensor in inputs]
-    with LargestTensor() as largest:
-        denoised_attention(*inputs).sum().backward()
-        mean_attention_row(inputs[0].detach(), inputs[1].detach())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a mode sees the operations of its own thread
+    try:
+        with LargestTensor() as largest:
+            denoised_attention(*inputs).sum().backward()
+            mean_attention_row(inputs[0].detach(), inputs[1].detach())
+    finally:
+        torch.set_num_threads(threads)
     assert largest.numel < cells**2 / 4
     assert largest.numel <= dnl.attention.QUERY_BLOCK * cells, "one block of rows at a time"
 
@@ -343,6 +388,11 @@ def test_shapes_that_do_not_fit_are_named():
         denoised_attention(query, key, value.transpose(2, 3), probs)
     with pytest.raises(ValueError, match=r"value is \(1, 6, 4, 5\)"):
         denoised_attention(query, key, value[:1], probs)
+    for strange in (value[:1], value.transpose(2, 3), value[..., :3], value.flatten(2)):
+        with pytest.raises(ValueError, match=r"value must be B×C×H×W of the same batch, height and width$"):
+            gated_attention(query, key, strange)
+    with pytest.raises(ValueError, match=r"no side of it 0$"):
+        denoised_attention(query[:0], key[:0], value[:0], probs[:0])
     for strange, size in ((probs.transpose(2, 3), "2, 4, 5, 4"), (probs[:1], "1, 4, 4, 5"), (probs[:, 0], "2, 4, 5")):
         needed = r"class_probs must be B×classes×H×W of the same batch, height and width$"
         with pytest.raises(ValueError, match=rf"class_probs is \({size}\) but query is \(2, 3, 4, 5\); {needed}"):
@@ -390,6 +440,18 @@ def test_block_is_gamma_times_the_gathered_values_plus_the_features(source, gate
         rows = retain_rows(rows, retention_weights(query, key, lr_kernel))
     gathered = torch.einsum("bnm,bcm->bcn", rows.flatten(2), value.flatten(2)).unflatten(-1, (HEIGHT, WIDTH))
     torch.testing.assert_close(block(features, class_logits), 0.5 * gathered + features, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("source", ATTENTION_SOURCES)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_blocks_work_in_bfloat16(source, autocast):
+    block, features, class_logits = block_and_inputs()
+    block.attention_source = source
+    expected = block(features, class_logits)
+    block, features = (block.float(), features.float()) if autocast else (block.bfloat16(), features.bfloat16())
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        output = block(features, class_logits.to(features.dtype))
+    torch.testing.assert_close(output.double(), expected, rtol=0.1, atol=0.1)
 
 
 def test_block_at_gamma_zero_is_the_identity():

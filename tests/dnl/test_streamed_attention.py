@@ -1,9 +1,12 @@
 """What the streamed attention is made of: its products, its threads, the folding of LR, blocks, spans and bfloat16."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,20 +49,53 @@ def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        done, inside, threads = [], set(), set()
+        done, inside, nested = [], set(), []
 
         def work(item):
             done.append(item)
-            inside.add((torch.get_num_threads(), threads_for(CPU), threads_for(torch.device("cuda"))))
-            threads.add(threading.get_ident())
+            inside.add((torch.get_num_threads(), threads_for(CPU)))
+            for_each(nested.append, range(2), CPU)
 
         for_each(work, range(50), CPU)
-        assert sorted(done) == list(range(50))
-        assert inside == {(1, 3, 1)}, "one core an operation, three threads on a CPU, the caller's alone on a GPU"
-        assert threading.get_ident() in threads
-        assert torch.get_num_threads() == 3
+        assert sorted(done) == list(range(50)) and len(nested) == 100
+        assert inside == {(1, 1)}, "one core an operation, and nothing left for work within work"
+        assert (torch.get_num_threads(), threads_for(CPU), threads_for(torch.device("cuda"))) == (3, 3, 1)
     finally:
         torch.set_num_threads(before)
+
+
+def test_callers_and_threads_born_meanwhile_keep_their_thread_counts():
+    """Many callers at once, as visitors of a server are, each a thread of its own: none ends up on one core."""
+    before = torch.get_num_threads()
+    for_each(len, ["helpers are started"], CPU)
+    torch.set_num_threads(3)
+    seen = []
+
+    def call():
+        for_each(lambda _: time.sleep(0.002), range(6), CPU)
+        seen.append(torch.get_num_threads())
+
+    try:
+        callers = [threading.Thread(target=call) for _ in range(20)]
+        for caller in callers:
+            caller.start()
+            time.sleep(0.003)
+        for caller in callers:
+            caller.join()
+        late = threading.Thread(target=call)
+        late.start()
+        late.join()
+        assert seen == [3] * 21
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_work_goes_on_in_turn_where_helpers_take_none_any_more(monkeypatch):
+    helpers, done = ThreadPoolExecutor(1), []
+    helpers.shutdown()
+    monkeypatch.setattr(dnl.parallel, "_started", helpers)
+    for_each(done.append, range(10), CPU)
+    assert done == list(range(10))
 
 
 def test_results_come_in_the_order_of_the_calls():
@@ -89,14 +125,39 @@ def test_threads_work_in_the_callers_modes():
 
 def test_helpers_that_are_busy_elsewhere_are_not_waited_for(monkeypatch):
     released, done = threading.Event(), []
-    with ThreadPoolExecutor(1) as helpers:
-        monkeypatch.setattr(dnl.parallel, "_helpers", helpers)
+    with ThreadPoolExecutor(2) as helpers:
+        monkeypatch.setattr(dnl.parallel, "_started", helpers)
         helpers.submit(released.wait)
-        caller = threading.Thread(target=for_each, args=(done.append, range(10), CPU), daemon=True)
-        caller.start()
-        caller.join(timeout=30)
-        released.set()
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            caller = threading.Thread(target=for_each, args=(done.append, range(10), CPU), daemon=True)
+            caller.start()
+            caller.join(timeout=30)
+            assert not caller.is_alive()
+        finally:
+            torch.set_num_threads(before)
+            released.set()
     assert done == list(range(10))
+
+
+def test_an_error_leaves_nothing_behind():
+    class Result:
+        pass
+
+    def fail(kept):
+        raise KeyError(kept)
+
+    result = Result()
+    left = weakref.ref(result)
+    gc.disable()  # so that what only a cycle holds stays
+    try:
+        with pytest.raises(KeyError):
+            for_each(fail, [result], CPU)
+        del result
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 FORKED = """

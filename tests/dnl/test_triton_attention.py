@@ -114,3 +114,24 @@ def test_on_a_gpu_against_float64(gate, dtype):
     for ours, reference in zip(*results, strict=True):
         scale = reference.abs().max()
         torch.testing.assert_close(ours.double().cpu() / scale, reference / scale, **tolerance)
+
+
+@pytest.mark.parametrize(
+    ("query", "value", "tf32", "precision"),
+    [
+        (torch.float32, torch.float32, False, "ieee"),
+        (torch.float32, torch.bfloat16, False, "ieee"),
+        (torch.bfloat16, torch.float32, False, "ieee"),
+        (torch.bfloat16, torch.bfloat16, False, "tf32"),
+        (torch.float32, torch.float32, True, "tf32"),
+    ],
+)
+def test_float32_is_rounded_only_where_pytorch_may_round_it(query, value, tf32, precision):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        query, value = torch.zeros(1, 4, 8, dtype=query), torch.zeros(1, 4, 8, dtype=value)
+        sizes = triton_attention._sizes(query, value, None, None)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert sizes["PRECISION"] == precision
