@@ -1,7 +1,7 @@
 """What every hostile input must keep to: one clear sentence or a result, in bounded time and memory.
 
-A case is an input that was tried; `COUNTS` says how many there were and how many were refused. The suite tries a few
-hundred of them; DNL_FUZZ=10 in the environment tries ten times as many.
+A case is an input that was tried; `COUNTS` says how many there were and how many were refused. The suite tries about
+1400 of them; DNL_FUZZ=10 in the environment tries ten times as many.
 """
 
 import collections
