@@ -2,12 +2,14 @@
 
 import io
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
 
 from dnl.classes import LabelSet
+from dnl.datasets.pairs import loaded, loaded_values
 from dnl.untrusted import DECODING_ERRORS, MAX_PIXELS
 
 # Larger photos are scaled down, so that an attention map stays small enough to compute while somebody waits.
@@ -46,7 +48,7 @@ def read_photo(data: bytes) -> Photo:
     the first frame counts. A larger photo is scaled down to `scaled_size` (Lanczos). Raises UploadError.
     """
     with _one_at_a_time:
-        picture = _decode(data, PHOTO_FORMATS, "photo")
+        picture = _decode(data, PHOTO_FORMATS, "photo", loaded)
         original = picture.height, picture.width
         size = scaled_size(original)
         if min(size) < MIN_SIDE:
@@ -71,7 +73,7 @@ def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.n
     nothing.
     """
     with _one_at_a_time:
-        picture = _decode(data, LABEL_FORMATS, "label image")
+        picture = _decode(data, LABEL_FORMATS, "label image", loaded_values)
         if (picture.height, picture.width) != tuple(size):
             raise UploadError(
                 f"The label image is {_size((picture.height, picture.width))} but the photo is {_size(size)}: "
@@ -80,9 +82,9 @@ def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.n
         height, width = scaled_size(size)
         # First of all, so that the arrays below stay small.
         picture = picture.resize((width, height), Image.Resampling.NEAREST)
-    if picture.mode in ("LA", "1"):
+    if picture.mode == "LA":
         picture = picture.convert("L")
-    if picture.mode == "L" or picture.mode == "P" or picture.mode.startswith("I"):
+    if picture.mode in ("1", "L", "P") or picture.mode.startswith("I"):
         return _labels_of_indices(np.asarray(picture).astype(np.int64), label_set)
     return _labels_of_colours(np.asarray(picture.convert("RGB")), label_set)
 
@@ -93,8 +95,10 @@ def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _decode(data: bytes, formats: tuple[str, ...], what: str) -> Image.Image:
-    """The first frame of an image file, upright and fully decoded."""
+def _decode(
+    data: bytes, formats: tuple[str, ...], what: str, load: Callable[[ImageFile.ImageFile], Image.Image]
+) -> Image.Image:
+    """The first frame of an image file, upright and fully decoded by `load`."""
     accepted = " or ".join((", ".join(formats[:-1]), formats[-1])) if len(formats) > 1 else formats[0]
     if not data:
         raise UploadError(f"The {what} is an empty file: choose a {accepted} file.")
@@ -108,11 +112,9 @@ def _decode(data: bytes, formats: tuple[str, ...], what: str) -> Image.Image:
     if picture.width * picture.height > most:
         raise _too_large(what, most)
     try:
-        picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
+        return load(picture)
     except DECODING_ERRORS as error:
         raise UploadError(f"The {what} is cut off or damaged: save or download it again.") from error
-    return picture
 
 
 def _too_large(what: str, most: int) -> UploadError:

@@ -1,17 +1,22 @@
 """Data sets of image files with label files: finding the files, reading them, saying what does not fit."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 
 from dnl.classes import LabelSet
 from dnl.datasets.base import DatasetError, Sample
 from dnl.untrusted import DECODING_ERRORS, MAX_PIXELS, is_valid_text, read_text_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # by the end of the file name; nothing else is opened
+# Pillow spreads grey values of 2 and 4 bits over 0 … 255: its names of these codings, and by how much.
+GREY_STEPS = {"L;2": 85, "L;4": 17}
+
+T = TypeVar("T")
 
 
 class LabelValues:
@@ -75,8 +80,8 @@ class LabelledFiles:
 
 
 def read_image(file: Path) -> np.ndarray:
-    """The PNG or JPEG image as H×W×3 uint8 RGB; grey and palette images are converted."""
-    own_mode, pixels = _open(file, "RGB")
+    """The PNG or JPEG image as H×W×3 uint8 RGB, upright as its EXIF says; grey and palette images are converted."""
+    own_mode, pixels = _open(file, lambda picture: (picture.mode, np.array(loaded(picture).convert("RGB"))))
     if own_mode.startswith("I"):
         raise DatasetError(f"{file} has 16 bits per pixel; images have 8 bits per channel, convert it first")
     return pixels
@@ -84,7 +89,7 @@ def read_image(file: Path) -> np.ndarray:
 
 def _read_values(file: Path, size: tuple[int, int]) -> np.ndarray:
     """The values of a label file, H×W uint8 or uint16; palette images count by index, not by colour."""
-    _, values = _open(file, None)
+    values = _open(file, lambda picture: np.array(loaded_values(picture)))
     if values.ndim != 2:
         raise DatasetError(f"{file} has {values.ndim} dimensions; labels are one class index per pixel")
     if values.shape != size:
@@ -92,16 +97,30 @@ def _read_values(file: Path, size: tuple[int, int]) -> np.ndarray:
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
-def _open(file: Path, mode: str | None) -> tuple[str, np.ndarray]:
-    """The image's own mode (Pillow's name for it) and its pixels, converted to `mode` if one is given."""
+def loaded(picture: ImageFile.ImageFile) -> Image.Image:
+    """An opened image file, decoded and upright. Raises what DECODING_ERRORS lists."""
+    picture.load()
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def loaded_values(picture: ImageFile.ImageFile) -> Image.Image:
+    """An opened label file, decoded and upright, with its own values whatever their bits. Raises as `loaded` does."""
+    steps = [GREY_STEPS[tile.args] for tile in picture.tile if tile.args in GREY_STEPS]  # forgotten in decoding
+    upright = loaded(picture)
+    return upright.point(lambda value: value // steps[0]) if steps else upright
+
+
+def _open(file: Path, read: Callable[[ImageFile.ImageFile], T]) -> T:
+    """What `read` makes of the image in a file."""
     kind = FORMATS[file.suffix.lower()]
     if not file.is_file():  # a pipe would be read without end
         raise DatasetError(f"{file} is missing or no file; put it back, or open the data set anew")
     try:
-        with Image.open(file, formats=[kind]) as image:
-            if image.width * image.height > MAX_PIXELS:
+        with Image.open(file, formats=[kind]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            return image.mode, np.array(image if mode is None else image.convert(mode))
+            return read(picture)
     except Image.DecompressionBombError as error:
         raise DatasetError(f"{file} has more than {MAX_PIXELS // 10**6} million pixels; scale it down") from error
     except DECODING_ERRORS as error:

@@ -10,6 +10,7 @@ from PIL import Image
 from analysis import uploads
 from analysis.uploads import UploadError, read_labels, read_photo, scaled_size
 from dnl.classes import CAMVID, LabelSet
+from tests.png import SIGNATURE, chunk, grey_png
 
 
 def encoded(picture, format="PNG", **options):
@@ -24,15 +25,11 @@ def ramp(height=40, width=60):
     return np.stack([y * 255 // height, x * 255 // width, (x + y) % 256], axis=2).astype(np.uint8)
 
 
-def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
 def png_of_declared_size(width, height):
     """A tiny PNG file that declares a huge picture."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     content = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
 # --- photos that work ------------------------------------------------------------------------------------------------
@@ -72,7 +69,7 @@ def test_16_bit_colour():
     values = np.random.default_rng(0).integers(0, 65536, (40, 60, 3), dtype=np.uint16)
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
     header = struct.pack(">IIBBBBB", 60, 40, 16, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    data = SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     assert (read_photo(data).image == values >> 8).all()
 
 
@@ -216,6 +213,14 @@ def test_class_indices(kind):
         picture = Image.merge("LA", [picture, Image.new("L", picture.size, 0)])
     labels = read_labels(encoded(picture), (40, 60), CAMVID)
     assert (labels == INDICES).all() and labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_class_indices_of_few_bits(bits):
+    indices = INDICES % (1 << bits) % 12
+    assert (read_labels(grey_png(indices, bits), (40, 60), CAMVID) == indices).all()
+    photo = read_photo(grey_png(indices, bits)).image  # of which black is 0 and white the largest value
+    assert (photo == (indices * (255 // ((1 << bits) - 1)))[..., None]).all()
 
 
 def test_255_means_no_class_too():

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dnl.datasets import NAMES, DatasetError, Folder, open_dataset
+from tests.png import grey_png
 
 CLASSES = [{"name": "leaf", "colour": [0, 160, 60]}, {"name": "soil", "colour": [120, 80, 40]}]
 
@@ -86,6 +87,27 @@ def test_labels_of_one_bit_per_pixel(root):
     Image.fromarray(mask).save(root / "labels" / "a.png")
     labels = Folder(root)[0].labels
     assert labels.tolist() == [[1, 0], [0, 1]] and labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_labels_of_few_bits_per_pixel(root, bits):
+    write_classes(root, {"classes": [{"name": str(index), "colour": [index, 0, 0]} for index in range(16)]})
+    values = np.arange(4, dtype=np.uint8).reshape(2, 2) * ((1 << bits) // 4)
+    save(root, "a", values)
+    (root / "labels" / "a.png").write_bytes(grey_png(values, bits))
+    assert Folder(root)[0].labels.tolist() == values.tolist()
+
+
+def test_images_and_labels_are_upright(root):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # lies on its left side
+    upright = np.array([[0, 1, 1], [0, 0, 255]], np.uint8)
+    for folder, values in (("images", np.repeat(upright[..., None], 3, 2)), ("labels", upright)):
+        Image.fromarray(np.ascontiguousarray(np.rot90(values))).save(root / folder / "a.png", exif=turned)
+    image, labels, _ = Folder(root)[0]
+    assert (image[..., 0] == upright).all() and (labels == upright).all()
+    Image.fromarray(upright).save(root / "labels" / "a.png")
+    assert (Folder(root)[0].labels == upright).all()
 
 
 def test_image_of_sixteen_bits_is_refused(root):
