@@ -64,13 +64,13 @@ def read_photo(data: bytes) -> Photo:
 
 
 def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.ndarray:
-    """A PNG label image for a photo of `size` (the Photo's original (height, width)): uint8 class indices.
+    """A PNG label image for a photo of `size` (the Photo's original (height, width)): H×W class indices.
 
     Grey and palette images hold class indices; `label_set.ignore_index` and 255 mean "no class". Colour images hold
     the label set's colours; black means "no class", unless it is the colour of one. An alpha channel is not looked
     at. The result has the photo's size after scaling (nearest neighbour), and `label_set.ignore_index` where there is
-    no class. Raises UploadError for another size and for values or colours (of what is left after scaling) that mean
-    nothing.
+    no class; it is uint8, or int64 where that index is no byte. Raises UploadError for another size and for values or
+    colours (of what is left after scaling) that mean nothing.
     """
     with _one_at_a_time:
         picture = _decode(data, LABEL_FORMATS, "label image", loaded_values)
@@ -142,12 +142,12 @@ def _labels_of_indices(values: np.ndarray, label_set: LabelSet) -> np.ndarray:
     ignored = (values == label_set.ignore_index) | (values == COMMON_IGNORE_INDEX)
     unknown = np.unique(values[~ignored & ((values < 0) | (values >= label_set.num_classes))])
     if unknown.size:
+        none = " or ".join(map(str, dict.fromkeys((label_set.ignore_index, COMMON_IGNORE_INDEX))))
         raise UploadError(
             f"The label image holds {_some(unknown.tolist(), 'value')}, which {_is(unknown)} no class of "
-            f"{label_set.name} (0 … {label_set.num_classes - 1}; {label_set.ignore_index} or {COMMON_IGNORE_INDEX} "
-            "for none)."
+            f"{label_set.name} (0 … {label_set.num_classes - 1}; {none} for none)."
         )
-    return np.where(ignored, label_set.ignore_index, values).astype(np.uint8)
+    return np.where(ignored, label_set.ignore_index, values).astype(_index_type(label_set))
 
 
 def _labels_of_colours(pixels: np.ndarray, label_set: LabelSet) -> np.ndarray:
@@ -163,8 +163,13 @@ def _labels_of_colours(pixels: np.ndarray, label_set: LabelSet) -> np.ndarray:
             f"The label image holds {_some(unknown, 'colour')}, which {_is(unknown)} no class of {label_set.name}: "
             "use its colours (black for none) without smoothing, or save class indices in grey."
         )
-    classes = np.array([class_of_colour[colour] for colour in colours], np.uint8)
+    classes = np.array([class_of_colour[colour] for colour in colours], _index_type(label_set))
     return classes[inverse].reshape(packed.shape)
+
+
+def _index_type(label_set: LabelSet) -> type[np.integer]:
+    """What holds the label set's classes and its ignore index."""
+    return np.uint8 if 0 <= label_set.ignore_index <= 255 else np.int64
 
 
 def _size(size: tuple[int, int]) -> str:

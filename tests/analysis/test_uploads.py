@@ -9,7 +9,7 @@ from PIL import Image
 
 from analysis import uploads
 from analysis.uploads import UploadError, read_labels, read_photo, scaled_size
-from dnl.classes import CAMVID, LabelSet
+from dnl.classes import CAMVID, CITYSCAPES, LabelSet
 from tests.png import SIGNATURE, chunk, grey_png
 
 
@@ -241,6 +241,14 @@ def test_black_may_be_the_colour_of_a_class():
     assert (read_labels(encoded(picture), (40, 60), label_set) == INDICES % 2).all()
 
 
+@pytest.mark.parametrize("ignore_index", [-1, 300])
+def test_an_ignore_index_may_be_no_byte(ignore_index):
+    label_set = LabelSet("two", ("wall", "thing"), ((9, 9, 9), (0, 255, 0)), ignore_index)
+    expected = np.where(INDICES < 2, INDICES.astype(int), ignore_index)
+    for picture in (np.where(INDICES < 2, INDICES, 255).astype(np.uint8), label_set.colour(expected)):
+        assert (read_labels(encoded(Image.fromarray(picture)), (40, 60), label_set) == expected).all()
+
+
 def test_labels_follow_a_photo_that_was_scaled_down():
     indices = np.repeat(np.repeat(np.array([[0, 3], [7, 9]], np.uint8), 750, axis=0), 1500, axis=1)
     photo = read_photo(encoded(Image.new("RGB", (3000, 1500))))
@@ -262,6 +270,8 @@ def test_unknown_values_are_named():
         read_labels(encoded(Image.fromarray(indices)), (40, 60), CAMVID)
     with pytest.raises(UploadError, match="the value 300, which is no class"):
         read_labels(encoded(Image.fromarray(np.full((40, 60), 300, np.uint16))), (40, 60), CAMVID)
+    with pytest.raises(UploadError, match=r"\(0 … 18; 255 for none\)"):
+        read_labels(encoded(Image.fromarray(indices)), (40, 60), CITYSCAPES)
 
 
 def test_unknown_colours_are_named():
