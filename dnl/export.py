@@ -55,6 +55,8 @@ def export_model(model: SegmentationNetwork, path: Path, height: int, width: int
         )
     if path.suffix not in (".pt2", ".onnx"):
         raise ExportError(f"{path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .pt2 or .onnx")
+    if not path.parent.is_dir():
+        raise ExportError(f"the folder {path.parent} of {path} does not exist; create it first")
     if path.suffix == ".onnx":
         _require("onnx", "onnxscript")
     network = _Logits(model).eval()

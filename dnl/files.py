@@ -12,12 +12,16 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and rename it over `path`.
 
     Readers see the old file or the whole new one. On an error the temporary file is removed and `path` untouched.
-    Raises OSError, such as IsADirectoryError where `path` is a folder.
+    Raises OSError, such as IsADirectoryError where `path` is a folder, and FileNotFoundError, of the folder that it is
+    to be in, where that is missing.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:  # it is about a hidden file that nobody asked for
+        raise OSError(error.errno, error.strerror, str(path.parent)) from error
     os.close(descriptor)
     temporary = Path(name)
     try:

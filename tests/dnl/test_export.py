@@ -77,6 +77,8 @@ def test_the_command_exports_a_checkpoint_and_refuses_nonsense(checkpoint, tmp_p
     assert "largest difference from PyTorch" in capsys.readouterr().out
     assert export.main([*arguments, "--out", str(tmp_path / "tiny.bin")]) == 1
     assert "give a file that ends in .pt2 or .onnx" in capsys.readouterr().err
+    assert export.main([*arguments, "--out", str(tmp_path / "none" / "tiny.pt2")]) == 1
+    assert f"the folder {tmp_path / 'none'} of" in capsys.readouterr().err
     assert export.main([*arguments, "--height", "8", "--out", str(tmp_path / "tiny.pt2")]) == 1
     assert "both sides must be at least 32" in capsys.readouterr().err
     assert export.main(["--checkpoint", "nothing", "--out", str(tmp_path / "x.pt2")]) == 1

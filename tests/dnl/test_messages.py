@@ -33,3 +33,9 @@ def test_a_folder_is_not_written_over(tmp_path):
     with pytest.raises(IsADirectoryError, match=str(tmp_path)):
         write_atomically(tmp_path, lambda file: file.write_text("new"))
     assert not list(tmp_path.parent.glob(".*.tmp"))
+
+
+def test_a_folder_that_is_missing_is_named_rather_than_the_temporary_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as missing:
+        write_atomically(tmp_path / "none" / "file", lambda file: file.write_text("new"))
+    assert error_line(missing.value) == f"{tmp_path / 'none'}: {os.strerror(errno.ENOENT)}"
