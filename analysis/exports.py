@@ -49,7 +49,7 @@ NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def provenance(views: Sequence[PinnedPixels]) -> dict:
-    """What the views come from, as JSON values: version, sources and images with their SHA-256, and the options."""
+    """What the views come from, as JSON values: version, sources and images with their SHA-256, each view's options."""
     return {
         "version": dnl.__version__,
         "sources": [
@@ -62,7 +62,7 @@ def provenance(views: Sequence[PinnedPixels]) -> dict:
                 (view.capture.name, image_sha256(view), view.capture.image_size) for view in views
             )
         ],
-        "options": {view.source.name: options_of(view) for view in views},
+        "options": [{"image": view.capture.name, "source": view.source.name, **options_of(view)} for view in views],
     }
 
 

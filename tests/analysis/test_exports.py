@@ -138,13 +138,27 @@ def test_the_json_says_what_was_made_of_what(views):
         {"kind": "checkpoint", "name": "one", "sha256": FIRST.sha256},
         {"kind": "checkpoint", "name": "two", "sha256": SECOND.sha256},
     ]
-    assert found["provenance"]["options"] == {"one": OPTIONS, "two": PLAIN}
+    assert found["provenance"]["options"] == [
+        {"image": "a street", "source": "one", **OPTIONS},
+        {"image": "a street", "source": "two", **PLAIN},
+    ]
     assert [image["name"] for image in found["provenance"]["images"]] == ["a street"]
     pins = found["pins"]
     assert [(pin["source"], pin["pin"]) for pin in pins] == [
         (name, pin) for name in ("one", "two") for pin in (1, 2, 3)
     ]
     assert pins[1]["pixel"] == [46, 82] and pins[1]["stages"]["raw"]["chance"] == views[0].figures(1, "raw")["chance"]
+
+
+def test_two_views_of_one_source_keep_their_own_options():
+    views = [
+        measure_pins(make_capture(name=name), PIXELS, options, FIRST)
+        for name, options in (("a", OPTIONS), ("b", PLAIN))
+    ]
+    assert [(entry["image"], entry["gate"]) for entry in provenance(views)["options"]] == [
+        ("a", "similarity"),
+        ("b", None),
+    ]
 
 
 def test_the_npz_holds_the_maps_as_they_are(views):

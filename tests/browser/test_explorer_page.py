@@ -147,7 +147,9 @@ def test_every_file_comes_and_opens_again(browse, app_url):
     assert f"{float(rows[3]['intraclass_noise']):.3f}" == shown
     _, content = downloaded(page, "Figures (JSON)")
     found = json.loads(content)
-    assert found["provenance"]["options"]["camvid-dnl"]["gate"] == "binary" and len(found["pins"]) == 2
+    (options,) = found["provenance"]["options"]
+    assert (options["image"], options["source"], options["gate"]) == ("Street 5", "camvid-dnl", "binary")
+    assert len(found["pins"]) == 2
     _, content = downloaded(page, "Maps (NPZ)")
     assert np.load(io.BytesIO(content))["retained"].shape == (2, 45, 60)
     name, content = downloaded(page, "Lens (HTML)")
