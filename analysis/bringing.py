@@ -144,8 +144,8 @@ def _numbered_classes(class_probs, given: list[np.ndarray]) -> LabelSet | None:
     if class_probs is not None:
         count = len(class_probs)
     else:
-        highest = [int(array[array != IGNORE_INDEX].max(initial=-1)) for array in given]
-        count = max(highest, default=-1) + 1
+        counts = [int(known.max()) + 1 for array in given if (known := array[array != IGNORE_INDEX]).size]
+        count = max(counts, default=0)
     if count > IGNORE_INDEX:
         raise ValueError(f"there are {count} classes; at most {IGNORE_INDEX} can be told apart (label 255 means none)")
     return named_classes([f"class {index}" for index in range(count)]) if given or class_probs is not None else None

@@ -9,7 +9,8 @@ import numpy as np
 class LabelSet:
     """Names and colours of the classes 0 … num_classes − 1, and the label value that means "no class".
 
-    `palette` holds one (red, green, blue) triple in 0 … 255 per class.
+    `palette` holds one (red, green, blue) triple in 0 … 255 per class. Raises ValueError where the parts do not fit,
+    and for an ignore index beyond 64 bits, which no array of labels can hold.
     """
 
     name: str
@@ -29,6 +30,12 @@ class LabelSet:
                 f"{self.class_names[self.ignore_index]!r}; choose one outside 0 … {self.num_classes - 1}"
             )
 
+        if not -(2**63) <= self.ignore_index < 2**63:
+            raise ValueError(
+                f"label set {self.name!r}: the ignore index takes {self.ignore_index.bit_length() + 1} bits; choose "
+                "one that fits into 64, such as 255"
+            )
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -36,7 +43,7 @@ class LabelSet:
     def colour(self, labels: np.ndarray) -> np.ndarray:
         """Paint class indices: labels H×W integer -> H×W×3 uint8; anything that is no class becomes black."""
         lookup = np.zeros((256, 3), np.uint8)
-        lookup[: self.num_classes] = self.palette
+        lookup[: self.num_classes] = np.reshape(self.palette, (-1, 3))  # there may be no class at all
         return lookup[np.where((labels >= 0) & (labels < self.num_classes), labels, 255)]
 
 

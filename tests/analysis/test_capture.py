@@ -237,7 +237,17 @@ def test_labels_name_the_classes_where_nothing_else_does():
     bare = Capture.from_qk(np.ones((CELLS, 2)), np.ones((CELLS, 2)), HEIGHT, WIDTH)
     assert bare.label_set is None and bare.cell_labels is None
     all_ignored = Capture.from_qk(np.ones((15, 2)), np.ones((15, 2)), 3, 5, labels=np.full((3, 5), 255))
-    assert (all_ignored.cell_labels == 255).all()
+    assert (all_ignored.cell_labels == 255).all() and not all_ignored.with_image().image.any()
+
+
+def test_labels_may_be_unsigned_and_long():
+    labels = np.full((3, 5), 255, np.uint64)
+    labels[1] = 3
+    capture = Capture.from_qk(np.ones((15, 2)), np.ones((15, 2)), 3, 5, labels=labels)
+    assert capture.num_classes == 4 and (capture.cell_labels == labels).all()
+    labels[0] = 2**64 - 1
+    with pytest.raises(ValueError, match="at most 255 can be told apart"):
+        Capture.from_qk(np.ones((15, 2)), np.ones((15, 2)), 3, 5, labels=labels)
 
 
 def test_labels_may_come_one_a_cell():

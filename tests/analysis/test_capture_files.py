@@ -170,6 +170,8 @@ def test_each_fault_of_the_arrays_gets_one_sentence(write, changes, words):
         ('{"class_names": ["a"], "palette": [[0, 0, 256]]}', "must be a list of"),
         ('{"class_names": ["a"], "palette": []}', "1 class names but 0 colours"),
         ('{"class_names": ["a"], "ignore_index": 0}', "ignore index 0 is also the index of class 'a'"),
+        (f'{{"class_names": ["a"], "ignore_index": {2**63}}}', "takes 65 bits; choose one that fits into 64"),
+        (f'{{"class_names": ["a"], "ignore_index": {10**30}}}', "takes 101 bits; choose one that fits into 64"),
         ('{"gate": "oracle"}', "must be a gate's name or null"),
         ('{"gate": "binary"}', "gate 'binary' needs class_probs"),
         ('{"lr_kernel": 4}', "must be an odd number up to 15, or null"),

@@ -273,6 +273,13 @@ def test_until_an_attention_file_is_chosen_a_street_is_shown(app):
     assert app.selectbox(key="model").value == "a-small-one"
 
 
+@pytest.mark.parametrize("changes", [{}, {"metadata": '{"class_names": ["leaf"]}'}])
+def test_an_attention_file_whose_labels_name_no_class_is_shown(app, changes):
+    bring(app, attention_file(labels=np.full((3, 5), 255, np.uint64), **changes))
+    assert_page_stands(app)
+    assert not app.error and not app.warning
+
+
 def test_an_attention_file_with_labels_has_its_figures_and_needs_no_model(app):
     labels = np.tile([0, 0, 1, 1, 1], (3, 1))
     bring(app, attention_file(labels=labels))
