@@ -231,11 +231,15 @@ def capture_attention(
         raise ValueError("the model is in training mode, where dropout changes its attention; call model.eval() first")
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"the image is {image.shape} {image.dtype}; it must be H×W×3 uint8 RGB")
+        raise ValueError(f"{name}: the image is {image.shape} {image.dtype}; it must be H×W×3 uint8 RGB")
     if min(image.shape[:2]) < MIN_SIDE:
-        raise ValueError(f"the image is {image.shape[0]}×{image.shape[1]} pixels; each side needs at least {MIN_SIDE}")
+        raise ValueError(
+            f"{name}: the image is {image.shape[0]}×{image.shape[1]} pixels; each side needs at least {MIN_SIDE}"
+        )
     if labels is not None and labels.shape != image.shape[:2]:
-        raise ValueError(f"labels are {labels.shape} but the image is {image.shape[:2]}; they must have the same size")
+        raise ValueError(
+            f"{name}: labels are {labels.shape} but the image is {image.shape[:2]}; they must have the same size"
+        )
 
     device = next(model.parameters()).device
     with one_thread(), torch.inference_mode(), torch.autocast(device.type, enabled=False):

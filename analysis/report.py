@@ -2,8 +2,9 @@
 
 Writes summary.json, per_image.csv, per_class.csv, leakage matrices, charts and noise maps (PNG and SVG) and one
 self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records, so that
-an interrupted run goes on where it stopped. The figures are the same whatever the number of --workers, and under
-torchrun, whose processes must share the folder OUT.
+an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out, and
+named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose processes
+must share the folder OUT.
 """
 
 import argparse

@@ -291,8 +291,9 @@ def _left_out(summary: Mapping) -> list[str]:
         lines.append("AUC and average precision were not measured.")
     if summary["images_of_one_class"]:
         lines.append(f"No interclass noise, since they show one class only: {_images(summary['images_of_one_class'])}.")
+    lines = [line[0].upper() + line[1:] for line in lines]
     lines += [f"{name} was skipped: {reason}." for name, reason in summary["images_skipped"].items()]
-    items = "".join(f"<li>{escape(line[0].upper() + line[1:])}</li>" for line in lines)
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return ["<h2>What was left out</h2>", f"<ul>{items}</ul>" if lines else "<p>Nothing.</p>"]
 
 

@@ -29,7 +29,7 @@ from dnl import __version__
 from dnl.checkpoints import load_checkpoint
 from dnl.classes import LabelSet
 from dnl.datasets import DatasetError, Sample, open_dataset
-from dnl.datasets.pairs import visible
+from dnl.datasets.pairs import require_text_name, visible
 from dnl.distributed import World, total
 from dnl.network import SegmentationNetwork
 
@@ -43,8 +43,23 @@ class ReportError(ValueError):
     """A report that cannot be made; the message says why in one sentence."""
 
 
+class PhotoError(DatasetError):
+    """A photo that cannot be used: its file's name, and the reason as a clause."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be used: {self.reason}"
+
+
 class Photos:
-    """A folder of PNG, JPEG or WEBP photos without labels, as Samples whose `labels` are None."""
+    """A folder of PNG, JPEG or WEBP photos without labels, as Samples whose `labels` are None.
+
+    Raises DatasetError for a folder without photos and a name that is no text, and PhotoError on reading a photo that
+    cannot be used.
+    """
 
     label_set = None
 
@@ -52,6 +67,8 @@ class Photos:
         self.files = [file for file in visible(Path(root)) if file.suffix.lower() in PHOTO_SUFFIXES]
         if not self.files:
             raise DatasetError(f"{root} holds no PNG, JPEG or WEBP photo, and no images/ folder either")
+        for file in self.files:
+            require_text_name(file)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -60,8 +77,11 @@ class Photos:
         file = self.files[index]
         try:
             return Sample(read_photo(file.read_bytes()).image, None, file.name)  # type: ignore[arg-type]
+        except OSError as error:
+            raise PhotoError(file.name, f"the file cannot be read ({error.strerror})") from error
         except UploadError as error:
-            raise DatasetError(f"{file}: {error}") from error
+            sentence = str(error).rstrip(".")
+            raise PhotoError(file.name, sentence[0].lower() + sentence[1:]) from error
 
 
 def open_images(dataset: str, data: str | None, split: str):
@@ -177,9 +197,14 @@ def _start(job: Job) -> None:
 
 
 def _measure(index: int) -> None:
-    """Measure one image into its file, unless that holds the very record already."""
+    """Measure one image into its file, unless that holds the very record already; a photo of no use is skipped."""
     assert _model.label_set is not None  # loading sets it
-    sample, path = _with_ignore_index(_images[index], _images.label_set, _model.label_set), _job.path(index)
+    path = _job.path(index)
+    try:
+        sample = _with_ignore_index(_images[index], _images.label_set, _model.label_set)
+    except PhotoError as error:
+        write_record(path, SkippedImage(error.name, error.reason), {**_job.settings(), "name": error.name})
+        return
     stamp = {**_job.settings(), "name": sample.name, "content": content_hash(sample)}
     if read_record(path, stamp) is None:
         write_record(path, measure_sample(_model, sample, _job.options, detection=_job.detection), stamp)

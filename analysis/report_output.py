@@ -155,9 +155,11 @@ def _write(
 def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord]:
     """The records with figures; ReportError where there is none, or nothing that interclass noise could be about."""
     measured = [record for record in records if isinstance(record, ImageRecord)]
+    skipped = [record for record in records if isinstance(record, SkippedImage)]
     if not measured:
         raise ReportError(
-            f"no cell has a label in any of the {len(records)} images; choose a labelled split, or --labels prediction"
+            f"none of the {len(records)} images can be measured, {skipped[0].name} the first ({skipped[0].reason}); "
+            "choose other images, or --labels prediction where only labels are wanting"
         )
     if all(len(record.classes) < 2 for record in measured):
         raise ReportError(

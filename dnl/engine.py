@@ -207,7 +207,8 @@ def evaluate(
 ) -> SegmentationScores:
     """Scores over a data set; in a world of several processes each takes its share of the images, none twice.
 
-    `progress` may wrap the range of indices (tqdm). The model's train or evaluation mode is restored afterwards.
+    `progress` may wrap the range of indices (tqdm). The model's train or evaluation mode is restored afterwards. Raises
+    ValueError, with the image's name, for an image that cannot be scored.
     """
     label_set = dataset.label_set
     confusion = np.zeros((label_set.num_classes, label_set.num_classes), np.int64)
@@ -218,8 +219,11 @@ def evaluate(
     try:
         for index in progress(range(rank, len(dataset), processes)):
             sample = dataset[index]
-            prediction = predict(model, sample.image, inference)
-            confusion += confusion_matrix(sample.labels, prediction, label_set.num_classes, label_set.ignore_index)
+            try:
+                prediction = predict(model, sample.image, inference)
+                confusion += confusion_matrix(sample.labels, prediction, label_set.num_classes, label_set.ignore_index)
+            except ValueError as error:
+                raise ValueError(f"image {sample.name} cannot be scored: {error}") from error
     finally:
         model.train(was_training)
     confusion = total(torch.from_numpy(confusion).to(device)).cpu().numpy()

@@ -57,8 +57,7 @@ class LabelledFiles:
     ):
         seen: set[str] = set()
         for name, file in zip(names, files, strict=True):
-            if not is_valid_text(str(file)):
-                raise DatasetError(f"the name {str(file)!a} holds bytes that are no text; rename the file or folder")
+            require_text_name(file)
             if name in seen:
                 raise DatasetError(f"{file} is the second image named {name}; rename or remove one of the two")
             seen.add(name)
@@ -126,6 +125,12 @@ def _open(file: Path, read: Callable[[ImageFile.ImageFile], T]) -> T:
     except DECODING_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise DatasetError(f"{file} could not be read as a {kind} image ({reason}); replace or remove it") from error
+
+
+def require_text_name(file: Path) -> None:
+    """Refuse a file whose name no report or table could hold."""
+    if not is_valid_text(str(file)):
+        raise DatasetError(f"the name {str(file)!a} holds bytes that are no text; rename the file or folder")
 
 
 def read_text(file: Path) -> str:

@@ -276,6 +276,44 @@ def test_photos_without_labels_and_two_checkpoints(checkpoint, tmp_path):
     assert (out / "charts" / "comparison.svg").is_file()
 
 
+def photo_report(checkpoint, photos, out):
+    options = ["--dataset", "folder", "--data", str(photos), "--out", str(out), "--workers", "1", "--no-detection"]
+    return report.main(["--checkpoint", str(checkpoint), *options])
+
+
+def test_photos_of_no_use_are_skipped_with_their_reason(checkpoint, tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    Image.fromarray(make_sample(0).image[:20, :20]).save(photos / "a-small.png")
+    (photos / "b-torn.jpg").write_bytes(b"no photo")
+    (photos / "c-folder.webp").mkdir()
+    assert photo_report(checkpoint, photos, out) == 1
+    error = capsys.readouterr().err
+    assert "none of the 3 images can be measured, a-small.png the first (the photo is 20 pixels wide" in error
+    Image.fromarray(make_sample(0).image).save(photos / "d-good.png")
+    assert photo_report(checkpoint, photos, out) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    skipped = summary["images_skipped"]
+    assert summary["images"] == 1 and list(skipped) == ["a-small.png", "b-torn.jpg", "c-folder.webp"]
+    assert "each side needs at least 32" in skipped["a-small.png"] and "cannot be read" in skipped["c-folder.webp"]
+    rows = table(out / "per_image.csv")
+    assert [row["skipped"] for row in rows if row["skipped"]] == list(skipped.values())
+    assert "b-torn.jpg was skipped: the photo is not a readable" in Page((out / "report.html").read_text()).text
+    Image.fromarray(make_sample(1).image).save(photos / "a-small.png")  # mended, and measured in the next run
+    assert photo_report(checkpoint, photos, out) == 0
+    assert json.loads((out / "summary.json").read_text())["images"] == 2
+
+
+def test_a_photo_whose_name_is_no_text_is_refused_before_any_is_measured(checkpoint, tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in (b"a.png", b"\xe9.png"):
+        Image.fromarray(make_sample(0).image).save(photos / os.fsdecode(name))
+    assert photo_report(checkpoint, photos, out) == 1
+    assert "holds bytes that are no text; rename" in capsys.readouterr().err
+    assert not out.exists()
+
+
 # --- what cannot be done ---------------------------------------------------------------------------------------------
 
 
@@ -319,6 +357,16 @@ def test_an_unknown_class_value_is_named(checkpoint, tmp_path, capsys):
     Image.fromarray(np.full(SIZE, 77, np.uint8)).save(tmp_path / "valannot" / "a.png")
     assert run(checkpoint, tmp_path, tmp_path / "out") == 1
     assert "holds the value 77" in capsys.readouterr().err
+
+
+def test_an_image_too_small_is_named(checkpoint, camvid, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(camvid, data)
+    for folder in ("val", "valannot"):
+        with Image.open(data / folder / "1.png") as picture:
+            picture.crop((0, 0, 20, 20)).save(data / folder / "1.png")
+    assert run(checkpoint, data, tmp_path / "out") == 1
+    assert "1: the image is 20×20 pixels; each side needs at least 32" in capsys.readouterr().err
 
 
 def test_images_of_one_class_or_none_are_no_report(checkpoint, tmp_path):

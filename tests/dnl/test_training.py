@@ -200,6 +200,17 @@ def test_evaluation_restores_the_mode_and_counts_every_image(camvid):
     assert set(scores.iou) <= set(CamVid.label_set.class_names)
 
 
+def test_an_image_too_small_to_score_is_named(camvid):
+    from dnl.datasets import CamVid
+
+    dataset = CamVid(camvid, "val")
+    small = [sample._replace(image=sample.image[:20], labels=sample.labels[:20]) for sample in dataset]
+    small_set = type("Small", (list,), {"label_set": dataset.label_set})(small)
+    model = build_model(override(recipe("camvid_dnl"), QUICK).model)
+    with pytest.raises(ValueError, match=f"image {small[0].name} cannot be scored: .* at least 32 pixels a side"):
+        evaluate(model, small_set)
+
+
 def test_attention_cannot_be_altered_without_a_block():
     model = build_model(override(recipe("camvid_fcn"), QUICK).model)
     alter_attention(model)
