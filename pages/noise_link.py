@@ -1,8 +1,9 @@
 """The Noise report's view as the parameters of its address, and back.
 
 image, images        one image, or several of one kind: street-5, or camvid-val-NAME. A user's own cannot be in a link
-models               names of checkpoints
-labels, gate, retention, stages
+models, detail       names of checkpoints; `detail` is the one that the sections below the comparison are about
+labels, gate, retention
+stages               names of stages and controls, or none
 class-metric, leakage-stage, split-metric, map-stage, map-metric    what the sections show
 
 Lists are joined by commas, and each of their names is quoted, since a file's name may hold a comma. What is as on a
@@ -22,6 +23,7 @@ from pages.noise_choices import GATES, LABELS, ONE, PAINTED, RETENTIONS, SEVERAL
 from pages.shared import STREETS
 
 MOST_NAMES = 1000  # in a list of an address
+NO_STAGE = "none"
 EVERY_STAGE = (*STAGES, *CONTROLS)
 # Parameter -> the session's entry, what it may be, and what it is on a fresh page (None: what the report has).
 CHOICES: dict[str, tuple[str, Sequence[str], str | None]] = {
@@ -43,12 +45,15 @@ def view_parameters(models: Sequence[str], places: Sequence[Mapping]) -> dict[st
     if images and None not in images:
         several = st.session_state.get("noise count") == SEVERAL
         parameters["images" if several else "image"] = _joined(images)
+    detail = st.session_state.get("noise detail")
+    if detail in models[1:]:
+        parameters["detail"] = quote(detail, safe="")
     for name, (entry, _, fresh) in CHOICES.items():
         if st.session_state.get(entry, fresh) != fresh:
             parameters[name] = st.session_state[entry]
     stages = st.session_state.get("noise stages", STAGES)
     if tuple(stages) != tuple(STAGES):
-        parameters["stages"] = _joined(stages)
+        parameters["stages"] = _joined(stages) or NO_STAGE
     return {name: value for name, value in parameters.items() if value}
 
 
@@ -57,7 +62,8 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
 
     Returns the parts of the link that cannot be used.
     """
-    entries: dict = {entry: fresh for entry, _, fresh in CHOICES.values()} | {"noise stages": list(STAGES)}
+    entries: dict = {entry: fresh for entry, _, fresh in CHOICES.values()}
+    entries |= {"noise stages": list(STAGES), "noise detail": None}
     ignored = []
     for name, text in parameters.items():
         found = _READERS[name](text) if name in _READERS else None
@@ -92,6 +98,15 @@ def _all_of(entry: str, known: Callable[[], Sequence[str]]) -> Callable[[str], d
     return read
 
 
+def _stages(text: str) -> dict | None:
+    return {"noise stages": []} if text == NO_STAGE else _all_of("noise stages", lambda: EVERY_STAGE)(text)
+
+
+def _detail(text: str) -> dict | None:
+    name = unquote(text)
+    return {"noise detail": name} if name in list_checkpoints() else None
+
+
 def _one_of(entry: str, known: Sequence[str]) -> Callable[[str], dict | None]:
     return lambda text: {entry: text} if text in known else None
 
@@ -120,6 +135,7 @@ _READERS: dict[str, Callable[[str], dict | None]] = {
     "image": _image,
     "images": _images,
     "models": _all_of("noise models", list_checkpoints),
-    "stages": _all_of("noise stages", lambda: EVERY_STAGE),
+    "detail": _detail,
+    "stages": _stages,
     **{name: _one_of(entry, known) for name, (entry, known, _) in CHOICES.items()},
 }

@@ -227,13 +227,10 @@ def choose_stages(summaries: dict[str, dict]) -> list[str]:
 def choose_detail(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
+    if st.session_state.get("noise detail") not in names:
+        st.session_state["noise detail"] = names[0]
     return st.segmented_control(
-        "Checkpoint below",
-        names,
-        default=names[0],
-        required=True,
-        format_func=literal,
-        key=f"noise detail {' '.join(names)}",
+        "Checkpoint below", names, required=True, format_func=literal, key="noise detail", persist_state="session"
     )
 
 

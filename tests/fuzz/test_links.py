@@ -20,7 +20,7 @@ from tests.pages.small import app_on, read
 
 PARAMETERS = {
     "explorer": ("image", "model", "with", "pins", *explorer_link.CHOICES, *explorer_link.LOOK_NAMES),
-    "noise_report": ("image", "images", "models", "stages", *noise_link.CHOICES),
+    "noise_report": ("image", "images", "models", "detail", "stages", *noise_link.CHOICES),
     "figures": ("recipe",),
     "lesson": ("step",),
     "models": ("card",),

@@ -8,6 +8,7 @@ from tests.pages.small import address, app_on, save_network
 PAGE = "pages/noise_report.py"
 CHOSEN = {
     "models": "one,two%2C%20with%20a%20comma",
+    "detail": "two%2C%20with%20a%20comma",
     "image": "street-3",
     "labels": "prediction",
     "gate": "binary",
@@ -46,10 +47,24 @@ def test_a_link_restores_the_view_and_is_written_again(zoo, monkeypatch):
     assert app.segmented_control(key="noise labels").value == "prediction"
     assert (app.selectbox(key="noise gate").value, app.selectbox(key="noise retention").value) == ("binary", "box")
     assert app.pills(key="noise stages").value == ["raw", "box"]
+    assert app.segmented_control(key="noise detail").value == "two, with a comma"
     assert app.selectbox(key="noise map metric").value == "kept_mass"
     work = app.session_state["noise work"]
     assert work.job.choices == {"gate": "binary", "retention": "box"} and work.job.labels == "prediction"
     assert address(app) == CHOSEN
+
+
+def test_the_checkpoint_below_and_no_stage_at_all_are_in_the_link(zoo, monkeypatch):
+    app = opened(zoo, monkeypatch, models="one,two%2C%20with%20a%20comma", image="street-1")
+    app.segmented_control(key="noise detail").set_value("two, with a comma").run()
+    app.pills(key="noise stages").set_value([]).run()
+    link = address(app)
+    assert (link["detail"], link["stages"]) == ("two%2C%20with%20a%20comma", "none")
+    again = opened(zoo, monkeypatch, **link)
+    assert again.segmented_control(key="noise detail").value == "two, with a comma"
+    assert again.pills(key="noise stages").value == [] and address(again) == link
+    again.multiselect(key="noise models").set_value(["one"]).run()
+    assert "detail" not in address(again)
 
 
 def test_several_images_are_chosen_and_wait_for_the_button(zoo, monkeypatch):
