@@ -159,6 +159,16 @@ def least_images(images: int) -> int:
     return noise.MIN_IMAGES if images >= noise.MIN_IMAGES else 1
 
 
+def classes_of_few_cells(
+    records: Sequence[ImageRecord], class_names: Sequence[str], min_cells: int = noise.MIN_CELLS
+) -> list[str]:
+    """The classes that have cells, but in no image `min_cells` of them: they have no mean."""
+    most = np.zeros(len(class_names), np.int64)
+    for record in records:
+        most[record.classes] = np.maximum(most[record.classes], record.cells)
+    return [name for name, cells in zip(class_names, most, strict=True) if 0 < cells < min_cells]
+
+
 def data_set_summary(
     records: Sequence[ImageRecord],
     class_names: Sequence[str],

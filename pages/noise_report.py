@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from analysis import charts
-from analysis.aggregate import ImageRecord
+from analysis.aggregate import ImageRecord, classes_of_few_cells
 from analysis.measure import CONTROLS, STAGES
 from analysis.noise_words import headline
 from pages.downloads import offer_file
@@ -124,7 +124,7 @@ def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
             chart(charts.stage_bars(summaries, metric, stages), f"overview {metric}", METRIC_NOTES[metric])
 
 
-def show_classes(summary: dict, stages: list[str], class_names: Sequence[str]) -> None:
+def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord], class_names: Sequence[str]) -> None:
     st.subheader("Between which classes?")
     bars, matrix = st.columns(2, gap="large")
     with bars:
@@ -138,6 +138,10 @@ def show_classes(summary: dict, stages: list[str], class_names: Sequence[str]) -
             least = summary["limits"]["min_images"]
             names = ", ".join(f"{literal(name)} ({count})" for name, count in left_out.items())
             st.caption(f"In fewer than {least} images, so not in the means: {names}.")
+        least_cells = summary["limits"]["min_cells"]
+        if few := classes_of_few_cells(records, class_names, least_cells):
+            names = ", ".join(map(literal, few))
+            st.caption(f"Fewer than {least_cells} labelled cells in every image, so without bars: {names}.")
     with matrix:
         stage = choose("Leakage in stage", list(summary["leakage"]), charts.STAGE_WORDS, "leakage stage")
         if any(row is not None for row in summary["leakage"][stage]):
@@ -289,7 +293,7 @@ def show_report(notices) -> Job | None:
     name = choose_detail(list(summaries))
     class_names = work.class_names[name]
     show_image(work, name)
-    show_classes(summaries[name], stages, class_names)
+    show_classes(summaries[name], stages, records[name], class_names)
     show_steps(summaries[name], stages)
     show_table(summaries[name], stages)
     if work.several or not work.missing():

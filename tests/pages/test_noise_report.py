@@ -163,6 +163,17 @@ def test_a_photo_of_one_class_gets_a_sentence(app):
     assert "no interclass noise to measure" in words(app)
 
 
+def test_classes_of_few_cells_are_named(app):
+    app.run()
+    labels = np.full((70, 130), 3, np.uint8)
+    labels[:, 65:] = 1
+    labels[:20, :20] = 7  # a cell or two
+    upload(app, labels)
+    assert not app.exception
+    assert "Fewer than 5 labelled cells in every image, so without bars: Fence." in words(app)
+    assert "Fence" not in json.dumps(charts_shown(app)["classes"])
+
+
 def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, monkeypatch):
     app.run()
     app.multiselect(key="noise models").set_value(["first", "no-attention", "second"])
