@@ -8,13 +8,14 @@ An ImageRecord holds sums per class, so that records are small, can be kept in f
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis import noise
 from analysis.measure import CONTROLS, HOLLOW_THRESHOLDS, STAGES, ImageReport, compared_with, metric_map
 from analysis.noise import ClassSums, DetectionScores, Leakage, image_noise, macro_means
+from analysis.spreadsheets import OPTION_COLUMNS
 
 # Which queries count: all of them, those at a border between labels or not, those that GR's class has right or wrong.
 SPLITS = ("all", "boundary", "interior", "gr_right", "gr_wrong")
@@ -39,6 +40,7 @@ class ImageRecord:
     stages. queries: labelled queries. effective_keys: of every raw row that has them. detection_queries: labelled
     queries whose AUC and average precision were measured, 0 for none.
     noise_maps: stage -> h×w float32 interclass noise of each cell, NaN undefined.
+    options: gate, lr_kernel, lr_weights and temperature, as `attention_rows` takes them. image_sha256: as in Capture.
     """
 
     name: str
@@ -60,6 +62,8 @@ class ImageRecord:
     detection_queries: int
     detection_sampled: bool
     noise_maps: dict[str, np.ndarray]
+    options: dict[str, Any]
+    image_sha256: str | None
 
 
 # --- an image --------------------------------------------------------------------------------------------------------
@@ -106,6 +110,8 @@ def image_record(report: ImageReport) -> ImageRecord:
         detection_queries=int((labels[detected] != report.ignore_index).sum()),
         detection_sampled=report.detection_sampled,
         noise_maps={stage: metric_map(report, stage, "interclass_noise").astype(np.float32) for stage in STAGES},
+        options={name: getattr(report.options, name) for name in OPTION_COLUMNS},
+        image_sha256=report.image_sha256,
     )
 
 
@@ -157,6 +163,14 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def least_images(images: int) -> int:
     """The images that a class needs to count in a set of `images`: MIN_IMAGES, or 1 in sets of fewer images."""
     return noise.MIN_IMAGES if images >= noise.MIN_IMAGES else 1
+
+
+def measured_images(records: Sequence[ImageRecord]) -> list[dict]:
+    """Which images the records are of, as JSON values: name, SHA-256 of the pixels, what they were measured against."""
+    return [
+        {"name": record.name, "sha256": record.image_sha256, "measured_against": record.label_source}
+        for record in records
+    ]
 
 
 def classes_of_few_cells(

@@ -1,6 +1,7 @@
 """Capture: everything that the analysis of one image's attention needs, taken out of the network as plain arrays."""
 
 import dataclasses
+import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -169,6 +170,11 @@ class Capture:
         if self.image is None:
             raise ValueError(f"capture {self.name!r} has no image to show; give it one with with_image()")
         return self.image.shape[:2]
+
+    @cached_property
+    def image_sha256(self) -> str | None:
+        """SHA-256 of the image's pixels, row by row, three bytes each; None without an image."""
+        return None if self.image is None else hashlib.sha256(np.ascontiguousarray(self.image).tobytes()).hexdigest()
 
     @property
     def num_classes(self) -> int:

@@ -4,7 +4,6 @@
 same pixel. The same views give the same bytes: no date enters a file.
 """
 
-import hashlib
 import io
 import json
 import zipfile
@@ -18,7 +17,7 @@ from analysis.figure_panels import Subject, compose
 from analysis.figure_recipe import PAGE_WIDTH, Attention, Colormap, Look, Scale
 from analysis.figures import map_sentences, print_figure
 from analysis.pins import PIN_METRICS, STAGES, PinnedPixels
-from analysis.spreadsheets import csv_text
+from analysis.spreadsheets import OPTION_COLUMNS, csv_text, option_cells
 
 HEADER = (
     "image",
@@ -32,10 +31,7 @@ HEADER = (
     "cell_column",
     "class",
     "measured_against",
-    "gate",
-    "lr_kernel",
-    "lr_weights",
-    "temperature",
+    *OPTION_COLUMNS,
     "stage",
     *PIN_METRICS,
     "emptied",
@@ -59,7 +55,7 @@ def provenance(views: Sequence[PinnedPixels]) -> dict:
         "images": [
             {"name": name, "sha256": digest, "height": size[0], "width": size[1]}
             for name, digest, size in dict.fromkeys(
-                (view.capture.name, image_sha256(view), view.capture.image_size) for view in views
+                (view.capture.name, view.capture.image_sha256, view.capture.image_size) for view in views
             )
         ],
         "options": [{"image": view.capture.name, "source": view.source.name, **options_of(view)} for view in views],
@@ -69,11 +65,6 @@ def provenance(views: Sequence[PinnedPixels]) -> dict:
 def options_of(view: PinnedPixels) -> dict:
     """How the view's maps were computed: gate and lr_kernel None for no GR and no LR."""
     return {"temperature": 1.0, **view.options}
-
-
-def image_sha256(view: PinnedPixels) -> str:
-    """Of the image's pixels, row by row, three bytes each."""
-    return hashlib.sha256(np.ascontiguousarray(view.capture.image).tobytes()).hexdigest()
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -105,10 +96,9 @@ def pins_json(views: Sequence[PinnedPixels]) -> str:
 
 
 def _record(view: PinnedPixels, pin: int, stage: str) -> dict:
-    options = options_of(view)
     return {
         "image": view.capture.name,
-        "image_sha256": image_sha256(view),
+        "image_sha256": view.capture.image_sha256,
         "source": view.source.name,
         "source_sha256": view.source.sha256,
         "pin": pin + 1,
@@ -118,10 +108,7 @@ def _record(view: PinnedPixels, pin: int, stage: str) -> dict:
         "cell_column": view.cells[pin][1],
         "class": view.class_names[pin],
         "measured_against": view.measured_against,
-        "gate": options["gate"] or "none",
-        "lr_kernel": options["lr_kernel"] or "none",
-        "lr_weights": options["lr_weights"] if options["lr_kernel"] else "none",
-        "temperature": options["temperature"],
+        **option_cells(options_of(view)),
         "stage": stage,
         **view.figures(pin, stage),
         "emptied": view.emptied(pin, stage),

@@ -75,6 +75,7 @@ class ImageReport(NamedTuple):
     gr_right: N bool, GR's class prediction agrees with the label; None without class_probs.
     query_dependence: 0 (every query gets the same raw map) … 1. distinct_argmax_keys: cells that are the strongest
     raw key of some query.
+    options: what was measured, with "model" and "auto" resolved. image_sha256: as in Capture.
     """
 
     name: str
@@ -93,6 +94,8 @@ class ImageReport(NamedTuple):
     gr_right: np.ndarray | None
     query_dependence: float
     distinct_argmax_keys: int
+    options: MeasureOptions = MeasureOptions()
+    image_sha256: str | None = None
 
 
 def measure_capture(
@@ -160,6 +163,8 @@ def _measure(
         gr_right=None if capture.class_probs is None else capture.class_probs.argmax(axis=0).ravel() == sets.labels,
         query_dependence=_query_dependence(capture, options.temperature, threads),
         distinct_argmax_keys=int(np.unique(strongest).size),
+        options=resolved,
+        image_sha256=capture.image_sha256,
     )
 
 

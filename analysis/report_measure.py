@@ -33,7 +33,7 @@ from dnl.datasets.pairs import require_text_name, visible
 from dnl.distributed import World, total
 from dnl.network import SegmentationNetwork
 
-RECORD_FORMAT = 2
+RECORD_FORMAT = 3
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Progress = Callable[..., Iterable]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.aggregate import ImageRecord, checkpoint_differences, data_set_summary, least_images
+from analysis.aggregate import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
 from analysis.measure import STAGES
 from analysis.report_charts import (
     CLASS_METRICS,
@@ -118,6 +118,7 @@ def _write(
     for checkpoint in checkpoints:
         kept[checkpoint.name] = _measured(records[checkpoint.name])
         about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
+        about["images"] = measured_images(kept[checkpoint.name])
         about["model"] = {key: checkpoint.config.get(key) for key in ("context", "gate", "lr_kernel")}
         summaries[checkpoint.name] = {
             "provenance": about,
@@ -130,7 +131,8 @@ def _write(
 
     write_json(out / "summary.json", summary)
     write_image_table(out / "per_image.csv", records)
-    write_class_table(out / "per_class.csv", records, class_names)
+    hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
+    write_class_table(out / "per_class.csv", records, class_names, hashes)
     charts, maps = {}, {}
     for name, own in summaries.items():
         folder = out / name if several else out

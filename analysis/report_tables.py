@@ -8,7 +8,8 @@ import numpy as np
 from analysis import noise
 from analysis.aggregate import RECORD_METRICS, SPLITS, ImageRecord
 from analysis.report_records import SkippedImage
-from analysis.spreadsheets import csv_text
+from analysis.spreadsheets import OPTION_COLUMNS, csv_text, option_cells
+from dnl import __version__
 from dnl.files import write_atomically
 
 IMAGE_HEADER = (
@@ -24,7 +25,20 @@ IMAGE_HEADER = (
     "distinct_argmax_keys",
     "skipped",
 )
-CLASS_HEADER = ("checkpoint", "image", "stage", "class", "cells", "valid_queries", *RECORD_METRICS)
+CLASS_HEADER = (
+    "checkpoint",
+    "image",
+    "stage",
+    "class",
+    "cells",
+    "valid_queries",
+    *RECORD_METRICS,
+    "measured_against",
+    *OPTION_COLUMNS,
+    "checkpoint_sha256",
+    "image_sha256",
+    "version",
+)
 
 
 def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | SkippedImage]]) -> None:
@@ -59,24 +73,30 @@ def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | S
 
 
 def write_class_table(
-    path: Path, records: Mapping[str, Sequence[ImageRecord | SkippedImage]], class_names: Sequence[str]
+    path: Path,
+    records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
+    class_names: Sequence[str],
+    hashes: Mapping[str, str],
 ) -> None:
     """One row an image, stage and class that has a cell there: means over the class's valid queries.
 
-    valid_queries: those that count for the interclass noise.
+    valid_queries: those that count for the interclass noise. hashes: checkpoint -> SHA-256 of its file.
     """
     rows = []
     for checkpoint, of_checkpoint in records.items():
         for record in of_checkpoint:
             if isinstance(record, SkippedImage):
                 continue
+            options = option_cells(record.options)
+            made_of = [record.label_source, *(options[name] for name in OPTION_COLUMNS)]
+            made_of += [hashes[checkpoint], record.image_sha256, __version__]
             for place, stage in enumerate(record.stages):
                 means = _class_means(record, place)
                 valid = record.counts[SPLITS.index("all"), place, RECORD_METRICS.index("interclass_noise")]
                 for column, label in enumerate(record.classes):
                     values = [float(value) if np.isfinite(value) else None for value in means[:, column]]
                     counted = [int(record.cells[column]), int(valid[column])]
-                    rows.append([checkpoint, record.name, stage, class_names[label], *counted, *values])
+                    rows.append([checkpoint, record.name, stage, class_names[label], *counted, *values, *made_of])
     _write(path, CLASS_HEADER, rows)
 
 

@@ -1,6 +1,5 @@
 """The Noise report: how noisy a model's attention is, by stage, class and place in the image."""
 
-import json
 from collections.abc import Sequence
 
 import streamlit as st
@@ -15,7 +14,7 @@ from pages.links import opened_link, say_ignored, show_link, write_link
 from pages.noise_choices import Job, choose_job
 from pages.noise_image import show_image
 from pages.noise_link import follow, view_parameters
-from pages.noise_work import Work, carry_on, class_csv, first_records, summary_of
+from pages.noise_work import Work, carry_on, class_csv, first_records, summary_json, summary_of
 from pages.shared import model_with_attention
 from pages.words import DEFINITIONS, literal
 
@@ -58,7 +57,12 @@ def current_work(job: Job | None, asked: bool) -> Work | None:
 
 
 def started(job: Job) -> Work:
-    return Work(job, {name: model_with_attention(name).network.label_set.class_names for name in job.models})
+    models = {name: model_with_attention(name) for name in job.models}
+    return Work(
+        job,
+        {name: model.network.label_set.class_names for name, model in models.items()},
+        {name: model.sha256 for name, model in models.items()},
+    )
 
 
 def progress(work: Work) -> None:
@@ -191,13 +195,18 @@ def show_table(summary: dict, stages: list[str]) -> None:
     st.caption(facts)
 
 
-def show_downloads(name: str, summary: dict, records: list[ImageRecord], class_names: Sequence[str]) -> None:
+def show_downloads(work: Work, name: str, summary: dict, records: list[ImageRecord]) -> None:
     with st.container(horizontal=True):
-        offer_file("Summary (JSON)", f"noise-{name}.json", lambda: json.dumps(summary, indent=2), key="noise json")
+        offer_file(
+            "Summary (JSON)",
+            f"noise-{name}.json",
+            lambda: summary_json(work, name, summary, records),
+            key="noise json",
+        )
         offer_file(
             "Every image and class (CSV)",
             f"noise-{name}.csv",
-            lambda: class_csv(name, records, class_names),
+            lambda: class_csv(work, name, records),
             key="noise csv",
         )
 
@@ -297,7 +306,7 @@ def show_report(notices) -> Job | None:
     show_steps(summaries[name], stages)
     show_table(summaries[name], stages)
     if work.several or not work.missing():
-        show_downloads(name, summaries[name], records[name], class_names)
+        show_downloads(work, name, summaries[name], records[name])
     else:
         with st.spinner("Ranking each query's keys (AUC, average precision) …"):
             carry_on(work)

@@ -1,5 +1,6 @@
 """The Noise report's measuring: cached by content, image by image, so that it can be watched and cancelled."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,11 +8,12 @@ from tempfile import TemporaryDirectory
 
 import streamlit as st
 
-from analysis.aggregate import ImageRecord, data_set_summary, image_record, least_images
+from analysis.aggregate import ImageRecord, data_set_summary, image_record, least_images, measured_images
 from analysis.capture import Capture
 from analysis.lens import row_options
 from analysis.measure import ImageReport, MeasureOptions, measure_capture
 from analysis.report_tables import write_class_table
+from dnl import __version__
 from pages.noise_choices import Job
 from pages.shared import Model, Picture, captured, give_way, model_with_attention, picture_at
 from pages.words import as_sentence
@@ -21,12 +23,13 @@ from pages.words import as_sentence
 class Work:
     """How far a job is, kept in the session. Keys: (checkpoint, index of the place).
 
-    class_names: of each checkpoint, which may be gone by the time its figures are shown. failures: sentences for a
-    notice.
+    class_names, hashes: of each checkpoint, which may be gone by the time its figures are shown; hashes are the SHA-256
+    of their files. failures: sentences for a notice.
     """
 
     job: Job
     class_names: dict[str, tuple[str, ...]]
+    hashes: dict[str, str]
     cancelled: bool = False
     records: dict[tuple[str, int], ImageRecord] = field(default_factory=dict)
     failures: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -121,9 +124,21 @@ def summary_of(records: Sequence[ImageRecord], class_names: Sequence[str]) -> di
     return data_set_summary(records, class_names, min_images=least_images(len(records)))
 
 
-def class_csv(name: str, records: Sequence[ImageRecord], class_names: Sequence[str]) -> str:
+def summary_json(work: Work, name: str, summary: dict, records: Sequence[ImageRecord]) -> str:
+    """One checkpoint's summary and, as in the command line's summary.json, what it was made of."""
+    provenance = {
+        "version": __version__,
+        "definitions": "this project's own",
+        "checkpoint": {"name": name, "sha256": work.hashes[name]},
+        "images": measured_images(records),
+        "options": {**records[0].options, "labels": work.job.labels},
+    }
+    return json.dumps({"provenance": provenance, **summary}, indent=2, ensure_ascii=False) + "\n"
+
+
+def class_csv(work: Work, name: str, records: Sequence[ImageRecord]) -> str:
     """The command line's per_class.csv for one checkpoint: a row for each image, stage and class."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "per_class.csv"
-        write_class_table(path, {name: records}, class_names)
+        write_class_table(path, {name: records}, work.class_names[name], work.hashes)
         return path.read_text(encoding="utf-8")

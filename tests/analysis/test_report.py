@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from analysis.report_measure import ReportError, measure_sample
 from analysis.report_output import Checkpoint, write_report
 from analysis.report_records import SkippedImage, read_record, write_record
 from analysis.report_tables import write_class_table, write_image_table
-from dnl import ModelConfig, build_model, load_checkpoint
+from dnl import ModelConfig, __version__, build_model, load_checkpoint
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID, LabelSet
 from dnl.datasets import CamVid, Sample
@@ -127,6 +128,10 @@ def test_the_table_of_images_can_be_read_back(finished, checkpoint, camvid):
     by_class = table(finished / "per_class.csv")
     row = next(r for r in by_class if (r["image"], r["stage"], r["class"]) == ("1", "retained", "Road"))
     assert int(row["cells"]) == (metrics.labels == 3).sum()
+    made_of = ("measured_against", "gate", "lr_kernel", "lr_weights", "temperature", "image_sha256", "version")
+    pixels = hashlib.sha256(sample.image.tobytes()).hexdigest()
+    assert [row[name] for name in made_of] == ["ground truth", "sigmoid", "3", "learnt", "1.0", pixels, __version__]
+    assert row["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert float(row["top_mass"]) == pytest.approx(np.nanmean(metrics.top_mass[metrics.labels == 3]), rel=1e-3)
 
 
@@ -433,7 +438,9 @@ def test_a_file_list_names_nothing_outside_of_its_folder(checkpoint, camvid, tmp
 def test_no_table_holds_a_spreadsheet_formula(tmp_path, records):
     named = [dataclasses.replace(record, name=f"={record.name}") for record in records if hasattr(record, "cells")]
     write_image_table(tmp_path / "images.csv", {"-model": named})
-    write_class_table(tmp_path / "classes.csv", {"-model": named}, [f"@{name}" for name in CAMVID.class_names])
+    write_class_table(
+        tmp_path / "classes.csv", {"-model": named}, [f"@{name}" for name in CAMVID.class_names], {"-model": "0" * 64}
+    )
     for name in ("images.csv", "classes.csv"):
         _, *rows = csv.reader((tmp_path / name).open(encoding="utf-8"))
         assert all(row[0] == "'-model" and row[1].startswith("'=") for row in rows)

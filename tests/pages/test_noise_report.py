@@ -1,6 +1,7 @@
 """The Noise report page, run by Streamlit's own test harness: everything but the noise map's JavaScript."""
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -16,7 +17,7 @@ from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id
 from analysis.measure import MeasureOptions, measure_capture, worst_queries
 from analysis.noise_words import headline
-from dnl import load_checkpoint
+from dnl import __version__, load_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import Streets
 from pages import noise_work
@@ -139,11 +140,36 @@ def test_the_command_line_finds_the_page_s_numbers_and_python_s(app, zoo, tmp_pa
     page_rows, command_rows = (
         [{name: value for name, value in row.items() if name != "image"} for row in csv.DictReader(io.StringIO(text))]
         for text in (
-            noise_work.class_csv("first", list(work.records.values()), CAMVID.class_names),
+            noise_work.class_csv(work, "first", list(work.records.values())),
             (tmp_path / "per_class.csv").read_text(encoding="utf-8"),
         )
     )
     assert page_rows == command_rows and len(page_rows) > 20
+    digest = hashlib.sha256((zoo / "first.safetensors").read_bytes()).hexdigest()
+    assert {(row["checkpoint_sha256"], row["gate"], row["lr_kernel"], row["version"]) for row in page_rows} == {
+        (digest, "sigmoid", "3", __version__)
+    }
+    file = json.loads(noise_work.summary_json(work, "first", of_page, list(work.records.values())))
+    made_of = file.pop("provenance")
+    assert file == of_page
+    assert made_of["checkpoint"] == {"name": "first", "sha256": digest} and made_of["version"] == __version__
+    assert made_of["images"] == [
+        {
+            "name": f"Street {number}",
+            "sha256": hashlib.sha256(street.image.tobytes()).hexdigest(),
+            "measured_against": "ground truth",
+        }
+        for number, street in enumerate(Streets("gallery", 2), 1)
+    ]
+    assert made_of["options"] == {
+        "gate": "sigmoid",
+        "lr_kernel": 3,
+        "lr_weights": "learnt",
+        "temperature": 1.0,
+        "labels": "truth",
+    }
+    of_files = of_command["provenance"]["images"]
+    assert [image["sha256"] for image in of_files] == [image["sha256"] for image in made_of["images"]]
 
 
 def test_an_unlabelled_photo_is_measured_against_the_prediction_and_marked(app):
@@ -211,7 +237,7 @@ def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, m
     assert bars["y"] == [summary["stages"]["raw"]["interclass_noise"]["mean"] for summary in (first, second)]
     assert bars["error_y"]["visible"]
     records = [record for (name, _), record in work.records.items() if name == "first"]
-    text = noise_work.class_csv("first", records, CAMVID.class_names)
+    text = noise_work.class_csv(work, "first", records)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["image"] for row in rows} == {"Street 2", "Street 5"}
     assert {row["stage"] for row in rows} == set(first["stages"])
