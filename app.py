@@ -8,7 +8,8 @@ from PIL import Image
 
 from pages.entry import announce_app, settle
 
-# First of all: without it, Streamlit would turn every file in pages/ into a page.
+# First of all: without it, Streamlit would turn every file in pages/ into a page. Until here it is told to show none.
+st.set_option("client.showSidebarNavigation", True)
 page = st.navigation(
     [
         st.Page("pages/explorer.py", title="Explorer", default=True),

@@ -57,3 +57,16 @@ def test_a_page_opens_by_its_own_address(tab, app_url, path, title):
 def test_a_page_is_the_first_that_a_fresh_server_shows(fresh_url, tab, path):
     opened(tab, f"{fresh_url}/{path}", PAGES[path])
     assert re.search(rf"/{re.escape(path)}$", tab.url)
+
+
+SEEN_PAGES = """
+window.pages = new Set();
+const look = () => document.querySelectorAll("[data-testid=stSidebarNavLink]").forEach((a) => pages.add(a.textContent));
+new MutationObserver(look).observe(document, { subtree: true, childList: true });
+"""
+
+
+def test_the_first_visitor_of_a_server_is_offered_its_pages_alone(fresh_url, tab):
+    tab.add_init_script(SEEN_PAGES)
+    opened(tab, f"{fresh_url}/", PAGES[""])
+    assert tab.evaluate("[...pages]") == ["Explorer", "Noise report", "Figures", "Lesson", "Models"]
