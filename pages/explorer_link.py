@@ -64,6 +64,8 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
                 ignored.append(f"{name}={parameters[name]}")
             else:
                 entries |= found
+    if "source" in entries:
+        entries.setdefault("link pins", [])  # a link that names an image names all of its pins
     for names, key, known in ((CHOICES, "lens choices", known_choices), (LOOK_NAMES, "lens look", known_look)):
         asked = {name: parameters[name] for name in names if name in parameters}
         found = {name: value for name, text in asked.items() for value in _readings(text) if known({name: value})}

@@ -5,39 +5,51 @@ from outside: the pages check every value, and what they cannot use is named and
 """
 
 import base64
-import time
 import zlib
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.words import literal
 
-# The browser may send the address of a moment ago: what a run wrote is on its way while the user clicks again.
-ON_ITS_WAY_SECONDS = 3
+# Addresses of a session that are known as its own: far more than can be on their way to the browser.
+MOST_WRITTEN = 200
 MOST_NAMED = 4
 MOST_CHARACTERS = 40
 
 
 def opened_link() -> dict[str, str] | None:
-    """The parameters of an address that the user has opened; None where it is one that a page has just written."""
+    """The parameters of an address that the user has opened or gone back to; None for one that a page has written.
+
+    A request may carry any address that was written before: the user can click while the latest is on its way to the
+    browser. So one of them is only followed where the browser says that its history was used.
+    """
     given = st.query_params.to_dict()
-    now = time.monotonic()
-    own = [parameters for parameters, until in st.session_state.get("link written", []) if until is None or now < until]
-    return None if not given or given in own else given
+    if not given or (given in st.session_state.get("link written", []) and not _in_history()):
+        return None
+    return given
+
+
+def _in_history() -> bool:
+    """Whether this run was asked for by the browser's Back or Forward."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def write_link(parameters: Mapping[str, str]) -> None:
-    """Make the address that of what the page shows."""
-    parameters, now = dict(parameters), time.monotonic()
+    """Make the address that of what the page shows.
+
+    What an earlier run has written may reach the browser after it sent the address of this run, so that the address is
+    written again wherever either of the two is another one.
+    """
+    parameters = dict(parameters)
     written = st.session_state.get("link written", [])
-    if not written or written[-1][0] != parameters:
-        recent = [
-            (known, until or now + ON_ITS_WAY_SECONDS) for known, until in written if until is None or until > now
-        ]
-        st.session_state["link written"] = [*recent, (parameters, None)]
-    if st.query_params.to_dict() != parameters:
+    changed = not written or written[-1] != parameters
+    if changed:
+        st.session_state["link written"] = [*written, parameters][-MOST_WRITTEN:]
+    if changed or st.query_params.to_dict() != parameters:
         st.query_params.from_dict(parameters)
 
 

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from tests.browser.widgets import choose, choose_option, png, upload
 
@@ -195,3 +196,29 @@ def test_a_photo_of_one_s_own_is_measured_and_is_in_no_link(browse, app_url):
     assert page.url.endswith("?model=camvid-dnl")
     page.get_by_role("button", name="Link to this view").click()
     page.get_by_text("A link cannot carry your own file").wait_for()
+
+
+def test_the_browser_s_back_undoes_one_change_at_a_time_however_soon(browse, app_url):
+    page = browse(f"{app_url}/?image=street-2&model=camvid-dnl")
+    addresses = [page.url]
+    for count, x in enumerate((60, 200, 350), start=1):
+        click_pixel(page, 250, x)
+        page.wait_for_function(f"location.search.split('_').length === {count} && location.search.includes('pins')")
+        addresses.append(page.url)
+    for count, address in ((2, addresses[2]), (1, addresses[1]), (0, addresses[0])):
+        page.go_back()
+        expect(page.locator(".lens .pins li")).to_have_count(count)
+        settle(page)
+        assert page.url == address
+
+
+def test_one_photo_after_another_is_shown_and_no_street_comes_in_between(browse, app_url):
+    page = browse(app_url)
+    choose(page, "Image", "Your photo")
+    for number in range(5):
+        name = f"photo-{number}.png"
+        noise = np.random.default_rng(number).integers(0, 256, (96, 120 + 8 * number, 3), dtype=np.uint8)
+        upload(page, 0, name, png(noise))
+        page.locator("[data-panel=photo] figcaption").get_by_text(name).wait_for()
+        settle(page)
+        assert page.url.endswith("?model=camvid-dnl")

@@ -2,6 +2,7 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.lens import image_id
 from dnl.classes import CAMVID, VOC
+from pages import links
 from pages.explorer_link import FIRST_LOOK
-from pages.links import opened_link
 from tests.pages.small import APP, address, app_on, save_network
 
 
@@ -125,6 +126,16 @@ def test_a_pin_off_the_image_is_named_and_the_others_kept(app):
     assert address(app)["pins"] == "100.100_20.479"
 
 
+def test_a_link_without_pins_takes_those_of_its_image_away(app):
+    opened(app, image="street-2", pins="50.60")
+    opened(app, image="street-3", pins="70.80")
+    app.query_params.clear()
+    opened(app, image="street-2", gate="off")
+    assert "pins" not in address(app) and pixels(app) != [(50, 60)]
+    app.selectbox(key="scene").select(2).run()
+    assert pixels(app) == [(70, 80)]
+
+
 def test_pins_of_an_image_that_is_not_here_are_not_put_on_another(app):
     opened(app, image="street-99", pins="100.100")
     assert "pins=100.100" in app.warning[0].value.replace("\\", "")
@@ -199,28 +210,52 @@ def test_the_first_look_is_the_lens_s_own():
     assert json.loads("{" + re.sub(r"(\w+):", r'"\1":', block).rstrip().rstrip(",") + "}") == FIRST_LOOK
 
 
-def test_an_address_of_a_moment_ago_is_no_link(monkeypatch):
+class Query(dict):
+    """Stands in for Streamlit's address; counts how often it was written."""
+
+    written = 0
+
+    def to_dict(self):
+        return dict(self)
+
+    def from_dict(self, values):
+        self.written += 1
+        self.arrive(values)
+
+    def arrive(self, values):
+        """A request comes with this address."""
+        self.clear()
+        self.update(values)
+
+
+@pytest.fixture
+def query(monkeypatch) -> Query:
+    found = Query()
+    monkeypatch.setattr(links.st, "session_state", {})
+    monkeypatch.setattr(links.st, "query_params", found)
+    return found
+
+
+def test_an_own_address_is_a_link_only_where_the_user_went_back_to_it(query, monkeypatch):
     """While the browser still shows the address of before the last click, its requests carry that one."""
-    import pages.links as links
-
-    state, query, now = {}, {}, [100.0]
-
-    class Query(dict):
-        def to_dict(self):
-            return dict(self)
-
-        def from_dict(self, values):
-            self.clear()
-            self.update(values)
-
-    query = Query()
-    monkeypatch.setattr(links.st, "session_state", state)
-    monkeypatch.setattr(links.st, "query_params", query)
-    monkeypatch.setattr(links.time, "monotonic", lambda: now[0])
-    for pins in ("1.1", "2.2"):
+    for pins in ("1.1", "2.2", "3.3"):
         links.write_link({"pins": pins})
-        now[0] += 0.1
-    query.from_dict({"pins": "1.1"})
-    assert opened_link() is None
-    now[0] += 5
-    assert opened_link() == {"pins": "1.1"}  # the user went back
+    for pins in ("1.1", "3.3"):
+        query.arrive({"pins": pins})
+        assert links.opened_link() is None
+    query.arrive({"pins": "1.1"})
+    went_back = SimpleNamespace(is_history_navigation=True)
+    monkeypatch.setattr(links, "get_script_run_ctx", lambda: went_back)
+    assert links.opened_link() == {"pins": "1.1"}
+
+
+def test_an_address_is_written_again_where_an_earlier_one_is_still_on_its_way(query):
+    photo, street = {"model": "denoised"}, {"model": "denoised", "image": "street-1"}
+    links.write_link(photo)
+    links.write_link(street)
+    query.arrive(photo)  # asked for before `street` reached the browser
+    count = query.written
+    links.write_link(photo)
+    assert query.written == count + 1
+    links.write_link(photo)
+    assert query.written == count + 1
