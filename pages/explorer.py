@@ -13,6 +13,7 @@ from pages.explorer_exports import show_batch, show_exports
 from pages.explorer_link import FIRST_LOOK, follow, view_parameters
 from pages.explorer_pins import show_pins
 from pages.links import opened_link, say_ignored, show_link, write_link
+from pages.pinned_figure import keep_figure, pinned_figure
 from pages.shared import (
     Model,
     captured,
@@ -188,11 +189,15 @@ def show_page() -> None:
         for capture, source in zip(captures, sources, strict=True)
     ]
     scale, colormap = scale_of(kept("look"))
+    outlined = (FIRST_LOOK | known_look(kept("look")))["outline"]
+    figure = pinned_figure(views, place, scale, colormap, outlined=outlined)
+    keep_figure(figure)
     show_pins(views, scale, colormap, pinned=pinned)
     files, health = st.columns([3, 2], gap="large")
     with files:
         now = {"pins": pixels if pinned else [], "choices": kept("choices") or {}, "look": kept("look") or {}}
-        show_exports(views, asking_for(payload, {"id": "file", **now}), scale, colormap)
+        file = asking_for(payload, {"id": "file", **now})
+        show_exports(views, file, scale, colormap, for_paper=figure is not None)
         if models:
             show_batch(models, views, kept("choices"), scale, colormap)
     with health:

@@ -13,6 +13,7 @@ from analysis.lens import chosen_pixels, known_choices, row_options, standalone_
 from analysis.pins import PinnedPixels, measure_pins, same_place
 from dnl.datasets import Streets
 from pages.downloads import offer_file
+from pages.pinned_figure import ask_for_figure
 from pages.shared import (
     STREETS,
     UPLOAD,
@@ -28,8 +29,13 @@ SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "each image's own start
 OTHER_BATCH = "The zip file made before belongs to other choices: make the files again, or go back to those choices."
 
 
-def show_exports(views: Sequence[PinnedPixels], payload: bytes, scale: Scale, colormap: str) -> None:
-    """Download buttons; every file is made when its button is pressed. payload: the lens's buffer as it is now."""
+def show_exports(
+    views: Sequence[PinnedPixels], payload: bytes, scale: Scale, colormap: str, *, for_paper: bool
+) -> None:
+    """Download buttons; every file is made when its button is pressed. payload: the lens's buffer as it is now.
+
+    for_paper: whether the Figures page can show this view.
+    """
     st.subheader("Take it with you")
     st.caption("Each file says what it was made of: checkpoint and its SHA-256, image, options and version.")
     stem = file_stem(views[0].capture)
@@ -44,11 +50,18 @@ def show_exports(views: Sequence[PinnedPixels], payload: bytes, scale: Scale, co
         _offer("Maps (NPZ)", f"maps-{stem}.npz", lambda: pins_npz(views), help=NPZ_HELP)
     with st.expander("A caption to copy"):
         st.code(pins_caption(views, scale), language=None, wrap_lines=True)
-    st.page_link(
-        "pages/figures.py", label="Lay out a figure for the paper from these pins", icon=":material/table_view:"
-    )
+    words = "Lay out a figure for the paper from these pins"
+    help = PAPER_HELP if for_paper else NO_PAPER_HELP
+    if st.button(words, key="to figures", icon=":material/table_view:", disabled=not for_paper, help=help):
+        ask_for_figure()
+        st.switch_page("pages/figures.py")
 
 
+PAPER_HELP = "The Figures page opens with these pins as rows, and with the gate, LR, temperature and colours of here."
+NO_PAPER_HELP = (
+    "The Figures page draws the listed checkpoints on built-in images and on your photos: not attention from a file, "
+    "and not a checkpoint that you opened in the app."
+)
 LENS_HELP = "The lens as one file: it opens from disk, in any browser, without network or server."
 NPZ_HELP = "The raw, rectified and retained map of every pin, labels and prediction, for NumPy."
 

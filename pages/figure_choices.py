@@ -78,6 +78,7 @@ def keyed(name: str) -> dict:
 
 def show_recipe(recipe: Recipe) -> None:
     """Make every choice that of `recipe`; before the widgets are there."""
+    put("left out", "")  # what the recipe does not have of what was to be shown
     put("checkpoint", recipe.checkpoints[0].name)
     put("hashes", {checkpoint.name: checkpoint.sha256 for checkpoint in recipe.checkpoints})
     show_rows(recipe.rows)
@@ -86,12 +87,25 @@ def show_recipe(recipe: Recipe) -> None:
     given = dict(zip(recipe.columns, recipe.column_titles or (), strict=False))
     for name in COLUMNS:
         put(f"title {name}", given.get(name, _words(name)))
-    for part in (recipe.attention, recipe.scale, recipe.look):
-        for name, value in dataclasses.asdict(part).items():
-            put(name, value)
-    put("gate", recipe.attention.gate or "none")
-    put("lr_kernel", str(recipe.attention.lr_kernel or "none"))
+    show_attention(recipe.attention)
+    show_scale(recipe.scale)
+    _put_fields(recipe.look)
     put("width words", next((words for words, width in WIDTHS.items() if width == recipe.look.width), "Another"))
+
+
+def show_attention(attention: Attention) -> None:
+    _put_fields(attention)
+    put("gate", attention.gate or "none")
+    put("lr_kernel", str(attention.lr_kernel or "none"))
+
+
+def show_scale(scale: Scale) -> None:
+    _put_fields(scale)
+
+
+def _put_fields(part: Attention | Scale | Look) -> None:
+    for name, value in dataclasses.asdict(part).items():
+        put(name, value)
 
 
 def show_rows(rows: Sequence[Row]) -> None:

@@ -5,6 +5,7 @@ A recipe can come from a stranger, so that nothing in it is ever taken for a pat
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -143,26 +144,15 @@ def image_words(source: ImageSource) -> str:
     return source.path if source.labels is None else f"{source.path} (with labels)"
 
 
-def pinned_rows() -> list[Row]:
-    """A row for each of the Explorer's pins whose image is known here."""
-    places = st.session_state.get("pictures seen", {})
-    pins = st.session_state.get("lens pins") or {}
-    return [
-        Row(source, (int(pixel[0]), int(pixel[1])))
-        for image, pixels in pins.items()
-        if (source := source_at(places.get(image))) is not None
-        for pixel in pixels
-    ]
-
-
-def source_at(place: dict | None) -> ImageSource | None:
-    """The image of a place in "pictures seen"; None where it is not at hand any more."""
-    if place is None:
+def source_at(place: Mapping | None) -> ImageSource | None:
+    """The image of a `Picture.place` or of one in "pictures seen"; None where it is not at hand (any more)."""
+    if not place:
         return None
     if place["source"] == STREETS:
         return StreetImage(place["scene"])
     if place["source"] == CAMVID_FOLDER:
         name = camvid_name(place)
         return None if name is None else CamVidImage(place["split"], name)
-    name = place["kept photo"]
+    photo = place["kept photo"]
+    name = photo if isinstance(photo, str) else photo[0]  # of what was seen before, the name alone is kept
     return next((image for image in own_images() if image.path == name), None)

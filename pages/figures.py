@@ -43,8 +43,9 @@ from pages.figure_choices import (
     show_recipe,
     show_rows,
 )
-from pages.figure_sources import image_choices, image_words, listed_hash, own_images, pinned_rows, remembered_captures
+from pages.figure_sources import image_choices, image_words, listed_hash, own_images, remembered_captures
 from pages.links import opened_link, packed, say_ignored, unpacked, write_link
+from pages.pinned_figure import is_figure_asked_for, kept_figure, pinned_pixels, show_pinned
 from pages.uploaders import PHOTO_TYPES, kept_uploads
 from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 
@@ -52,7 +53,10 @@ from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240), "Road"), Row(StreetImage(4), (210, 180), "Pavement"))
 DEFAULT_COLUMNS = ("photo", "labels", "raw", "rectified", "retained")
 PAGE = "figures"
-PINS_HELP = "Pin pixels in the Explorer, and take them over here: one row each."
+PINS_HELP = (
+    "Every pixel that is pinned in the Explorer becomes a row, with the model, gate, LR, temperature and colours that "
+    "are chosen there."
+)
 PREVIEW_DPI = 200
 PREVIEW_PIXELS_PER_INCH = 150  # on the screen
 FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300), ("PNG, 600 dpi", "png", 600))
@@ -77,7 +81,22 @@ def remove_row(index: int) -> None:
 
 
 def take_pins() -> None:
-    show_rows(pinned_rows()[:MAX_ROWS])
+    """All pins of the Explorer, in its last view."""
+    figure = kept_figure()
+    if figure is not None:
+        show_pinned(figure, pinned_pixels())
+
+
+def show_example() -> None:
+    show_recipe(default_recipe(list_checkpoints()[0]))
+    put("problem", None)
+
+
+def follow_explorer() -> None:
+    """Show the pins with which the Explorer sent its user here."""
+    figure = kept_figure()
+    if is_figure_asked_for() and figure is not None:
+        show_pinned(figure, [(figure.image, pixel) for pixel in figure.pixels])
 
 
 def forget_hashes() -> None:
@@ -153,11 +172,16 @@ def show_row_choices(names: list[str], notices) -> None:
             on_click=remove_row,
             args=(index,),
         )
-    pins = pinned_rows()
+    st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
+
+
+def show_starts(*, is_example: bool) -> None:
+    """Buttons for what a figure can begin with; is_example: whether it is as it was at first."""
+    pins = 0 if kept_figure() is None else len(pinned_pixels())
     with st.container(horizontal=True):
-        st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
-        words = f"Rows from the Explorer's pins ({len(pins)})"
+        words = f"Rows from the Explorer's pins ({pins})"
         st.button(words, icon=":material/push_pin:", on_click=take_pins, disabled=not pins, help=PINS_HELP)
+        st.button("Back to the example", icon=":material/undo:", on_click=show_example, disabled=is_example)
 
 
 def show_uploads() -> None:
@@ -203,22 +227,26 @@ def show_figure(recipe: Recipe, preview, downloads) -> None:
 
 def show_page() -> None:
     st.title("A figure for the paper")
-    notices, preview, downloads = st.container(), st.container(), st.container()
+    starts, notices, preview, downloads = (st.container() for _ in range(4))
     names = list_checkpoints()
     if not names:
         notices.error(NO_CHECKPOINT)
         st.stop()
     if entry("columns") not in st.session_state:
-        show_recipe(default_recipe(names[0]))
-        put("problem", None)
+        show_example()
         put("first", chosen_values(listed_hash))
     follow_link(notices)
+    follow_explorer()
     show_choices(names)
     show_row_choices(names, notices)
     show_uploads()
     if get("problem"):
         notices.error(get("problem"))
+    if get("left out"):
+        notices.info(literal(get("left out")))
     values = chosen_values(listed_hash)
+    with starts:
+        show_starts(is_example=values == get("first"))
     # The address holds the recipe; that of a fresh page need not be in it.
     write_link({} if values == get("first") else {"recipe": packed(json.dumps(values))})
     try:

@@ -9,13 +9,23 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import analysis.figures
-from analysis.figure_recipe import CamVidImage, FileImage, Recipe, Row, StreetImage, recipe_from_json, recipe_to_json
+from analysis.figure_recipe import (
+    Attention,
+    CamVidImage,
+    FileImage,
+    Recipe,
+    Row,
+    Scale,
+    StreetImage,
+    recipe_from_json,
+    recipe_to_json,
+)
 from analysis.figures import figure_file, main
-from analysis.lens import image_id
+from analysis.geometry import pixel_to_cell
+from analysis.maps import attention_rows
+from analysis.noise import query_metrics
 from dnl import checkpoints
-from dnl.datasets import Streets
 from pages.links import packed
-from pages.shared import Picture
 from tests.pages.small import APP, app_on, png, read, save_network
 
 PAGE = "pages/figures.py"
@@ -145,15 +155,113 @@ def test_rows_come_and_go(app, drawn):
     assert app.button(key="remove row 0").disabled
 
 
-def test_the_explorers_pins_become_rows(app, drawn):
-    app.switch_page("pages/explorer.py").run()
-    known = Streets("gallery")[0]
-    pins = {image_id(Picture(known.image, None, "")): [[30, 40], [50, 60]], "0123": [[1, 2]]}
-    app.session_state["lens pins"] = pins
+VIEW = {
+    "image": "street-3",
+    "model": "another",
+    "pins": "30.40_50.60",
+    "gate": "similarity",
+    "retention": "box",
+    "kernel": "5",
+    "temperature": "2",
+    "scale": "log",
+    "clip": "95",
+    "colormap": "viridis",
+}
+
+
+def explored(app: AppTest, **parameters: str) -> AppTest:
+    """The Explorer's view of a link, in a session that may have seen the Figures page."""
+    app.switch_page("pages/explorer.py")
+    app.query_params.clear()
+    for name, value in parameters.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def laid_out(app: AppTest) -> AppTest:
+    """The Figures page, by the Explorer's button."""
+    app.button(key="to figures").click().run()
+    assert not errors(app) and app.title[0].value == "A figure for the paper"
+    return app.switch_page(PAGE).run()  # the test harness has to be told
+
+
+def test_the_explorers_view_becomes_a_figure_and_the_example_comes_back(app, drawn):
+    app.run()
+    example = last(drawn)
+    laid_out(explored(app, **VIEW))
+    recipe = last(drawn)
+    assert recipe.rows == (Row(StreetImage(2), (30, 40)), Row(StreetImage(2), (50, 60)))
+    assert [found.name for found in recipe.checkpoints] == ["another"]
+    assert recipe.attention == Attention("similarity", 5, "box", 2.0)
+    assert recipe.scale == Scale("log", 95.0)
+    assert (recipe.look.colormap, recipe.look.class_outline) == ("viridis", "true")
+    assert recipe.columns == example.columns and recipe.look.width == example.look.width
+    next(button for button in app.button if button.label == "Back to the example").click().run()
+    assert not errors(app) and last(drawn) == example
+
+
+def test_what_the_model_does_itself_stays_its_own_in_the_figure(app, drawn):
+    laid_out(explored(app, image="street-1"))
+    assert last(drawn).attention == Attention("model", "model", "model", 1.0)
+    assert len(last(drawn).rows) == 1  # the pixel that the Explorer shows where none is pinned
+    laid_out(explored(app, image="street-1", gate="off", retention="off"))
+    assert (last(drawn).attention.gate, last(drawn).attention.lr_kernel) == (None, None)
+
+
+def test_the_figure_has_the_numbers_of_the_explorers_table(app, drawn):
+    explored(app, **VIEW)
+    (table,) = [block.proto.body for block in app.get("html") if 'data-figure="chance"' in block.proto.body]
+    shown = [float(value) for value in re.findall(r'data-figure="interclass_noise" class="noise">([\d.]+)<', table)]
+    laid_out(app)
+    recipe, (capture, *_), *_ = drawn[-1]
+    cells = [pixel_to_cell(*row.pixel, capture.image_size, capture.cells) for row in recipe.rows]
+    queries = [row * capture.width + column for row, column in cells]
+    stages = attention_rows(capture, queries, **dataclasses.asdict(recipe.attention))
+    metrics = [query_metrics(rows, capture.cell_labels, queries, ignore_index=capture.ignore_index) for rows in stages]
+    found = [metrics[stage].interclass_noise[pin] for pin in range(2) for stage in range(3)]
+    np.testing.assert_allclose(found, shown, atol=6e-4)
+
+
+def test_two_models_become_rows_of_one_figure(app, drawn):
+    laid_out(explored(app, **VIEW, **{"with": "a-small-one"}))
+    assert [(row.pixel, row.checkpoint) for row in last(drawn).rows] == [
+        (pixel, name) for pixel in ((30, 40), (50, 60)) for name in ("another", "a-small-one")
+    ]
+    assert not app.info
+
+
+def test_what_a_figure_cannot_have_of_two_models_is_said(app, drawn, zoo):
+    plain = save_network(zoo / "plain.safetensors", "nl", stride=8)
+    try:
+        # Another window is chosen for LR, which the second model does not have.
+        laid_out(explored(app, **{"image": "street-3", "model": "another", "kernel": "5", "with": "plain"}))
+    finally:
+        plain.unlink()
+    assert {row.checkpoint for row in last(drawn).rows} == {None}
+    assert "so it shows another alone" in read(app.info[0].value)
+
+
+def test_the_explorers_pins_on_all_images_become_rows(app, drawn):
+    explored(app, image="street-1", pins="30.40_50.60")
+    explored(app, image="street-2", pins="70.80", gate="binary")
+    app.session_state["lens pins"] = {**app.session_state["lens pins"], "0123": [[1, 2]]}
     app.switch_page(PAGE).run()
-    next(button for button in app.button if button.label == "Rows from the Explorer's pins (2)").click().run()
+    next(button for button in app.button if button.label == "Rows from the Explorer's pins (3)").click().run()
     assert not errors(app)
-    assert last(drawn).rows == (Row(StreetImage(0), (30, 40)), Row(StreetImage(0), (50, 60)))
+    assert [(row.image.index, row.pixel) for row in last(drawn).rows] == [(0, (30, 40)), (0, (50, 60)), (1, (70, 80))]
+    assert last(drawn).attention.gate == "binary"
+
+
+def test_a_photo_of_ones_own_without_labels_becomes_a_figure(app, drawn):
+    app.switch_page("pages/explorer.py").run()
+    app.selectbox(key="source").select("Your photo").run()
+    app.file_uploader(key="photo").set_value(("mine.png", PHOTO, "image/png")).run()
+    laid_out(app)
+    assert [row.image.path for row in last(drawn).rows] == ["mine.png"]
+    assert last(drawn).columns == ("photo", "prediction", "raw", "rectified", "retained")
+    assert last(drawn).look.class_outline == "predicted"
 
 
 def test_what_cannot_be_drawn_is_said_and_mended(app, drawn):
