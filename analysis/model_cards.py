@@ -45,6 +45,7 @@ NETWORK_WORDS = {
     "config.lr_kernel": "LR window (cells)",
     "config.lr_weights": "LR weights",
 }
+LR_SETTINGS = ("config.lr_kernel", "config.lr_weights")
 STAGE_WORDS = {"rectified": "rectified (GR)", "retained": "retained (LR)", "box": "constant box in place of LR"}
 ABLATION_WORDS = {
     "miou": "mean IoU",
@@ -141,7 +142,9 @@ def flatten(entries: Mapping, prefix: str = "") -> dict[str, object]:
 def _network_rows(config: Mapping, flat: Mapping) -> list[dict]:
     context = CONTEXT_WORDS.get(config["context"], config["context"])
     gate = f", {config['gate']} gate" if config["context"] in ("nl+gr", "dnl") else ""
-    return [{"setting": "attention", "value": f"{context}{gate}"}, *_rows(flat, NETWORK_WORDS)]
+    has_lr = config["context"] in ("nl+lr", "dnl")
+    words = {name: word for name, word in NETWORK_WORDS.items() if has_lr or name not in LR_SETTINGS}
+    return [{"setting": "attention", "value": f"{context}{gate}"}, *_rows(flat, words)]
 
 
 def _rows(flat: Mapping, words: Mapping[str, str]) -> list[dict]:

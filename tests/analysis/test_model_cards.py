@@ -40,6 +40,9 @@ METRICS = {
 }
 
 
+LR = {"lr_kernel": 3, "lr_weights": "learnt"}
+
+
 def card(**entries) -> dict:
     return {"name": "one", "config": CONFIG, "data": "streets", "licence": "free", "metrics": METRICS, **entries}
 
@@ -48,11 +51,21 @@ def recipe(name: str, **settings) -> dict:
     return {"name": name, **dataclasses.asdict(RECIPES[name]), **settings}
 
 
+@pytest.mark.parametrize("context", ["fcn", "nl", "nl+gr"])
+def test_a_network_without_lr_has_no_settings_of_it(context):
+    view = view_card(card(config={**CONFIG, **LR, "context": context}))
+    assert not any(row["setting"].startswith("LR") for row in view.network)
+
+
 def test_a_card_for_reading():
-    view = view_card(card(recipe=recipe("camvid_dnl", seed=3), total_steps=77, training_history=["paused once"]))
+    config = {**CONFIG, **LR}
+    view = view_card(
+        card(config=config, recipe=recipe("camvid_dnl", seed=3), total_steps=77, training_history=["paused once"])
+    )
     assert (view.name, view.data, view.licence) == ("one", "streets", "free")
     network = {row["setting"]: row["value"] for row in view.network}
     assert network["attention"] == "Denoised NL (GR and LR), binary gate" and network["backbone"] == "resnet18"
+    assert "LR window (cells)" in network and "LR weights" in network
     shown = {row["setting"]: row["value"] for row in view.recipe}
     assert shown["recipe"] == "camvid_dnl" and shown["seed"] == "3" and shown["updates"] == "77"
     assert "started from" not in shown  # an empty text
