@@ -92,7 +92,7 @@ function toolsOf(image, { undo, zoomBy, setView, toggleNoisiest }) {
 function pinChipOf(image, pixel, index, active, touch, unpin) {
   const [model] = image.models;
   const name = className(model, model.cellClasses[cellOf(model, pixel)]);
-  const words = model.hasClasses ? name : `${pixel[1]}, ${pixel[0]}`;
+  const words = model.hasClasses ? name : placeWords(pixel);
   const colour = image.pin_colours[index];
   const number = element("b", { style: { background: colour, color: inkOn(colour) } }, String(index + 1));
   return element(
@@ -102,7 +102,7 @@ function pinChipOf(image, pixel, index, active, touch, unpin) {
       "button",
       {
         type: "button",
-        title: `Pixel ${pixel[1]}, ${pixel[0]} (key ${index + 1})`,
+        title: `Show the pixel in ${placeWords(pixel)} (key ${index + 1})`,
         "aria-pressed": index === active,
         onclick: () => touch(index),
       },
@@ -130,10 +130,9 @@ function classesOf(image, averageClass) {
 function noisiestOf(model, found, pin) {
   if (!found.length) return ["No pixel of this image has interclass noise."];
   const buttons = found.map(({ cell, noise, chance, taker }) => {
-    const [y, x] = pixelOf(model, cell);
     const name = className(model, model.cellClasses[cell]);
     const words =
-      `Pin pixel ${x}, ${y} (${name}): interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance, ` +
+      `Pin ${placeWords(pixelOf(model, cell))} (${name}): interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance, ` +
       `most of it on ${className(model, taker)}`;
     return button(`${name} → ${className(model, taker)}`, words, () => pin(cell), { class: "tool" });
   });

@@ -175,12 +175,30 @@ function drawRing(context, [y, x], colour, radius) {
   strokeTwice(context, ring, colour, 2);
 }
 
-/** A pin with its number, on the image pixel that it marks. */
+/** A pin on the photo: its number, on the image pixel that it marks. */
 function drawPin(context, [y, x], number, colour, active) {
+  drawNumber(context, [y + 0.5, x + 0.5], number, colour, active ? PIN_RADIUS + 2 : PIN_RADIUS, active);
+}
+
+/** A pin on a map: a ring that leaves its cell in sight, and its number beside it. */
+function drawMapPin(context, [y, x], number, colour, active) {
   const screen = screenPixel(context);
-  const radius = (active ? PIN_RADIUS + 2 : PIN_RADIUS) * screen;
+  const { a: across, d: down, e: left, f: top } = context.getTransform();
+  const away = MAP_PIN_AWAY * screen;
+  // Up and to the right, unless the panel ends there.
+  const right = (x + 2 * away) * across + left < context.canvas.width;
+  const up = (y - 2 * away) * down + top > 0;
+  drawRing(context, [y, x], colour, active ? MAP_PIN_RADIUS + 1 : MAP_PIN_RADIUS);
+  const place = [y + 0.5 + (up ? -away : away), x + 0.5 + (right ? away : -away)];
+  drawNumber(context, place, number, colour, MAP_PIN_RADIUS + 1, active);
+}
+
+/** A pin's number in a disc of its colour around a point. size: its radius in screen pixels. */
+function drawNumber(context, [y, x], number, colour, size, active) {
+  const screen = screenPixel(context);
+  const radius = size * screen;
   context.beginPath();
-  context.arc(x + 0.5, y + 0.5, radius, 0, 2 * Math.PI);
+  context.arc(x, y, radius, 0, 2 * Math.PI);
   context.fillStyle = colour;
   context.fill();
   context.lineWidth = (active ? 2.5 : 1.25) * screen;
@@ -188,16 +206,16 @@ function drawPin(context, [y, x], number, colour, active) {
   context.stroke();
   if (active) {
     context.beginPath();
-    context.arc(x + 0.5, y + 0.5, radius + 1.75 * screen, 0, 2 * Math.PI);
+    context.arc(x, y, radius + 1.75 * screen, 0, 2 * Math.PI);
     context.lineWidth = screen;
     context.strokeStyle = "rgba(0, 0, 0, 0.75)";
     context.stroke();
   }
   context.fillStyle = inkOn(colour);
-  context.font = `700 ${11 * screen}px sans-serif`;
+  context.font = `700 ${1.35 * radius}px sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";
-  context.fillText(String(number), x + 0.5, y + 0.5 + 0.5 * screen);
+  context.fillText(String(number), x, y + 0.5 * screen);
 }
 
 /** Black or white, whichever reads better on a colour "#rrggbb". */
@@ -211,6 +229,8 @@ export function inkOn(colour) {
 }
 
 const PIN_RADIUS = 8; // screen pixels
+const MAP_PIN_RADIUS = 6; // of the ring, in screen pixels
+const MAP_PIN_AWAY = 11; // from the ring's middle to the number's, across and down, in screen pixels
 const HOVER_COLOUR = "#ffffff";
 const HOLLOW_COLOUR = "#3ff0ff";
 const OUTLINE_COLOUR = "rgba(255, 255, 255, 0.9)";

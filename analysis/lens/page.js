@@ -72,7 +72,7 @@ function createLens(root) {
       touchPin(image, known);
       clicked = false;
     } else if (pins.length === PIN_LIMIT) {
-      say(`${PIN_LIMIT} pins are all there are: click one to remove it first.`);
+      say(`${PIN_LIMIT} pins are the most: remove one first with the × after its name.`);
       return;
     } else {
       addPin(image, pixel);
@@ -275,9 +275,7 @@ function createLens(root) {
     for (const { maps } of panels) {
       for (const stage of STAGES) {
         maps[stage].bar.node.hidden = range === "shared";
-        const [title, note] = (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage];
-        write(maps[stage].title, title);
-        write(maps[stage].note, note);
+        write(maps[stage].title, (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][0]);
       }
     }
   }

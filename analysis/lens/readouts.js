@@ -23,7 +23,7 @@ function showFigures(parts, metrics, direction) {
 }
 
 /** Say which pixel it is. state: [words, colour of its pin or null]. */
-function showPixel(about, model, cell, [y, x], [words, colour]) {
+function showPixel(about, model, cell, pixel, [words, colour]) {
   const own = model.cellClasses[cell];
   const predicted = model.cell_prediction?.[cell];
   let says = "";
@@ -33,7 +33,8 @@ function showPixel(about, model, cell, [y, x], [words, colour]) {
   showSwatch(about.swatch, model, own);
   write(about.name, className(model, own));
   write(about.says, says);
-  write(about.place, `pixel ${x}, ${y} · cell ${cell % model.width}, ${Math.floor(cell / model.width)}`);
+  const place = [Math.floor(cell / model.width), cell % model.width];
+  write(about.place, `${placeWords(pixel)} (cell in ${placeWords(place)})`);
 }
 
 function showRegion(about, model, region) {

@@ -88,14 +88,14 @@ function drawAll(scene, found) {
   paintMaps(maps, tables.maps, (rows) => colourRange(rows, scale, clip), parts.bar, words);
   paintMaps(changes, tables.differences, (rows) => differenceRange(rows, clip), parts.differenceBar, "change");
 
-  mark(scene, drawPhoto(parts.photo.surface, image, view, overlay), image.models[0]);
+  mark(scene, drawPhoto(parts.photo.surface, image, view, overlay), image.models[0], drawPin);
   panels.forEach(({ model, maps: of }, index) => {
     const { stages, metrics, cell } = found[index];
     for (const stage of STAGES) {
       // As long as a worker is at it there is the photo alone.
       const context = drawMap(of[stage].surface, image, model, view, of[stage].picture, stages ? photoOpacity : 1);
       if (stages && cell !== null) outline(context, model, cell, stages[stage], metrics[stage]);
-      mark(scene, context, model);
+      mark(scene, context, model, drawMapPin);
     }
   });
 }
@@ -114,33 +114,37 @@ function outline(context, model, cell, row, metrics) {
   }
 }
 
-/** Pins, the pixel under the pointer, and the region. */
-function mark({ image, region, pixel, preview, painted }, context, model) {
+/** Pins, the pixel under the pointer, and the region. drawOne: how a pin is drawn here. */
+function mark({ image, region, pixel, preview, painted }, context, model, drawOne) {
   const under = painted?.[model.index];
   if (under) strokeTwice(context, outlineOf(model, (cell) => under.has(cell)), HOVER_COLOUR, 2);
   else if (region) strokeTwice(context, region.outlines[model.index], HOVER_COLOUR, 1.5, [6, 3]);
   const pins = pinsOf(image);
   const shown = activeIndex(image);
-  pins.forEach((each, index) => index !== shown && drawPin(context, each, index + 1, image.pin_colours[index], false));
-  if (pins.length) drawPin(context, pins[shown], shown + 1, image.pin_colours[shown], !preview && !region);
+  pins.forEach((each, index) => index !== shown && drawOne(context, each, index + 1, image.pin_colours[index], false));
+  if (pins.length) drawOne(context, pins[shown], shown + 1, image.pin_colours[shown], !preview && !region);
   else if (!region) drawRing(context, image.starting_pixel, HOVER_COLOUR, 7);
   if (preview && !painted) drawRing(context, pixel, HOVER_COLOUR, 5);
 }
 
 function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
   const { background, region, pixel } = scene;
-  const { direction } = memory.look;
+  const { direction, difference } = memory.look;
   const inColumns = direction === "column";
-  for (const stage of STAGES) showFigures(maps[stage].figures, metrics[stage], direction);
+  const choices = effectiveChoices(model, memory.choices);
+  for (const stage of STAGES) {
+    showFigures(maps[stage].figures, metrics[stage], direction);
+    write(maps[stage].note, stageNote(stage, choices, difference));
+  }
   let words = "";
   if (region) {
     showRegion(about, model, region);
     const [own, count] = [region.own[model.index], region.cells[model.index].size];
-    if (stages) words = regionSentence(model, count, own, metrics, direction);
+    if (stages) words = regionSentence(model, count, own, metrics, direction, choices);
     else words = background.words(`region ${model.index}`, "Averaging over the region");
   } else {
     showPixel(about, model, cellOf(model, pixel), pixel, stateOf(scene));
-    if (stages) words = inColumns ? columnSentence(model, cell, stages) : sentence(model, cell, stages);
+    if (stages) words = inColumns ? columnSentence(model, cell, stages) : sentence(model, cell, stages, choices);
   }
   if (!stages && !words) words = background.words(`log sums ${model.index}`, "Working out every row");
   write(about.sentence, words);
@@ -150,7 +154,7 @@ function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
 /** What kind of pixel is shown: words, and the colour of its pin. */
 function stateOf({ image, preview }) {
   if (preview) return ["Preview", null];
-  if (!pinsOf(image).length) return ["Start", null];
+  if (!pinsOf(image).length) return ["Example", null];
   return ["Pinned", image.pin_colours[activeIndex(image)]];
 }
 

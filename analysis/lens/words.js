@@ -10,6 +10,20 @@ const DIFFERENCE_WORDS = {
   rectified: ["Rectified − raw", "what GR changes"],
   retained: ["Retained − rectified", "what LR changes"],
 };
+/** What stands beside a stage's name under the choices at work; difference: whether its change is what is shown. */
+function stageNote(stage, { gate, retention }, difference) {
+  if (stage === "rectified" && gate === "off") return difference ? "no GR: no change" : "no GR: the same as raw";
+  if (stage === "retained" && retention === "off") {
+    return difference ? "no LR: no change" : "no LR: the same as rectified";
+  }
+  return (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][1];
+}
+
+/** Which of GR and LR are at work, in words; "" for neither. */
+function atWork({ gate, retention }) {
+  return [gate !== "off" && "GR", retention !== "off" && "LR"].filter(Boolean).join(" and ");
+}
+
 const GATE_WORDS = {
   off: "GR off: rectified equals raw.",
   sigmoid: "σ(p·p), between 0.50 and 0.73: what the authors' code computes.",
@@ -47,7 +61,7 @@ const FIGURES = {
   keptMass: [
     "kept mass",
     "The row's total on labelled cells, the query's own left out. Raw rows sum to 1 with it; GR takes mass away, " +
-      "LR adds.",
+      "LR adds up neighbours and can raise it above 1.",
     "received",
     "The attention that this pixel gets from all other labelled cells together; each cell has 1 to give, so the " +
       "average cell gets about 1 in the raw map.",
@@ -72,6 +86,8 @@ export function lacks(model) {
 }
 
 const className = (model, label) => (label === model.no_class ? "no class" : model.class_names[label]);
+/** A pixel or cell (y, x), as the page's tables and figures call it. */
+const placeWords = ([y, x]) => `row\u00a0${y}, column\u00a0${x}`;
 const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 const counted = (count) => `${NUMBERS[count] ?? count} cell${count === 1 ? " takes" : "s take"}`;
@@ -79,7 +95,7 @@ const counted = (count) => `${NUMBERS[count] ?? count} cell${count === 1 ? " tak
 const sharesOf = (model, row, cell) => new Map(classShares(row, model.cellClasses, cell, model.no_class));
 
 /** A sentence or two: where a query's attention goes at first, how few cells take it, and what GR and LR make of it. */
-export function sentence(model, cell, stages) {
+export function sentence(model, cell, stages, choices) {
   const own = model.cellClasses[cell];
   if (!model.hasClasses) return "";
   if (own === model.no_class) return "This cell has no class in the labels, so it has no figures, only maps.";
@@ -90,9 +106,10 @@ export function sentence(model, cell, stages) {
   const few = cellsHoldingHalf(stages.raw, cell);
   const half = few === null ? "" : `; ${counted(few)} half of it`;
   const start = `${itself}${whereTo(model, own, raw)}${half}`;
-  if (stages.retained === stages.raw) return `${start}.`;
+  const by = atWork(choices);
+  if (!by) return `${start}.`;
   if (!retained.size) return `${start}. The gate leaves nothing of it.`;
-  return `${start}. After GR and LR, ${percent(retained.get(own) ?? 0)} is on ${name}.`;
+  return `${start}. After ${by}, ${percent(retained.get(own) ?? 0)} is on ${name}.`;
 }
 
 /** Noisy: the class that most of the stray attention falls on comes first. Else: the own class does. */
@@ -123,12 +140,14 @@ export function columnSentence(model, cell, stages) {
 }
 
 /** What a region's average shows. own: the class of all its cells, or null where they are of several. */
-export function regionSentence(model, count, own, metrics, direction) {
+export function regionSentence(model, count, own, metrics, direction, choices) {
   const where = own === null ? "painted by hand" : `of ${className(model, own)}`;
   const start = `The mean over ${count} ${count === 1 ? "cell" : "cells"} ${where}.`;
   const { interclassNoise: before } = metrics.raw;
   const { interclassNoise: after } = metrics.retained;
   if (before === null || after === null) return start;
   const what = direction === "row" ? "falls on other classes" : "comes from other classes";
-  return `${start} ${percent(before)} of their raw attention ${what}; after GR and LR, ${percent(after)}.`;
+  const by = atWork(choices);
+  const change = by ? `; after ${by}, ${percent(after)}` : "";
+  return `${start} ${percent(before)} of their raw attention ${what}${change}.`;
 }

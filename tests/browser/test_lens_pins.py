@@ -67,7 +67,7 @@ def test_a_ninth_pin_is_refused_in_words(lens):
     for x in range(9):
         lens.click("photo", 100, 30 + 50 * x)
     assert len(lens.pins()) == 8
-    assert "8 pins are all there are" in lens.page.get_by_role("status").inner_text()
+    assert "8 pins are the most: remove one first with the ×" in lens.page.get_by_role("status").inner_text()
 
 
 def test_a_request_sets_pins_choices_and_look_once(lens_page, buffer):

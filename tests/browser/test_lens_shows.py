@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.geometry import cell_to_pixel, pixel_to_cell
-from analysis.lens import asking_for, known_look, pack_capture, row_options
+from analysis.lens import PIN_COLOURS, asking_for, known_look, pack_capture, row_options
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 
@@ -116,7 +116,7 @@ def test_a_class_shows_its_mean_attention(lens_page, tall):
     assert lens.page.locator(".state").inner_text() == "Region"
     button.click()
     lens.settle()
-    assert lens.page.locator(".state").inner_text() == "Start"
+    assert lens.page.locator(".state").inner_text() == "Example"
 
 
 def test_the_brush_averages_what_it_painted(lens):
@@ -133,7 +133,7 @@ def test_the_brush_averages_what_it_painted(lens):
     lens.canvas("photo").focus()
     lens.page.keyboard.press("Escape")
     lens.settle()
-    assert lens.page.locator(".state").inner_text() == "Start"
+    assert lens.page.locator(".state").inner_text() == "Example"
 
 
 def test_the_noisiest_pixels_are_found_and_pinned(lens_page, tall):
@@ -308,3 +308,51 @@ def test_two_models_show_one_pixel_on_one_scale(lens_page, street):
     assert lens.reported("choices")["gate"] is None
     box = [lens.canvas("raw", index).bounding_box() for index in (0, 1)]
     assert box[0]["x"] == box[1]["x"] and box[0]["width"] == box[1]["width"]
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+def notes(lens) -> list[str]:
+    lens.settle()
+    return [lens.page.locator(f"[data-panel={stage}] figcaption span").inner_text() for stage in STAGES]
+
+
+NO_GR, NO_LR = "no GR: the same as raw", "no LR: the same as rectified"
+
+
+def test_panels_say_where_gr_and_lr_are_off(lens, lens_page, street):
+    assert notes(lens) == ["softmax of q·k", "raw × gate (GR)", "neighbours gathered (LR)"]
+    lens.choose("gate", "off")
+    assert notes(lens)[1:] == [NO_GR, "neighbours gathered (LR)"]
+    assert "After LR, " in lens.page.locator(".sentence").inner_text()
+    lens.choose("retention", "off")
+    assert notes(lens)[1:] == [NO_GR, NO_LR]
+    assert "After" not in lens.page.locator(".sentence").inner_text()
+    lens.open_options()
+    lens.page.get_by_label("show what GR and LR change").check()
+    assert notes(lens)[1:] == ["no GR: no change", "no LR: no change"]
+    plain = lens_page(pack_capture(dataclasses.replace(street, gate=None, lr_kernel=None)))
+    assert notes(plain)[1:] == [NO_GR, NO_LR]
+
+
+def test_places_are_rows_and_columns(lens_page, buffer):
+    lens = lens_page(asking_for(buffer, {"id": 1, "pins": [[300, 100]]}))
+    row, column = pixel_to_cell(300, 100, SIZE, CELLS)
+    words = lens.page.locator(".readout .place").inner_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert words == f"row 300, column 100 (cell in row {row}, column {column})"
+
+
+def test_a_pin_leaves_its_cell_on_the_maps_in_sight(lens_page, buffer):
+    lens = lens_page(asking_for(buffer, {"id": 1, "pins": [[4, 476], [300, 100]]}))
+    middles = [[colour_at(lens, stage, *pixel) for stage in STAGES] for pixel in ((4, 476), (300, 100))]
+    for colour, found in zip(PIN_COLOURS, middles, strict=False):
+        pin = tuple(int(colour[place : place + 2], 16) for place in (1, 3, 5))
+        assert not {pin, (0, 0, 0), (255, 255, 255)} & set(found)  # neither the disc nor its number
+
+
+def colour_at(lens, panel: str, y: int, x: int) -> tuple[int, ...]:
+    """The colour of a canvas in the middle of an image pixel."""
+    script = """(canvas, [down, across]) =>
+        [...canvas.getContext("2d").getImageData(across * canvas.width, down * canvas.height, 1, 1).data].slice(0, 3)"""
+    return tuple(lens.canvas(panel).evaluate(script, [(y + 0.5) / SIZE[0], (x + 0.5) / SIZE[1]]))
