@@ -25,7 +25,7 @@ from pages.shared import (
 from pages.uploaders import PHOTO_TYPES, kept_uploads
 from pages.words import as_clause, literal
 
-SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "each image's own starting pixel"
+SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "an example pixel of each image"
 OTHER_BATCH = "The zip file made before belongs to other choices: make the files again, or go back to those choices."
 
 

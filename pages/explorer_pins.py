@@ -31,7 +31,11 @@ COLUMNS = {
         3,
         "Share of the class's cells with under a quarter of its mean attention; low is good.",
     ),
-    "kept_mass": ("kept mass", 3, "The row's total without the own cell: what GR and LR leave of it."),
+    "kept_mass": (
+        "kept mass",
+        3,
+        "The row's total without the own cell: what GR leaves of it; LR adds up neighbours and can raise it above 1.",
+    ),
     "effective_keys": ("effective keys", 1, "Over how many cells the attention is spread."),
 }
 CHARTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys")

@@ -154,8 +154,9 @@ def show_row_choices(names: list[str], notices) -> None:
         widths = [3, 1.3, 1.3, 2.5, *([2] if len(names) > 1 else []), 0.8]
         image, y, x, title, *model, remove = st.columns(widths, vertical_alignment="bottom")
         image.selectbox(f"Image, {row}", sources, format_func=image_words, **keyed(f"row {index} image"))
-        y.number_input(f"y, {row}", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help="In pixels, from the top.")
-        x.number_input(f"x, {row}", 0, MAX_PIXEL, step=8, **keyed(f"row {index} x"), help="In pixels, from the left.")
+        down, across = (f"Of the pixel in {row}, counted from the {side}." for side in ("top", "left"))
+        y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help=down)
+        x.number_input("Pixel's column", 0, MAX_PIXEL, step=8, **keyed(f"row {index} x"), help=across)
         title.text_input(f"Title, {row}", **keyed(f"row {index} title"), max_chars=MAX_TITLE_LENGTH)
         if model:
             options = ["", *names]

@@ -19,7 +19,10 @@ DEFINITIONS = {
         "Share of the own class's cells that get less than a quarter of the class's mean attention. This project's "
         "own definition.",
     ),
-    "kept_mass": ("kept mass", "The row's total without the query's own cell. Raw rows sum to 1 with it."),
+    "kept_mass": (
+        "kept mass",
+        "The row's total without the query's own cell. Raw rows sum to 1 with it; LR can raise it above 1.",
+    ),
     "effective_keys": (
         "effective keys",
         "Over how many cells the attention is spread: the exponential of its entropy.",

@@ -15,8 +15,8 @@ Attention is compared on *labelled cells*, the query's own cell left out. These 
   is all on one cell.
 - **hollow fraction** (0 … 1, low is good): the share of the class's cells that get less than a quarter of the class's
   mean attention.
-- **kept mass**: the row's total. Raw rows sum to 1 with the query's own cell; GR only takes away, LR adds up
-  neighbours. Below 10⁻⁶ the row is *emptied*: it has no noise to measure.
+- **kept mass**: the row's total. Raw rows sum to 1 with the query's own cell; GR only takes away; LR adds up
+  neighbours and can raise it above 1. Below 10⁻⁶ the row is *emptied*: it has no noise to measure.
 - **effective keys**: over how many cells the attention is spread, the exponential of its entropy.
 """
 
