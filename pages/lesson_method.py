@@ -8,7 +8,7 @@ import streamlit as st
 from analysis import lesson
 from analysis.lesson_figures import cost_figure, distributions_figure, gate_figure, grid_figure
 from dnl.attention import GATES
-from pages.lesson_widgets import GATE_WORDS, choice, number, plot, question, show_figures, slider
+from pages.lesson_widgets import GATE_WORDS, choice, number, plot, plot_small, question, show_figures, slider
 
 # --- 3: GR -----------------------------------------------------------------------------------------------------------
 
@@ -148,10 +148,9 @@ def _filling() -> None:
             "outside the map are dropped, and nothing is renormalised."
         )
     with picture:
-        before, after = st.columns(2)
-        for place, name, values in ((before, "before LR", row), (after, "after LR", retention.row)):
-            with place:
-                plot(
+        with st.container(horizontal=True):
+            for name, values in (("before LR", row), ("after LR", retention.row)):
+                plot_small(
                     grid_figure(values, labels=lesson.LABELS, query=lesson.QUERY, digits=2, title=name),
                     name,
                     f"The query's attention on each cell, {name}.",
@@ -195,12 +194,10 @@ def _folding() -> None:
             ("A″V, the long way", example.unfolded, 4),
             ("A′(LᵀV), folded", example.folded, 4),
         )
-        for pair in (grids[:2], grids[2:]):
-            for place, (name, values, digits) in zip(st.columns(2), pair, strict=True):
-                with place:
-                    plot(
-                        grid_figure(values, digits=digits, title=name), name, f"{name}: a number in each of six cells."
-                    )
+        with st.container(horizontal=True):
+            for name, values, digits in grids:
+                alt = f"{name}: a number in each of six cells."
+                plot_small(grid_figure(values, digits=digits, title=name), name, alt)
         difference = float(np.abs(example.unfolded - example.folded).max())
         own = float(np.abs(example.block - example.folded).max())
         st.markdown(

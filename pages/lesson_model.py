@@ -271,8 +271,8 @@ def explanation() -> None:
             )
             _show_predictions(model, street, predictions, "uniform")
             st.caption(
-                "For those pixels the learnt map is no explanation: the answer did not depend on it. For the others it "
-                "may be part of one."
+                "For the pixels that keep their class, the learnt map is no explanation: the answer did not depend on "
+                "it. For those that change theirs, it may be part of one."
             )
     for words, answer in QUESTIONS:
         question(words, answer)

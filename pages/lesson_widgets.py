@@ -28,6 +28,7 @@ DEFINITIONS = {
         "Over how many cells the attention is spread: the exponential of its entropy.",
     ),
 }
+SMALL_WIDTH = 240  # pixels of a small figure, two of which stand beside the text of a step
 GATE_WORDS = {
     "sigmoid": "sigmoid (the release)",
     "similarity": "similarity (soft)",
@@ -37,6 +38,12 @@ GATE_WORDS = {
 
 def plot(figure, key: str, alt: str) -> None:
     st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
+
+
+def plot_small(figure, key: str, alt: str) -> None:
+    """`plot` as wide as its numbers need: in a horizontal container, one below the other where the page is narrow."""
+    with st.container(width=SMALL_WIDTH):
+        plot(figure, key, alt)
 
 
 def slider(label: str, low, high, start, step, key: str, **options):

@@ -11,6 +11,7 @@ PAGES = {
     "": "Where does one pixel look?",
     "noise_report": "How noisy is the attention?",
     "figures": "A figure for the paper",
+    "lesson?step=4": "4 · How LR fills a hollow",
     "lesson?step=6": "6 · The real model",
     "models?card=untrained": "Models",
 }
@@ -70,3 +71,15 @@ def test_the_first_visitor_of_a_server_is_offered_its_pages_alone(fresh_url, tab
     tab.add_init_script(SEEN_PAGES)
     opened(tab, f"{fresh_url}/", PAGES[""])
     assert tab.evaluate("[...pages]") == ["Explorer", "Noise report", "Figures", "Lesson", "Models"]
+
+
+def test_the_lesson_s_grids_have_room_for_their_numbers(tab, app_url):
+    path = "lesson?step=4"
+    for width in (1024, 1440):
+        tab.set_viewport_size({"width": width, "height": 900})
+        opened(tab, f"{app_url}/{path}", PAGES[path])
+        for grid in tab.get_by_test_id("stPlotlyChart").all()[:2]:
+            drawn, shown = grid.locator(".main-svg").first.bounding_box(), grid.bounding_box()
+            assert 240 <= drawn["width"] <= shown["width"] + 1
+    first, second = (grid.bounding_box() for grid in tab.get_by_test_id("stPlotlyChart").all()[:2])
+    assert first["y"] == second["y"]

@@ -182,6 +182,7 @@ def test_the_last_step_asks_its_questions(app):
     at_step(app, 8)
     assert sum("For the class" in expander.label for expander in app.expander) == 4
     assert "get the same class" in words(app)
+    assert any("pixels that keep their class, the learnt map is no explanation" in text.value for text in app.caption)
 
 
 def test_step_and_settings_survive_other_steps_and_pages(app):
