@@ -30,10 +30,7 @@ from pages.words import as_sentence, literal
 PAGE = "explorer"
 ATTENTION_FILE = "Attention file"
 REPORTS = ("pins", "choices", "look")
-HINT = (
-    "A network with attention lets every pixel gather from all others. Here you see from where, before and after "
-    "denoising, and how much of it is noise."
-)
+HINT = "Attention lets it gather from all others: see from where, before and after denoising, and how noisy that is."
 FILE_HEALTH = Health(
     "unknown",
     "A file does not say what its attention is worth to its network: that takes running the network with and without "

@@ -116,7 +116,7 @@ function titleOf({ name, health }) {
     const reason = repeated ? health.sentence.slice(start.length) : health.sentence;
     title.append(
       element("span", { class: "health", "data-state": health.state }, `attention: ${health.state}`),
-      element("span", { class: "quiet" }, reason.charAt(0).toUpperCase() + reason.slice(1)),
+      element("span", { class: "quiet", title: reason }, reason.charAt(0).toUpperCase() + reason.slice(1)),
     );
   }
   return title;

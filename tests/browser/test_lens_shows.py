@@ -356,3 +356,16 @@ def colour_at(lens, panel: str, y: int, x: int) -> tuple[int, ...]:
     script = """(canvas, [down, across]) =>
         [...canvas.getContext("2d").getImageData(across * canvas.width, down * canvas.height, 1, 1).data].slice(0, 3)"""
     return tuple(lens.canvas(panel).evaluate(script, [(y + 0.5) / SIZE[0], (x + 0.5) / SIZE[1]]))
+
+
+def test_a_map_that_changes_is_on_the_screen_with_the_photo(lens_page, buffer):
+    """At the widths that a browser of 1024×768 and a phone leave to the lens."""
+    tablet = lens_page(buffer, viewport={"width": 600, "height": 540})
+    photo, raw, rectified = (tablet.canvas(panel).bounding_box() for panel in ("photo", *STAGES[:2]))
+    assert photo["y"] == raw["y"] and photo["x"] + photo["width"] < raw["x"]
+    assert raw["y"] + raw["height"] < 540
+    assert rectified["x"] == photo["x"]
+    phone = lens_page(buffer, viewport={"width": 390, "height": 844})
+    photo, raw = (phone.canvas(panel).bounding_box() for panel in ("photo", "raw"))
+    assert raw["y"] + raw["height"] - photo["y"] < 600
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
