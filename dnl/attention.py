@@ -165,11 +165,12 @@ def check_inputs(
     lr_weights: str = "learnt",
 ) -> None:
     """Raise ValueError, saying what came and what is needed, unless the arguments fit each other."""
-    if query.ndim != 4 or query.shape != key.shape or 0 in query.shape:
+    if query.ndim != 4 or query.shape != key.shape:
         raise ValueError(
-            f"query is {tuple(query.shape)} and key {tuple(key.shape)}; both must have the same shape B×d×H×W, no side "
-            "of it 0"
+            f"query is {tuple(query.shape)} and key {tuple(key.shape)}; both must have the same shape B×d×H×W"
         )
+    if 0 in (query.shape[0], *query.shape[2:]):
+        raise ValueError(f"query and key are {tuple(query.shape)}; there must be at least one image and one cell")
     if gate is not None:
         if gate not in GATES:
             raise ValueError(f"gate is {gate!r}; choose one of {', '.join(GATES)}, or None for no GR")
