@@ -129,7 +129,8 @@ def show_address(parameters: dict[str, str]) -> None:
 
 
 def show_page() -> None:
-    words, address = st.columns([3, 1], vertical_alignment="center")
+    words, beside = st.columns([2, 1], vertical_alignment="center")
+    address = beside.container(horizontal=True, horizontal_alignment="right")
     with words:
         st.title("Where does one pixel look?")
         st.caption(HINT)
