@@ -94,8 +94,8 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
     caller's; `work` must not share what it writes. Within `work`, `for_each` goes in turn.
     """
     items = list(items)
-    count = min(threads_for(device), len(items))
-    helpers = [] if threads_for(device) == 1 else _helped(work, items, count)
+    threads = threads_for(device)
+    helpers = [] if threads == 1 else _helped(work, items, min(threads, len(items)))
     if not helpers:
         for item in items:
             work(item)
