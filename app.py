@@ -6,7 +6,7 @@ import pandas  # noqa: F401  Plotly uses pandas where it is imported, even if an
 import streamlit as st
 from PIL import Image
 
-from pages.entry import announce_app, settle
+from pages.parts.app.entry import announce_app, settle
 
 # First of all: without it, Streamlit would turn every file in pages/ into a page. Until here it is told to show none.
 st.set_option("client.showSidebarNavigation", True)

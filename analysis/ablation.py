@@ -22,9 +22,9 @@ from analysis.measure import MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, image_noise, summarise, times_chance
 from dnl.ablation import NOISE, finished_runs, tabulate
 from dnl.checkpoints import load_checkpoint
-from dnl.config import ModelConfig
 from dnl.datasets import open_dataset
 from dnl.files import write_json
+from dnl.network import ModelConfig
 from dnl.untrusted import error_line
 
 

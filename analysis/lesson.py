@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from analysis.card import altered_attention
+from analysis.card.measuring import altered_attention
 from analysis.noise import query_metrics
 from dnl.attention import (
     GATES,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from analysis.capture import capture_attention
-from analysis.lens.payload import pack_capture
+from analysis.lens import pack_capture
 from analysis.maps import attention_rows
 from analysis.measure import MeasureOptions, measure_capture
 from dnl import load_checkpoint

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 import torch
 
 from benchmarks.variants import PASSES, VARIANTS, make_inputs
-from dnl.matrix_product import product
-from dnl.speed import interleaved_times
+from dnl.attention.matrix_product import product
+from dnl.training.speed import interleaved_times
 
 PRODUCT_SIDE = 2048
-PRODUCTS = ("torch.mm", "dnl.matrix_product")
+PRODUCTS = ("torch.mm", "dnl.attention.matrix_product")
 
 
 def median_times(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:

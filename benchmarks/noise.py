@@ -25,7 +25,7 @@ from analysis.capture import Capture
 from analysis.measure import MeasureOptions, measure_capture
 from benchmarks.measure import peak_memory
 from benchmarks.variants import DEPTH, SCORE_STD
-from dnl.attention import QUERY_BLOCK
+from dnl.attention.stages import QUERY_BLOCK
 from dnl.classes import CITYSCAPES
 
 PATCH = 4  # cells

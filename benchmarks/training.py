@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from dnl.recipes import RECIPES, TrainConfig, override, recipe
-from dnl.speed import interleaved_times, training_update
+from dnl.training.recipes import RECIPES, TrainConfig, override, recipe
+from dnl.training.speed import interleaved_times, training_update
 
 NETWORKS = ("nl", "dnl")
 

@@ -2,8 +2,7 @@
 
 from dnl import attention
 from dnl.checkpoints import list_checkpoints, load_checkpoint
-from dnl.config import ModelConfig
-from dnl.network import SegmentationOutput, build_model
+from dnl.network import ModelConfig, SegmentationOutput, build_model
 
 __version__ = "0.1.0"
 __all__ = ["ModelConfig", "SegmentationOutput", "attention", "build_model", "list_checkpoints", "load_checkpoint"]

@@ -2,7 +2,7 @@
 
     python -m dnl.ablation --data DIR --out OUT [--seeds 3] [--minutes 10 | --epochs E] [--variants nl dnl-sigmoid …]
 
-OUT/plan.json holds what all runs share, OUT/VARIANT/seed-N the folder of each (`dnl.runs`), with its scores in
+OUT/plan.json holds what all runs share, OUT/VARIANT/seed-N the folder of each (`dnl.training.runs`), with its scores in
 ablation.json once it is finished. The same command again goes on where it was stopped: finished runs are kept, an
 interrupted one is resumed; more seeds or variants may be asked for. Seeds come first: after any number of them the
 table is complete. At the end all networks take turns at some more updates, for their speed side by side (speed.json).
@@ -29,15 +29,15 @@ from tqdm import tqdm
 from dnl.checkpoints import load_checkpoint
 from dnl.datasets import open_dataset
 from dnl.distributed import World, joined
-from dnl.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
 from dnl.evaluate import alter_attention
 from dnl.files import write_atomically, write_json
 from dnl.network import build_model
-from dnl.recipes import RECIPES, TrainConfig, from_dict, override, recipe
-from dnl.runs import RunError, is_run, resume, start
-from dnl.speed import interleaved_times, training_update
 from dnl.tables import Column, markdown_table, mean_and_spread
 from dnl.train import open_split, train, training_batches
+from dnl.training.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
+from dnl.training.recipes import RECIPES, TrainConfig, from_dict, override, recipe
+from dnl.training.runs import RunError, is_run, resume, start
+from dnl.training.speed import interleaved_times, training_update
 from dnl.untrusted import error_line, one_line, read_json, read_text_file
 
 # What each network changes in the recipe's.

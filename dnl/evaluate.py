@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dnl.block import ATTENTION_SOURCES
 from dnl.checkpoints import label_set_of, load_checkpoint
 from dnl.datasets import NAMES, open_dataset
 from dnl.distributed import World, joined
-from dnl.engine import evaluate
 from dnl.files import write_json
 from dnl.inference import Inference
 from dnl.metrics import SegmentationScores
 from dnl.network import SegmentationNetwork
+from dnl.network.block import ATTENTION_SOURCES
+from dnl.training.engine import evaluate
 from dnl.untrusted import error_line
 
 

@@ -1,7 +1,7 @@
 """Train a network: python -m dnl.train --recipe camvid_dnl --data DIR --out RUN [--set key=value …] [--resume]
 
-`--recipe NAME --print` shows the preset, with what --set changes, and says where its values come from. `dnl.runs` says
-what a run folder holds; the card is inside model.safetensors.
+`--recipe NAME --print` shows the preset, with what --set changes, and says where its values come from.
+`dnl.training.runs` says what a run folder holds; the card is inside model.safetensors.
 """
 
 import argparse
@@ -19,11 +19,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import dnl
-from dnl.batches import CropDataset, EpochSampler, batch_loader
-from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
+from dnl.checkpoints import load_checkpoint, load_torchvision_backbone, save_checkpoint
+from dnl.checkpoints.file import load_strictly
 from dnl.datasets import Cached, Streets, open_dataset
 from dnl.distributed import World, joined, parallel, synchronised_norms
-from dnl.engine import (
+from dnl.network import build_model
+from dnl.training.batches import CropDataset, EpochSampler, batch_loader
+from dnl.training.engine import (
     NonFiniteLoss,
     autocast_dtype,
     build_optimizer,
@@ -33,10 +35,20 @@ from dnl.engine import (
     settle_norms,
     train_one_epoch,
 )
-from dnl.losses import balanced_class_weights
-from dnl.network import build_model
-from dnl.recipes import RECIPES, TrainConfig, describe, override, recipe
-from dnl.runs import Run, RunError, Update, epoch_seed, is_run, record, resume, save_progress, start, unusable_state
+from dnl.training.losses import balanced_class_weights
+from dnl.training.recipes import RECIPES, TrainConfig, describe, override, recipe
+from dnl.training.runs import (
+    Run,
+    RunError,
+    Update,
+    epoch_seed,
+    is_run,
+    record,
+    resume,
+    save_progress,
+    start,
+    unusable_state,
+)
 from dnl.transforms import RandomCrop
 from dnl.untrusted import DECODING_ERRORS, error_line, one_line
 

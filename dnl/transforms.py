@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dnl.datasets.base import Sample
+from dnl.datasets import Sample
 
 # Means and standard deviations of ImageNet's channels (RGB, 0 … 1): what torchvision's weights expect, used for all.
 MEAN = (0.485, 0.456, 0.406)

@@ -3,18 +3,19 @@
 import streamlit as st
 
 from analysis.capture import Capture
-from analysis.figure_recipe import Scale
-from analysis.health import Health
+from analysis.card.health import Health
+from analysis.figures.recipe import Scale
 from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, row_options
-from analysis.pins import measure_pins
-from pages.attention_files import choose_attention_file
-from pages.entry import require_app, visit
-from pages.explorer_exports import show_batch, show_exports
-from pages.explorer_link import FIRST_LOOK, follow, view_parameters
-from pages.explorer_pins import show_pins
-from pages.links import opened_link, say_ignored, show_link, write_link
-from pages.pinned_figure import keep_figure, pinned_figure
-from pages.shared import (
+from analysis.pins.measured import measure_pins
+from pages.parts.app.entry import require_app, visit
+from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
+from pages.parts.app.words import as_sentence, literal
+from pages.parts.explorer.attention_files import choose_attention_file
+from pages.parts.explorer.exports import show_batch, show_exports
+from pages.parts.explorer.link import FIRST_LOOK, follow, view_parameters
+from pages.parts.explorer.pins import show_pins
+from pages.parts.figures.from_pins import keep_figure, pinned_figure
+from pages.parts.subjects.pictures import (
     Model,
     captured,
     choose_model,
@@ -25,7 +26,6 @@ from pages.shared import (
     say_health,
     street_picture,
 )
-from pages.words import as_sentence, literal
 
 PAGE = "explorer"
 ATTENTION_FILE = "Attention file"

@@ -12,7 +12,8 @@ import json
 import streamlit as st
 from PIL import Image
 
-from analysis.figure_recipe import (
+from analysis.figures import OtherFileError, caption_text, figure_file
+from analysis.figures.recipe import (
     MAX_BYTES,
     MAX_PIXEL,
     MAX_ROWS,
@@ -28,11 +29,13 @@ from analysis.figure_recipe import (
     recipe_from_json,
     recipe_to_json,
 )
-from analysis.figures import OtherFileError, caption_text, figure_file
 from dnl import list_checkpoints
-from pages.downloads import offer_file
-from pages.entry import require_app
-from pages.figure_choices import (
+from pages.parts.app.downloads import offer_file
+from pages.parts.app.entry import require_app
+from pages.parts.app.links import opened_link, packed, say_ignored, unpacked, write_link
+from pages.parts.app.uploaders import PHOTO_TYPES, kept_uploads
+from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal
+from pages.parts.figures.choices import (
     chosen_rows,
     chosen_values,
     entry,
@@ -43,11 +46,8 @@ from pages.figure_choices import (
     show_recipe,
     show_rows,
 )
-from pages.figure_sources import image_choices, image_words, listed_hash, own_images, remembered_captures
-from pages.links import opened_link, packed, say_ignored, unpacked, write_link
-from pages.pinned_figure import is_figure_asked_for, kept_figure, pinned_pixels, show_pinned
-from pages.uploaders import PHOTO_TYPES, kept_uploads
-from pages.words import NO_CHECKPOINT, as_clause, as_sentence, literal
+from pages.parts.figures.from_pins import is_figure_asked_for, kept_figure, pinned_pixels, show_pinned
+from pages.parts.figures.sources import image_choices, image_words, listed_hash, own_images, remembered_captures
 
 # Two queries of one street: attention that falls on other classes until GR takes it away, and attention that does not.
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240), "Road"), Row(StreetImage(4), (210, 180), "Pavement"))

@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from pages.entry import require_app
-from pages.lesson_basics import noise, softmax
-from pages.lesson_method import cost, rectifying, retaining
-from pages.lesson_model import explanation, real_model, worth
-from pages.links import opened_link, say_ignored, write_link
+from pages.parts.app.entry import require_app
+from pages.parts.app.links import opened_link, say_ignored, write_link
+from pages.parts.lesson.basics import noise, softmax
+from pages.parts.lesson.method import cost, rectifying, retaining
+from pages.parts.lesson.model import explanation, real_model, worth
 
 STEPS = (
     ("Softmax attention by hand", softmax),

@@ -7,23 +7,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis.health import COST_WORDS
-from analysis.lesson_figures import worth_figure
-from analysis.model_cards import (
-    CardView,
-    overview_row,
-    read_ablation,
-    read_log,
-    training_logs,
-    view_card,
-)
-from analysis.model_charts import curves_figure, iou_figure
-from analysis.opening import open_checkpoint
-from dnl.checkpoints import ZOO, CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
-from pages.entry import require_app
-from pages.links import opened_link, say_ignored, write_link
-from pages.shared import Model, opened_models, say_health
-from pages.words import DEFINITIONS, NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
+from analysis.card.health import COST_WORDS
+from analysis.card.opening import open_checkpoint
+from analysis.card.view import CardView, overview_row, read_ablation, read_log, training_logs, view_card
+from analysis.charts.lesson import worth_figure
+from analysis.charts.models import curves_figure, iou_figure
+from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
+from dnl.checkpoints.file import ZOO
+from pages.parts.app.entry import require_app
+from pages.parts.app.links import opened_link, say_ignored, write_link
+from pages.parts.app.words import DEFINITIONS, NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
+from pages.parts.subjects.pictures import Model, opened_models, say_health
 
 PAGE = "models"
 MOST_MEGABYTES = 200

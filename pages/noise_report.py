@@ -4,19 +4,18 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis import charts
-from analysis.aggregate import ImageRecord, classes_of_few_cells
-from analysis.measure import CONTROLS, STAGES
-from analysis.noise_words import headline
-from pages.downloads import offer_file
-from pages.entry import require_app
-from pages.links import opened_link, say_ignored, show_link, write_link
-from pages.noise_choices import Job, choose_job
-from pages.noise_image import show_image
-from pages.noise_link import follow, view_parameters
-from pages.noise_work import Work, carry_on, class_csv, first_records, summary_json, summary_of
-from pages.shared import model_with_attention
-from pages.words import DEFINITIONS, literal
+from analysis.charts import noise as charts
+from analysis.measure import CONTROLS, STAGES, ImageRecord, classes_of_few_cells
+from analysis.words import headline
+from pages.parts.app.downloads import offer_file
+from pages.parts.app.entry import require_app
+from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
+from pages.parts.app.words import DEFINITIONS, literal
+from pages.parts.noise_report.choices import Job, choose_job
+from pages.parts.noise_report.image import show_image
+from pages.parts.noise_report.link import follow, view_parameters
+from pages.parts.noise_report.work import Work, carry_on, class_csv, first_records, summary_json, summary_of
+from pages.parts.subjects.pictures import model_with_attention
 
 MORE_DEFINITIONS = """
 - **leakage matrix**: where the attention of each class goes; each row sums to 1.

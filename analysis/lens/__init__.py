@@ -1,22 +1,9 @@
 """The lens: a browser component that computes and draws the three attention maps of any pixel of one image."""
 
-from analysis.lens.payload import (
-    MAX_MAP_CELLS,
-    PIN_COLOURS,
-    asking_for,
-    image_id,
-    pack_capture,
-)
+from analysis.lens.payload import MAX_MAP_CELLS, PIN_COLOURS, asking_for, image_id, pack_capture
 from analysis.lens.script import CSS, HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
-from analysis.lens.state import (
-    PIN_LIMIT,
-    chosen_pixels,
-    known_choices,
-    known_look,
-    known_pins,
-    row_options,
-)
+from analysis.lens.state import PIN_LIMIT, chosen_pixels, known_choices, known_look, known_pins, row_options
 
 __all__ = [
     "CSS",

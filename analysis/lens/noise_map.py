@@ -15,7 +15,7 @@ from PIL import Image
 from analysis.capture import Capture
 from analysis.measure import ImageReport, metric_map
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent / "browser"
 SCRIPT = (_FOLDER / "noise_map.js").read_text(encoding="utf-8")
 CSS = (_FOLDER / "noise_map.css").read_text(encoding="utf-8")
 HTML = '<div class="noise-map"></div>'

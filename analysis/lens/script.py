@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent / "browser"
 # Joined into one scope, so every top-level name is unique. The first files do not touch the page, and run in the
 # worker as well.
 COMPUTING = ("buffer.js", "geometry.js", "attention.js", "noise.js", "averages.js")

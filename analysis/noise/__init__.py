@@ -1,11 +1,11 @@
 """Attention noise, defined and computed: arrays in, numbers out.
 
-Of a query (`analysis.query_noise`, where the definitions stand), of a map (`analysis.map_noise`), and of the classes of
-an image or a data set (`analysis.class_noise`). The published method names two noises in words; the formulas here are
-this project's own definitions.
+Of a query (`analysis.noise.query`, where the definitions stand), of a map (`analysis.noise.whole_map`), and of the
+classes of an image or a data set (`analysis.noise.classes`). The published method names two noises in words; the
+formulas here are this project's own definitions.
 """
 
-from analysis.class_noise import (
+from analysis.noise.classes import (
     MIN_CELLS,
     MIN_IMAGES,
     ClassSums,
@@ -17,19 +17,8 @@ from analysis.class_noise import (
     summarise,
     times_chance,
 )
-from analysis.detection import DetectionScores
-from analysis.map_noise import (
-    Leakage,
-    argmax_keys,
-    distinct_argmax_keys,
-    leakage,
-    leakage_from_sums,
-    mean_dependence,
-    query_dependence,
-    query_pairs,
-    row_divergences,
-)
-from analysis.query_noise import (
+from analysis.noise.detection import DetectionScores
+from analysis.noise.query import (
     EMPTIED,
     HOLLOW_THRESHOLD,
     METRICS,
@@ -43,6 +32,17 @@ from analysis.query_noise import (
     metrics_from_sums,
     query_metrics,
     query_sets,
+)
+from analysis.noise.whole_map import (
+    Leakage,
+    argmax_keys,
+    distinct_argmax_keys,
+    leakage,
+    leakage_from_sums,
+    mean_dependence,
+    query_dependence,
+    query_pairs,
+    row_divergences,
 )
 
 __all__ = [

@@ -15,7 +15,7 @@ from dnl import ModelConfig, build_model
 from dnl.checkpoints import load_checkpoint, save_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import CamVid
-from dnl.recipes import recipe
+from dnl.training.recipes import recipe
 
 CONFIG = ModelConfig(backbone="resnet18", width=8, num_classes=11, attention_stride=8, gamma_init=0.5)
 

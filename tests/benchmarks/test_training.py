@@ -3,8 +3,8 @@
 import torch
 
 from benchmarks import training
-from dnl import speed
-from dnl.recipes import override, recipe
+from dnl.training import speed
+from dnl.training.recipes import override, recipe
 
 TINY = ["model.width=8", "batch_size=2", "crop_height=40", "crop_width=56"]
 

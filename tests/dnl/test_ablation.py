@@ -11,9 +11,9 @@ from dnl import ablation
 from dnl.ablation import VARIANTS, finished_runs, main, run_folder, variant_config, with_epochs
 from dnl.checkpoints import load_checkpoint
 from dnl.datasets import CamVid, Streets
-from dnl.engine import evaluate
-from dnl.recipes import recipe
 from dnl.tables import Column, markdown_table, mean_and_spread
+from dnl.training.engine import evaluate
+from dnl.training.recipes import recipe
 
 SETTINGS = (
     "model.width=8",
@@ -172,7 +172,7 @@ def test_minutes_become_epochs_once(camvid, tmp_path, monkeypatch):
 
 def test_updates_are_timed_on_the_data(camvid):
     from dnl.distributed import World
-    from dnl.recipes import override
+    from dnl.training.recipes import override
 
     config = override(recipe("camvid_dnl"), list(SETTINGS))
     seconds, updates = ablation.seconds_per_update(config, str(camvid), World(0, 1, torch.device("cpu")))

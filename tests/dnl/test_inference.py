@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dnl.config import ModelConfig
 from dnl.inference import Inference, class_probabilities, predict, window_starts
-from dnl.network import build_model, resize
+from dnl.network import ModelConfig, build_model
+from dnl.network.model import resize
 from dnl.transforms import normalise
 
 

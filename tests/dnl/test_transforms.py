@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnl.datasets.base import Sample
+from dnl.datasets import Sample
 from dnl.transforms import MEAN, STD, RandomCrop, normalise, photometric_jitter
 
 

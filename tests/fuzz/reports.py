@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from analysis.measure import MeasureOptions
-from analysis.report_measure import measure_sample
-from analysis.report_output import Checkpoint, write_report
+from analysis.report.measuring import measure_sample
+from analysis.report.output import Checkpoint, write_report
 from dnl import ModelConfig, build_model
 from dnl.classes import LabelSet
 from dnl.datasets import Sample

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from analysis import capture_files
-from analysis.capture_files import MAX_MEAN_WEIGHTS, CaptureFileError, read_capture_file
+from analysis.capture import files as capture_files
+from analysis.capture.files import MAX_MEAN_WEIGHTS, CaptureFileError, read_capture_file
 from analysis.lens import pack_capture
 from analysis.maps import attention_rows
 from tests.fuzz import corpus

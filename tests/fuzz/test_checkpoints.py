@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.model_cards import overview_row, view_card
-from analysis.opening import open_checkpoint
+from analysis.card.opening import open_checkpoint
+from analysis.card.view import overview_row, view_card
 from dnl import ModelConfig, build_model
 from dnl.checkpoints import CheckpointError, load_reference, load_torchvision_backbone
 from tests.fuzz import corpus

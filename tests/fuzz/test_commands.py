@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from analysis import ablation as analysis_ablation
-from analysis import card, figures, report
+from analysis.card import measuring as card
+from analysis.figures import command as figures
+from analysis.report import command as report
 from dnl import ablation, evaluate, export, train
 from dnl.datasets import __main__ as datasets
 from dnl.distributed import joined
-from dnl.recipes import recipe
-from dnl.runs import record, start
+from dnl.training.recipes import recipe
+from dnl.training.runs import record, start
 from tests.fuzz import corpus
 from tests.fuzz.guard import cases, command_or_sentence
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.figure_recipe import Checkpoint, Recipe, Row, StreetImage
-from dnl import checkpoints
-from pages import explorer_link, noise_link
-from pages.links import MOST_CHARACTERS, MOST_NAMED, packed
+from analysis.figures.recipe import Checkpoint, Recipe, Row, StreetImage
+from dnl.checkpoints import file as checkpoints
+from pages.parts.app.links import MOST_CHARACTERS, MOST_NAMED, packed
+from pages.parts.explorer import link as explorer_link
+from pages.parts.noise_report import link as noise_link
 from tests.fuzz import corpus
 from tests.fuzz.guard import COUNTS, cases, require_sentence
 from tests.pages.small import app_on, read

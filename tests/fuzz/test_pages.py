@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dnl import checkpoints
+from dnl.checkpoints import file as checkpoints
 from tests.fuzz import corpus
 from tests.fuzz.guard import COUNTS, FACTOR
 

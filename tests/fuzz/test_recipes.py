@@ -5,7 +5,7 @@ import json
 
 from hypothesis import example, given
 
-from analysis.figure_recipe import (
+from analysis.figures.recipe import (
     CamVidImage,
     Checkpoint,
     FileImage,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.uploads import MAX_SIDE, UploadError, read_labels, read_photo
+from analysis.files.photos import MAX_SIDE, UploadError, read_labels, read_photo
 from dnl.classes import CAMVID
 from tests.fuzz import corpus
 from tests.fuzz.guard import FACTOR, cases, result_or_sentence

@@ -11,7 +11,8 @@ from PIL import Image
 from safetensors import safe_open
 from streamlit.testing.v1 import AppTest
 
-from dnl import ModelConfig, build_model, checkpoints
+from dnl import ModelConfig, build_model
+from dnl.checkpoints import file as checkpoints
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID, LabelSet
 

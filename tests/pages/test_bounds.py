@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from pages import links, shared
+from pages.parts.app import links
+from pages.parts.subjects import pictures as shared
 from tests.fuzz import corpus
 from tests.pages.small import APP, app_on, png, read, save_network
 
-PAGES = sorted((APP.parent / "pages").glob("*.py"))
+PAGES = sorted((APP.parent / "pages").rglob("*.py"))
 
 
 @pytest.fixture

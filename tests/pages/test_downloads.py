@@ -4,7 +4,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from analysis.exports import HEADER
+from analysis.pins.files import HEADER
 from tests.pages.small import save_network
 from tests.soak.server import serve
 from tests.soak.visitor import Visitor

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dnl import checkpoints
+from dnl.checkpoints import file as checkpoints
 from dnl.classes import CAMVID
 from dnl.datasets import DatasetError
-from pages import shared
-from pages.explorer_exports import OTHER_BATCH, OWN_PIXEL
-from pages.words import literal
+from pages.parts.app.words import literal
+from pages.parts.explorer.exports import OTHER_BATCH, OWN_PIXEL
+from pages.parts.subjects import pictures as shared
 from tests.pages.small import app_on, png, read, save_network
 
 FIGURES = [

@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.lens import image_id
 from dnl.classes import CAMVID, VOC
-from pages import links
-from pages.explorer_link import FIRST_LOOK
+from pages.parts.app import links
+from pages.parts.explorer.link import FIRST_LOOK
 from tests.pages.small import APP, address, app_on, save_network
 
 
@@ -205,7 +205,7 @@ def test_a_model_of_other_classes_is_not_compared_and_that_is_said(app):
 
 
 def test_the_first_look_is_the_lens_s_own():
-    text = (APP.parent / "analysis" / "lens" / "memory.js").read_text(encoding="utf-8")
+    text = (APP.parent / "analysis" / "lens" / "browser" / "memory.js").read_text(encoding="utf-8")
     block = re.search(r"  look: \{(.*?)\n  \}", text, re.DOTALL)[1]
     assert json.loads("{" + re.sub(r"(\w+):", r'"\1":', block).rstrip().rstrip(",") + "}") == FIRST_LOOK
 

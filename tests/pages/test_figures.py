@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import analysis.figures
-from analysis.figure_recipe import (
+import analysis.figures.command
+from analysis.figures import figure_file, main
+from analysis.figures.recipe import (
     Attention,
     CamVidImage,
     FileImage,
@@ -20,12 +21,11 @@ from analysis.figure_recipe import (
     recipe_from_json,
     recipe_to_json,
 )
-from analysis.figures import figure_file, main
 from analysis.geometry import pixel_to_cell
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
-from dnl import checkpoints
-from pages.links import packed
+from dnl.checkpoints import file as checkpoints
+from pages.parts.app.links import packed
 from tests.pages.small import APP, app_on, png, read, save_network
 
 PAGE = "pages/figures.py"

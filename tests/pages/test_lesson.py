@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis import lesson
-from dnl import checkpoints
+from dnl.checkpoints import file as checkpoints
 from tests.pages.small import app_on, save_network
 
 STEPS = 8

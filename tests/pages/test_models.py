@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dnl import checkpoints
-from pages.words import literal
+from dnl.checkpoints import file as checkpoints
+from pages.parts.app.words import literal
 from tests.pages.small import APP, read, save_network
 
 SHIPPED = checkpoints.ZOO / "camvid-dnl.safetensors"

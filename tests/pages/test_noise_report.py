@@ -11,16 +11,16 @@ import pytest
 from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
-from analysis import capture_attention, report
-from analysis.aggregate import data_set_summary, image_record
+from analysis import capture_attention
 from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id
-from analysis.measure import MeasureOptions, measure_capture, worst_queries
-from analysis.noise_words import headline
+from analysis.measure import MeasureOptions, data_set_summary, image_record, measure_capture, worst_queries
+from analysis.report import command as report
+from analysis.words import headline
 from dnl import __version__, load_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import Streets
-from pages import noise_work
+from pages.parts.noise_report import work as noise_work
 from tests.pages.small import app_on, png, save_network
 
 PAGE = "pages/noise_report.py"
@@ -217,7 +217,7 @@ def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, m
         measured.append((name, index))
         return take(job, name, index, detection=detection)
 
-    monkeypatch.setattr("pages.noise_work.record_of", record_then_stop)
+    monkeypatch.setattr("pages.parts.noise_report.work.record_of", record_then_stop)
     app.button(key="noise measure").click().run()
     work = app.session_state["noise work"]
     assert sorted(work.records) == [("first", 0), ("second", 0)]
@@ -226,7 +226,7 @@ def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, m
     assert "2 of 4 were measured" in app.info[0].value
     assert len(charts_shown(app)["overview interclass_noise"]["data"]) > 0
 
-    monkeypatch.setattr("pages.noise_work.record_of", take)
+    monkeypatch.setattr("pages.parts.noise_report.work.record_of", take)
     app.button(key="noise measure").click().run()
     assert not app.exception and not app.info
     first, second = summaries(app)

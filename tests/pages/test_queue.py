@@ -10,8 +10,8 @@ import pytest
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages import shared
-from pages.turns import Turns
+from pages.parts.app.turns import Turns
+from pages.parts.subjects import pictures as shared
 from tests.pages.small import app_on, save_network
 
 

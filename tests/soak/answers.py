@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis import Capture, capture_attention
-from analysis.exports import pins_csv, pins_figure, pins_json, pins_npz
-from analysis.figure_recipe import Scale
+from analysis.figures.recipe import Scale
 from analysis.lens import row_options
-from analysis.pins import PinnedPixels, Source, measure_pins
+from analysis.pins.files import pins_csv, pins_figure, pins_json, pins_npz
+from analysis.pins.measured import PinnedPixels, Source, measure_pins
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
-from pages.explorer_pins import figures_table
+from pages.parts.explorer.pins import figures_table
 
 TABLE = "the table of the pinned pixels"
 # The colours that the Explorer starts with, which no visitor here changes.

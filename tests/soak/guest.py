@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dnl.datasets import Streets
-from pages.explorer_exports import file_stem
+from pages.parts.explorer.exports import file_stem
 from tests.soak.answers import FILES, LENS_FILE, TABLE, Answer, Photo
 from tests.soak.visitor import Visitor
 

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 import numpy as np
 from PIL import Image
 
-from analysis.uploads import MAX_WEBP_PIXELS, read_labels, read_photo
+from analysis.files.photos import MAX_WEBP_PIXELS, read_labels, read_photo
 from dnl.classes import CAMVID
 from dnl.untrusted import MAX_PIXELS
 from tests.fuzz.guard import peak, start_of_peak

@@ -1,0 +1,305 @@
+"""Checkpoint cards, training logs and the ablation's results as words and tables for reading.
+
+Tables are lists of rows, a row is a dictionary from column to text or number; what a card does not say is None.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.card.health import Health, attention_health
+from dnl.ablation import VARIANTS
+from dnl.checkpoints import CheckpointError
+from dnl.training.recipes import RECIPES
+
+CONTEXT_WORDS = {
+    "fcn": "no attention (FCN)",
+    "nl": "plain non-local",
+    "nl+gr": "non-local with GR",
+    "nl+lr": "non-local with LR",
+    "dnl": "Denoised NL (GR and LR)",
+}
+# The settings that say most, in the words of a reader; the card's own names stand in the full table.
+RECIPE_WORDS = {
+    "recipe.name": "recipe",
+    "recipe.epochs": "passes over the data set",
+    "total_steps": "updates",
+    "recipe.batch_size": "images a batch",
+    "recipe.crop_height": "crop height (pixels)",
+    "recipe.crop_width": "crop width (pixels)",
+    "recipe.optimizer": "optimiser",
+    "recipe.learning_rate": "peak learning rate",
+    "recipe.query_key_rate": "rate of queries and keys, relative",
+    "recipe.weight_decay": "weight decay",
+    "recipe.streets_per_epoch": "built-in streets a pass",
+    "recipe.start_from": "started from",
+    "recipe.seed": "seed",
+}
+NETWORK_WORDS = {
+    "config.backbone": "backbone",
+    "config.width": "width (channels of stage 1)",
+    "config.num_classes": "classes",
+    "config.attention_stride": "pixels per attention cell",
+    "config.lr_kernel": "LR window (cells)",
+    "config.lr_weights": "LR weights",
+}
+LR_SETTINGS = ("config.lr_kernel", "config.lr_weights")
+STAGE_WORDS = {"rectified": "rectified (GR)", "retained": "retained (LR)", "box": "constant box in place of LR"}
+ABLATION_WORDS = {
+    "miou": "mean IoU",
+    "miou_gamma_0": "mean IoU, γ = 0",
+    "miou_uniform": "mean IoU, uniform",
+    "miou_mean": "mean IoU, mean row",
+    "gamma": "γ",
+    "raw_noise": "interclass noise × chance, raw",
+    "final_noise": "interclass noise × chance, final",
+    "raw_intraclass": "intraclass noise, raw",
+    "rectified_intraclass": "intraclass noise, rectified",
+    "retained_intraclass": "intraclass noise, retained",
+    "raw_hollow": "hollow fraction, raw",
+    "rectified_hollow": "hollow fraction, rectified",
+    "retained_hollow": "hollow fraction, retained",
+    "images_per_second": "training images/s",
+}
+
+
+class Ablation(NamedTuple):
+    """The ablation's table: one row a network, entries as text; and sentences on what all share and what is missing."""
+
+    rows: list[dict[str, str]]
+    about: str
+
+
+class CardView(NamedTuple):
+    """A card for reading.
+
+    network, recipe, settings: rows of "setting" and "value"; `settings` holds every value under its own name.
+    scores: data set -> {"miou", "pixel_accuracy", "iou": {class: …}, …}, fractions. noise: one row a gate and stage.
+    command: the shell command that trains it again, None where the card does not name its recipe. history: what was
+    changed on the way of its training.
+    """
+
+    name: str
+    network: list[dict]
+    recipe: list[dict]
+    settings: list[dict]
+    data: str
+    licence: str
+    scores: dict[str, dict]
+    noise: list[dict]
+    health: Health
+    command: str | None
+    history: list[str]
+
+
+def view_card(card: Mapping) -> CardView:
+    """`card` for reading. Raises CheckpointError where its entries have another form than this project writes."""
+    try:
+        metrics = card.get("metrics", {})
+        flat = flatten({name: value for name, value in card.items() if name not in ("metrics", "label_set")})
+        return CardView(
+            name=str(card.get("name", "without a name")),
+            network=_network_rows(card["config"], flat),
+            recipe=_rows(flat, RECIPE_WORDS),
+            settings=[{"setting": name, "value": _text(value)} for name, value in flat.items()],
+            data=str(card.get("data", "not said")),
+            licence=str(card.get("licence", "not said")),
+            scores=_scores(metrics),
+            noise=noise_rows(metrics),
+            health=attention_health(metrics),
+            command=train_command(card),
+            history=[str(line) for line in card.get("training_history", [])],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"its card has entries of another form than this project writes ({error!r}); save or measure it again"
+        ) from error
+
+
+def overview_row(view: CardView) -> dict:
+    """One line of the table of all checkpoints."""
+    scores = {words: score["miou"] for words, score in view.scores.items()}
+    return {
+        "checkpoint": view.name,
+        "network": view.network[0]["value"],
+        "mean IoU": next(iter(scores.values()), None),
+        "measured on": next(iter(scores), "not measured"),
+        "attention": view.health.state if "no attention" not in view.network[0]["value"] else "none",
+        "data": view.data,
+    }
+
+
+def flatten(entries: Mapping, prefix: str = "") -> dict[str, object]:
+    """Nested dictionaries as one, with dotted names."""
+    flat: dict[str, object] = {}
+    for name, value in entries.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _network_rows(config: Mapping, flat: Mapping) -> list[dict]:
+    context = CONTEXT_WORDS.get(config["context"], config["context"])
+    gate = f", {config['gate']} gate" if config["context"] in ("nl+gr", "dnl") else ""
+    has_lr = config["context"] in ("nl+lr", "dnl")
+    words = {name: word for name, word in NETWORK_WORDS.items() if has_lr or name not in LR_SETTINGS}
+    return [{"setting": "attention", "value": f"{context}{gate}"}, *_rows(flat, words)]
+
+
+def _rows(flat: Mapping, words: Mapping[str, str]) -> list[dict]:
+    """The entries that `words` names and that are there; an empty text counts as not there."""
+    known = {name: word for name, word in words.items() if flat.get(name, "") != ""}
+    return [{"setting": word, "value": _text(flat[name])} for name, word in known.items()]
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _scores(metrics: Mapping) -> dict[str, dict]:
+    """The card's scores by the data set's name in words; every score is a number."""
+    scores = {}
+    for name, entry in metrics.items():
+        if isinstance(entry, Mapping) and "miou" in entry:
+            dataset, _, split = name.rpartition("_")
+            scores[f"{dataset} {split}"] = {key: _numbers(value) for key, value in entry.items()}
+    return scores
+
+
+def _numbers(value):
+    return {name: float(number) for name, number in value.items()} if isinstance(value, Mapping) else float(value)
+
+
+def noise_rows(metrics: Mapping) -> list[dict]:
+    """One row for the raw stage, then one for each gate and stage (macro means); none where nothing was measured."""
+    rows = []
+    if raw := metrics.get("attention", {}).get("raw"):
+        rows.append(_noise_row("–", "raw", raw, None))
+    for gate, stages in metrics.get("gates", {}).items():
+        for stage, words in STAGE_WORDS.items():
+            if stage in stages:
+                rows.append(_noise_row(gate, words, stages[stage], stages.get("emptied", {}).get(stage)))
+    return rows
+
+
+def _noise_row(gate: str, stage: str, entry: Mapping, emptied: int | None) -> dict:
+    noise = entry["interclass_noise"]
+    mean, chance = noise.get("mean"), noise.get("chance")
+    return {
+        "gate": gate,
+        "stage": stage,
+        "interclass noise": mean,
+        "× chance": mean / chance if mean is not None and chance else None,
+        "hollow fraction": entry["hollow_fraction"]["mean"],
+        "intraclass noise": entry["intraclass_noise"]["mean"],
+        "kept mass": entry["kept_mass"]["mean"] if "kept_mass" in entry else None,
+        "emptied rows": emptied,
+    }
+
+
+def train_command(card: Mapping) -> str | None:
+    """The command that trains this network again: the recipe, and --set for what differs from the recipe of today."""
+    if "command" in card:
+        return str(card["command"])
+    settings = dict(card.get("recipe", {}))
+    name = settings.pop("name", None)
+    if name is None:
+        return None
+    command = f"python -m dnl.train --recipe {name} --data path/to/data --out runs/again"
+    if name in RECIPES:
+        today = flatten(dataclasses.asdict(RECIPES[name]))
+        for key, value in flatten(settings).items():
+            if key in today and today[key] != value:
+                command += f" \\\n    --set {key}={value}"
+    return command
+
+
+# --- a run's log, and the ablation -----------------------------------------------------------------------------------
+
+
+def training_logs(checkpoint: Path | None, folder: Path | None) -> dict[str, Path]:
+    """The metrics.jsonl files of runs by name: the checkpoint's own first, then those in `folder`.
+
+    checkpoint: the file whose run is asked for. Its own log lies beside it: metrics.jsonl for the model.safetensors of
+    a run, NAME.metrics.jsonl for NAME.safetensors. folder: where runs may lie, in it or in its subfolders.
+    """
+    logs = {}
+    if checkpoint is not None:
+        name = "metrics.jsonl" if checkpoint.name == "model.safetensors" else f"{checkpoint.stem}.metrics.jsonl"
+        own = checkpoint.with_name(name)
+        if own.is_file():
+            logs["this checkpoint's run"] = own
+    if folder is not None and folder.is_dir():
+        for log in sorted([*folder.glob("metrics.jsonl"), *folder.glob("*/metrics.jsonl")]):
+            if log not in logs.values():
+                logs[log.parent.name] = log
+    return logs
+
+
+def read_log(path: Path) -> list[dict]:
+    """The records of a metrics.jsonl, one an epoch, numbers only. Raises ValueError naming a wrong line."""
+    records = []
+    for number, line in enumerate(_read(path).splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            records.append({"epoch": int(record["epoch"])} | {name: float(value) for name, value in record.items()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"line {number} of {path.name} is no record of an epoch ({error!r})") from error
+    return records
+
+
+def read_ablation(path: Path) -> Ablation | None:
+    """The table.json of `python -m dnl.ablation` for reading, None where there is no such file.
+
+    Its form: {"recipe", "epochs", "rows": [{"variant", "seeds": […], figure: {"mean", "sd"} or null, …}, …]}. A figure
+    that no network has is left out. Raises ValueError when it has another form.
+    """
+    if not path.is_file():
+        return None
+    try:
+        table = json.loads(_read(path))
+        known = [name for name in table["rows"][0] if name not in ("variant", "seeds")]
+        known = [name for name in known if any(row[name] is not None for row in table["rows"])]
+        rows = [
+            {"network": row["variant"], "seeds": str(len(row["seeds"]))}
+            | {ABLATION_WORDS.get(name, name.replace("_", ", ")): _mean_and_spread(row[name]) for name in known}
+            for row in table["rows"]
+        ]
+        sentences = [
+            f"Recipe {table['recipe']}, {table['epochs']} epochs for each network.",
+            _runs_in_words([len(row["seeds"]) for row in table["rows"]]),
+            _missing_in_words([row["variant"] for row in table["rows"]]),
+        ]
+        return Ablation(rows, " ".join(filter(None, sentences)))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path.name} has another form than dnl.ablation writes ({error!r})") from error
+
+
+def _runs_in_words(seeds: Sequence[int]) -> str:
+    """What the figures are means of. seeds: how many each network has."""
+    fewest, most = min(seeds), max(seeds)
+    if most == 1:
+        return "One run each: how far another seed would lie from it is not known."
+    if fewest == most:
+        return f"Means over {most} seeds, ± standard deviation."
+    return f"Means over {fewest} … {most} seeds, ± standard deviation where there is more than one."
+
+
+def _missing_in_words(variants: Sequence[str]) -> str:
+    missing = [variant for variant in VARIANTS if variant not in variants]
+    return f"Missing of the {len(VARIANTS)} networks: {', '.join(missing)}." if missing else ""
+
+
+def _mean_and_spread(figure: Mapping | None) -> str:
+    if figure is None:
+        return "–"
+    spread = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
+    return f"{figure['mean']:.3f}{spread}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror})") from error

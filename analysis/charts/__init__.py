@@ -1,0 +1,1 @@
+"""Charts as Plotly figures; nothing else imports Plotly."""

@@ -1,0 +1,303 @@
+"""Captures and their queries -> the panels, colour scales and colour bars of a figure."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from analysis.capture import Capture
+from analysis.figures.drawing import Bar, Column, GridRow, Panel, draw_grid, ends
+from analysis.figures.recipe import DIFFERENCES, PICTURES, STAGES, Attention, Look, Scale
+from analysis.geometry import pixel_to_cell
+from analysis.maps import attention_rows
+from analysis.noise import QueryMetrics, query_metrics
+
+LOG_DECADES = 4
+PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labels), which flatters it."
+# What the colours of maps and of differences show, longest form first, for each kind of scale; and the factor of the
+# colour bar's numbers.
+SHARE_LABELS = ("attention, × an even spread", "× an even spread", "× even")
+WEIGHT_LABELS = ("attention weight, %", "weight, %", "%")
+OWN_LABELS = ("attention, of each map's top value", "of each map's top", "of top")
+MAP_LABELS = {"uniform": SHARE_LABELS, "log": SHARE_LABELS, "shared": WEIGHT_LABELS, "map": OWN_LABELS}
+SHARE_CHANGES = ("difference, × an even spread", "× an even spread", "× even")
+WEIGHT_CHANGES = ("difference of weights, %", "difference, %", "%")
+OWN_CHANGES = ("difference, of each map's largest", "of each largest", "of largest")
+CHANGE_LABELS = {"uniform": SHARE_CHANGES, "log": SHARE_CHANGES, "shared": WEIGHT_CHANGES, "map": OWN_CHANGES}
+TOP_WORDS = ("top value ", "top ", "")
+FACTORS = {"uniform": 1.0, "log": 1.0, "shared": 100.0, "map": 1.0}
+
+
+class Subject(NamedTuple):
+    """One row of a figure: a capture, the query's pixel (y, x) where there is one, and the row's title.
+
+    attention: how this row's maps are computed; None: as the whole figure's.
+    """
+
+    capture: Capture
+    pixel: tuple[int, int] | None = None
+    title: str = ""
+    attention: Attention | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels of what is shown; one pixel a cell where the capture has no picture."""
+        for picture in (self.capture.image, self.capture.labels, self.capture.prediction):
+            if picture is not None:
+                return picture.shape[:2]
+        return self.capture.cells
+
+    @property
+    def query(self) -> int:
+        """The flat index of the pixel's cell. Raises ValueError for a pixel off the image."""
+        assert self.pixel is not None  # asked of rows with a pixel alone
+        row, column = pixel_to_cell(*self.pixel, self.size, self.capture.cells)
+        return row * self.capture.width + column
+
+
+def compose(
+    subjects: Sequence[Subject],
+    columns: Sequence[str],
+    column_titles: Sequence[str] | None,
+    attention: Attention,
+    scale: Scale,
+    look: Look,
+) -> Figure:
+    """The figure of the subjects' rows; the arguments are the recipe's fields.
+
+    Raises ValueError on pixels off their image, options that do not fit the captures, and panels without room.
+    """
+    as_shares = scale.kind in ("uniform", "log")
+    drawn = [_DrawnRow(subject, subject.attention or attention, as_shares) for subject in subjects]
+    scales = {1: _map_scales(drawn, columns, scale), 2: _change_scales(drawn, columns, scale)}
+    rows = [
+        GridRow(
+            [_panel(row, name, scales[_group(name)][index, name] if _group(name) else None, scale, look)
+             for name in columns],
+            row.subject.size,
+            row.subject.capture.cells,
+            row.subject.title,
+        )
+        for index, row in enumerate(drawn)
+    ]  # fmt: skip
+    bars = [_bar(group, scales[group], scale, look) for group in sorted(set(map(_group, columns))) if group]
+    named = _columns(columns, column_titles, drawn)
+    flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
+    return draw_grid(rows, named, bars, look, PREDICTION_NOTE if flattered else "")
+
+
+def shares(rows: np.ndarray) -> np.ndarray:
+    """Each row over its own sum, in multiples of the even spread 1/N: M×h×w -> M×h×w; an empty row stays empty."""
+    sums = rows.sum(axis=(1, 2), keepdims=True)
+    return np.divide(rows * rows[0].size, sums, out=np.zeros_like(rows), where=sums > 0)
+
+
+class _DrawnRow:
+    """A subject with its maps, h×w each by name, and the noise of its stages."""
+
+    def __init__(self, subject: Subject, attention: Attention, as_shares: bool):
+        self.subject, self.attention, capture = subject, attention, subject.capture
+        self.maps: dict[str, np.ndarray] = {}
+        self.noise: dict[str, QueryMetrics] = {}
+        labels = capture.cell_prediction if capture.labels is None else capture.cell_labels
+        self.flattered = capture.labels is None and labels is not None
+        if subject.pixel is None:
+            return
+        query = [subject.query]
+        stages = attention_rows(
+            capture,
+            query,
+            gate=attention.gate,
+            lr_kernel=attention.lr_kernel,
+            lr_weights=attention.lr_weights,
+            temperature=attention.temperature,
+        )
+        for name, rows in stages._asdict().items():
+            self.maps[name] = (shares(rows) if as_shares else rows)[0]
+            if labels is not None:
+                self.noise[name] = query_metrics(rows, labels, query, ignore_index=capture.ignore_index)
+        for name in DIFFERENCES:
+            after, before = name.split("-")
+            self.maps[name] = self.maps[after] - self.maps[before]
+
+    def query_class(self, cells: np.ndarray | None) -> int | None:
+        """The class of the query's cell in a label map of cells; None where there is none."""
+        if cells is None or self.subject.pixel is None:
+            return None
+        label = int(cells.flat[self.subject.query])
+        return None if label == self.subject.capture.ignore_index else label
+
+
+def _group(column: str) -> int:
+    return 0 if column in PICTURES else 1 if column in STAGES else 2
+
+
+# --- colour scales ---------------------------------------------------------------------------------------------------
+
+
+class MapScale(NamedTuple):
+    """A map's colour scale; `clipped` where values lie beyond it."""
+
+    norm: Normalize
+    clipped: bool
+
+
+def _map_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], MapScale]:
+    """By row and column; one and the same scale for all, unless each map has its own."""
+    maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 1}
+    if scale.kind == "map":
+        return {place: map_scale([shown], scale) for place, shown in maps.items()}
+    return dict.fromkeys(maps, map_scale(list(maps.values()), scale)) if maps else {}
+
+
+def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
+    """The common scale of maps, which are `shares` for the kinds "uniform" and "log", weights for the others."""
+    top, most = _top(maps, scale)
+    if scale.kind in ("uniform", "log"):
+        top = min(most, max(top, 1.0))  # where a few cells take everything, the scale still reaches the even spread
+    top = top or 1.0  # nothing but zeros: any scale will do
+    norm = LogNorm(top / 10**LOG_DECADES, top, clip=True) if scale.kind == "log" else Normalize(0, top)
+    return MapScale(norm, most > top)
+
+
+def _change_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], MapScale]:
+    """Like `_map_scales` for the differences: linear, and as far below nothing as above."""
+    maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 2}
+    if scale.kind == "map":
+        return {place: _change_scale([shown], scale) for place, shown in maps.items()}
+    return dict.fromkeys(maps, _change_scale(list(maps.values()), scale)) if maps else {}
+
+
+def _change_scale(maps: list[np.ndarray], scale: Scale) -> MapScale:
+    top, most = _top([np.abs(shown) for shown in maps], scale)
+    top = top or 1.0
+    return MapScale(Normalize(-top, top), most > top)
+
+
+def _top(maps: Sequence[np.ndarray], scale: Scale) -> tuple[float, float]:
+    """The end of the scale of some maps, and their largest value; the percentile of sharp maps can be 0."""
+    values = np.concatenate([shown.ravel() for shown in maps])
+    most = float(values.max())
+    return float(np.percentile(values, scale.clip_percentile)) or most, most
+
+
+def _bar(group: int, scales: dict[tuple[int, str], MapScale], scale: Scale, look: Look) -> Bar:
+    labels = (MAP_LABELS if group == 1 else CHANGE_LABELS)[scale.kind]
+    colormap = look.colormap if group == 1 else look.difference_colormap
+    # Where each map has a scale of its own, the bar counts in parts of its end.
+    norm = next(iter(scales.values())).norm if scale.kind != "map" else Normalize(0 if group == 1 else -1, 1)
+    return Bar(group, norm, colormap, labels, FACTORS[scale.kind], any(found.clipped for found in scales.values()))
+
+
+# --- panels ----------------------------------------------------------------------------------------------------------
+
+
+def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scale, look: Look) -> Panel:
+    subject = row.subject
+    outline = None if name in ("labels", "prediction") else _outline(row, look)
+    marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
+    if scale is None:
+        captions = _picture_captions(row, name) if look.noise_figures else ((),)
+        return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)
+    captions = ((),)
+    if look.noise_figures and row.noise:
+        captions = _noise_captions(row, name) if _group(name) == 1 else _change_captions(row, name)
+    if recipe_scale.kind == "map":
+        captions = _with_top(captions, scale.norm)
+    colormap = look.colormap if _group(name) == 1 else look.difference_colormap
+    return Panel(row.maps[name], scale.norm, colormap, captions, **marks)
+
+
+def _picture(capture: Capture, name: str) -> np.ndarray | None:
+    if name == "photo":
+        return capture.image
+    labels = capture.labels if name == "labels" else capture.prediction
+    return None if labels is None or capture.label_set is None else capture.label_set.colour(labels)
+
+
+def _outline(row: _DrawnRow, look: Look) -> np.ndarray | None:
+    """H×W bool: the pixels of the query's class; None where no outline is wanted or there is no class."""
+    capture = row.subject.capture
+    if look.class_outline == "none":
+        return None
+    true = look.class_outline == "true"
+    label = row.query_class(capture.cell_labels if true else capture.cell_prediction)
+    shown = capture.labels if true else capture.prediction
+    return None if label is None or shown is None else shown == label
+
+
+def _picture_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
+    if row.subject.pixel is None:
+        return ((),)
+    if name == "photo":
+        y, x = row.subject.pixel
+        return (f"row {y}, column {x}",), (f"({y}, {x})",)
+    capture = row.subject.capture
+    cells = capture.cell_labels if name == "labels" else capture.cell_prediction
+    label = row.query_class(cells)
+    if label is None:
+        return (() if cells is None else ("no class",),)
+    assert capture.label_set is not None  # where there are labels, their classes have names
+    return ((capture.label_set.class_names[label],),)
+
+
+def _noise_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
+    """Interclass noise, and the same over chance; or why there is none."""
+    metrics = row.noise[name]
+    if metrics.labels[0] == row.subject.capture.ignore_index:
+        return ("no noise figure:", "cell without a label"), ("no noise:", "no label"), ("no", "label")
+    if metrics.emptied[0]:
+        return ("emptied: nothing", "is left of this row"), ("emptied",)
+    noise, chance = metrics.interclass_noise[0], metrics.chance[0]
+    if np.isnan(noise):
+        return ("no noise figure:", "nothing to compare with"), ("no noise:", "one class"), ("one", "class")
+    over, chance_over = f"{noise / chance:.2f} ×", f"{noise / chance:.2f} × chance"
+    return (
+        (f"interclass noise {noise:.2f}", chance_over),
+        (f"noise {noise:.2f}", chance_over),
+        (f"λ {noise:.2f}", over),
+    )
+
+
+def _change_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
+    """By how much the interclass noise changes; nothing where it is undefined before or after."""
+    after, before = (row.noise[stage].interclass_noise[0] for stage in name.split("-"))
+    if np.isnan(after - before):
+        return ((),)
+    change = f"{after - before:+.2f}".replace("-", "−")
+    change = "±0.00" if change in ("+0.00", "−0.00") else change
+    return (f"interclass noise {change}",), (f"noise {change}",), (f"λ {change}",)
+
+
+def _with_top(captions: Sequence[Sequence[str]], norm: Normalize) -> Sequence[Sequence[str]]:
+    """The captions with one more line: where the map's own scale ends."""
+    forms = [captions[min(index, len(captions) - 1)] for index in range(3)]
+    return [(*form, f"{words}{100 * ends(norm)[1]:.2g} %") for form, words in zip(forms, TOP_WORDS, strict=True)]
+
+
+# --- titles ----------------------------------------------------------------------------------------------------------
+
+
+def _columns(columns, titles: Sequence[str] | None, drawn: list[_DrawnRow]) -> list[Column]:
+    if titles is not None:
+        return [Column(_group(name), title) for name, title in zip(columns, titles, strict=True)]
+    subtitles = stage_words([(row.subject.capture, row.attention) for row in drawn])
+    return [
+        Column(_group(name), name.replace("-", " −\N{NO-BREAK SPACE}"), subtitles.get(name, "")) for name in columns
+    ]
+
+
+def stage_words(rows: Sequence[tuple[Capture, Attention]]) -> dict[str, str]:
+    """What each stage is, in two words; a stage that differs between the rows is left out."""
+    found: dict[str, set[str]] = {stage: set() for stage in STAGES}
+    for capture, attention in rows:
+        gate = capture.gate if attention.gate == "model" else attention.gate
+        kernel = capture.lr_kernel if attention.lr_kernel == "model" else attention.lr_kernel
+        weights = capture.lr_weights if attention.lr_weights == "model" else attention.lr_weights
+        found["raw"].add("softmax")
+        found["rectified"].add("no GR" if gate is None else f"{gate} gate")
+        retained = f"{'constant box' if weights == 'box' else 'LR'} {kernel}×{kernel}"
+        found["retained"].add("no LR" if kernel is None else retained)
+    return {stage: words.pop() for stage, words in found.items() if len(words) == 1}

@@ -1,0 +1,108 @@
+// The lens: the three attention maps of any pixel of one image, computed and drawn in the browser.
+//
+// The files of this folder are joined into one script, in the order that script.py gives. The first compute and do not
+// touch the page; they follow dnl/attention/stages.py, analysis/noise/__init__.py and analysis/geometry.py, and a test in a real
+// browser holds both together. Cells are numbered row by row; N is their number. Arrays over cells are flat.
+
+// --- the buffer ------------------------------------------------------------------------------------------------------
+
+export const GATES = ["off", "sigmoid", "binary", "similarity", "oracle"];
+export const RETENTIONS = ["off", "learnt", "box"];
+export const KERNELS = [3, 5, 7];
+export const TEMPERATURES = { lowest: 0.1, highest: 10 };
+export const STAGES = ["raw", "rectified", "retained"];
+
+const FORMAT = 2;
+const DEFAULT_KERNEL = 3; // of LR put on top of a model that has none
+const ARRAY_TYPES = { uint8: Uint8Array, float32: Float32Array, float64: Float64Array };
+
+/** The header of a buffer of analysis/lens/payload.py, and where its arrays begin. Throws on another format. */
+export function readHeader(bytes) {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  if (header.format !== FORMAT) throw new Error(`the lens reads format ${FORMAT}, but was sent ${header.format}`);
+  return { header, start: 4 + length };
+}
+
+/** The buffer as an object: what belongs to the image, and `models`, a list of what belongs to each model. */
+export function unpack(bytes) {
+  const { header, start } = readHeader(bytes);
+  const body = aligned(bytes.subarray(start));
+  const views = (index) =>
+    Object.fromEntries(
+      Object.entries(index).map(([name, { dtype, shape, offset }]) => {
+        const length = shape.reduce((product, side) => product * side, 1);
+        return [name, new ARRAY_TYPES[dtype](body.buffer, body.byteOffset + offset, length)];
+      }),
+    );
+  const [imageHeight, imageWidth] = header.image_size;
+  const image = { ...header, ...views(header.arrays), bytes, imageHeight, imageWidth, cache: new Map() };
+  image.models = header.models.map((facts, index) => modelOf(image, { ...facts, index }, views(facts.arrays)));
+  return image;
+}
+
+/** The same bytes where a Float64Array can be laid over them. */
+const aligned = (bytes) => (bytes.byteOffset % 8 === 0 ? bytes : bytes.slice());
+
+/** One model's arrays and facts, with those of the image that its figures need, and sizes spelled out. */
+function modelOf({ imageHeight, imageWidth, class_names, palette, no_class }, facts, arrays) {
+  const [height, width] = facts.cells;
+  const cells = height * width;
+  const retention = facts.lr_kernel === null ? "off" : facts.lr_weights;
+  return {
+    ...facts,
+    ...arrays,
+    imageHeight,
+    imageWidth,
+    class_names,
+    palette,
+    no_class,
+    height,
+    width,
+    cells,
+    depth: (arrays.query?.length ?? 0) / cells,
+    ownChoices: {
+      gate: facts.gate ?? "off",
+      retention,
+      kernel: facts.lr_kernel ?? DEFAULT_KERNEL,
+      temperature: 1,
+    },
+    // What the figures are measured against: the truth, or else the model's own prediction, or else nothing.
+    cellClasses: arrays.cell_labels ?? arrays.cell_prediction ?? new Uint8Array(cells).fill(no_class),
+    hasLabels: arrays.cell_labels !== undefined,
+    hasClasses: (arrays.cell_labels ?? arrays.cell_prediction) !== undefined,
+    cache: new Map(),
+  };
+}
+
+/** What `compute` gives, worked out once for each name and kept with its image or model. */
+function remembered(owner, name, compute) {
+  if (!owner.cache.has(name)) owner.cache.set(name, compute());
+  return owner.cache.get(name);
+}
+
+// --- choices ---------------------------------------------------------------------------------------------------------
+
+/** The gates that can be computed for this model: the oracle needs labels, the others the class distribution. */
+export function availableGates(model) {
+  const needed = { off: true, oracle: model.hasLabels };
+  return GATES.filter((gate) => needed[gate] ?? model.class_probs !== undefined);
+}
+
+/** The kinds of LR that can be computed: learnt weights need query and key, which a finished map lacks. */
+export function availableRetentions(model) {
+  return RETENTIONS.filter((retention) => retention !== "learnt" || model.query !== undefined);
+}
+
+/** The user's choices where they can be had, the model's own in their place where not. */
+export function effectiveChoices(model, chosen) {
+  const own = model.ownChoices;
+  const { lowest, highest } = TEMPERATURES;
+  const hot = model.query !== undefined && chosen.temperature >= lowest && chosen.temperature <= highest;
+  return {
+    gate: availableGates(model).includes(chosen.gate) ? chosen.gate : own.gate,
+    retention: availableRetentions(model).includes(chosen.retention) ? chosen.retention : own.retention,
+    kernel: KERNELS.includes(chosen.kernel) ? chosen.kernel : own.kernel,
+    temperature: hot ? chosen.temperature : own.temperature,
+  };
+}

@@ -1,0 +1,37 @@
+"""Attention to numbers: of all queries of one image, and of a data set."""
+
+from analysis.measure.data_set import (
+    ImageRecord,
+    checkpoint_differences,
+    classes_of_few_cells,
+    data_set_summary,
+    image_record,
+    least_images,
+    measured_images,
+)
+from analysis.measure.image import (
+    CONTROLS,
+    STAGES,
+    ImageReport,
+    MeasureOptions,
+    measure_capture,
+    metric_map,
+    worst_queries,
+)
+
+__all__ = [
+    "CONTROLS",
+    "STAGES",
+    "ImageRecord",
+    "ImageReport",
+    "MeasureOptions",
+    "checkpoint_differences",
+    "classes_of_few_cells",
+    "data_set_summary",
+    "image_record",
+    "least_images",
+    "measure_capture",
+    "measured_images",
+    "metric_map",
+    "worst_queries",
+]

@@ -1,0 +1,96 @@
+"""One pass over a capture's attention: the sums of every query in each stage, its blocks shared among threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from analysis.measure.streaming import Block, StreamedStages, block_detection, block_sums
+from analysis.noise import DetectionScores, QuerySets, RowSums
+from analysis.threads import share
+
+# The shares τ of the own class's mean attention under which a cell counts as a hollow, for the curve over τ.
+HOLLOW_THRESHOLDS = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Gathered(NamedTuple):
+    """One stage's sums, of all N cells in order; NaN at cells without a label. scale: see `noise.metrics_from_sums`.
+
+    detection: the scores of the detection queries, whether they are defined or not.
+    """
+
+    sums: RowSums
+    scale: np.ndarray
+    detection: DetectionScores
+
+    @classmethod
+    def empty(cls, cells: int, classes: int, detected: int) -> Gathered:
+        columns = [np.full(cells, np.nan) for _ in range(4)]
+        by_class, below = np.full((cells, classes), np.nan), np.full((cells, len(HOLLOW_THRESHOLDS)), np.nan)
+        sums = RowSums(by_class, columns[0], columns[1], columns[2], below)
+        return cls(sums, columns[3], DetectionScores(*np.full((2, detected), np.nan)))
+
+
+def gather(
+    stages: StreamedStages, detected: np.ndarray, progress: Callable[[float], None], threads: int
+) -> tuple[dict[str, Gathered], np.ndarray]:
+    """All queries once through all stages: the sums of each stage, and each query's strongest raw key (N flat cells).
+
+    detected: the flat cells whose detection scores are wanted. progress: called with the share done, 0 … 1.
+    """
+    cells = stages.cells
+    count = len(cells.order)
+    gathered = {name: Gathered.empty(count, len(cells.runs), len(detected)) for name in stages.stages}
+    strongest = np.empty(count, np.int64)
+    place_of = np.full(count, -1)  # of each cell among the detection queries
+    place_of[detected] = np.arange(len(detected))
+
+    @torch.inference_mode()
+    def work(block: Block) -> int:
+        """Every block writes to the places of its own queries."""
+        queries = cells.order[block.first : block.stop]
+        raw = stages.raw(block)
+        strongest[queries] = raw.strongest
+        if block.run is not None:
+            places = place_of[queries]
+            for name, values, scale in stages.maps(block, raw):
+                _put(gathered[name], cells, block, values, None, scale, places)
+            _put(gathered["raw"], cells, block, raw.values, raw.logs, raw.scale, places)
+        return len(queries)
+
+    finished = 0
+    with closing(share(work, cells.blocks(), threads)) as results:
+        for queries in results:
+            finished += queries
+            progress(finished / count)
+    return gathered, strongest
+
+
+def _put(into: Gathered, cells, block, values, logs, scale, places) -> None:
+    queries = cells.order[block.first : block.stop]
+    for whole, part in zip(into.sums, block_sums(values, logs, cells, block, HOLLOW_THRESHOLDS), strict=True):
+        whole[queries] = part
+    into.scale[queries] = scale.double().numpy()
+    chosen = np.flatnonzero(places >= 0)
+    if chosen.size:
+        scores = block_detection(values, cells, block, chosen)
+        for whole, part in zip(into.detection, scores, strict=True):
+            whole[places[chosen]] = part
+
+
+def uniform(sets: QuerySets, detected: np.ndarray) -> Gathered:
+    """Uniform attention, exactly: 1 on every cell, and 1/N as each row's factor."""
+    count = len(sets.queries)
+    sizes = np.bincount(sets.own[sets.labelled], minlength=len(sets.classes))
+    by_class = np.tile(sizes.astype(float), (count, 1))
+    by_class[np.flatnonzero(sets.labelled), sets.own[sets.labelled]] -= 1
+    zeros = np.zeros(count)
+    below = np.zeros((count, len(HOLLOW_THRESHOLDS)))  # no cell is below the mean, and no τ is above 1
+    sums = RowSums(by_class, zeros, zeros, np.ones(count), below)
+    same, other = sets.same_count[detected], sets.other_count[detected]
+    precision = same / np.maximum(same + other, 1)
+    return Gathered(sums, np.full(count, 1 / count), DetectionScores(np.full(len(detected), 0.5), precision))

@@ -1,0 +1,366 @@
+"""One image's attention noise: a capture -> every metric of every query, in all stages and under the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from analysis import noise
+from analysis.capture.brought import require_computable
+from analysis.maps import attention_rows
+from analysis.measure.gathering import HOLLOW_THRESHOLDS, Gathered, gather, uniform
+from analysis.measure.streaming import SortedCells, StreamedStages
+from analysis.noise import DetectionScores, Leakage, QueryMetrics, QuerySets
+from analysis.threads import one_thread, share
+
+if TYPE_CHECKING:
+    from analysis.capture import Capture
+
+STAGES = ("raw", "rectified", "retained")
+
+# uniform: uniform attention. oracle: retained under the oracle gate (true labels instead of predictions). box:
+# retained with a constant box in place of LR's weights, under the same gate.
+CONTROLS = ("uniform", "oracle", "box")
+
+# AUC and average precision are exact, over all queries, up to this many cells; above, over a sample of queries.
+EXACT_DETECTION_CELLS = 2700
+DETECTION_SAMPLE = 1000
+
+# The maps are computed in double precision up to this many cells, in single precision above, unless asked otherwise.
+DOUBLE_PRECISION_CELLS = 2700
+PRECISIONS = ("auto", "float32", "float64")
+
+# The pairs of rows behind the query dependence are compared in so many pieces, each small enough for the caches.
+DEPENDENCE_PIECES = 8
+
+LABEL_SOURCES = {"truth": "ground truth", "prediction": "prediction"}
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured, and how. gate, lr_kernel, lr_weights, temperature: as in `analysis.maps.attention_rows`.
+
+    labels: "truth", or "prediction" to let the model's own prediction stand in on an unlabelled image.
+    controls: which of CONTROLS to measure, as far as they apply.
+    precision: "float64", "float32" (faster, for the maps alone: sums and metrics have an error of about 1e-5), or
+    "auto": float64 up to DOUBLE_PRECISION_CELLS cells and for finished maps.
+    """
+
+    gate: str | None = "model"
+    lr_kernel: int | str | None = "model"
+    lr_weights: str = "model"
+    temperature: float = 1.0
+    labels: str = "truth"
+    controls: tuple[str, ...] = CONTROLS
+    precision: str = "auto"
+
+
+class ImageReport(NamedTuple):
+    """The noise of one image, for every query cell; M = N = h·w. NaN means "undefined" throughout.
+
+    cells: (h, w). labels: h×w int64 cell labels that were used, `ignore_index` where there is none. label_source:
+    "ground truth" or "prediction".
+    stages: stage -> QueryMetrics of all N queries in the order of the cells; keys STAGES and those of CONTROLS that
+    apply: no oracle where the labels are the prediction, neither oracle nor box where there is no LR.
+    leakage: stage -> Leakage, over the queries that are valid in all of `compared_with`.
+    hollow_curve: stage -> N×len(HOLLOW_THRESHOLDS) float32, the hollow fraction at each τ.
+    detection: stage -> DetectionScores of `detection_queries` (flat cells, int64); empty if it was not asked for.
+    detection_sampled: False where these are all queries, True where they are a seeded sample.
+    boundary: N bool, a labelled cell with a labelled 8-neighbour of another label.
+    gr_right: N bool, GR's class prediction agrees with the label; None without class_probs.
+    query_dependence: 0 (every query gets the same raw map) … 1. distinct_argmax_keys: cells that are the strongest
+    raw key of some query.
+    options: what was measured, with "model" and "auto" resolved. image_sha256: as in Capture.
+    """
+
+    name: str
+    cells: tuple[int, int]
+    labels: np.ndarray
+    label_source: str
+    num_classes: int
+    ignore_index: int
+    stages: dict[str, QueryMetrics]
+    leakage: dict[str, Leakage]
+    hollow_curve: dict[str, np.ndarray]
+    detection: dict[str, DetectionScores]
+    detection_queries: np.ndarray
+    detection_sampled: bool
+    boundary: np.ndarray
+    gr_right: np.ndarray | None
+    query_dependence: float
+    distinct_argmax_keys: int
+    options: MeasureOptions = MeasureOptions()
+    image_sha256: str | None = None
+
+
+def measure_capture(
+    capture: Capture,
+    options: MeasureOptions = MeasureOptions(),
+    *,
+    detection: bool = True,
+    progress: Callable[[float], None] | None = None,
+) -> ImageReport:
+    """The noise report of one image. detection: AUC and average precision too.
+
+    progress is called with the share done, 0 … 1; an exception raised in it ends the work and reaches the caller.
+    Raises ValueError on labels or options that do not fit the capture.
+    """
+    with one_thread() as threads:
+        return _measure(capture, options, detection, progress or (lambda share: None), threads)
+
+
+def _measure(
+    capture: Capture, options: MeasureOptions, detection: bool, progress: Callable[[float], None], threads: int
+) -> ImageReport:
+    labels = _labels(capture, options.labels)
+    resolved = _resolve(capture, options)
+    sets = noise.query_sets(labels, ignore_index=capture.ignore_index)
+    cells = SortedCells.of(sets)
+    same_as = _repeated_stages(resolved)
+    streamed = [stage for stage in _applying(resolved) if stage not in same_as and stage != "uniform"]
+    assert not isinstance(resolved.lr_kernel, str)  # "model" is resolved
+    stages = StreamedStages(
+        capture,
+        cells,
+        streamed,
+        gate=resolved.gate,
+        lr_kernel=resolved.lr_kernel,
+        lr_weights=resolved.lr_weights,
+        temperature=resolved.temperature,
+        dtype=getattr(torch, resolved.precision),
+    )
+    detected, sampled = _detection_queries(sets) if detection else (np.zeros(0, np.int64), False)
+    gathered, strongest = gather(stages, detected, progress, threads)
+    if "uniform" in resolved.controls:
+        gathered["uniform"] = uniform(sets, detected)
+    found = {stage: _StageResult.of(parts, sets, detected) for stage, parts in gathered.items()}
+    found = {stage: found[same_as.get(stage, stage)] for stage in _applying(resolved)}
+    metrics = {stage: result.metrics for stage, result in found.items()}
+    leaks = {
+        stage: _leakage(gathered[same_as.get(stage, stage)], sets, metrics, stage, capture.num_classes)
+        for stage in found
+    }
+
+    return ImageReport(
+        name=capture.name,
+        cells=labels.shape,
+        labels=labels,
+        label_source=LABEL_SOURCES[options.labels],
+        num_classes=capture.num_classes,
+        ignore_index=capture.ignore_index,
+        stages=metrics,
+        leakage=leaks,
+        hollow_curve={stage: result.hollow_curve for stage, result in found.items()},
+        detection={stage: result.detection for stage, result in found.items()} if detection else {},
+        detection_queries=detected,
+        detection_sampled=sampled,
+        boundary=boundary_cells(labels, capture.ignore_index).ravel(),
+        gr_right=None if capture.class_probs is None else capture.class_probs.argmax(axis=0).ravel() == sets.labels,
+        query_dependence=_query_dependence(capture, options.temperature, threads),
+        distinct_argmax_keys=int(np.unique(strongest).size),
+        options=resolved,
+        image_sha256=capture.image_sha256,
+    )
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+def _labels(capture: Capture, source: str) -> np.ndarray:
+    """The cell labels to measure against, h×w; ValueError unless the capture's labels can be used."""
+    if source not in LABEL_SOURCES:
+        raise ValueError(f"labels is {source!r}; choose one of {', '.join(LABEL_SOURCES)}")
+    given = capture.labels if source == "truth" else capture.prediction
+    words = f"{LABEL_SOURCES[source]} of {capture.name!r}"
+    if given is None:
+        raise ValueError(f"{capture.name!r} has no labels ({LABEL_SOURCES[source]}); noise is measured against labels")
+    if capture.image is not None and given.shape not in (capture.cells, capture.image.shape[:2]):
+        raise ValueError(
+            f"the {words} has {_by(given.shape)} labels, but its image has {_by(capture.image.shape[:2])} pixels and "
+            f"its map {_by(capture.cells)} cells; the labels must have one of these sizes"
+        )
+    if given.shape[0] < capture.height or given.shape[1] < capture.width:
+        raise ValueError(
+            f"the {words} has {_by(given.shape)} labels for a map of {_by(capture.cells)} cells; give at least one "
+            "label a cell"
+        )
+    unknown = np.unique(given[((given < 0) | (given >= capture.num_classes)) & (given != capture.ignore_index)])
+    if unknown.size:
+        raise ValueError(
+            f"the {words} holds the unknown class {', '.join(map(str, unknown[:5]))}; classes are 0 … "
+            f"{capture.num_classes - 1}, and {capture.ignore_index} for no label"
+        )
+    labels = capture.cell_labels if source == "truth" else capture.cell_prediction
+    assert labels is not None
+    if (labels == capture.ignore_index).all():
+        raise ValueError(f"the {words} leaves every cell without a label; noise needs labelled cells")
+    return labels
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
+    """The options with "model" and "auto" replaced, and only the controls that apply; ValueError unless they fit."""
+    if options.precision not in PRECISIONS:
+        raise ValueError(f"precision is {options.precision!r}; choose one of {', '.join(PRECISIONS)}")
+    if unknown := [control for control in options.controls if control not in CONTROLS]:
+        raise ValueError(f"there is no control {unknown[0]!r}; choose from {', '.join(CONTROLS)}")
+    _check_attention(capture)
+    # One row goes the plain way: whatever does not fit is said there.
+    attention_rows(
+        capture,
+        [0],
+        gate=options.gate,
+        lr_kernel=options.lr_kernel,
+        lr_weights=options.lr_weights,
+        temperature=options.temperature,
+    )
+    kernel = capture.lr_kernel if options.lr_kernel == "model" else options.lr_kernel
+    applying = {"uniform"}
+    if kernel is not None:
+        applying |= {"box", "oracle"} if options.labels == "truth" else {"box"}
+    precision = options.precision
+    if precision == "auto":
+        # A finished map may hold many equal values, which single precision would not keep equal under the box.
+        exact = capture.attention is not None or capture.height * capture.width <= DOUBLE_PRECISION_CELLS
+        precision = "float64" if exact else "float32"
+    return replace(
+        options,
+        gate=capture.gate if options.gate == "model" else options.gate,
+        lr_kernel=kernel,
+        lr_weights=capture.lr_weights if options.lr_weights == "model" else options.lr_weights,
+        controls=tuple(control for control in CONTROLS if control in options.controls and control in applying),
+        precision=precision,
+    )
+
+
+def _check_attention(capture: Capture) -> None:
+    if capture.query is not None and capture.key is not None:
+        try:
+            require_computable(capture.query, capture.key)
+        except ValueError as error:
+            raise ValueError(f"{capture.name!r} cannot be measured: {error}") from error
+        return
+    assert capture.attention is not None
+    cells = capture.height * capture.width
+    if capture.attention.shape != (cells, cells):
+        raise ValueError(
+            f"the attention map of {capture.name!r} is {_by(capture.attention.shape)}; {_by(capture.cells)} cells need "
+            f"{cells}×{cells}"
+        )
+    if not (capture.attention.min() >= 0 and capture.attention.max() < np.inf):
+        raise ValueError(
+            f"the attention map of {capture.name!r} holds negative or non-finite values; attention is finite and at "
+            "least 0"
+        )
+
+
+def _applying(options: MeasureOptions) -> tuple[str, ...]:
+    return (*STAGES, *options.controls)
+
+
+def _repeated_stages(options: MeasureOptions) -> dict[str, str]:
+    """Stages that are another stage over again, without GR, LR or LR's learnt weights: stage -> the other one."""
+    same_as = {}
+    if options.gate is None:
+        same_as["rectified"] = "raw"
+    if options.lr_kernel is None:
+        same_as["retained"] = same_as.get("rectified", "rectified")
+    elif options.lr_weights == "box":
+        same_as["box"] = "retained"
+    return same_as
+
+
+def _detection_queries(sets: QuerySets) -> tuple[np.ndarray, bool]:
+    """The flat cells whose AUC and AP are measured, in order, and whether they are a sample of the labelled ones."""
+    if len(sets.queries) <= EXACT_DETECTION_CELLS:
+        return sets.queries, False
+    labelled = np.flatnonzero(sets.labelled)
+    size = min(DETECTION_SAMPLE, len(labelled))
+    return np.sort(np.random.default_rng(0).choice(labelled, size, replace=False)), True
+
+
+# --- from sums to a report -------------------------------------------------------------------------------------------
+
+
+def _query_dependence(capture: Capture, temperature: float, threads: int) -> float:
+    """The query dependence of the raw map, over random pairs of queries."""
+
+    def divergences(pairs: np.ndarray) -> np.ndarray:
+        raw = attention_rows(capture, pairs.ravel(), gate=None, lr_kernel=None, temperature=temperature).raw
+        return noise.row_divergences(raw[::2], raw[1::2])
+
+    pieces = np.split(noise.query_pairs(capture.height * capture.width), DEPENDENCE_PIECES)
+    return noise.mean_dependence(np.concatenate(list(share(divergences, pieces, threads))))
+
+
+def compared_with(stage: str) -> tuple[str, ...]:
+    """The stages in which a query must be valid to count in `stage`: the three, and a control itself.
+
+    So the stages are compared on the same queries, and no control takes a query away from the method's own figures.
+    """
+    return tuple(dict.fromkeys((*STAGES, stage)))
+
+
+def _leakage(
+    gathered: Gathered, sets: QuerySets, metrics: dict[str, QueryMetrics], stage: str, num_classes: int
+) -> Leakage:
+    """A stage's leakage, over the very queries of its interclass noise."""
+    shared = np.all([np.isfinite(metrics[name].interclass_noise) for name in compared_with(stage)], axis=0)
+    sums, scale, _ = gathered
+    return noise.leakage_from_sums(sets, sums.by_class, scale, num_classes=num_classes, selected=shared)
+
+
+class _StageResult(NamedTuple):
+    metrics: QueryMetrics
+    hollow_curve: np.ndarray
+    detection: DetectionScores
+
+    @classmethod
+    def of(cls, gathered: Gathered, sets: QuerySets, detected: np.ndarray) -> _StageResult:
+        sums, scale, scores = gathered
+        curve = [noise.metrics_from_sums(sets, sums._replace(below=below), scale) for below in sums.below.T]
+        metrics = curve[HOLLOW_THRESHOLDS.index(noise.HOLLOW_THRESHOLD)]
+        detected_sets = QuerySets(
+            *(part if name == "classes" else part[detected] for name, part in sets._asdict().items())
+        )
+        return cls(
+            metrics=metrics,
+            hollow_curve=np.stack([at.hollow_fraction for at in curve], axis=1).astype(np.float32),
+            detection=noise.defined_scores(scores, detected_sets, metrics.kept_mass[detected]),
+        )
+
+
+# --- reading a report ------------------------------------------------------------------------------------------------
+
+
+def boundary_cells(labels: np.ndarray, ignore_index: int) -> np.ndarray:
+    """Labelled cells with a labelled 8-neighbour of another label: h×w labels -> h×w bool."""
+    height, width = labels.shape
+    padded = np.pad(labels, 1, constant_values=ignore_index)
+    boundary = np.zeros(labels.shape, bool)
+    for dy, dx in np.ndindex(3, 3):
+        neighbour = padded[dy : dy + height, dx : dx + width]
+        boundary |= (neighbour != ignore_index) & (neighbour != labels)
+    return boundary & (labels != ignore_index)
+
+
+def metric_map(report: ImageReport, stage: str, metric: str) -> np.ndarray:
+    """A metric of every query painted at its cell, the noise map: h×w float64, NaN where it is undefined."""
+    return getattr(report.stages[stage], metric).reshape(report.cells)
+
+
+def worst_queries(report: ImageReport, stage: str, metric: str = "interclass_noise", count: int = 10) -> np.ndarray:
+    """The `count` cells with the highest value of a metric, highest first, ties by cell: flat indices, int64.
+
+    Fewer where fewer have a value.
+    """
+    values = getattr(report.stages[stage], metric)
+    defined = np.flatnonzero(np.isfinite(values))
+    return defined[np.argsort(-values[defined], kind="stable")[:count]].astype(np.int64)

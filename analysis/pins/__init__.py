@@ -1,0 +1,1 @@
+"""Pinned pixels, measured and kept as files."""

@@ -1,0 +1,1 @@
+"""A data set's attention noise as a folder: measured, summed up, written."""

@@ -1,0 +1,188 @@
+"""Attention noise over a data set: python -m analysis.report --checkpoint NAME|FILE --dataset NAME --data DIR --out DIR
+
+Writes summary.json, per_image.csv, per_class.csv, leakage matrices, charts and noise maps (PNG and SVG) and one
+self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records, so that
+an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out, and
+named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose processes
+must share the folder OUT.
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from analysis.maps import GATES
+from analysis.measure import MeasureOptions
+from analysis.report.measuring import Job, ReportError, measure_images, open_images
+from analysis.report.output import Checkpoint, write_report
+from dnl import __version__
+from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card
+from dnl.datasets import NAMES
+from dnl.distributed import World, joined
+from dnl.untrusted import error_line
+
+MOST_WORKERS = 8
+MOST_LR_KERNEL = 99
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        with joined() as world:
+            _report(options, world)
+    except KeyboardInterrupt:
+        print(
+            f"interrupted: finished images are kept in {options.out / 'records'}; run the same command again to go on",
+            file=sys.stderr,
+        )
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"error: {error_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description="Attention noise over a data set.")
+    parser.add_argument("--checkpoint", required=True, nargs="+", help="listed names or .safetensors files")
+    parser.add_argument(
+        "--dataset", required=True, choices=NAMES, help="folder: labelled as dnl.datasets.folder says, or plain photos"
+    )
+    parser.add_argument("--data", help="folder of the data set (streets need none)")
+    parser.add_argument("--split", help="split of the data set; val, or all for folder, if not given")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the report")
+    parser.add_argument("--gate", default="model", choices=("model", *GATES, "none"), help="GR gate")
+    parser.add_argument("--lr-kernel", default="model", metavar="CELLS", help="LR window: model, none or an odd number")
+    parser.add_argument("--lr-weights", default="model", choices=("model", "learnt", "box"))
+    parser.add_argument("--temperature", type=float, default=1.0, help="divides the softmax's scores; 1 is the method")
+    parser.add_argument(
+        "--labels", choices=("truth", "prediction"), help="truth where there is one if not given, else prediction"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--min-images", type=int, metavar="N", help="images that a class needs to count")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; the processor's cores if not given")
+    parser.add_argument("--no-detection", action="store_true", help="leave AUC and average precision out")
+    return parser
+
+
+# --- from options to a report ----------------------------------------------------------------------------------------
+
+
+def _report(options: argparse.Namespace, world: World) -> None:
+    for name in ("limit", "workers", "min_images"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ReportError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give 1 or more")
+    if not 0 < options.temperature < math.inf:
+        raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
+    checkpoints = open_checkpoints(options.checkpoint)
+    split = options.split or ("all" if options.dataset == "folder" else "val")
+    images = open_images(options.dataset, options.data, split)
+    labels = options.labels or ("prediction" if images.label_set is None else "truth")
+    _require_fitting_classes(checkpoints, images, labels, options.data)
+    count = min(len(images), options.limit or len(images))
+    if not count:
+        raise ReportError(f"{options.dataset} {split} holds no image; choose another split or folder")
+    measured = MeasureOptions(
+        gate=None if options.gate == "none" else options.gate,
+        lr_kernel=_kernel(options.lr_kernel),
+        lr_weights=options.lr_weights,
+        temperature=options.temperature,
+        labels=labels,
+    )
+    jobs = {
+        checkpoint.name: Job(
+            checkpoint=str(checkpoint.path),
+            checkpoint_hash=checkpoint.sha256,
+            dataset=options.dataset,
+            data=options.data,
+            split=split,
+            count=count,
+            options=measured,
+            detection=not options.no_detection,
+            out=options.out,
+        )
+        for checkpoint in checkpoints
+    }
+    _make_folders([job.folder for job in jobs.values()], options.out)
+    workers = options.workers or min(os.cpu_count() or 1, MOST_WORKERS)
+    records = {
+        name: measure_images(job, workers=workers, world=world, progress=_bar(name, world))
+        for name, job in jobs.items()
+    }
+    if world.is_main:
+        provenance = {
+            "version": __version__,
+            "definitions": "this project's own",
+            "dataset": options.dataset,
+            "split": split if images.label_set is not None else None,
+            "limit": options.limit,
+            "options": {**asdict(measured), "detection": not options.no_detection},
+        }
+        write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
+
+
+def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
+    """The checkpoints of a report, each under a name of its own. Raises ValueError where one has no place there."""
+    checkpoints: list[Checkpoint] = []
+    for name in names:
+        path, card = checkpoint_path(name), read_card(name)
+        label_set, sha256 = label_set_of(card), checkpoint_hash(name)
+        if card["config"].get("context") == "fcn":
+            raise ReportError(f"{name} has no attention block (context fcn); choose checkpoints with context nl … dnl")
+        if any(sha256 == other.sha256 for other in checkpoints):
+            raise ReportError(f"{name} is given twice; name each checkpoint once")
+        twin = any(path.stem == other.name for other in checkpoints)
+        own_name = f"{path.stem}-{sha256[:8]}" if twin else path.stem
+        checkpoints.append(Checkpoint(own_name, path, sha256, label_set, card["config"]))
+    return checkpoints
+
+
+def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images, labels: str, data: str | None) -> None:
+    if labels == "truth" and images.label_set is None:
+        raise ReportError(
+            f"the photos in {data} have no labels; measure against the model's prediction with --labels prediction"
+        )
+    first = checkpoints[0]
+    for checkpoint in checkpoints:
+        if labels == "truth" and checkpoint.label_set.class_names != images.label_set.class_names:
+            raise ReportError(
+                f"{checkpoint.name} knows the classes of {checkpoint.label_set.name}, not of {images.label_set.name}; "
+                "choose another data set, or --labels prediction"
+            )
+        if checkpoint.label_set.class_names != first.label_set.class_names:
+            raise ReportError(f"{checkpoint.name} and {first.name} know different classes; report on each alone")
+
+
+def _kernel(text: str) -> int | str | None:
+    if text in ("model", "none"):
+        return "model" if text == "model" else None
+    if text not in map(str, range(1, MOST_LR_KERNEL + 1, 2)):
+        raise ReportError(
+            f"--lr-kernel is {text!r}; give model, none or an odd number of cells, at most {MOST_LR_KERNEL}"
+        )
+    return int(text)
+
+
+def _make_folders(folders: Sequence[Path], out: Path) -> None:
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(f"the folder {out} cannot be written to ({error.strerror}); choose another --out") from error
+
+
+def _bar(name: str, world: World):
+    def progress(items, **details):
+        return tqdm(items, desc=name, unit="image", disable=not world.is_main, **details)
+
+    return progress
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""Everything that a report leaves in its folder, out of the records of its images."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.measure import (
+    STAGES,
+    ImageRecord,
+    checkpoint_differences,
+    data_set_summary,
+    least_images,
+    measured_images,
+)
+from analysis.report.charts import (
+    CLASS_METRICS,
+    class_chart,
+    comparison_chart,
+    difference_chart,
+    hollow_chart,
+    leakage_chart,
+    noise_map_figure,
+    save_chart,
+    stage_chart,
+)
+from analysis.report.measuring import ReportError
+from analysis.report.page import report_page
+from analysis.report.records import SkippedImage
+from analysis.report.tables import write_class_table, write_image_table, write_leakage
+from dnl.classes import LabelSet
+from dnl.files import write_atomically, write_json
+
+NOISE_MAPS = 6
+# Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
+FILE_LIST = Path("records", "files.json")
+# Of a noise map's file, its number and ending apart: file systems take 255 bytes.
+MAX_FILE_NAME = 100
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of the report: its name there, its file, its classes and its network's configuration."""
+
+    name: str
+    path: Path
+    sha256: str
+    label_set: LabelSet
+    config: dict
+
+
+def write_report(
+    out: Path,
+    checkpoints: Sequence[Checkpoint],
+    records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
+    images: Sequence,
+    provenance: Mapping,
+    *,
+    min_images: int | None = None,
+) -> dict:
+    """Write the report, in place of an earlier one in `out`, and return its summary.
+
+    records: checkpoint name -> one record an image, in the order of `images`. provenance: what else the figures rest
+    on. min_images: as in `data_set_summary`, by default `least_images`. One checkpoint's summary is flat; several are
+    under "checkpoints", with their differences. Raises ReportError where no image can be measured; on an error an
+    earlier report is left as it was.
+    """
+    made = out / ".report"
+    shutil.rmtree(made, ignore_errors=True)  # what a killed process has left
+    made.mkdir()
+    try:
+        summary = _write(made, checkpoints, records, images, provenance, min_images)
+        _put_in_place(made, out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return summary
+
+
+def _put_in_place(made: Path, out: Path) -> None:
+    """Move the files in `made` to `out`, and remove those of the report before that have no successor."""
+    new = sorted(file.relative_to(made).as_posix() for file in made.rglob("*") if file.is_file())
+    (out / FILE_LIST).parent.mkdir(exist_ok=True)
+    old = _listed_files(out)
+    write_json(out / FILE_LIST, sorted({*old, *new}))  # so that no file is forgotten if this ends halfway
+    for name in new:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made / name, out / name)
+    for name in set(old) - set(new):
+        (out / name).unlink(missing_ok=True)
+    for folder in {(out / name).parent for name in old} - {out}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    write_json(out / FILE_LIST, new)
+
+
+def _listed_files(out: Path) -> list[str]:
+    """The files of the report in `out`, as they are listed there; nothing outside of it."""
+    try:
+        names = json.loads((out / FILE_LIST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    inside = out.resolve()
+    names = names if isinstance(names, list) else []
+    return [name for name in names if isinstance(name, str) and (out / name).resolve().is_relative_to(inside)]
+
+
+def _write(
+    out: Path,
+    checkpoints: Sequence[Checkpoint],
+    records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
+    images: Sequence,
+    provenance: Mapping,
+    min_images: int | None,
+) -> dict:
+    class_names = checkpoints[0].label_set.class_names
+    summaries, kept = {}, {}
+    for checkpoint in checkpoints:
+        kept[checkpoint.name] = _measured(records[checkpoint.name])
+        about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
+        about["images"] = measured_images(kept[checkpoint.name])
+        about["model"] = {key: checkpoint.config.get(key) for key in ("context", "gate", "lr_kernel")}
+        summaries[checkpoint.name] = {
+            "provenance": about,
+            **_summary(records[checkpoint.name], kept[checkpoint.name], class_names, min_images),
+        }
+    several = len(checkpoints) > 1
+    first = summaries[checkpoints[0].name]
+    differences = checkpoint_differences(kept, len(class_names), **first["limits"]) if several else None
+    summary = {"checkpoints": summaries, "checkpoint_differences": differences} if several else first
+
+    write_json(out / "summary.json", summary)
+    write_image_table(out / "per_image.csv", records)
+    hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
+    write_class_table(out / "per_class.csv", records, class_names, hashes)
+    charts, maps = {}, {}
+    for name, own in summaries.items():
+        folder = out / name if several else out
+        charts[name] = _charts(own, class_names, folder)
+        maps[name] = _noise_maps(records[name], images, folder / "noise_maps")
+    if several:
+        (out / "charts").mkdir(exist_ok=True)
+        charts[""] = {"comparison": save_chart(out / "charts" / "comparison", partial(comparison_chart, summaries))}
+    page = report_page(
+        summaries,
+        charts,
+        maps,
+        title=f"Attention noise of {' and '.join(summaries)}",
+        subject=_data_set(provenance),
+        facts=_facts(provenance, checkpoints),
+        comparison=differences,
+    )
+    write_atomically(out / "report.html", lambda file: file.write_text(page, encoding="utf-8"))
+    return summary
+
+
+def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord]:
+    """The records with figures; ReportError where there is none, or nothing that interclass noise could be about."""
+    measured = [record for record in records if isinstance(record, ImageRecord)]
+    skipped = [record for record in records if isinstance(record, SkippedImage)]
+    if not measured:
+        raise ReportError(
+            f"none of the {len(records)} images can be measured, {skipped[0].name} the first ({skipped[0].reason}); "
+            "choose other images, or --labels prediction where only labels are wanting"
+        )
+    if all(len(record.classes) < 2 for record in measured):
+        raise ReportError(
+            f"each of the {len(measured)} images shows one class only; noise needs images in which attention can fall "
+            "on another class"
+        )
+    return measured
+
+
+def _summary(records, measured: Sequence[ImageRecord], class_names: Sequence[str], min_images: int | None) -> dict:
+    least = least_images(len(measured)) if min_images is None else min_images
+    return {
+        **data_set_summary(measured, class_names, min_images=least),
+        "images_of_one_class": sum(len(record.classes) < 2 for record in measured),
+        "images_skipped": {record.name: record.reason for record in records if isinstance(record, SkippedImage)},
+    }
+
+
+def _charts(summary: Mapping, class_names: Sequence[str], folder: Path) -> dict[str, str]:
+    """Write a checkpoint's charts and leakage matrices; chart name -> inline SVG."""
+    drawings: dict[str, Callable[[], Figure]] = {
+        "stages": partial(stage_chart, summary),
+        "differences": partial(difference_chart, summary["differences"]),
+        "hollow_curve": partial(hollow_chart, summary),
+    }
+    for metric in CLASS_METRICS:
+        if summary["stages"]["raw"][metric]["mean"] is not None:
+            drawings[f"classes_{metric}"] = partial(class_chart, summary, metric)
+    for stage in STAGES:
+        drawings[f"leakage_{stage}"] = partial(leakage_chart, summary["leakage"][stage], class_names, stage)
+    (folder / "charts").mkdir(parents=True, exist_ok=True)
+    for stage, matrix in summary["leakage"].items():
+        write_leakage(folder / f"leakage_{stage}.csv", matrix, class_names)
+    return {name: save_chart(folder / "charts" / name, draw) for name, draw in drawings.items()}
+
+
+def _noise_maps(records: Sequence[ImageRecord | SkippedImage], images: Sequence, folder: Path) -> list[tuple[str, str]]:
+    """Draw the images with the highest mean raw interclass noise, noisiest first: (image name, inline SVG)."""
+    noise = {
+        index: float(np.nanmean(record.noise_maps["raw"]))
+        for index, record in enumerate(records)
+        if isinstance(record, ImageRecord) and np.isfinite(record.noise_maps["raw"]).any()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for place, index in enumerate(sorted(noise, key=lambda index: (-noise[index], index))[:NOISE_MAPS], start=1):
+        record = records[index]
+        assert isinstance(record, ImageRecord)
+        file = folder / f"{place:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', record.name)[:MAX_FILE_NAME]}"
+        svg = save_chart(file, partial(noise_map_figure, images[index].image, record))
+        pictures.append((f"{record.name}: mean {noise[index]:.3f}, raw", svg))
+    return pictures
+
+
+def _data_set(provenance: Mapping) -> str:
+    words = ", ".join(filter(None, (provenance["dataset"], provenance["split"])))
+    return f"{words} (the first {provenance['limit']})" if provenance["limit"] else words
+
+
+def _facts(provenance: Mapping, checkpoints: Sequence[Checkpoint]) -> list[tuple[str, str]]:
+    facts = [
+        (f"checkpoint {checkpoint.name}", f"SHA-256 {checkpoint.sha256}, context {checkpoint.config.get('context')}")
+        for checkpoint in checkpoints
+    ]
+    options = ", ".join(f"{name} {value}" for name, value in provenance["options"].items())
+    return [*facts, ("data set", _data_set(provenance)), ("options", options), ("version", provenance["version"])]

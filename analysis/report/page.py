@@ -1,0 +1,366 @@
+"""The report as one self-contained HTML page: headline figures, controls, then details, definitions in words."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from analysis import noise
+from analysis.measure import STAGES
+from analysis.report.charts import CLASS_METRICS, TITLES
+
+STYLE = """
+:root { color-scheme: light dark; --ground: #ffffff; --text: #14181d; --soft: #5b6570; --line: #d5dae0; --tint: #f3f5f8;
+  --mark: #fff3d6; --accent: #2566a8; }
+@media (prefers-color-scheme: dark) { :root { --ground: #14181d; --text: #e8ebef; --soft: #a2acb8; --line: #39424d;
+  --tint: #1e242b; --mark: #43371a; --accent: #7db7ee; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.55 system-ui, sans-serif; }
+main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.3rem; margin: 2.6rem 0 .5rem; padding-top: .5rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 1.6rem 0 .3rem; }
+p, ul, dl { max-width: 46rem; margin: .5rem 0; }
+.soft, figcaption, caption { color: var(--soft); font-size: .88rem; }
+.mark { background: var(--mark); padding: .6rem .9rem; border-radius: .4rem; }
+nav a { margin-right: 1rem; white-space: nowrap; }
+a { color: var(--accent); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
+caption { text-align: left; padding-bottom: .3rem; }
+th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+thead th { color: var(--soft); font-weight: 600; }
+td small { color: var(--soft); display: block; white-space: nowrap; }
+figure { margin: 1rem 0; }
+figure svg { max-width: 100%; height: auto; display: block; }
+dt { font-weight: 600; margin-top: .7rem; }
+dd { margin: 0; }
+code { font-size: .88em; overflow-wrap: anywhere; }
+@media print { body { font-size: 10pt; background: #fff; color: #000; } main { max-width: none; padding: 0; }
+  nav { display: none; } figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; } }
+"""
+
+# Nothing in the page runs, and nothing is fetched, whatever its names hold.
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+)
+OWN_DEFINITIONS = (
+    "The figures follow this project's own definitions: the published method names interclass and intraclass noise in "
+    "words and gives no formula for them."
+)
+PREDICTION_WARNING = (
+    "The labels are the model's own prediction, not ground truth. A prediction measured against itself is flattered: "
+    "every figure below is better than it would be against true labels."
+)
+CONTROL_WORDS = {
+    "uniform": "uniform attention: every cell gets the same; what chance gets.",
+    "oracle": "retained attention under the oracle gate: true labels in place of GR's class prediction, the best that "
+    "any GR could do.",
+    "box": "retained attention with a constant box in place of LR's learnt weights, under the model's own gate.",
+}
+SPLIT_WORDS = {
+    "boundary": "cells with a neighbour of another label",
+    "interior": "cells without one",
+    "gr_right": "cells whose class GR's prediction has right",
+    "gr_wrong": "cells whose class it has wrong",
+}
+DEFINITIONS = {
+    "Stages": "raw: the softmax attention. rectified: after the gate of Global Rectifying (GR). retained: after Local "
+    "Retention (LR), which spreads each row over neighbouring cells.",
+    "Query, cell, label": "The attention map has one cell for a patch of pixels; each labelled cell is a query. Its "
+    "label is the most frequent one among its pixels. S are the other cells of the query's class, D the labelled cells "
+    "of other classes.",
+    "Interclass noise": "The share of a query's attention that falls on D. 0 is best. Chance is what uniform attention "
+    "gets: |D| / |S ∪ D|.",
+    "Intraclass noise": "How unevenly the attention on S is spread: one minus its entropy over that of an even spread. "
+    "0 is even, 1 is a single cell.",
+    "Hollow fraction": "The share of S that gets less than τ = 0.25 of the mean attention on S.",
+    "Kept mass, interclass mass": "The sum of a row over S ∪ D, and over D, before any normalisation: what really "
+    "arrives. Rows that keep less than a millionth are emptied: counted, never averaged.",
+    "Top-1 mass, effective keys": "The share of the strongest key; the exponential of the row's entropy, as if so many "
+    "keys shared the attention evenly.",
+    "AUC, average precision": "How well the attention of a row tells S from D. 1 is best; AUC 0.5 is chance.",
+    "Means": "Over a class's queries in each image in which it has enough cells, over images, over classes: so that "
+    "large classes do not drown small ones. The micro mean is over all queries alike.",
+    "Intervals": "95 % bootstrap intervals over images. Differences are paired by image.",
+    "Query dependence, distinct argmax keys": "Mean Jensen–Shannon divergence between the raw rows of random pairs of "
+    "queries: 0 where every query gets the same map. How many cells of an image are the strongest key of some query.",
+}
+HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
+
+
+def report_page(
+    summaries: Mapping[str, Mapping],
+    charts: Mapping[str, Mapping[str, str]],
+    maps: Mapping[str, Sequence[tuple[str, str]]],
+    *,
+    title: str,
+    subject: str,
+    facts: Sequence[tuple[str, str]],
+    comparison: Mapping | None = None,
+) -> str:
+    """The page. summaries: checkpoint -> its summary. charts: checkpoint -> chart name -> inline SVG, with the charts
+    of the comparison under "". maps: checkpoint -> (image name, inline SVG) of the noisiest images. facts: name and
+    value of what the report rests on. subject: the data set in words. comparison: the checkpoints' differences."""
+    first = next(iter(summaries.values()))
+    parts = [f"<h1>{escape(title)}</h1>", _lead(first, subject)]
+    if comparison is not None:
+        links = "".join(f'<a href="#checkpoint-{number}">{escape(name)}</a>' for number, name in enumerate(summaries))
+        parts += [f"<nav>{links}</nav>", *_comparison(summaries, comparison, charts[""])]
+    for number, (name, summary) in enumerate(summaries.items()):
+        if comparison is not None:
+            parts.append(f'<h1 id="checkpoint-{number}">{escape(name)}</h1>')
+        parts += _checkpoint(summary, charts[name], maps[name])
+    parts += _definitions(first)
+    rests_on = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in facts)
+    parts += ["<h2>What this rests on</h2>", f"<dl>{rests_on}</dl>"]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{POLICY}<title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body><main>\n{chr(10).join(parts)}\n</main></body></html>\n"
+    )
+
+
+def _lead(summary: Mapping, subject: str) -> str:
+    images, queries = _images(summary["images"]), _number(summary["queries"], "query", "queries")
+    parts = [f"<p>{images} of {escape(subject)}, {queries}. {OWN_DEFINITIONS}</p>"]
+    if summary["label_source"] == "ground truth":
+        parts.append("<p>Labels: ground truth.</p>")
+    else:
+        parts.append(f'<p class="mark"><strong>{PREDICTION_WARNING}</strong></p>')
+    if summary["limits"]["min_images"] < noise.MIN_IMAGES:
+        parts.append(
+            f'<p class="mark">A class counts here with {_images(summary["limits"]["min_images"])} already, so the '
+            f"intervals of rare classes say little; reports on larger sets ask for {noise.MIN_IMAGES}.</p>"
+        )
+    return "\n".join(parts)
+
+
+def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tuple[str, str]]) -> list[str]:
+    controls = [stage for stage in summary["stages"] if stage not in STAGES]
+    names = ", ".join(f"{escape(name)}" for name in controls)
+    parts = [
+        "<h2>Headline figures</h2>",
+        _stage_table(summary, STAGES, "Macro means, below them 95 % intervals over images."),
+        f"<p>{_in_words(summary)}</p>",
+        "<h2>Controls</h2>",
+        f"<p>What other maps get on the same labels ({names}), so that a side effect is not taken for the method.</p>",
+        _stage_table(summary, controls, "Macro means, below them 95 % intervals over images."),
+        "<ul>" + "".join(f"<li><b>{stage}</b>: {escape(CONTROL_WORDS[stage])}</li>" for stage in controls) + "</ul>",
+        _figure(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
+        "<h2>What each stage changes</h2>",
+        _difference_table(summary["differences"]),
+        _figure(charts["differences"], "Paired differences with 95 % intervals."),
+        "<h2>By class</h2>",
+    ]
+    parts += [
+        _figure(charts[f"classes_{metric}"], f"{TITLES[metric].capitalize() if metric != 'auc' else 'AUC'} by class.")
+        for metric in CLASS_METRICS
+        if f"classes_{metric}" in charts
+    ]
+    parts += [
+        "<h2>Where the attention goes</h2>",
+        "<p>Each row is a class of queries; it says on which classes their attention falls. The diagonal is attention "
+        "on the own class.</p>",
+        *(_figure(charts[f"leakage_{stage}"], f"Leakage, {stage}.") for stage in STAGES),
+        "<h2>Where the noise is</h2>",
+        _split_table(summary),
+        "<h2>Hollows</h2>",
+        _figure(charts["hollow_curve"], "Share of a query's own class that gets less than τ times its mean."),
+    ]
+    if maps:
+        parts += [
+            "<h2>The noisiest images</h2>",
+            "<p>Interclass noise of every query, painted at its cell; grey cells have none.</p>",
+            *(_figure(svg, name) for name, svg in maps),
+        ]
+    return [*parts, *_left_out(summary)]
+
+
+def _in_words(summary: Mapping) -> str:
+    stages = summary["stages"]
+    if stages["raw"]["interclass_noise"]["mean"] is None:
+        return "No class has enough cells in enough images for a macro mean."
+    sentences = [
+        f"Raw attention puts {_percent(stages['raw']['interclass_noise']['mean'])} of its mass on other classes, "
+        f"{stages['raw']['interclass_noise']['times_chance']:.2f} times what chance gets."
+    ]
+    for pair, words in (("rectified - raw", "Rectifying"), ("retained - rectified", "Retention")):
+        changes = [
+            f"{TITLES[metric]} by {_difference(summary['differences'][pair][metric])}"
+            for metric in ("interclass_noise", "hollow_fraction")
+            if summary["differences"][pair][metric]["mean"] is not None
+        ]
+        if changes:
+            sentences.append(f"{words} changes {' and '.join(changes)}.")
+    sentences.append(
+        f"Query dependence {summary['query_dependence']:.2f}, {_plain(summary['effective_keys'])} effective keys "
+        f"(median), {_plain(summary['distinct_argmax_keys'])} distinct argmax keys an image."
+    )
+    return " ".join(sentences)
+
+
+def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
+    metrics = [metric for metric in HEADLINE if summary["stages"]["raw"][metric]["micro"] is not None]
+    header = ("stage", *(TITLES[metric] for metric in metrics), "× chance", "micro interclass noise", "emptied rows")
+    rows = []
+    for stage in stages:
+        block = summary["stages"][stage]
+        interclass = block["interclass_noise"]
+        rows.append(
+            (
+                stage,
+                *(_with_interval(block[metric]) for metric in metrics),
+                _plain(interclass["times_chance"]),
+                _plain(interclass["micro"]),
+                f"{summary['emptied'][stage]:,}",
+            )
+        )
+    return _table(caption, header, rows)
+
+
+def _difference_table(differences: Mapping) -> str:
+    metrics = [m for m in (*CLASS_METRICS, "kept_mass") if any(d[m]["mean"] is not None for d in differences.values())]
+    rows = [
+        (name.replace(" - ", " − "), *(_difference(block[metric]) for metric in metrics))
+        for name, block in differences.items()
+    ]
+    return _table("Paired by image.", ("", *(TITLES[metric] for metric in metrics)), rows)
+
+
+def _split_table(summary: Mapping) -> str:
+    rows = []
+    for split, words in SPLIT_WORDS.items():
+        entries = [summary["stages"][stage]["interclass_noise"][split] for stage in STAGES]
+        if any(entry["mean"] is not None for entry in entries):
+            rows.append((words, *map(_with_interval, entries), _plain(entries[0]["chance"])))
+    return _table("Interclass noise of some of the queries.", ("queries", *STAGES, "chance"), rows)
+
+
+def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: Mapping[str, str]) -> list[str]:
+    rows = [
+        (
+            name,
+            *(_with_interval(summary["stages"][stage]["interclass_noise"]) for stage in STAGES),
+            *(_with_interval(summary["stages"][stage]["hollow_fraction"]) for stage in STAGES),
+        )
+        for name, summary in summaries.items()
+    ]
+    header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in STAGES))
+    parts = [
+        "<h2>Comparison</h2>",
+        _table("Interclass noise and hollow fraction, macro means.", header, rows),
+        _figure(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
+    ]
+    for pair, block in comparison.items():
+        rows = [
+            (
+                stage,
+                *(
+                    _difference(metrics[metric])
+                    for metric in ("interclass_noise", "intraclass_noise", "hollow_fraction")
+                ),
+            )
+            for stage, metrics in block["stages"].items()
+        ]
+        caption = f"{pair.replace(' - ', ' − ')}, paired over {block['images']} images."
+        header = ("stage", "interclass noise", "intraclass noise", "hollow fraction")
+        parts.append(_table(caption, header, rows))
+    return parts
+
+
+def _left_out(summary: Mapping) -> list[str]:
+    lines = [
+        f"{TITLES[metric]} is undefined for {_number(count, 'query', 'queries')}."
+        for metric, count in summary["left_out"].items()
+        if count
+    ]
+    emptied = [f"{stage} {count:,}" for stage, count in summary["emptied"].items() if count]
+    if emptied:
+        lines.append(f"Emptied rows: {', '.join(emptied)}.")
+    limits = summary["limits"]
+    if summary["classes_left_out"]:
+        names = ", ".join(f"{name} ({count})" for name, count in summary["classes_left_out"].items())
+        lines.append(
+            f"Classes that are in fewer than {limits['min_images']} images with {limits['min_cells']} cells or more "
+            f"stay out of the macro means: {names}."
+        )
+    if summary["detection"]["sampled"]:
+        lines.append("AUC and average precision rest on a seeded sample of the queries, all others on every query.")
+    if not summary["detection"]["queries"]:
+        lines.append("AUC and average precision were not measured.")
+    if summary["images_of_one_class"]:
+        lines.append(f"No interclass noise, since they show one class only: {_images(summary['images_of_one_class'])}.")
+    lines = [line[0].upper() + line[1:] for line in lines]
+    lines += [f"{name} was skipped: {reason}." for name, reason in summary["images_skipped"].items()]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return ["<h2>What was left out</h2>", f"<ul>{items}</ul>" if lines else "<p>Nothing.</p>"]
+
+
+def _definitions(summary: Mapping) -> list[str]:
+    entries = "".join(f"<dt>{escape(term)}</dt><dd>{escape(words)}</dd>" for term, words in DEFINITIONS.items())
+    limits = summary["limits"]
+    return [
+        "<h2>Definitions</h2>",
+        f"<p>{OWN_DEFINITIONS}</p>",
+        f"<dl>{entries}</dl>",
+        f'<p class="soft">A class counts in an image where it has at least {limits["min_cells"]} cells, and in the '
+        f"macro mean with at least {_images(limits['min_images'])} of that kind. The "
+        "three stages are compared on the queries that are valid in all three, a control on those that are valid in "
+        "itself as well.</p>",
+    ]
+
+
+# --- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Header and first cells are escaped here; the other cells are ready HTML."""
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for name, *cells in rows
+    )
+    top = f"<caption>{escape(caption)}</caption>"
+    return f'<div class="wide"><table>{top}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f'<figure role="img" aria-label="{escape(caption)}">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _with_interval(entry: Mapping) -> str:
+    if entry["mean"] is None:
+        return "–"
+    interval = "" if entry["low"] is None else f"<small>{_plain(entry['low'])} … {_plain(entry['high'])}</small>"
+    return _plain(entry["mean"]) + interval
+
+
+def _difference(entry: Mapping) -> str:
+    if entry["mean"] is None:
+        return "–"
+    interval = "" if entry["low"] is None else f" <small>({_signed(entry['low'])} … {_signed(entry['high'])})</small>"
+    return _signed(entry["mean"]) + interval
+
+
+def _plain(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.3f}".replace("-", "−")
+    return text if any(digit in text for digit in "123456789") else "0.000"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _images(count: int) -> str:
+    return _number(count, "image", "images")
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

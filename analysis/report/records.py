@@ -1,0 +1,62 @@
+"""Records of finished images in files, so that an interrupted report goes on where it stopped."""
+
+import dataclasses
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.measure import ImageRecord
+from dnl.files import write_atomically
+
+_META, _MAPS = "meta", "noise_maps/"
+# What numpy raises on files that are cut off, damaged or something else altogether.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class SkippedImage(NamedTuple):
+    """An image that cannot contribute, and why."""
+
+    name: str
+    reason: str
+
+
+def write_record(path: Path, record: ImageRecord | SkippedImage, stamp: dict) -> None:
+    """Write a record atomically. stamp: what it depends on, ready for JSON."""
+    if isinstance(record, SkippedImage):
+        arrays, plain = {}, record._asdict()
+    else:
+        fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+        arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+        arrays |= {_MAPS + stage: values for stage, values in fields.pop("noise_maps").items()}
+        plain = {name: value for name, value in fields.items() if name not in arrays}
+    meta = json.dumps({"stamp": stamp, "fields": plain})
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **{_META: np.array(meta)}, **arrays)  # type: ignore[arg-type]
+
+    write_atomically(path, save)
+
+
+def read_record(path: Path, stamp: dict | None = None) -> ImageRecord | SkippedImage | None:
+    """The record in a file; None where there is none, none that can be read, or one with another stamp.
+
+    stamp: None takes any.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(str(arrays.pop(_META)))
+        if stamp is not None and meta["stamp"] != json.loads(json.dumps(stamp)):
+            return None
+        fields = meta["fields"]
+        if "reason" in fields:
+            return SkippedImage(**fields)
+        maps = {name.removeprefix(_MAPS): arrays.pop(name) for name in list(arrays) if name.startswith(_MAPS)}
+        return ImageRecord(**{**fields, "stages": tuple(fields["stages"])}, **arrays, noise_maps=maps)
+    except _UNREADABLE:
+        return None

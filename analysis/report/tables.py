@@ -1,0 +1,124 @@
+"""The report's CSV files: every image, every class of every image, and the leakage matrices."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from analysis import noise
+from analysis.files.tables import OPTION_COLUMNS, csv_text, option_cells
+from analysis.measure import ImageRecord
+from analysis.measure.data_set import RECORD_METRICS, SPLITS
+from analysis.report.records import SkippedImage
+from dnl import __version__
+from dnl.files import write_atomically
+
+IMAGE_HEADER = (
+    "checkpoint",
+    "image",
+    "stage",
+    "label_source",
+    "queries",
+    "classes",
+    *RECORD_METRICS,
+    "emptied",
+    "query_dependence",
+    "distinct_argmax_keys",
+    "skipped",
+)
+CLASS_HEADER = (
+    "checkpoint",
+    "image",
+    "stage",
+    "class",
+    "cells",
+    "valid_queries",
+    *RECORD_METRICS,
+    "measured_against",
+    *OPTION_COLUMNS,
+    "checkpoint_sha256",
+    "image_sha256",
+    "version",
+)
+
+
+def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | SkippedImage]]) -> None:
+    """One row an image and stage: means over the image's classes that have at least MIN_CELLS cells.
+
+    records: checkpoint -> records. What is undefined is empty; a skipped image has one row with the reason.
+    """
+    rows: list[list] = []
+    for checkpoint, of_checkpoint in records.items():
+        for record in of_checkpoint:
+            if isinstance(record, SkippedImage):
+                rows.append([checkpoint, record.name, *[None] * (len(IMAGE_HEADER) - 3), record.reason])
+                continue
+            for place, stage in enumerate(record.stages):
+                enough, means = record.cells >= noise.MIN_CELLS, _class_means(record, place)
+                rows.append(
+                    [
+                        checkpoint,
+                        record.name,
+                        stage,
+                        record.label_source,
+                        record.queries,
+                        int(enough.sum()),
+                        *(_mean(values[enough]) for values in means),
+                        int(record.emptied[place]),
+                        record.query_dependence,
+                        record.distinct_argmax_keys,
+                        None,
+                    ]
+                )
+    _write(path, IMAGE_HEADER, rows)
+
+
+def write_class_table(
+    path: Path,
+    records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
+    class_names: Sequence[str],
+    hashes: Mapping[str, str],
+) -> None:
+    """One row an image, stage and class that has a cell there: means over the class's valid queries.
+
+    valid_queries: those that count for the interclass noise. hashes: checkpoint -> SHA-256 of its file.
+    """
+    rows = []
+    for checkpoint, of_checkpoint in records.items():
+        for record in of_checkpoint:
+            if isinstance(record, SkippedImage):
+                continue
+            options = option_cells(record.options)
+            made_of = [record.label_source, *(options[name] for name in OPTION_COLUMNS)]
+            made_of += [hashes[checkpoint], record.image_sha256, __version__]
+            for place, stage in enumerate(record.stages):
+                means = _class_means(record, place)
+                valid = record.counts[SPLITS.index("all"), place, RECORD_METRICS.index("interclass_noise")]
+                for column, label in enumerate(record.classes):
+                    values = [float(value) if np.isfinite(value) else None for value in means[:, column]]
+                    counted = [int(record.cells[column]), int(valid[column])]
+                    rows.append([checkpoint, record.name, stage, class_names[label], *counted, *values, *made_of])
+    _write(path, CLASS_HEADER, rows)
+
+
+def write_leakage(path: Path, matrix: Sequence[Sequence[float] | None], class_names: Sequence[str]) -> None:
+    """A leakage matrix with class names: rows are the queries' classes, columns the keys'; absent classes are empty."""
+    nothing = [None] * len(class_names)
+    rows = [[name, *(nothing if row is None else row)] for name, row in zip(class_names, matrix, strict=True)]
+    _write(path, ("query class", *class_names), rows)
+
+
+def _class_means(record: ImageRecord, place: int) -> np.ndarray:
+    """RECORD_METRICS × K means over all valid queries of each class in one stage, NaN where there is none."""
+    totals, counts = record.totals[SPLITS.index("all"), place], record.counts[SPLITS.index("all"), place]
+    return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else None
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    text = csv_text(header, rows)
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))

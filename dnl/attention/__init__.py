@@ -1,0 +1,29 @@
+"""Denoised non-local attention as pure functions: gates, the three stages, and the block's output."""
+
+from dnl.attention.retention import LR_WEIGHTS, offsets, retain_rows, retain_values, retention_weights
+from dnl.attention.stages import (
+    GATES,
+    AttentionStages,
+    attention_stages,
+    check_inputs,
+    denoised_attention,
+    gate_rows,
+    gated_attention,
+    mean_attention_row,
+)
+
+__all__ = [
+    "GATES",
+    "LR_WEIGHTS",
+    "AttentionStages",
+    "attention_stages",
+    "check_inputs",
+    "denoised_attention",
+    "gate_rows",
+    "gated_attention",
+    "mean_attention_row",
+    "offsets",
+    "retain_rows",
+    "retain_values",
+    "retention_weights",
+]

@@ -1,0 +1,147 @@
+"""The whole segmentation network around the Denoised Non-local block, and its builder.
+
+Dilated ResNet -> reduce -> down -> attention -> fuse -> main head over [stage 4, context]. Auxiliary heads sit on
+stage 2 and on stage 3; the latter's class-level prediction feeds GR. The layout is the reference release's; unlike
+it, every resize goes to the size of the map it joins, so that any input of at least 32 pixels a side works.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnl.classes import LabelSet
+from dnl.network.backbone import BasicBlock, DilatedResNet, conv3x3, conv_norm_relu
+from dnl.network.block import DenoisedNonLocal2d
+from dnl.network.config import ModelConfig
+
+MIN_SIDE = 32
+
+
+class SegmentationOutput(NamedTuple):
+    """Class logits, each B×classes×H×W at the size of the images: main, stage-2 and stage-3 (GR's) prediction."""
+
+    logits: Tensor
+    aux_shallow: Tensor
+    aux_class: Tensor
+
+
+class Encoding(NamedTuple):
+    """What the attention block sees and what is decoded beside it.
+
+    features: B×C×h×w, the block's input. class_logits: B×classes at stride 8, GR's class-level prediction.
+    stage2, stage4: backbone maps at stride 8.
+    """
+
+    features: Tensor
+    class_logits: Tensor
+    stage2: Tensor
+    stage4: Tensor
+
+
+class SegmentationNetwork(nn.Module):
+    """Injected parts, joined. `context` maps (features, class_logits) to features, or is None for the plain FCN."""
+
+    def __init__(self, *, config, backbone, reduce, down, context, fuse, skip_dropout, head, shallow_head, class_head):
+        super().__init__()
+        self.config = config
+        self.label_set: LabelSet | None = None  # what the classes mean; set when a checkpoint is loaded
+        self.backbone = backbone
+        self.reduce = reduce
+        self.down = down
+        self.context = context
+        self.fuse = fuse
+        self.skip_dropout = skip_dropout
+        self.head = head
+        self.shallow_head = shallow_head
+        self.class_head = class_head
+
+    def forward(self, images: Tensor, size: tuple[int, int] | None = None) -> SegmentationOutput:
+        """images: B×3×H×W float from `dnl.transforms.normalise`, at least 32 pixels a side.
+
+        size: height and width of the logits; the images' own unless given (a loss on a coarser grid is cheaper).
+        """
+        encoding = self.encode(images)
+        return self.decode(encoding, self.gather(encoding), images.shape[2:] if size is None else size)
+
+    def encode(self, images: Tensor) -> Encoding:
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIDE:
+            raise ValueError(
+                f"images are {tuple(images.shape)}; they must be B×3×H×W with at least {MIN_SIDE} pixels a side"
+            )
+        maps = self.backbone(images)
+        features = self.down(self.reduce(maps.stage4))
+        return Encoding(features, self.class_head(maps.stage3), maps.stage2, maps.stage4)
+
+    def gather(self, encoding: Encoding) -> Tensor:
+        """The context block's output, B×C×h×w; the features themselves without a block."""
+        if self.context is None:
+            return encoding.features
+        return self.context(encoding.features, encoding.class_logits)
+
+    @torch.no_grad()
+    def close_skip(self) -> None:
+        """Zero what the main head makes of the stage-4 skip, so that all it knows comes through the context."""
+        skip_channels = self.backbone.channels[-1]
+        self.head[0].weight[:, :skip_channels] = 0
+
+    def decode(self, encoding: Encoding, context: Tensor, size) -> SegmentationOutput:
+        context = self.fuse(resize(context, encoding.stage4.shape[2:]))
+        logits = self.head(torch.cat([self.skip_dropout(encoding.stage4), context], dim=1))
+        return SegmentationOutput(
+            resize(logits, size), resize(self.shallow_head(encoding.stage2), size), resize(encoding.class_logits, size)
+        )
+
+
+def resize(maps: Tensor, size) -> Tensor:
+    """Bilinear with align_corners, the one resize of this network: B×C×h×w -> B×C×size."""
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=True)
+
+
+def build_model(config: ModelConfig) -> SegmentationNetwork:
+    """The network of `config`, freshly initialised (Kaiming-normal with a = 1, batch norms at 1 and 0)."""
+    model = assemble(config)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=1)
+    return model
+
+
+def assemble(config: ModelConfig) -> SegmentationNetwork:
+    """The network of `config`, its convolutions as PyTorch makes them; for weights that come from elsewhere."""
+    backbone = DilatedResNet(config.backbone, config.width, config.deep_stem)
+    stage2, stage3, stage4 = backbone.channels
+    channels = stage4 // 4 if config.backbone in ("resnet50", "resnet101") else stage4 // 2
+    stride = config.attention_stride // 8
+    context = None
+    if config.context != "fcn":
+        context = DenoisedNonLocal2d(
+            channels,
+            gate=config.gate if config.uses_gate else None,
+            lr_kernel=config.lr_kernel if config.uses_retention else None,
+            lr_weights=config.lr_weights,
+            gamma_init=config.gamma_init,
+        )
+    return SegmentationNetwork(
+        config=config,
+        backbone=backbone,
+        reduce=conv_norm_relu(stage4, channels),
+        down=BasicBlock(channels, channels, stride, downsample=conv_norm_relu(channels, channels, stride)),
+        context=context,
+        fuse=conv_norm_relu(channels, channels),
+        skip_dropout=nn.Dropout2d(config.skip_dropout),
+        head=_head(stage4 + channels, channels, config),
+        shallow_head=_head(stage2, config.width, config),
+        class_head=_head(stage3, channels, config),
+    )
+
+
+def _head(in_channels: int, channels: int, config: ModelConfig) -> nn.Sequential:
+    return nn.Sequential(
+        conv3x3(in_channels, channels),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        nn.Dropout2d(config.head_dropout),
+        nn.Conv2d(channels, config.num_classes, 1),
+    )

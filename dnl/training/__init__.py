@@ -1,0 +1,1 @@
+"""Training a network: recipes, losses, batches, the run and its folder."""

@@ -1,0 +1,230 @@
+"""Training and evaluation as functions of what they are given: no files, no command line."""
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnl.distributed import World, total
+from dnl.inference import WHOLE_IMAGE, Inference, predict
+from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_scores
+from dnl.network import SegmentationNetwork
+from dnl.training.losses import label_weight, segmentation_loss
+from dnl.training.recipes import TrainConfig
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD: the backbone at the base rate, the rest at `head_rate` times it.
+
+    W_q, W_k and γ have a rate of their own on top, and the former a decay; vectors (norms, biases, γ) have no decay.
+    """
+    query_key, gamma = [], []
+    if model.context is not None:
+        query_key, gamma = [model.context.query.weight, model.context.key.weight], [model.context.gamma]
+    taken = {id(parameter) for parameter in query_key + gamma}
+    backbone = list(model.backbone.parameters())
+    taken |= {id(parameter) for parameter in backbone}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    groups = [
+        {"params": query_key, "weight_decay": config.query_key_decay, "rate": config.head_rate * config.query_key_rate},
+        {"params": gamma, "weight_decay": 0.0, "rate": config.head_rate * config.query_key_rate},
+    ]
+    for parameters, rate in ((backbone, 1.0), (head, config.head_rate)):
+        groups.append(
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay, "rate": rate}
+        )
+        groups.append({"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "rate": rate})
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
+    """Linear warm-up, then polynomial decay to 0: the rate of update `step` (from 0) out of `total_steps`."""
+    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    return config.learning_rate * warmup * (1 - step / total_steps) ** config.poly_power
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of convolutions and products for a `precision` of TrainConfig on this device.
+
+    bfloat16 without processor instructions for it is several times slower than float32, so auto looks for them.
+    """
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def train_one_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    config: TrainConfig,
+    *,
+    ignore_index: int,
+    class_weights: Tensor | None,
+    first_step: int,
+    total_steps: int,
+    processes: int = 1,
+    scaler: torch.amp.GradScaler | None = None,
+    after_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> float:
+    """One pass over `batches`; returns the mean loss.
+
+    first_step: number of updates before this epoch. processes: how many of them share each batch, with `model` then
+    wrapped by `dnl.distributed.parallel`; the loss is normalised by the labels of all. scaler: for float16.
+    after_step(step, loss) is called after each update. Raises NonFiniteLoss before a bad update is made.
+    """
+    device = next(model.parameters()).device
+    dtype = autocast_dtype(config.precision, device)
+    scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
+    model.train()
+    if config.freeze_norms:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+    losses = []
+    for step, (images, labels) in enumerate(batches, start=first_step):
+        images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+        labels = labels[:, :: config.loss_stride, :: config.loss_stride].to(device, non_blocking=True)
+        rate = learning_rate(step, total_steps, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate"]
+        # Gradients are averaged over the processes, so each divides by its share of what all have.
+        normaliser = total(label_weight(labels, ignore_index=ignore_index, class_weights=class_weights)) / processes
+        optimizer.zero_grad(set_to_none=True)
+        own_loss = torch.zeros((), device=device)
+        parts = list(zip(images.chunk(config.accumulation), labels.chunk(config.accumulation), strict=True))
+        for index, (part_images, part_labels) in enumerate(parts):
+            with _gradients_shared(model, index + 1 == len(parts)):
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    output = model(part_images, part_labels.shape[1:])
+                loss = segmentation_loss(
+                    output,
+                    part_labels,
+                    ignore_index=ignore_index,
+                    class_weights=class_weights,
+                    auxiliary_weight=config.auxiliary_weight,
+                    normaliser=normaliser,
+                    ohem_threshold=config.ohem_threshold,
+                    ohem_least=config.ohem_least,
+                    lovasz_weight=config.lovasz_weight,
+                    lovasz_stride=config.lovasz_stride,
+                    images=len(images),
+                )
+                scaler.scale(loss).backward()
+            own_loss += loss.detach()
+        value = total(own_loss).item() / processes
+        if not np.isfinite(value):
+            raise NonFiniteLoss(
+                f"the loss is {value} at step {step}: check the data, or lower the rate with --set learning_rate=…"
+            )
+        scaler.unscale_(optimizer)
+        if config.gradient_clip:
+            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        skip = _skip_weights(model)
+        before = skip.clone()
+        scaler.step(optimizer)
+        skip.lerp_(before, 1 - config.skip_rate)
+        scaler.update()
+        losses.append(value)
+        after_step(step, value)
+    return float(np.mean(losses))
+
+
+@torch.no_grad()
+def settle_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], processes: int = 1) -> None:
+    """Estimate every batch norm's statistics anew, in place, as plain means over `batches`.
+
+    Averaged weights have statistics of their own, and dropout changes them: here all else is in evaluation mode.
+    processes: how many of them average what each has seen. Raises ValueError without any batch.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    was_training = model.training
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
+        norm.train()
+    device = next(model.parameters()).device
+    seen = 0
+    for images, _ in batches:
+        model(images.to(device, memory_format=torch.channels_last))
+        seen += 1
+    if not seen:
+        raise ValueError("there is no batch to estimate the batch norms' statistics on; give at least one")
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        for statistic in (norm.running_mean, norm.running_var):
+            assert statistic is not None  # batch norms that track no statistics have none
+            statistic.copy_(total(statistic) / processes)
+    model.train(was_training)
+
+
+@torch.no_grad()
+def remove_class_weights(model: SegmentationNetwork, class_weights: Tensor) -> None:
+    """Turn a main head trained with class weights w into one that predicts the classes as frequent as they are.
+
+    Weighted cross-entropy is least where the prediction is proportional to w·p(class); taking log w off the logits
+    gives p(class) back, which favours no rare class at the expense of IoU. In place; class_weights: one for each class.
+    """
+    model.head[-1].bias -= class_weights.log().to(model.head[-1].bias.device)
+
+
+def _skip_weights(model: nn.Module) -> Tensor:
+    """What the main head makes of the stage-4 skip: a view of its weights, under whatever wraps the network."""
+    network: Any = model
+    while not isinstance(network, SegmentationNetwork):
+        network = getattr(network, "module", None) or network._orig_mod
+    return network.head[0].weight.detach()[:, : network.backbone.channels[-1]]
+
+
+def _gradients_shared(model: Any, share: bool):
+    """Whether this part's backward exchanges gradients with the other processes: only the last one of a batch does."""
+    return nullcontext() if share or not hasattr(model, "no_sync") else model.no_sync()
+
+
+def evaluate(
+    model: nn.Module,
+    dataset,
+    *,
+    inference: Inference = WHOLE_IMAGE,
+    world: World | None = None,
+    progress: Callable = iter,
+) -> SegmentationScores:
+    """Scores over a data set; in a world of several processes each takes its share of the images, none twice.
+
+    `progress` may wrap the range of indices (tqdm). The model's train or evaluation mode is restored afterwards. Raises
+    ValueError, with the image's name, for an image that cannot be scored.
+    """
+    label_set = dataset.label_set
+    confusion = np.zeros((label_set.num_classes, label_set.num_classes), np.int64)
+    rank, processes = (0, 1) if world is None else (world.rank, world.size)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        for index in progress(range(rank, len(dataset), processes)):
+            sample = dataset[index]
+            try:
+                prediction = predict(model, sample.image, inference)
+                confusion += confusion_matrix(sample.labels, prediction, label_set.num_classes, label_set.ignore_index)
+            except ValueError as error:
+                raise ValueError(f"image {sample.name} cannot be scored: {error}") from error
+    finally:
+        model.train(was_training)
+    confusion = total(torch.from_numpy(confusion).to(device)).cpu().numpy()
+    return segmentation_scores(confusion, label_set.class_names)

@@ -1,0 +1,309 @@
+"""Training recipes: typed, named presets, every value of which can be overridden on the command line."""
+
+import dataclasses
+import textwrap
+import typing
+from dataclasses import dataclass, field
+
+from dnl.network import ModelConfig
+from dnl.network.config import require_type
+from dnl.untrusted import one_line, shortened
+
+# Of whole numbers: the least that makes sense, and far more than anybody needs.
+RANGES = {
+    "epochs": (1, 100_000),
+    "batch_size": (1, 4096),
+    "accumulation": (1, 4096),
+    "crop_height": (32, 8192),
+    "crop_width": (32, 8192),
+    "loss_stride": (1, 64),
+    "lovasz_stride": (1, 64),
+    "evaluate_every": (1, 100_000),
+    "streets_per_epoch": (0, 1_000_000),
+    "streets_pool": (1, 1_000_000),
+    "warmup_steps": (0, 1_000_000_000),
+    "attention_restart": (0, 100_000),
+    "skip_from": (0, 100_000),
+    "settling_batches": (0, 1_000_000),
+    "workers": (0, 256),
+    "seed": (0, 2**63 - 1),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run besides the data folder. Raises ValueError on values that do not fit."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dataset: str = "camvid"
+    streets_per_epoch: int = 0  # built-in scenes mixed into each pass over the data set
+    streets_pool: int = 1200  # distinct scenes they are drawn from; kept in memory once drawn
+    epochs: int = 100  # passes over the data set
+    batch_size: int = 6
+    crop_height: int = 240  # pixels
+    crop_width: int = 320
+    min_scale: float = 0.6
+    max_scale: float = 1.6
+    loss_stride: int = 1  # pixels per loss cell; 2 quarters the cost of the full-size logits
+    optimizer: str = "adamw"  # or sgd
+    momentum: float = 0.9  # of SGD
+    learning_rate: float = 2e-3  # peak, of the backbone
+    head_rate: float = 1.0  # learning rate of all but the backbone, relative to it
+    warmup_steps: int = 100
+    poly_power: float = 0.9
+    weight_decay: float = 0.01
+    query_key_rate: float = 0.05  # learning rate of W_q, W_k and γ relative to the rest: unscaled scores run away
+    query_key_decay: float = 0.1  # their weight decay
+    logit_std: float = 2.0  # W_q and W_k start whitened, with this spread of scores; 0 leaves Kaiming's start
+    attention_restart: int = 0  # epochs after which they start anew, on what has been learnt by then; 0: never
+    skip_from: int = 0  # epochs without the stage-4 skip: the head first learns from the attention alone
+    skip_rate: float = 1.0  # how fast the head learns to use that skip, relative to all else it learns
+    gradient_clip: float = 10.0  # largest gradient norm; 0: no bound
+    accumulation: int = 1  # parts in which a batch is computed, one after another
+    freeze_norms: bool = False  # batch norms keep their statistics
+    largest_class_weight: float = 3.0  # bound of the class weights; 0 for equal weights
+    auxiliary_weight: float = 0.4
+    ohem_threshold: float = 1.0  # the main loss keeps pixels whose true class is less probable than this; 1: all
+    lovasz_weight: float = 0.0  # of Lovász-softmax, a surrogate of the IoU, in the main loss; 0: cross-entropy alone
+    lovasz_stride: int = 2  # loss cells per cell of it: it sorts, which costs more than it learns from a finer grid
+    ohem_least: float = 0.0625  # share of each image's labelled pixels, the hardest, that it keeps in any case
+    settling_batches: int = 60  # on which the averaged weights' batch norms are estimated anew; 0 keeps moving averages
+    start_from: str = ""  # checkpoint whose weights the run starts with; none: from scratch
+    fresh_parts: str = ""  # parts of the network that start anew all the same, separated by commas: context,fuse,head
+    backbone_weights: str = ""  # ImageNet weights in torchvision's format, a file or address; needs the classic stem
+    ema_decay: float = 0.998  # of the averaged weights that are evaluated and saved; 0 takes the last ones
+    precision: str = "auto"  # float32, bfloat16, float16 (GPU), or auto: bfloat16 where the device computes in it
+    compile: bool = False  # torch.compile
+    evaluate_every: int = 10  # epochs
+    workers: int = 1  # processes that prepare batches
+    keep_in_memory: bool = True  # the decoded data set; for small ones
+    seed: int = 0
+
+    def __post_init__(self):
+        for entry in dataclasses.fields(self):
+            if entry.name != "model":
+                require_type(entry.name, getattr(self, entry.name), type(entry.default))
+        if self.precision not in ("auto", "float32", "bfloat16", "float16"):
+            raise ValueError(f"precision is {shortened(self.precision)}; choose auto, float32, bfloat16 or float16")
+        if self.optimizer not in ("adamw", "sgd"):
+            raise ValueError(f"optimizer is {shortened(self.optimizer)}; choose adamw or sgd")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {shortened(value)}; it must lie in {least} … {most:,}")
+        for name in ("ohem_threshold", "ohem_least"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1")
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, float) and value < 0:
+                raise ValueError(f"{entry.name} is {value}; it must not be negative")
+        if self.fresh_parts and not self.start_from:
+            raise ValueError(
+                f"fresh_parts is {self.fresh_parts!r} but everything starts anew without start_from; name a checkpoint"
+            )
+        if self.start_from and self.backbone_weights:
+            raise ValueError("start_from and backbone_weights both name weights to start with; give one of them")
+        if not 0 <= self.skip_rate <= 1:
+            raise ValueError(f"skip_rate is {self.skip_rate}; it must lie in 0 … 1")
+        if not 0 < self.min_scale <= self.max_scale:
+            raise ValueError(f"scales are {self.min_scale} … {self.max_scale}; they must be positive and in this order")
+
+
+# From scratch on a CPU. What keeps the attention alive: query and key projections that start whitened, learn slowly
+# and decay; a γ so large that Y is nearly all attention; and a head that first learns without the stage-4 skip, which
+# then slowly adds what the attention lacks. Dropout on the skip instead teaches each path to do without the other.
+_CAMVID = TrainConfig(
+    model=ModelConfig(
+        backbone="resnet18",
+        width=32,
+        num_classes=11,
+        attention_stride=8,
+        gamma_init=4.0,
+    ),
+    dataset="camvid",
+    streets_per_epoch=123,  # a quarter of what is seen
+    epochs=84,
+    batch_size=4,
+    crop_height=288,
+    crop_width=384,
+    min_scale=0.7,
+    max_scale=1.75,
+    loss_stride=2,
+    warmup_steps=200,
+    query_key_rate=0.05,
+    logit_std=2.5,
+    attention_restart=10,  # when the features tell classes apart
+    skip_from=50,
+    skip_rate=0.005,
+    largest_class_weight=0.0,  # Lovász-softmax counts every class alike
+    lovasz_weight=1.0,
+    evaluate_every=6,
+)
+
+# The published network on the published data sets, for GPUs. What is known of the method, and nothing of `_CAMVID`'s
+# means: query and key start and learn like all else.
+_PUBLISHED = TrainConfig(
+    optimizer="sgd",
+    momentum=0.9,
+    learning_rate=0.01,
+    weight_decay=5e-4,
+    poly_power=0.9,
+    warmup_steps=1000,
+    head_rate=10.0,
+    query_key_rate=1.0,
+    query_key_decay=5e-4,
+    logit_std=0.0,
+    min_scale=0.5,
+    max_scale=2.0,
+    gradient_clip=0.0,
+    largest_class_weight=0.0,
+    auxiliary_weight=0.4,
+    ema_decay=0.0,
+    settling_batches=0,
+    evaluate_every=20,
+    workers=4,
+    keep_in_memory=False,
+)
+
+RECIPES = {
+    "camvid_dnl": _CAMVID,
+    "camvid_nl": dataclasses.replace(_CAMVID, model=dataclasses.replace(_CAMVID.model, context="nl")),
+    "camvid_fcn": dataclasses.replace(_CAMVID, model=dataclasses.replace(_CAMVID.model, context="fcn")),
+    "cityscapes_dnl_r101": dataclasses.replace(
+        _PUBLISHED,
+        model=ModelConfig(num_classes=19),
+        dataset="cityscapes",
+        crop_height=769,
+        crop_width=769,
+        batch_size=8,
+        epochs=216,  # 80,136 updates on 2,975 images
+        ohem_threshold=0.7,
+    ),
+    "ade20k_dnl_r101": dataclasses.replace(
+        _PUBLISHED,
+        model=ModelConfig(num_classes=150),
+        dataset="ade20k",
+        crop_height=512,
+        crop_width=512,
+        batch_size=16,
+        epochs=127,  # 160,401 updates on 20,210 images
+    ),
+}
+
+_CAMVID_NOTE = """
+These values are this project's own, found by measuring: the method's paper does not use CamVid. From scratch, on a CPU,
+with built-in streets among the images of every epoch. model.gamma_init, skip_from, skip_rate, query_key_rate,
+query_key_decay, logit_std and attention_restart are there to keep the attention alive.
+"""
+
+_PUBLISHED_NOTE = """
+The network is that of the authors' released model definition. Their training code and settings for this network are not
+public, so every training value here is inferred.
+
+From the released training script of AttaNet, earlier work of the same first author on Cityscapes: SGD, learning_rate
+0.01, momentum 0.9, weight_decay 5e-4, poly_power 0.9, warmup_steps 1000. From mmsegmentation, in its configurations of
+the non-local network with ResNet-101: {crop}, random scale 0.5 … 2 with mirroring and photometric jitter,
+auxiliary_weight 0.4, {schedule}, synchronised batch norm, no class weights, no gradient clipping, no averaged weights.
+head_rate 10 is among the training tricks in mmsegmentation's documentation, not in its configurations. {ohem}
+
+γ starts at 0 as in the release. No special treatment of query and key is known, so they get none: query_key_rate 1,
+query_key_decay = weight_decay, logit_std 0. Trained so, the attention may stay
+unused: check it with `dnl.evaluate --gamma 0`, and see camvid_dnl for what keeps it alive.
+
+Where this differs from those sources: two auxiliary losses, on stages 2 and 3, which the release has, instead of
+mmsegmentation's one; norms and biases do not decay, and the rate falls to 0, unlike mmsegmentation's; crops are taken
+anywhere, while mmsegmentation avoids those of nearly one class; the jitter leaves the hue alone. Batch norm is
+synchronised only on several GPUs: CPU processes each normalise by their own share of a batch. Networks of this
+kind usually start from ImageNet weights, which this preset does not name: --set model.deep_stem=false --set
+backbone_weights=FILE takes torchvision's.
+"""
+
+NOTES = {
+    "camvid_dnl": _CAMVID_NOTE,
+    "camvid_nl": _CAMVID_NOTE + "The plain non-local twin of camvid_dnl: all else is the same.",
+    "camvid_fcn": _CAMVID_NOTE + "The twin of camvid_dnl without attention: all else is the same.",
+    "cityscapes_dnl_r101": _PUBLISHED_NOTE.format(
+        crop="crops of 769×769, which suit resizing with align_corners",
+        schedule="batches of 8 and 80,000 updates",
+        ohem="ohem_threshold 0.7 is AttaNet's, and that of the example in mmsegmentation's documentation; that at "
+        "least ohem_least = 1/16 of the pixels are kept is AttaNet's half a crop in a batch of 8, here applied to each "
+        "image.",
+    ),
+    "ade20k_dnl_r101": _PUBLISHED_NOTE.format(
+        crop="crops of 512×512",
+        schedule="batches of 16 and 160,000 updates",
+        ohem="OHEM is off (ohem_threshold 1), because neither source has it on for this data set; 0.7 turns it on.",
+    )
+    + "\nScales are relative to the published images; mmsegmentation first brings their shorter side to 512.",
+}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The recipe of that name; raises ValueError naming those there are."""
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
+    """Apply `key=value` settings; a field of the model is `model.key`. Raises ValueError on unknown keys or values."""
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise ValueError(f"the setting {shortened(setting)} has no '='; write key=value")
+        if key.startswith("model."):
+            changed = _replace(config.model, key.removeprefix("model."), text, prefix="model.")
+            config = dataclasses.replace(config, model=changed)
+        else:
+            config = _replace(config, key, text, prefix="")
+    return config
+
+
+def describe(name: str, config: TrainConfig) -> str:
+    """The preset's note, and every value of `config` as `key=value`, with the preset's own where it was overridden."""
+    preset = flat(recipe(name))
+    paragraphs = [textwrap.fill(paragraph, 100) for paragraph in NOTES[name].strip().split("\n\n")]
+    lines = [
+        f"{key}={value}" + ("" if value == preset[key] else f"  (the preset has {preset[key]})")
+        for key, value in flat(config).items()
+    ]
+    return "\n\n".join([f"recipe {name}", *paragraphs, "\n".join(lines)])
+
+
+def flat(config: TrainConfig) -> dict:
+    """Every setting under the name that `override` knows it by; the model's as `model.key`."""
+    fields = dataclasses.asdict(config)
+    model = {f"model.{key}": value for key, value in fields.pop("model").items()}
+    return {**model, **fields}
+
+
+def from_dict(fields: dict) -> TrainConfig:
+    """The inverse of `dataclasses.asdict`; fields that are not there get their default. Raises ValueError on others."""
+    model = fields.get("model", {})
+    if not isinstance(model, dict):
+        raise ValueError("its settings of the model are no object")
+    for kind, given in ((ModelConfig, model), (TrainConfig, fields)):
+        if unknown := set(given) - {field.name for field in dataclasses.fields(kind)}:
+            names = one_line(", ".join(sorted(unknown)), 200)
+            raise ValueError(f"there is no setting {names} in this version; use the one it was written by")
+    return TrainConfig(**{**fields, "model": ModelConfig(**model)})
+
+
+def _replace(config, key, text, prefix):
+    types = typing.get_type_hints(type(config))
+    if key not in types or key == "model":
+        raise ValueError(f"there is no setting {(prefix + key)[:60]}; --print shows those there are")
+    try:
+        value = _parse(text, types[key])
+    except ValueError as error:
+        raise ValueError(f"{prefix}{key} is {shortened(text)}; it must be of type {types[key].__name__}") from error
+    return dataclasses.replace(config, **{key: value})
+
+
+def _parse(text, kind):
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return kind(text)

@@ -1,0 +1,46 @@
+"""File uploaders whose files outlive a change of page, which empties Streamlit's own."""
+
+import streamlit as st
+
+from pages.parts.app.words import literal
+
+PHOTO_TYPES = ["png", "jpg", "jpeg", "webp"]
+# Files that one uploader keeps for a session.
+MOST_FILES = 24
+
+
+def kept_upload(label: str, types: list[str], key: str, **options) -> tuple[str, bytes] | None:
+    """A file uploader: the name and content of what was chosen, or None."""
+
+    def keep() -> None:
+        file = st.session_state[key]
+        st.session_state[f"kept {key}"] = None if file is None else (file.name, file.getvalue())
+
+    shown = st.file_uploader(label, types, key=key, on_change=keep, **options)
+    kept = st.session_state.get(f"kept {key}")
+    if kept and not shown:
+        st.caption(f"Still in use: {literal(kept[0])}")
+    return kept
+
+
+def kept_uploads(
+    label: str, types: list[str], key: str, most: int = MOST_FILES, help: str | None = None
+) -> list[tuple[str, bytes]]:
+    """`kept_upload` for several files: the first `most` of them; says which others are left out."""
+
+    def keep() -> None:
+        st.session_state[f"kept {key}"] = [(file.name, file.getvalue()) for file in st.session_state[key][:most]]
+
+    shown = st.file_uploader(label, types, key=key, on_change=keep, accept_multiple_files=True, help=help)
+    kept = st.session_state.get(f"kept {key}") or []
+    if len(shown) > most:
+        left_out = _some_names([file.name for file in shown[most:]])
+        st.warning(f"The first {most} of these {len(shown)} files are used; left out: {left_out}.")
+    if kept and not shown:
+        st.caption(f"Still in use: {', '.join(literal(name) for name, _ in kept)}")
+    return kept
+
+
+def _some_names(names: list[str], most: int = 5) -> str:
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*map(literal, names[:most]), *more])

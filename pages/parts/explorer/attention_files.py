@@ -1,0 +1,81 @@
+"""The Explorer's attention files: queries and keys, or a finished map, from any network, shown without running one."""
+
+import hashlib
+from typing import NamedTuple
+
+import streamlit as st
+
+from analysis import Capture
+from analysis.capture.files import CaptureFile, CaptureFileError, read_capture_file
+from analysis.lens import MAX_MAP_CELLS, pack_capture
+from analysis.pins.measured import Source
+from pages.parts.app.uploaders import kept_upload
+from pages.parts.app.words import as_clause, literal
+
+FORMAT = """
+A `.npz` or `.safetensors` file with `query` and `key` (cells × channels, or heads × cells × channels), `height` and
+`width`. It may also hold `scale` (1/√d in transformers), `class_tokens` (leading tokens that are no cells),
+`class_probs` (for GR's gates), `image`, `labels` and `prediction`; or a finished map `attention` (cells × cells) in
+place of query and key. With NumPy:
+
+    numpy.savez("attention.npz", query=query, key=key,
+                height=14, width=14, scale=64**-0.5, class_tokens=1)
+"""
+MEAN = "mean"
+
+
+class BroughtAttention(NamedTuple):
+    """A file's capture, the lens's buffer of it, and where it comes from."""
+
+    capture: Capture
+    payload: bytes
+    source: Source
+
+
+@st.cache_data(max_entries=2, scope="session", show_spinner="Reading the file …")
+def _opened(digest: str, name: str, _data: bytes) -> CaptureFile:
+    return read_capture_file(_data, name)
+
+
+@st.cache_data(max_entries=4, scope="session", show_spinner="Preparing the attention …")
+def _shown(digest: str, name: str, head: int | str, _file: CaptureFile) -> tuple[Capture, bytes]:
+    capture = _file.capture(head).with_image()
+    return capture, pack_capture(capture)
+
+
+def choose_attention_file(notices) -> BroughtAttention | None:
+    """An uploader, and what its file brings, or None; says in `notices` what is wrong."""
+    kept = kept_upload(
+        "Attention file", ["npz", "safetensors"], "attention file", help="It stays in your session. No model is run."
+    )
+    with st.popover("What such a file holds"):
+        st.markdown(FORMAT)
+    if kept is None:
+        st.caption("Until you choose a file, the first street is shown.")
+        return None
+    name, data = kept
+    name, digest = name.rpartition(".")[0], hashlib.sha256(data).hexdigest()
+    try:
+        file = _opened(digest, name, data)
+        return BroughtAttention(*_shown(digest, name, _choose_head(file), file), Source(kept[0], digest, "file"))
+    except CaptureFileError as error:
+        notices.error(literal(str(error)))
+    except ValueError as error:
+        notices.error(f"The attention file cannot be shown: {as_clause(error)}.")
+    return None
+
+
+def _choose_head(file: CaptureFile) -> int | str:
+    """One head, or the mean of the heads' maps where that is small enough for the lens."""
+    if file.heads == 1:
+        return MEAN
+    small = file.cells[0] * file.cells[1] <= MAX_MAP_CELLS
+    heads = [*([MEAN] if small else []), *range(file.heads)]
+    head = st.selectbox(
+        "Head", heads, format_func=lambda head: "mean of all" if head == MEAN else f"head {head}", key="head"
+    )
+    if not small:
+        st.caption(f"The mean of the heads is shown up to {MAX_MAP_CELLS} cells.")
+    elif head == MEAN and not file.finished:
+        st.caption("The mean is a finished map: LR's learnt weights need one head's query and key.")
+    return head

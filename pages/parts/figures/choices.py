@@ -1,0 +1,207 @@
+"""The choices of the Figures page: entries of the session, the widgets that change them, and the recipe that they are.
+
+Every entry is named after its field of the recipe.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from analysis.figures.recipe import (
+    COLUMN_WIDTH,
+    COLUMNS,
+    MAX_TITLE_LENGTH,
+    MAX_WIDTH,
+    PAGE_WIDTH,
+    PICTURES,
+    Attention,
+    Colormap,
+    ColourBar,
+    DifferenceColormap,
+    FontFamily,
+    Gate,
+    Letters,
+    Look,
+    Outline,
+    Recipe,
+    Row,
+    Scale,
+    ScaleKind,
+    Weights,
+)
+
+WIDTHS = {"One column, 3.5 in": COLUMN_WIDTH, "Two columns, 7.16 in": PAGE_WIDTH, "Another": None}
+GATES = ("none", *typing.get_args(Gate))
+KERNELS = ("none", "model", *map(str, range(1, 16, 2)))
+# What the recipe's words are called on the page.
+WORDS = {
+    "model": "the model's own",
+    "box": "constant box",
+    "uniform": "multiples of an even spread",
+    "shared": "weights, one scale for all",
+    "map": "weights, a scale for each map",
+    "log": "multiples of an even spread, logarithmic",
+    "right": "right of the panels",
+    "below": "below the panels",
+    "panels": "on every panel",
+    "columns": "on the columns",
+    "rows": "on the rows",
+    "true": "from the labels",
+    "predicted": "from the prediction",
+    "rectified-raw": "rectified − raw",
+    "retained-rectified": "retained − rectified",
+}
+
+
+def entry(name: str) -> str:
+    """The session's name of a choice."""
+    return f"figure {name}"
+
+
+def get(name: str):
+    return st.session_state[entry(name)]
+
+
+def put(name: str, value) -> None:
+    st.session_state[entry(name)] = value
+
+
+def keyed(name: str) -> dict:
+    """The arguments of a widget that shows and changes a choice, and keeps it on a change of page."""
+    return {"key": entry(name), "persist_state": "session"}
+
+
+# --- recipe -> choices -> recipe -------------------------------------------------------------------------------------
+
+
+def show_recipe(recipe: Recipe) -> None:
+    """Make every choice that of `recipe`; before the widgets are there."""
+    put("left out", "")  # what the recipe does not have of what was to be shown
+    put("checkpoint", recipe.checkpoints[0].name)
+    put("hashes", {checkpoint.name: checkpoint.sha256 for checkpoint in recipe.checkpoints})
+    show_rows(recipe.rows)
+    put("columns", list(recipe.columns))
+    put("own titles", recipe.column_titles is not None)
+    given = dict(zip(recipe.columns, recipe.column_titles or (), strict=False))
+    for name in COLUMNS:
+        put(f"title {name}", given.get(name, _words(name)))
+    show_attention(recipe.attention)
+    show_scale(recipe.scale)
+    _put_fields(recipe.look)
+    put("width words", next((words for words, width in WIDTHS.items() if width == recipe.look.width), "Another"))
+
+
+def show_attention(attention: Attention) -> None:
+    _put_fields(attention)
+    put("gate", attention.gate or "none")
+    put("lr_kernel", str(attention.lr_kernel or "none"))
+
+
+def show_scale(scale: Scale) -> None:
+    _put_fields(scale)
+
+
+def _put_fields(part: Attention | Scale | Look) -> None:
+    for name, value in dataclasses.asdict(part).items():
+        put(name, value)
+
+
+def show_rows(rows: Sequence[Row]) -> None:
+    put("row count", len(rows))
+    for index, row in enumerate(rows):
+        y, x = row.pixel or (0, 0)
+        values = {"image": row.image, "pixel": row.pixel is not None, "y": y, "x": x, "title": row.title}
+        for name, value in (values | {"checkpoint": row.checkpoint or ""}).items():
+            put(f"row {index} {name}", value)
+
+
+def chosen_rows() -> list[Row]:
+    return [_chosen_row(index) for index in range(get("row count"))]
+
+
+def _chosen_row(index: int) -> Row:
+    def field(name: str):
+        return get(f"row {index} {name}")
+
+    has_pixel = field("pixel") or set(get("columns")) - set(PICTURES)
+    return Row(
+        field("image"), (field("y"), field("x")) if has_pixel else None, field("title"), field("checkpoint") or None
+    )
+
+
+def chosen_values(hash_of: Callable[[str], str | None]) -> dict:
+    """The choices as the JSON values of a recipe, which need not be one that can be drawn.
+
+    hash_of: the SHA-256 of a checkpoint for those that no opened recipe has fixed.
+    """
+    rows = [dataclasses.asdict(row) for row in chosen_rows()]
+    names = dict.fromkeys([get("checkpoint"), *(row["checkpoint"] for row in rows if row["checkpoint"])])
+    return {
+        "checkpoints": [{"name": name, "sha256": get("hashes").get(name) or hash_of(name)} for name in names],
+        "rows": [{**row, "pixel": row["pixel"] and list(row["pixel"])} for row in rows],
+        "columns": get("columns"),
+        "column_titles": [get(f"title {name}") for name in get("columns")] if get("own titles") else None,
+        "attention": _fields(Attention) | {"gate": _or_none(get("gate")), "lr_kernel": _kernel(get("lr_kernel"))},
+        "scale": _fields(Scale),
+        "look": _fields(Look) | {"width": WIDTHS[get("width words")] or get("width")},
+    }
+
+
+def _fields(part: type) -> dict:
+    return {field.name: get(field.name) for field in dataclasses.fields(part)}
+
+
+def _or_none(words: str) -> str | None:
+    return None if words == "none" else words
+
+
+def _kernel(words: str) -> str | int | None:
+    return int(words) if words.isdigit() else _or_none(words)
+
+
+# --- widgets ---------------------------------------------------------------------------------------------------------
+
+
+def show_look() -> None:
+    """The widgets of all choices but the model and the rows."""
+    st.multiselect("Columns", COLUMNS, format_func=_words, **keyed("columns"), help="In the order of choosing.")
+    st.toggle("Titles of my own", **keyed("own titles"))
+    if get("own titles"):
+        for name in get("columns"):
+            st.text_input(f"Title of {_words(name)}", **keyed(f"title {name}"), max_chars=MAX_TITLE_LENGTH)
+    with st.expander("Attention", expanded=True):
+        _choose("GR gate", GATES, "gate")
+        _choose("LR window", KERNELS, "lr_kernel", words=_window)
+        _choose("LR weights", typing.get_args(Weights), "lr_weights")
+        st.number_input("Temperature", 0.01, 100.0, step=0.1, **keyed("temperature"), help="1 is the method.")
+    with st.expander("Colours"):
+        _choose("Colours show", typing.get_args(ScaleKind), "kind")
+        words = "Scales end at this percentile of the values."
+        st.number_input("Clipping percentile", 50.0, 100.0, step=0.5, **keyed("clip_percentile"), help=words)
+        _choose("Colour map", typing.get_args(Colormap), "colormap", words=str)
+        _choose("Colour map of differences", typing.get_args(DifferenceColormap), "difference_colormap", words=str)
+        _choose("Colour bar", typing.get_args(ColourBar), "colour_bar")
+    with st.expander("Page"):
+        st.selectbox("Width", list(WIDTHS), **keyed("width words"))
+        if WIDTHS[get("width words")] is None:
+            st.number_input("Width in inches", 1.0, MAX_WIDTH, step=0.1, **keyed("width"))
+        _choose("Font", typing.get_args(FontFamily), "font_family", words=str)
+        st.number_input("Font size in points", 5.0, 16.0, step=0.5, **keyed("font_size"))
+        _choose("Letters (a), (b) …", typing.get_args(Letters), "letters")
+        _choose("Outline of the query's class", typing.get_args(Outline), "class_outline")
+        st.toggle("Mark the query", **keyed("query_marker"))
+        st.toggle("Noise figures", **keyed("noise_figures"))
+
+
+def _words(name: str) -> str:
+    return WORDS.get(name, name)
+
+
+def _window(kernel: str) -> str:
+    return f"{kernel}×{kernel}" if kernel.isdigit() else _words(kernel)
+
+
+def _choose(label: str, options: Sequence[str], name: str, words: Callable[[str], str] = _words) -> None:
+    st.selectbox(label, options, format_func=words, **keyed(name))

@@ -1,0 +1,122 @@
+"""What the Figures page takes over from the Explorer: its pins as rows, how maps are computed and coloured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis.figures.recipe import MAX_ROWS, MAX_TITLE_LENGTH, Attention, Colormap, ImageSource, Outline, Row, Scale
+from analysis.lens import known_pins
+from analysis.pins.measured import PinnedPixels
+from dnl import list_checkpoints
+from pages.parts.figures.choices import get, put, show_attention, show_rows, show_scale
+from pages.parts.figures.sources import source_at
+
+
+@dataclass(frozen=True)
+class PinnedFigure:
+    """The Explorer's view, as far as a recipe can express it.
+
+    models: names of the checkpoints that are shown, at least one. image, pixels: what is pinned, (y, x) each.
+    labelled: whether the image has labels. left_out: a sentence on what the recipe does not have; "" for nothing.
+    """
+
+    models: tuple[str, ...]
+    image: ImageSource
+    pixels: tuple[tuple[int, int], ...]
+    attention: Attention
+    scale: Scale
+    colormap: Colormap
+    outline: Outline
+    labelled: bool
+    left_out: str = ""
+
+
+def pinned_figure(
+    views: Sequence[PinnedPixels], place: Mapping, scale: Scale, colormap: Colormap, *, outlined: bool
+) -> PinnedFigure | None:
+    """The figure of an Explorer's view; None where the Figures page cannot open its model or image.
+
+    views: one a model, of the same pixels. place: as in `Picture.place`, {} for an attention file. outlined: whether
+    the query's class is outlined.
+    """
+    image, names = source_at(place), [view.source.name for view in views]
+    if image is None or not set(names) <= set(list_checkpoints()):
+        return None
+    attention, left_out = shared_attention(views), ""
+    if attention is None:
+        left_out = f"A figure has one gate and one LR; the two models differ in them, so it shows {names[0]} alone."
+        names, attention = names[:1], shared_attention(views[:1])
+        assert attention is not None  # a single model differs from no other
+    labelled = views[0].capture.labels is not None
+    outline: Outline = "none" if not outlined else "true" if labelled else "predicted"
+    return PinnedFigure(tuple(names), image, views[0].pixels, attention, scale, colormap, outline, labelled, left_out)
+
+
+def shared_attention(views: Sequence[PinnedPixels]) -> Attention | None:
+    """How the maps of all views are computed, each model's own where that is so; None where no recipe can say it."""
+    fields = {}
+    for name in ("gate", "lr_kernel", "lr_weights"):
+        chosen = [view.options[name] for view in views]
+        if chosen == [getattr(view.capture, name) for view in views]:
+            fields[name] = "model"
+        elif len(set(chosen)) == 1:
+            fields[name] = chosen[0]
+        else:
+            return None
+    return Attention(**fields, temperature=views[0].options["temperature"])
+
+
+def keep_figure(figure: PinnedFigure | None) -> None:
+    """Called by the Explorer: what it shows now, for the Figures page."""
+    st.session_state["explorer figure"] = figure
+
+
+def kept_figure() -> PinnedFigure | None:
+    return st.session_state.get("explorer figure")
+
+
+def ask_for_figure() -> None:
+    """Have the Figures page show the Explorer's pins when it is opened next."""
+    st.session_state["explorer figure wanted"] = True
+
+
+def is_figure_asked_for() -> bool:
+    """Whether it was asked for since the last call."""
+    return st.session_state.pop("explorer figure wanted", False)
+
+
+def pinned_pixels() -> list[tuple[ImageSource, tuple[int, int]]]:
+    """The Explorer's pins on every image that is known here: (image, pixel)."""
+    places = st.session_state.get("pictures seen", {})
+    return [
+        (source, pixel)
+        for image, pixels in known_pins(st.session_state.get("lens pins")).items()
+        if (source := source_at(places.get(image))) is not None
+        for pixel in pixels
+    ]
+
+
+def show_pinned(figure: PinnedFigure, pixels: Iterable[tuple[ImageSource, tuple[int, int]]]) -> None:
+    """Make the Figures page's choices those of the Explorer, with one row for each pixel and model.
+
+    Of what the Explorer has no choice of, such as the page's width, all stays as it is.
+    """
+    several = len(figure.models) > 1
+    rows = [
+        Row(image, pixel, name[:MAX_TITLE_LENGTH] if several else "", name if several else None)
+        for image, pixel in pixels
+        for name in figure.models
+    ]
+    put("checkpoint", figure.models[0])
+    put("hashes", {})
+    show_rows(rows[:MAX_ROWS])
+    show_attention(figure.attention)
+    show_scale(figure.scale)
+    put("colormap", figure.colormap)
+    put("class_outline", figure.outline)
+    if not figure.labelled:
+        columns = ["prediction" if name == "labels" else name for name in get("columns")]
+        put("columns", list(dict.fromkeys(columns)))
+    too_many = f"A figure has {MAX_ROWS} rows: {len(rows) - MAX_ROWS} more were left out."
+    put("left out", " ".join(filter(None, [figure.left_out, too_many if len(rows) > MAX_ROWS else ""])))

@@ -1,0 +1,158 @@
+"""What the Figures page may open: listed checkpoints, built-in streets, CamVid's images and the user's uploads.
+
+A recipe can come from a stranger, so that nothing in it is ever taken for a path on the server.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import streamlit as st
+
+from analysis.capture import Capture
+from analysis.figures import FigureImage, FigureModel, camvid_image, file_image, open_captures, require_street
+from analysis.figures.recipe import CamVidImage, FileImage, ImageSource, Recipe, RecipeError, Row, StreetImage
+from dnl import list_checkpoints
+from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
+from dnl.classes import LabelSet
+from dnl.datasets import Streets
+from pages.parts.subjects.pictures import (
+    CAMVID_FOLDER,
+    STREETS,
+    Picture,
+    camvid_name,
+    camvid_splits,
+    captured,
+    model_with_attention,
+    street_name,
+    street_picture,
+)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _hash(name: str, modified: int, size: int) -> str:
+    return checkpoint_hash(name)
+
+
+def model_hash(name: str) -> str:
+    stat = checkpoint_path(name).stat()
+    return _hash(name, stat.st_mtime_ns, stat.st_size)
+
+
+def listed_hash(name: str) -> str | None:
+    """The SHA-256 of a listed checkpoint; None for any other name, whose file is not looked for."""
+    return model_hash(name) if name in list_checkpoints() else None
+
+
+def open_model(name: str) -> FigureModel:
+    """A checkpoint by its listed name: a name is never taken for a path."""
+    if name not in list_checkpoints():
+        raise CheckpointError(f"it is not here; choose one of {', '.join(list_checkpoints())}")
+    return FigureModel(model_with_attention(name).network, model_hash(name))
+
+
+def own_files() -> dict[str, bytes]:
+    """The user's uploads, by the paths that they have in recipes."""
+    photos, labels = photo_uploads(), label_uploads()
+    return dict(photos) | {label_path(name, dict(photos)): content for name, content in labels}
+
+
+def photo_uploads() -> list[tuple[str, bytes]]:
+    """(name, content) of the photos brought here, and of the one brought to the Explorer."""
+    explorers = st.session_state.get("kept photo")
+    return [*([explorers] if explorers else []), *(st.session_state.get("kept figure photos") or [])]
+
+
+def label_uploads() -> list[tuple[str, bytes]]:
+    explorers = st.session_state.get("kept labels")
+    return [*([explorers] if explorers else []), *(st.session_state.get("kept figure labels") or [])]
+
+
+def label_path(name: str, photos: dict) -> str:
+    """A label file that is named like a photo lies in a folder of its own."""
+    return f"labels/{name}" if name in photos else name
+
+
+def own_images() -> list[FileImage]:
+    """Each photo with its labels: the Explorer's pair, else the label file whose name begins with the photo's."""
+    photos, labels = photo_uploads(), dict(label_uploads())
+    explorers = st.session_state.get("kept photo"), st.session_state.get("kept labels")
+    found = []
+    for name, content in photos:
+        pair = next((label for label in labels if Path(label).stem.startswith(Path(name).stem)), None)
+        if all(explorers) and name == explorers[0][0]:
+            pair = explorers[1][0]
+        path = None if pair is None else label_path(pair, dict(photos))
+        found.append(FileImage(name, path, sha256(content), None if pair is None else sha256(labels[pair])))
+    return found
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_own(path: str) -> bytes:
+    """The content of an upload; nothing is ever read from the server's disk."""
+    files = own_files()
+    if path not in files:
+        raise RecipeError(f"{path!r} is not among your files; add it under “Your photos”")
+    return files[path]
+
+
+def open_image(source: ImageSource, label_set: LabelSet) -> FigureImage:
+    """An image that a recipe may name here. Raises RecipeError, UploadError or DatasetError."""
+    if isinstance(source, FileImage):
+        return file_image(source, read_own, label_set)
+    if isinstance(source, CamVidImage):
+        if "DNL_DATA" not in os.environ:
+            raise RecipeError("it is an image of CamVid, whose folder this app does not know ($DNL_DATA)")
+        return camvid_image(source, Path(os.environ["DNL_DATA"]), label_set)
+    require_street(source, len(Streets("gallery")))
+    picture = street_picture(source.index, label_set)
+    return FigureImage(picture.image, picture.labels, picture.name)
+
+
+def remembered_captures(recipe: Recipe) -> tuple[list[Capture], dict[str, str]]:
+    """The recipe's captures, each computed once, and its checkpoints' hashes."""
+    own = dict(photo_uploads())
+
+    def remembered(name: str, picture: FigureImage) -> Capture:
+        shown = Picture(picture.image, picture.labels, picture.name, private=picture.name in own)
+        return captured(model_with_attention(name), shown)[0]
+
+    return open_captures(recipe, open_model, open_image, remembered)
+
+
+# --- choosing images -------------------------------------------------------------------------------------------------
+
+
+def image_choices(rows: list[Row], notices) -> list[ImageSource]:
+    """Every image that a row can show, and those that an opened recipe names."""
+    offered: list[ImageSource] = [StreetImage(index) for index in range(len(Streets("gallery")))] + own_images()
+    if os.environ.get("DNL_DATA"):
+        for split, data in camvid_splits(notices).items():
+            offered += [CamVidImage(split, name) for name in data.names]
+    return [*offered, *(row.image for row in rows if row.image not in offered)]
+
+
+def image_words(source: ImageSource) -> str:
+    if isinstance(source, StreetImage):
+        return street_name(source.index)
+    if isinstance(source, CamVidImage):
+        return f"CamVid {source.split}: {source.file}"
+    return source.path if source.labels is None else f"{source.path} (with labels)"
+
+
+def source_at(place: Mapping | None) -> ImageSource | None:
+    """The image of a `Picture.place` or of one in "pictures seen"; None where it is not at hand (any more)."""
+    if not place:
+        return None
+    if place["source"] == STREETS:
+        return StreetImage(place["scene"])
+    if place["source"] == CAMVID_FOLDER:
+        name = camvid_name(place)
+        return None if name is None else CamVidImage(place["split"], name)
+    photo = place["kept photo"]
+    name = photo if isinstance(photo, str) else photo[0]  # of what was seen before, the name alone is kept
+    return next((image for image in own_images() if image.path == name), None)

@@ -1,0 +1,278 @@
+"""The lesson's steps on a real model and a built-in street: its three stages, what its attention is worth, and why
+attention is not an explanation."""
+
+import numpy as np
+import streamlit as st
+
+from analysis import lesson
+from analysis.capture import Capture
+from analysis.card.health import COST_WORDS
+from analysis.charts.lesson import street_figure, worth_figure
+from analysis.geometry import cell_to_pixel
+from analysis.maps import DEFAULT_LR_KERNEL, GATES, attention_rows
+from analysis.noise import query_metrics
+from dnl.datasets import Streets
+from pages.parts.app.words import as_sentence, literal
+from pages.parts.lesson.widgets import DEFINITIONS, choice, plot, question
+from pages.parts.subjects.pictures import (
+    Model,
+    Picture,
+    captured,
+    choose_model,
+    network_turn,
+    say_health,
+    street_name,
+    street_picture,
+)
+
+STAGES = ("raw", "rectified", "retained")
+CLASS_TO_START_WITH = "Road"
+LR_CHOICES = {"learnt": "learnt weights", "box": "constant box", "off": "off"}
+IN_PLACE = {
+    "learnt": "the learnt map",
+    "uniform": "uniform attention",
+    "mean": "the image's mean row",
+    "off": "nothing (γ = 0)",
+}
+
+
+def _model() -> Model:
+    """The model chosen in the sidebar; the page ends here, with words, where there is none."""
+    notices = st.container()
+    with st.sidebar:
+        model = choose_model(notices)
+    if model is None:
+        st.stop()
+    return model
+
+
+def _scene(model: Model) -> Picture:
+    scene = st.selectbox(
+        "street",
+        range(len(Streets("gallery"))),
+        index=4,
+        format_func=street_name,
+        key="lesson street",
+        persist_state="session",
+    )
+    return street_picture(scene, model.network.label_set)
+
+
+def _query(capture: Capture) -> tuple[int, str]:
+    """A cell chosen by its class, and the class's name."""
+    labels = capture.cell_labels if capture.cell_labels is not None else capture.cell_prediction
+    names = capture.label_set.class_names
+    present = [name for index, name in enumerate(names) if (labels == index).any()]
+    key = "lesson class"
+    if st.session_state.get(key) not in present:  # another street or model need not show this class
+        st.session_state[key] = CLASS_TO_START_WITH if CLASS_TO_START_WITH in present else present[0]
+    name = st.selectbox("the query's class", present, key=key, persist_state="session")
+    cells = lesson.cells_of_class(labels, names.index(name))
+    place = st.slider("which of its cells", 1, 12, 6, key="lesson cell", persist_state="session")
+    return int(cells[min(place, len(cells)) - 1]), name
+
+
+# --- 6: the real model -----------------------------------------------------------------------------------------------
+
+
+def real_model() -> None:
+    model = _model()
+    words, picture = st.columns([5, 6], gap="large")
+    with words:
+        st.markdown(
+            "The same three stages on a trained network and a street that it has never seen. Choose a query, then "
+            "change the gate and LR: only the maps change, the network is the same."
+        )
+        try:
+            capture, _ = captured(model, _scene(model))
+        except ValueError as error:
+            st.error(f"{as_sentence(error)} Choose another model or street.")
+            return
+        query, class_name = _query(capture)
+        gates = GATES if capture.cell_labels is not None else GATES[:-1]
+        gate = choice("gate", gates, "sigmoid", "model gate", help="oracle: the true labels in place of GR's guess.")
+        retention = choice("LR", tuple(LR_CHOICES), "learnt", "model LR", format_func=LR_CHOICES.get)
+        rows = attention_rows(
+            capture,
+            [query],
+            gate=gate,
+            lr_kernel=None if retention == "off" else capture.lr_kernel or DEFAULT_LR_KERNEL,
+            lr_weights="box" if retention == "box" else "learnt",
+        )
+        figures = {stage: _stage_figures(capture, getattr(rows, stage), query) for stage in STAGES}
+        head = literal(f"one cell of {class_name}")
+        st.table(
+            [
+                {head: DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
+                for name in lesson.FIGURES
+            ],
+            hide_index=True,
+        )
+        if capture.cell_labels is None:
+            st.caption(
+                "The model knows other classes than the streets' labels: this is measured against its own "
+                "prediction, which flatters it."
+            )
+    with picture:
+        pixel = cell_to_pixel(*divmod(query, capture.width), capture.image.shape[:2], capture.cells)
+        maps = {stage: _shares(getattr(rows, stage)[0]) for stage in STAGES}
+        plot(
+            street_figure(capture.image, pixel, maps),
+            "street",
+            "The street with the query marked, and the three attention maps of the query.",
+        )
+        st.caption(
+            "Every map is divided by its own sum, so that the three can share one colour scale; the brightest 0.5 % "
+            "share one colour. The ring marks the query."
+        )
+    question(
+        "find a query whose noise is above chance. What do such cells have in common?",
+        "Often they lie at the edge of a class, or belong to a thin or small one: a cell of a pole also shows what is "
+        "behind the pole. And chance itself is lower for a large class, so the same share of stray attention is worse "
+        "there: that is why the noise is always read against chance.",
+    )
+
+
+def _shares(row: np.ndarray) -> np.ndarray:
+    return row / (row.sum() or 1.0)
+
+
+def _stage_figures(capture: Capture, row: np.ndarray, query: int) -> dict[str, str]:
+    labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
+    metrics = query_metrics(row, labels, [query], ignore_index=capture.ignore_index)
+    values = {name: float(getattr(metrics, name)[0]) for name in lesson.FIGURES}
+    missing = "emptied" if metrics.emptied[0] else "–"
+    digits = {name: 1 if name == "effective_keys" else 3 for name in values}
+    return {name: f"{value:.{digits[name]}f}" if np.isfinite(value) else missing for name, value in values.items()}
+
+
+# --- 7: is it used? --------------------------------------------------------------------------------------------------
+
+
+@st.cache_data(max_entries=24, show_spinner="Running the network four times …")
+def _computed(model_key: str, picture_key: str, _model: Model, _picture: Picture) -> dict[str, np.ndarray]:
+    with network_turn():
+        return lesson.altered_predictions(_model.network, _picture.image, _picture.name)
+
+
+def _predictions(model: Model, street: Picture) -> dict[str, np.ndarray] | None:
+    """The street's `lesson.altered_predictions`; None, and words, where the model's weights give none."""
+    try:
+        return _computed(model.key, street.content_hash(), model, street)
+    except ValueError as error:
+        st.error(f"{as_sentence(error)} Choose another model or street.")
+        return None
+
+
+def worth() -> None:
+    model = _model()
+    words, picture = st.columns([5, 6], gap="large")
+    with words:
+        st.markdown(
+            "A handsome map proves nothing: the network may not need it, because a second path (the *skip*) leads "
+            "around the block. The block's output enters with a learnt weight γ:"
+        )
+        st.latex(r"Y=\gamma\,(A''V)+X")
+        st.markdown(
+            "So take the map away and see what is lost: set γ = 0; put **uniform** attention in its place; or give "
+            "every query the image's **mean row**. Only a loss each time means that it is *the map* that is used."
+        )
+        say_health(model.health)
+    with picture:
+        scores = model.card.get("metrics", {}).get("camvid_val", {})
+        shown = {"the learnt map": scores.get("miou")} | {
+            words.removesuffix(" in its place"): scores.get(name) for name, words in COST_WORDS.items()
+        }
+        shown = {name: value for name, value in shown.items() if value is not None}
+        if len(shown) > 1:
+            st.markdown("**On CamVid's validation images** (from the model's card; the axis need not begin at 0)")
+            plot(worth_figure(shown), "worth", "Mean IoU with the learnt map and with each replacement.")
+        else:
+            st.info("This model's card holds no such measurement; `python -m analysis.card` makes it.")
+        st.markdown("**On one street, now**")
+        street = _scene(model)
+        predictions = _predictions(model, street)
+        if predictions is not None:
+            replacement = choice(
+                "in the map's place", tuple(IN_PLACE)[1:], "uniform", "replacement", format_func=IN_PLACE.get
+            )
+            _show_predictions(model, street, predictions, replacement)
+    question(
+        "why is γ = 0 alone not a fair test?",
+        "With γ = 0 the block adds nothing at all, and the layers behind it have never seen that: the network can get "
+        "worse although the map told it nothing. Uniform attention still adds the image's average value, and the mean "
+        "row adds what this image's queries want on average; what they lose is only what depends on the query.",
+    )
+
+
+def _show_predictions(model: Model, street: Picture, predictions: dict[str, np.ndarray], replacement: str) -> None:
+    label_set = model.network.label_set
+    for place, name in zip(st.columns(2), ("learnt", replacement), strict=True):
+        with place:
+            score = ""
+            if street.labels is not None:
+                accuracy = lesson.pixel_accuracy(predictions[name], street.labels, label_set.ignore_index)
+                score = f": {accuracy:.1%} of the pixels right"
+            st.image(label_set.colour(predictions[name]), caption=f"with {IN_PLACE[name]}{score}", width="stretch")
+    changed = float((predictions["learnt"] != predictions[replacement]).mean())
+    st.markdown(f"**{changed:.1%} of the pixels** change their class.")
+
+
+# --- 8: not an explanation -------------------------------------------------------------------------------------------
+
+REASONS = """
+- **The same answer with another map.** If a map can be exchanged and the prediction stays, the map cannot be the reason
+  for it. Look at the figure on the right.
+- **Weights are not contributions.** What arrives is $\\gamma\\sum_j A''_{ij}V_j$: a bright cell with a small or
+  cancelling value adds nothing, and γ scales all of it.
+- **There are other paths.** The skip and the convolutions bring every cell its neighbourhood, whatever the map says.
+- **Cells are no pixels.** A cell has seen a large part of the image before it asks or answers; "it looks there" says
+  less than the picture suggests.
+- **A map shows where, not why.** That a road cell attends to road cells does not tell what they are used for.
+"""
+QUESTIONS = (
+    (
+        "a map has little noise, and γ is 0. What do you tell the author?",
+        "That the map follows the classes, and that the network does not use it. Low noise is a property of the map; "
+        "use is a property of the network. One needs to be shown beside the other.",
+    ),
+    (
+        "a map is noisy, and uniform attention in its place costs ten points of mean IoU. Is the map bad?",
+        "The network relies on it, so it tells something, and what the classes call noise may be useful context: that "
+        "a car stands on a road helps to know the car. *Noise* here means: mass on other classes, no more.",
+    ),
+    (
+        "what would convince you that a cell mattered for a prediction?",
+        "An intervention: change that cell (mask it, replace its value, block its attention), leave everything else, "
+        "and measure how the prediction changes, against the same change at cells that the map calls unimportant.",
+    ),
+    (
+        "the noise falls from raw to rectified. Did GR make the network better?",
+        "Not shown by that. GR uses the network's own class guess, so the rectified map follows the classes by "
+        "construction. Better segmentation has to be measured on the segmentation, with and without GR in training.",
+    ),
+)
+
+
+def explanation() -> None:
+    model = _model()
+    words, picture = st.columns([5, 6], gap="large")
+    with words:
+        st.markdown("A map shows **what was weighed**. It does not show **why** the network decided.")
+        st.markdown(REASONS)
+    with picture:
+        street = _scene(model)
+        predictions = _predictions(model, street)
+        if predictions is not None:
+            kept = float((predictions["learnt"] == predictions["uniform"]).mean())
+            st.markdown(
+                "With the learnt map, and with the emptiest map there is (every cell gets the same), "
+                f"**{kept:.1%} of this street's pixels get the same class:**"
+            )
+            _show_predictions(model, street, predictions, "uniform")
+            st.caption(
+                "For the pixels that keep their class, the learnt map is no explanation: the answer did not depend on "
+                "it. For those that change theirs, it may be part of one."
+            )
+    for words, answer in QUESTIONS:
+        question(words, answer)

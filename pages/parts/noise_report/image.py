@@ -1,0 +1,122 @@
+"""The Noise report inside one image: the noise map, the worst queries, and how the queries spread."""
+
+import numpy as np
+import streamlit as st
+
+from analysis.capture import Capture
+from analysis.charts import noise as charts
+from analysis.geometry import cell_to_pixel
+from analysis.lens import image_id, noise_map, row_options
+from analysis.maps import attention_rows
+from analysis.measure import STAGES, ImageReport, worst_queries
+from pages.parts.app.words import as_clause, literal
+from pages.parts.noise_report.choices import PAINTED
+from pages.parts.noise_report.work import Work, image_of
+
+WORST = 8
+
+map_component = st.components.v2.component("dnl_noise_map", html=noise_map.HTML, css=noise_map.CSS, js=noise_map.SCRIPT)
+
+
+def show_image(work: Work, name: str) -> None:
+    """The section on one image of the job, as the checkpoint `name` sees it."""
+    st.subheader("Where in the image?")
+    with st.container(horizontal=True):
+        index = _choose_image(work, name)
+        stage = _choose("Stage", [*STAGES], charts.STAGE_WORDS, "map stage")
+        metric = _choose("Metric", [*PAINTED], charts.METRIC_WORDS, "map metric")
+    try:
+        with st.spinner("Painting the noise map …"):
+            capture, report = image_of(work.job, name, index)
+    except ValueError as error:  # the image or the checkpoint has gone since it was measured
+        st.error(f"The image cannot be shown: {as_clause(error)}.")
+        return
+    seen, worst = st.columns([3, 2], gap="large")
+    with seen:
+        st.caption(f"{literal(capture.name)}: each cell is a query, bright cells are the high ones.")
+        words, highest = charts.METRIC_WORDS[metric], 1.0 if metric in charts.SHARES else None
+        picked = map_component(
+            key="noise map",
+            data=noise_map.noise_map_data(capture, report, stage, metric, words=words, highest=highest),
+            on_picked_change=lambda: None,
+        ).picked
+    with worst:
+        _show_worst(work, name, index, capture, report, stage)
+    st.markdown(f"**How the queries spread: {words}**")
+    st.caption("The share of this image's queries at each value: a long tail is a few bad queries, a shift is all.")
+    values = {stage: getattr(report.stages[stage], metric) for stage in STAGES}
+    if any(np.isfinite(array).any() for array in values.values()):
+        st.plotly_chart(charts.distribution(values, metric), key="distribution", config={"displayModeBar": False})
+    else:
+        st.info("No query of this image has a value.")
+    if picked:
+        open_in_explorer(work, name, index, capture, (int(picked[0]), int(picked[1])))
+
+
+def _choose(label: str, options: list[str], words: dict[str, str], key: str) -> str:
+    return st.selectbox(
+        label, options, format_func=words.get, key=f"noise {key}", persist_state="session", width="stretch"
+    )
+
+
+def _choose_image(work: Work, name: str) -> int:
+    finished = [index for (of, index) in work.records if of == name] or [0]
+    if not work.several:
+        return finished[0]
+    return st.selectbox(
+        "Image",
+        finished,
+        format_func=lambda index: work.records[name, index].name,
+        key=f"noise shown image {name}",
+        width="stretch",
+    )
+
+
+def _show_worst(work: Work, name: str, index: int, capture: Capture, report: ImageReport, stage: str) -> None:
+    st.markdown(f"**The noisiest queries, {charts.STAGE_WORDS[stage]}**")
+    cells = worst_queries(report, stage, count=WORST)
+    if not cells.size:
+        st.info("No query of this image has interclass noise.")
+        return
+    st.caption("Own class → the other class that takes most: interclass noise. A click opens the Explorer.")
+    takers = strongest_takers(work, capture, report, stage, cells)
+    metrics = report.stages[stage]
+    for rank, (cell, taker) in enumerate(zip(cells, takers, strict=True), 1):
+        y, x = cell_to_pixel(*divmod(int(cell), capture.width), capture.image.shape[:2], capture.cells)
+        noise, chance = metrics.interclass_noise[cell], metrics.chance[cell]
+        own = _class_name(capture, report.labels.flat[cell])
+        if st.button(
+            f"{rank}\\. **{own}** → {_class_name(capture, taker)}: {noise:.2f} ({noise / chance:.2f} × chance)",
+            key=f"noise worst {rank}",
+            help=f"Pin the pixel in row {y}, column {x} in the Explorer",
+            type="tertiary",
+            icon=":material/open_in_new:",
+            wrap=True,
+        ):
+            open_in_explorer(work, name, index, capture, (y, x))
+
+
+def strongest_takers(work: Work, capture: Capture, report: ImageReport, stage: str, cells: np.ndarray) -> np.ndarray:
+    """For each query the other class that gets most of its attention: class indices."""
+    rows = getattr(attention_rows(capture, cells, **row_options(capture, work.job.choices)), stage)
+    labels = report.labels.ravel()
+    classes = np.arange(report.num_classes)
+    mass = rows.reshape(len(cells), -1) @ (labels[:, None] == classes)  # M×classes
+    mass[np.arange(len(cells)), labels[cells]] = -1
+    return mass.argmax(axis=1)
+
+
+def _class_name(capture: Capture, label: int) -> str:
+    return literal(capture.label_set.class_names[label])
+
+
+def open_in_explorer(work: Work, name: str, index: int, capture: Capture, pixel: tuple[int, int]) -> None:
+    """Go to the Explorer: the same image, checkpoint, gate and LR, with this pixel pinned."""
+    image, pin, choices = image_id(capture), list(pixel), work.job.choices
+    st.session_state["explorer link"] = {
+        **work.job.places[index],
+        "model": name,
+        "lens pins": {**st.session_state.get("lens pins", {}), image: [pin]},
+        "lens choices": choices,
+    }
+    st.switch_page("pages/explorer.py")

@@ -1,0 +1,1 @@
+"""What a page looks at: models, pictures, and the captures of both."""

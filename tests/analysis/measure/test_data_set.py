@@ -1,0 +1,312 @@
+import json
+
+import numpy as np
+import pytest
+
+from analysis import noise
+from analysis.measure import (
+    CONTROLS,
+    STAGES,
+    ImageReport,
+    checkpoint_differences,
+    data_set_summary,
+    image_record,
+    least_images,
+)
+from analysis.measure.data_set import METRICS, RECORD_METRICS, SPLITS, bootstrap_weights
+from analysis.measure.image import HOLLOW_THRESHOLDS
+
+CLASSES = ("sky", "road", "car", "tree")
+CELLS = (3, 5)
+IGNORE = 9
+EVERY = np.arange(15)
+
+
+def make_report(seed, *, name=None, labels=None, detection=True, emptied=(), oracle_emptied=()):
+    """A report on random attention; `emptied`: queries whose rectified row is empty, `oracle_emptied` likewise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice([0, 1, 2, IGNORE], CELLS, p=[0.4, 0.3, 0.2, 0.1]) if labels is None else labels
+    rows = {stage: rng.random((15, 15)) ** 3 for stage in (*STAGES, *CONTROLS)}
+    rows["rectified"][list(emptied)] = 0
+    rows["oracle"][list(oracle_emptied)] = 0
+    common = {"ignore_index": IGNORE}
+    curve = {
+        stage: np.stack(
+            [
+                noise.query_metrics(values, labels, EVERY, hollow_threshold=threshold, **common).hollow_fraction
+                for threshold in HOLLOW_THRESHOLDS
+            ],
+            axis=1,
+        ).astype(np.float32)
+        for stage, values in rows.items()
+    }
+    return ImageReport(
+        name=name or f"image-{seed}",
+        cells=CELLS,
+        labels=labels,
+        label_source="ground truth",
+        num_classes=4,
+        ignore_index=IGNORE,
+        stages={stage: noise.query_metrics(values, labels, EVERY, **common) for stage, values in rows.items()},
+        leakage={
+            stage: noise.leakage(values, labels, EVERY, num_classes=4, **common) for stage, values in rows.items()
+        },
+        hollow_curve=curve,
+        detection={stage: noise.detection_scores(values, labels, EVERY, **common) for stage, values in rows.items()}
+        if detection
+        else {},
+        detection_queries=EVERY,
+        detection_sampled=False,
+        boundary=rng.random(15) < 0.5,
+        gr_right=rng.random(15) < 0.6,
+        query_dependence=rng.random(),
+        distinct_argmax_keys=int(rng.integers(1, 15)),
+    )
+
+
+@pytest.fixture(scope="module")
+def reports():
+    return [make_report(seed) for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def records(reports):
+    return [image_record(report) for report in reports]
+
+
+def summary_of(records, **options):
+    return data_set_summary(records, CLASSES, **{"min_cells": 2, "min_images": 2, "resamples": 50, **options})
+
+
+def values_of(report, stage, metric):
+    holder = report.detection if metric in ("auc", "average_precision") else report.stages
+    return getattr(holder[stage], metric)
+
+
+def slow_table(reports, stage, metric, *, min_cells, compared=STAGES, selected=lambda report: np.ones(15, bool)):
+    """Mean per image and class, query by query."""
+    table = np.full((len(reports), 4), np.nan)
+    for image, report in enumerate(reports):
+        for label in range(4):
+            if (report.labels == label).sum() < min_cells:
+                continue
+            values = [
+                values_of(report, stage, metric)[query]
+                for query in EVERY
+                if report.labels.flat[query] == label
+                and selected(report)[query]
+                and not any(report.stages[name].emptied[query] for name in compared)
+                and all(np.isfinite(values_of(report, name, metric)[query]) for name in compared)
+            ]
+            if values:
+                table[image, label] = sum(values) / len(values)
+    return table
+
+
+def slow_macro(table, min_images):
+    means = [
+        np.mean([value for value in column if np.isfinite(value)])
+        for column in table.T
+        if np.isfinite(column).sum() >= min_images
+    ]
+    return np.mean(means)
+
+
+def test_macro_means_agree_with_a_slow_version(reports, records):
+    summary = summary_of(records)
+    for stage in STAGES:
+        for metric in METRICS:
+            expected = slow_macro(slow_table(reports, stage, metric, min_cells=2), 2)
+            assert summary["stages"][stage][metric]["mean"] == pytest.approx(expected, abs=1e-12), (stage, metric)
+
+
+def test_macro_means_agree_with_the_summary_of_the_noise_module(reports, records):
+    images = [noise.image_noise({s: r.stages[s] for s in STAGES}, r.labels, 4) for r in reports]
+    expected = noise.summarise(images, min_cells=2, min_images=2)
+    summary = summary_of(records)
+    for stage in STAGES:
+        for metric in noise.METRICS:
+            if metric == "chance":
+                continue
+            block = summary["stages"][stage][metric]
+            assert block["mean"] == pytest.approx(expected[stage][metric].mean)
+            assert block["micro"] == pytest.approx(expected[stage][metric].micro)
+            means = {CLASSES.index(name): entry["mean"] for name, entry in block["per_class"].items()}
+            assert means == pytest.approx(expected[stage][metric].class_means)
+        interclass = summary["stages"][stage]["interclass_noise"]
+        assert interclass["chance"] == pytest.approx(expected[stage]["chance"].mean)
+        assert interclass["times_chance"] == pytest.approx(noise.times_chance(expected[stage]))
+    assert summary["left_out"]["interclass_noise"] == sum(image.left_out["interclass_noise"] for image in images)
+
+
+@pytest.mark.parametrize("split", SPLITS[1:])
+def test_splits_hold_their_queries_alone(reports, records, split):
+    selected = {
+        "boundary": lambda report: report.boundary,
+        "interior": lambda report: ~report.boundary,
+        "gr_right": lambda report: report.gr_right,
+        "gr_wrong": lambda report: ~report.gr_right,
+    }[split]
+    table = slow_table(reports, "retained", "interclass_noise", min_cells=2, selected=selected)
+    block = summary_of(records)["stages"]["retained"]["interclass_noise"][split]
+    assert block["mean"] == pytest.approx(slow_macro(table, 2))
+    assert block["low"] <= block["high"]
+
+
+def test_intervals_agree_with_a_slow_bootstrap(reports, records):
+    table = slow_table(reports, "raw", "hollow_fraction", min_cells=2)
+    assert np.isnan(table).any()  # so that a class can be absent from a resample
+    shown = [column for column in range(4) if np.isfinite(table[:, column]).sum() >= 2]
+    macros, by_class = [], {column: [] for column in shown}
+    for drawn in np.random.default_rng(7).integers(0, 6, (40, 6)):
+        means = {}
+        for column in shown:
+            values = [table[image, column] for image in drawn if np.isfinite(table[image, column])]
+            if values:
+                means[column] = np.mean(values)
+                by_class[column].append(means[column])
+        if means:
+            macros.append(np.mean(list(means.values())))
+    block = summary_of(records, seed=7, resamples=40)["stages"]["raw"]["hollow_fraction"]
+    assert (block["low"], block["high"]) == pytest.approx(tuple(np.percentile(macros, [2.5, 97.5])))
+    assert set(block["per_class"]) == {CLASSES[column] for column in shown}
+    for column in shown:
+        entry = block["per_class"][CLASSES[column]]
+        assert (entry["low"], entry["high"]) == pytest.approx(tuple(np.percentile(by_class[column], [2.5, 97.5])))
+        assert entry["resamples"] == len(by_class[column])
+        assert entry["images"] == np.isfinite(table[:, column]).sum()
+
+
+def test_differences_are_paired_by_image(reports, records):
+    tables = [slow_table(reports, stage, "top_mass", min_cells=2) for stage in ("retained", "raw")]
+    paired = tables[0] - tables[1]
+    summary = summary_of(records, resamples=200)
+    block = summary["differences"]["retained - raw"]["top_mass"]
+    assert block["mean"] == pytest.approx(slow_macro(paired, 2))
+    means = {stage: summary["stages"][stage]["top_mass"]["mean"] for stage in ("retained", "raw")}
+    assert block["mean"] == pytest.approx(means["retained"] - means["raw"])
+    # The same images are drawn on both sides: a stage minus itself has no spread, however much images differ.
+    same = checkpoint_differences({"a": records, "b": records}, 4, min_cells=2, min_images=2)
+    assert same["b - a"]["stages"]["raw"]["top_mass"] == {"mean": 0, "low": 0, "high": 0}
+
+
+def test_checkpoints_are_compared_on_the_images_of_both(reports, records):
+    others = [make_report(seed + 100, name=f"image-{seed}") for seed in (4, 2, 3)]
+    tables = [
+        slow_table(own, "raw", "kept_mass", min_cells=1)
+        for own in ([reports[seed] for seed in (2, 3, 4)], [others[place] for place in (1, 2, 0)])
+    ]
+    records_of = {"a": records, "b": [image_record(report) for report in others]}
+    block = checkpoint_differences(records_of, 4, min_cells=1, min_images=1, resamples=20)["b - a"]
+    assert block["images"] == 3
+    entry = block["stages"]["raw"]["kept_mass"]
+    assert entry["mean"] == pytest.approx(slow_macro(tables[1] - tables[0], 1))
+    assert entry["low"] <= entry["high"]
+    nothing = checkpoint_differences({"a": records[:1], "b": records[1:2]}, 4)
+    assert nothing["b - a"] == {"images": 0, "stages": {}}
+
+
+def test_the_hollow_curve_meets_the_hollow_fraction(reports, records):
+    summary = summary_of(records)
+    place = summary["hollow_curve"]["thresholds"].index(0.25)
+    for stage in STAGES:
+        curve = summary["hollow_curve"]["stages"][stage]
+        assert curve[place] == pytest.approx(summary["stages"][stage]["hollow_fraction"]["mean"], abs=1e-6)
+        assert curve == sorted(curve)
+
+
+def test_leakage_is_the_sum_over_images(reports, records):
+    total = sum(report.leakage["retained"].total for report in reports)
+    queries = sum(report.leakage["retained"].queries for report in reports)
+    matrix = summary_of(records)["leakage"]["retained"]
+    assert matrix[3] is None  # no image shows a tree
+    for label in range(3):
+        assert matrix[label] == pytest.approx(list(total[label] / queries[label]))
+        assert sum(matrix[label]) == pytest.approx(1)
+
+
+def test_a_control_takes_no_query_away_from_the_stages():
+    labels = np.repeat([[0], [1], [2]], 5, axis=1)
+    whole, holed = (image_record(make_report(1, labels=labels, oracle_emptied=gone)) for gone in ((), (0, 6)))
+    raw, oracle = holed.stages.index("raw"), holed.stages.index("oracle")
+    assert (holed.counts[:, raw] == whole.counts[:, raw]).all()
+    metric = RECORD_METRICS.index("kept_mass")
+    assert list(holed.counts[0, oracle, metric]) == [4, 4, 5]
+    assert holed.emptied[oracle] == 2 and holed.emptied[raw] == 0
+
+
+def test_a_row_that_one_stage_empties_counts_in_none():
+    labels = np.repeat([[0], [1], [2]], 5, axis=1)
+    record = image_record(make_report(1, labels=labels, emptied=(0, 1, 14)))
+    place = record.stages.index("raw")
+    for metric in ("interclass_noise", "auc"):
+        assert list(record.counts[0, place, RECORD_METRICS.index(metric)]) == [3, 5, 4]
+        assert record.left_out[RECORD_METRICS.index(metric)] == 3
+    summary = summary_of([record], min_images=1)
+    assert summary["emptied"]["rectified"] == 3 and summary["emptied"]["raw"] == 0
+    assert summary["left_out"]["auc"] == 3
+
+
+def test_one_image_has_means_and_no_intervals(records):
+    block = summary_of(records[:1], min_images=1)["stages"]["raw"]["interclass_noise"]
+    assert block["mean"] is not None and block["low"] is None and block["high"] is None
+    assert all(entry["images"] == 1 and entry["low"] is None for entry in block["per_class"].values())
+
+
+def test_too_few_images_leave_classes_out(records):
+    summary = summary_of(records, min_images=7)
+    assert summary["stages"]["raw"]["interclass_noise"]["mean"] is None
+    assert summary["stages"]["raw"]["interclass_noise"]["micro"] is not None
+    assert summary["classes_left_out"].keys() == set(CLASSES) and summary["classes_left_out"]["tree"] == 0
+    assert summary["differences"]["retained - raw"]["auc"] == {"mean": None, "low": None, "high": None}
+    assert summary["limits"] == {"min_cells": 2, "min_images": 7}
+
+
+def test_without_detection_its_figures_are_null(reports):
+    summary = summary_of([image_record(report._replace(detection={})) for report in reports])
+    assert summary["stages"]["raw"]["auc"]["mean"] is None
+    assert summary["stages"]["raw"]["auc"]["micro"] is None
+    assert summary["detection"] == {"queries": 0, "sampled": False}
+
+
+def test_without_class_probs_gr_is_neither_right_nor_wrong(reports):
+    summary = summary_of([image_record(report._replace(gr_right=None)) for report in reports])
+    assert summary["stages"]["raw"]["interclass_noise"]["gr_right"]["mean"] is None
+    assert summary["stages"]["raw"]["interclass_noise"]["boundary"]["mean"] is not None
+
+
+def test_summaries_are_json_without_nan(records):
+    one_class = image_record(make_report(0, labels=np.zeros(CELLS, np.int64)))
+    for own in (records, [one_class]):
+        text = json.dumps(summary_of(own, min_images=1), allow_nan=False)
+        assert json.loads(text)["images"] == len(own)
+
+
+def test_counts_of_the_whole(reports, records):
+    summary = summary_of(records)
+    assert summary["images"] == 6
+    assert summary["queries"] == sum((report.labels != IGNORE).sum() for report in reports)
+    keys = np.concatenate([report.stages["raw"].effective_keys for report in reports])
+    assert summary["effective_keys"] == pytest.approx(np.nanmedian(keys))
+    assert summary["query_dependence"] == pytest.approx(np.mean([report.query_dependence for report in reports]))
+    assert list(summary["stages"]) == [*STAGES, *CONTROLS]
+
+
+def test_the_same_seed_gives_the_same_summary(records):
+    assert summary_of(records) == summary_of(records)
+    assert summary_of(records, seed=1) != summary_of(records, seed=2)
+
+
+def test_every_resample_draws_as_many_images_as_there_are():
+    weights = bootstrap_weights(7, 30, seed=3)
+    assert weights.shape == (30, 7) and (weights.sum(axis=1) == 7).all() and weights.max() > 1
+    assert bootstrap_weights(1, 30, seed=3) is None
+
+
+def test_small_sets_ask_for_one_image_a_class():
+    assert [least_images(images) for images in (1, 9, 10, 500)] == [1, 1, 10, 10]
+
+
+def test_no_record_is_an_error():
+    with pytest.raises(ValueError, match="no image to summarise"):
+        data_set_summary([], CLASSES)

@@ -1,0 +1,403 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import hook, noise
+from analysis.capture import Capture
+from analysis.maps import attention_rows
+from analysis.measure import CONTROLS, STAGES, MeasureOptions, measure_capture, metric_map, worst_queries
+from analysis.measure.image import HOLLOW_THRESHOLDS, boundary_cells
+from dnl.classes import CAMVID
+
+IGNORE = CAMVID.ignore_index
+DEFAULTS = MeasureOptions()
+
+
+def make_capture(height=7, width=12, *, seed=0, **changes):
+    """Random attention on a small map: a common class, a rare one, one of a single cell, and ignored cells."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice([0, 1, 3, 5, IGNORE], (height, width), p=[0.4, 0.3, 0.15, 0.05, 0.1])
+    labels[0, 0] = 8
+    parts = {
+        "query": rng.normal(size=(6, height, width)).astype(np.float32),
+        "key": rng.normal(size=(6, height, width)).astype(np.float32),
+        "class_probs": rng.dirichlet(np.full(11, 0.3), (height, width)).transpose(2, 0, 1).astype(np.float32),
+        "labels": labels,
+        "label_set": CAMVID,
+        "gate": "sigmoid",
+        "lr_kernel": 3,
+    }
+    return Capture(**{**parts, **changes})
+
+
+def make_map_capture(attention, labels, **options):
+    return Capture.from_attention(attention, *labels.shape, labels=labels, label_set=CAMVID, **options)
+
+
+def plain_rows(capture, options):
+    """Every stage and control, N×h×w, by the functions that compute a few rows at a time."""
+    common = {"lr_kernel": options.lr_kernel, "temperature": options.temperature, "lr_weights": options.lr_weights}
+    rows = attention_rows(capture, gate=options.gate, **common)._asdict()
+    rows["uniform"] = np.full(rows["raw"].shape, 1 / len(rows["raw"]))
+    kernel = capture.lr_kernel if options.lr_kernel == "model" else options.lr_kernel
+    if kernel is not None:
+        rows["oracle"] = attention_rows(capture, gate="oracle", **common).retained
+        rows["box"] = attention_rows(capture, gate=options.gate, **{**common, "lr_weights": "box"}).retained
+    return rows
+
+
+def assert_measured_as_plain_rows(capture, options=DEFAULTS):
+    report = measure_capture(capture, options)
+    labels, every = report.labels, np.arange(report.labels.size)
+    expected = plain_rows(capture, options)
+    assert set(report.stages) == set(expected)
+    for stage, rows in expected.items():
+        metrics = noise.query_metrics(rows, labels, every, ignore_index=IGNORE)
+        for name, actual, wanted in zip(metrics._fields, report.stages[stage], metrics, strict=True):
+            np.testing.assert_allclose(actual, wanted, rtol=1e-9, atol=1e-9, err_msg=f"{stage} {name}")
+        scores = noise.detection_scores(rows, labels, every, ignore_index=IGNORE)
+        for actual, wanted in zip(report.detection[stage], scores, strict=True):
+            np.testing.assert_allclose(actual, wanted, atol=1e-9, err_msg=stage)
+        needed = [expected[name] for name in (*STAGES, stage)]
+        values = [noise.query_metrics(one, labels, every, ignore_index=IGNORE).interclass_noise for one in needed]
+        shared = np.flatnonzero(np.isfinite(values).all(axis=0))
+        leakage = noise.leakage(rows[shared], labels, shared, num_classes=11, ignore_index=IGNORE)
+        np.testing.assert_allclose(report.leakage[stage].total, leakage.total, atol=1e-9)
+        assert (report.leakage[stage].queries == leakage.queries).all()
+    return report
+
+
+# --- against the plain way -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "binary", "similarity", "oracle", None])
+def test_every_stage_and_control_is_measured_as_its_rows_say(gate):
+    report = assert_measured_as_plain_rows(make_capture(), MeasureOptions(gate=gate))
+    assert tuple(report.stages) == (*STAGES, *CONTROLS)
+
+
+def test_other_windows_temperatures_and_weights():
+    capture = make_capture(5, 9, seed=1)
+    assert_measured_as_plain_rows(capture, MeasureOptions(lr_kernel=5, temperature=2.0))
+    assert_measured_as_plain_rows(capture, MeasureOptions(lr_weights="box"))
+    report = assert_measured_as_plain_rows(capture, MeasureOptions(gate=None, lr_kernel=None))
+    assert tuple(report.stages) == (*STAGES, "uniform")
+
+
+def test_classes_larger_than_a_block_of_queries():
+    assert_measured_as_plain_rows(make_capture(13, 17, seed=2))
+
+
+def test_a_finished_map_with_many_ties_and_empty_rows():
+    capture = make_capture()
+    rng = np.random.default_rng(3)
+    attention = rng.dirichlet(np.full(84, 0.1), 84).round(2).astype(np.float32)
+    attention[5] = 0
+    mapped = make_map_capture(attention, capture.labels, class_probs=capture.class_probs, gate="binary")
+    report = assert_measured_as_plain_rows(mapped)
+    assert report.stages["raw"].emptied[5] == (capture.labels.flat[5] != IGNORE)
+    assert report.distinct_argmax_keys == noise.distinct_argmax_keys(attention)
+
+
+def test_a_finished_map_under_gr_and_the_box():
+    capture = make_capture()
+    attention = np.random.default_rng(4).random((84, 84)).astype(np.float32) ** 3
+    mapped = make_map_capture(attention, capture.labels, class_probs=capture.class_probs, gate="sigmoid", lr_kernel=3)
+    report = assert_measured_as_plain_rows(mapped)
+    assert report.stages["box"] is report.stages["retained"]
+
+
+def test_keys_that_tie_go_on_to_tie_under_the_box():
+    capture = make_capture()
+    labels, rng = capture.labels, np.random.default_rng(6)
+    attention = rng.choice(np.float32([0, 0.1, 0.2, 0.7]), (84, 84))
+    exact = (attention.astype(np.float64) * 2**27).astype(np.int64)
+    assert (exact / 2**27 == attention).all()
+    report = measure_capture(make_map_capture(attention, labels, lr_kernel=3))
+    padded = np.pad(exact.reshape(84, 7, 12), ((0, 0), (1, 1), (1, 1)))
+    windows = sum(padded[:, dy : dy + 7, dx : dx + 12] for dy, dx in np.ndindex(3, 3)).reshape(84, 84)
+    expected = noise.detection_scores(windows, labels, np.arange(84), ignore_index=IGNORE)
+    for actual, wanted in zip(report.detection["retained"], expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, atol=1e-12)
+    kept = np.where(labels.ravel() == IGNORE, 0, windows).sum(axis=1) - windows[np.arange(84), np.arange(84)]
+    labelled = labels.ravel() != IGNORE
+    np.testing.assert_allclose(report.stages["retained"].kept_mass[labelled], kept[labelled] / 9 / 2**27, rtol=1e-12)
+
+
+@pytest.mark.parametrize("head", ["mean", 1])
+def test_a_transformer_s_attention_under_gr_and_lr_that_it_never_had(head):
+    torch.manual_seed(0)
+    block = torch.nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).eval()
+    plain = make_capture(5, 9)
+    with hook(block, "self_attn") as caught:
+        block(torch.randn(1, 1 + 45, 16))
+    described = {"class_probs": plain.class_probs, "labels": plain.labels, "label_set": CAMVID}
+    capture = caught.capture(5, 9, head=head, class_tokens=1, **described)
+    assert_measured_as_plain_rows(capture, MeasureOptions(gate="sigmoid", lr_kernel=3, lr_weights="box"))
+    if head == 1:
+        assert_measured_as_plain_rows(capture, MeasureOptions(gate="binary", lr_kernel=3, lr_weights="learnt"))
+
+
+def test_single_precision_on_a_large_map_against_plain_rows():
+    """Some queries of a map of 32×64 cells by the functions in double precision: 1e-5 apart at most."""
+    capture = make_capture(32, 64, seed=7)
+    report = measure_capture(capture, MeasureOptions(precision="float32"), detection=False)
+    queries = np.arange(0, 2048, 37)
+    rows = attention_rows(capture, queries)._asdict()
+    rows["oracle"] = attention_rows(capture, queries, gate="oracle").retained
+    rows["box"] = attention_rows(capture, queries, lr_weights="box").retained
+    for stage, of_stage in rows.items():
+        expected = noise.query_metrics(of_stage, report.labels, queries, ignore_index=IGNORE)
+        for name in noise.METRICS:
+            actual, wanted = getattr(report.stages[stage], name)[queries], getattr(expected, name)
+            np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-5, err_msg=f"{stage} {name}")
+
+
+def test_single_precision_against_double():
+    capture = make_capture(9, 14, seed=4)
+    double, single = (measure_capture(capture, MeasureOptions(precision=p)) for p in ("float64", "float32"))
+    for stage, metrics in double.stages.items():
+        for name in noise.METRICS:
+            actual, wanted = getattr(single.stages[stage], name), getattr(metrics, name)
+            np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-5, err_msg=f"{stage} {name}")
+        np.testing.assert_allclose(single.detection[stage].auc, double.detection[stage].auc, atol=1e-3)
+        assert (single.stages[stage].emptied == metrics.emptied).all()
+    small = measure_capture(capture).stages["raw"].kept_mass
+    assert np.array_equal(small, double.stages["raw"].kept_mass, equal_nan=True)
+
+
+STATUS = Path("/proc/self/status")
+MEMORY_CODE = """
+import re
+from pathlib import Path
+import torch
+from analysis.measure import MeasureOptions, measure_capture
+from tests.analysis.measure.test_image import STATUS, make_capture
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", STATUS.read_text())[1])
+
+torch.set_num_threads(1)
+options = MeasureOptions(precision="float32")
+measure_capture(make_capture(8, 16), options)
+capture, peaks = make_capture(64, 64), [peak()]
+measure_capture(capture, options)
+peaks.append(peak())
+one_map = torch.ones(64 * 64, 64 * 64)
+peaks.append(peak())
+print(*peaks)
+"""
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc")
+def test_memory_stays_below_that_of_one_whole_map():
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", MEMORY_CODE], cwd=root, capture_output=True, text=True, check=True)
+    before, measured, with_a_map = map(int, done.stdout.split())
+    assert measured - before < 45e6 < 60e6 < with_a_map - before  # a map of 4096 cells is 67 MB
+
+
+def test_what_is_known_of_the_whole_image():
+    capture = make_capture()
+    report = measure_capture(capture)
+    raw = attention_rows(capture).raw
+    pairs = noise.query_pairs(84)
+    expected = noise.query_dependence(raw[pairs[:, 0]], raw[pairs[:, 1]])
+    assert report.query_dependence == pytest.approx(expected, rel=1e-12)
+    assert report.distinct_argmax_keys == noise.distinct_argmax_keys(raw)
+    assert report.cells == (7, 12) and report.num_classes == 11 and report.ignore_index == IGNORE
+    right = capture.class_probs.argmax(axis=0) == capture.cell_labels
+    assert (report.gr_right == right.ravel()).all()
+    for at, threshold in enumerate(HOLLOW_THRESHOLDS):
+        rows = attention_rows(capture).retained
+        metrics = noise.query_metrics(
+            rows, report.labels, np.arange(84), ignore_index=IGNORE, hollow_threshold=threshold
+        )
+        np.testing.assert_allclose(report.hollow_curve["retained"][:, at], metrics.hollow_fraction, rtol=1e-6)
+
+
+# --- identities ------------------------------------------------------------------------------------------------------
+
+
+def test_uniform_attention_gets_exactly_chance_and_no_intraclass_noise():
+    capture = make_capture(gate=None, lr_kernel=None)
+    flat = dataclasses.replace(capture, query=np.zeros_like(capture.query))
+    report = measure_capture(flat)
+    for stage in ("raw", "uniform"):
+        metrics = report.stages[stage]
+        assert np.array_equal(metrics.interclass_noise, metrics.chance, equal_nan=True)
+        assert (metrics.intraclass_noise[np.isfinite(metrics.intraclass_noise)] == 0).all()
+        assert (metrics.hollow_fraction[np.isfinite(metrics.hollow_fraction)] == 0).all()
+        auc = report.detection[stage].auc
+        assert (auc[np.isfinite(auc)] == 0.5).all() and np.isfinite(auc).any()
+    for actual, wanted in zip(report.stages["raw"][3:], report.stages["uniform"][3:], strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-12)
+
+
+def test_a_perfect_block_map_has_no_interclass_noise():
+    labels = np.array([[0, 0, 0, 1], [1, 1, 3, 3]])
+    attention = (labels.ravel()[:, None] == labels.ravel()).astype(np.float32)
+    report = measure_capture(make_map_capture(attention, labels))
+    raw, scores = report.stages["raw"], report.detection["raw"]
+    assert (raw.interclass_noise == 0).all() and (raw.interclass_mass == 0).all()
+    several = labels.ravel() != 3
+    assert (scores.auc[several] == 1).all() and (scores.average_precision[several] == 1).all()
+    assert (np.diag(report.leakage["raw"].matrix())[[0, 1, 3]] == 1).all()
+
+
+def test_under_the_oracle_nothing_but_what_lr_leaks_is_left():
+    report = measure_capture(make_capture(), MeasureOptions(gate="oracle"))
+    noise_left = report.stages["rectified"].interclass_noise
+    assert (noise_left[np.isfinite(noise_left)] == 0).all() and np.nanmean(report.stages["oracle"].interclass_noise) > 0
+
+
+def test_ignored_cells_change_nothing():
+    labels = make_capture().labels
+    rng = np.random.default_rng(5)
+    attention = rng.random((84, 84)).astype(np.float32)
+    disturbed = attention.copy()
+    disturbed[:, labels.ravel() == IGNORE] = 7
+    one, other = (measure_capture(make_map_capture(each, labels)) for each in (attention, disturbed))
+    for first, second in zip(one.stages["raw"], other.stages["raw"], strict=True):
+        np.testing.assert_array_equal(first, second)
+    for first, second in zip(one.detection["raw"], other.detection["raw"], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_inputs_stay_as_they_are():
+    capture = make_capture()
+    before = [getattr(capture, name).copy() for name in ("query", "key", "class_probs", "labels")]
+    measure_capture(capture)
+    after = [getattr(capture, name) for name in ("query", "key", "class_probs", "labels")]
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+    attention = np.random.default_rng(0).random((84, 84)).astype(np.float32)
+    kept = attention.copy()
+    measure_capture(make_map_capture(attention, capture.labels))
+    assert np.array_equal(attention, kept)
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+def test_against_the_prediction_there_is_no_oracle_and_no_need_of_labels():
+    capture = make_capture()
+    photo = dataclasses.replace(capture, labels=None, prediction=capture.labels)
+    report = measure_capture(photo, MeasureOptions(labels="prediction"))
+    assert report.label_source == "prediction" and tuple(report.stages) == (*STAGES, "uniform", "box")
+    truth = measure_capture(capture)
+    assert truth.label_source == "ground truth"
+    assert np.array_equal(
+        report.stages["retained"].interclass_noise, truth.stages["retained"].interclass_noise, equal_nan=True
+    )
+
+
+def test_fewer_controls_and_no_detection():
+    report = measure_capture(make_capture(), MeasureOptions(controls=("box",)), detection=False)
+    assert tuple(report.stages) == (*STAGES, "box")
+    assert report.detection == {} and report.detection_queries.size == 0 and not report.detection_sampled
+
+
+def test_large_maps_have_a_seeded_sample_of_detection_queries(monkeypatch):
+    monkeypatch.setattr("analysis.measure.image.EXACT_DETECTION_CELLS", 83)
+    monkeypatch.setattr("analysis.measure.image.DETECTION_SAMPLE", 20)
+    capture = make_capture()
+    sample = measure_capture(capture)
+    monkeypatch.setattr("analysis.measure.image.EXACT_DETECTION_CELLS", 84)
+    exact = measure_capture(capture)
+    assert sample.detection_sampled and not exact.detection_sampled
+    cells = sample.detection_queries
+    assert cells.size == 20 == np.unique(cells).size and (np.diff(cells) > 0).all()
+    assert (capture.labels.ravel()[cells] != IGNORE).all()
+    assert np.array_equal(cells, np.sort(cells)) and np.array_equal(exact.detection_queries, np.arange(84))
+    for stage, scores in sample.detection.items():
+        for few, all_of_them in zip(scores, exact.detection[stage], strict=True):
+            assert np.array_equal(few, all_of_them[cells], equal_nan=True)
+
+
+def test_progress_runs_to_one_and_may_cancel():
+    shares = []
+    measure_capture(make_capture(), progress=shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 3
+
+    def cancel(share):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        measure_capture(make_capture(), progress=cancel)
+
+
+def test_an_image_of_one_class_is_a_report_without_interclass_noise():
+    capture = make_capture()
+    report = measure_capture(dataclasses.replace(capture, labels=np.full((7, 12), 3)))
+    for metrics in report.stages.values():
+        assert np.isnan(metrics.interclass_noise).all() and np.isnan(metrics.chance).all()
+        assert np.isfinite(metrics.intraclass_noise).all() and np.isfinite(metrics.kept_mass).all()
+    assert all(np.isnan(scores.auc).all() for scores in report.detection.values())
+    assert not report.boundary.any() and worst_queries(report, "raw").size == 0
+
+
+def test_what_does_not_fit_is_refused_in_one_sentence():
+    capture = make_capture()
+    query = capture.query.copy()
+    query[0, 0, 0] = np.nan
+    image = np.zeros((20, 30, 3), np.uint8)
+    attention = np.full((84, 84), 0.1, np.float32)
+    mapped = make_map_capture(attention, capture.labels)
+    for bad, expected in [
+        (dataclasses.replace(capture, labels=None), "has no labels"),
+        (dataclasses.replace(capture, image=image, labels=np.zeros((19, 30), int)), "has 19×30 labels"),
+        (dataclasses.replace(capture, labels=np.zeros((12, 7), int)), "has 12×7 labels for a map of 7×12 cells"),
+        (dataclasses.replace(capture, labels=np.full((7, 12), IGNORE)), "every cell without a label"),
+        (dataclasses.replace(capture, labels=np.full((7, 12), 40)), "unknown class 40"),
+        (dataclasses.replace(capture, query=query), "'image' cannot be measured: query holds 1 of"),
+        (dataclasses.replace(capture, key=query), "'image' cannot be measured: key holds 1 of"),
+        (dataclasses.replace(capture, query=1e20 * capture.query, key=1e20 * capture.key), "query and key can reach"),
+        (dataclasses.replace(capture, class_probs=None), "needs class_probs"),
+        (dataclasses.replace(mapped, attention=attention[:, :80]), "is 84×80; 7×12 cells need 84×84"),
+        (dataclasses.replace(mapped, attention=-attention), "negative or non-finite"),
+        (dataclasses.replace(mapped, lr_kernel=3, lr_weights="learnt"), "needs query and key"),
+    ]:
+        with pytest.raises(ValueError, match=expected):
+            measure_capture(bad)
+    for options, expected in [
+        (MeasureOptions(labels="guess"), "labels is 'guess'"),
+        (MeasureOptions(labels="prediction"), "has no labels"),
+        (MeasureOptions(gate="soft"), "gate is 'soft'"),
+        (MeasureOptions(lr_kernel=4), "lr_kernel is 4"),
+        (MeasureOptions(temperature=0), "temperature is 0"),
+        (MeasureOptions(precision="float16"), "precision is 'float16'"),
+        (MeasureOptions(controls=("mirror",)), "no control 'mirror'"),
+    ]:
+        with pytest.raises(ValueError, match=expected):
+            measure_capture(capture, options)
+
+
+# --- reading a report ------------------------------------------------------------------------------------------------
+
+
+def test_boundary_cells_on_paper():
+    labels = np.array([[0, 0, 0, 0], [0, 0, 0, 1], [IGNORE, 0, 0, 0], [2, IGNORE, 0, 0]])
+    expected = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]], bool)
+    # Cell (3, 0) touches (2, 1), which has another label.
+    expected[3, 0] = expected[2, 1] = True
+    assert (boundary_cells(labels, IGNORE) == expected).all()
+
+
+def test_noise_map_and_worst_queries():
+    report = measure_capture(make_capture())
+    values = report.stages["raw"].interclass_noise
+    assert np.array_equal(metric_map(report, "raw", "interclass_noise").ravel(), values, equal_nan=True)
+    assert metric_map(report, "raw", "kept_mass").shape == (7, 12)
+    worst = worst_queries(report, "raw", count=5)
+    assert worst.dtype == np.int64
+    expected = sorted((cell for cell in range(84) if np.isfinite(values[cell])), key=lambda cell: (-values[cell], cell))
+    assert worst.tolist() == expected[:5]
+    assert (
+        worst_queries(report, "raw", "hollow_fraction", 1000).size
+        == np.isfinite(report.stages["raw"].hollow_fraction).sum()
+    )

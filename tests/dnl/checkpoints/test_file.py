@@ -1,0 +1,187 @@
+"""Checkpoints: what is saved comes back, and whatever does not fit is refused in one sentence."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from dnl.checkpoints import (
+    CheckpointError,
+    checkpoint_hash,
+    list_checkpoints,
+    load_checkpoint,
+    load_torchvision_backbone,
+    read_card,
+    save_checkpoint,
+)
+from dnl.classes import CAMVID
+from dnl.network import ModelConfig, build_model
+
+ROOT = Path(__file__).parents[3]
+SMALL = ModelConfig("resnet18", 8, 11, attention_stride=8, gamma_init=0.3)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = build_model(SMALL).eval()
+    model.label_set = CAMVID
+    return model
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(path, model, {"name": "small"})
+    return path
+
+
+def rewrite(path, *, card=None, change=None):
+    """Save the file at `path` again with another card or other tensors."""
+    state = safetensors.torch.load_file(path)
+    card = read_card(path) if card is None else card
+    if change:
+        change(state)
+    safetensors.torch.save_file(state, path, {"card": json.dumps(card)})
+
+
+def test_round_trip_restores_weights_to_half_precision_and_the_card(model, saved):
+    loaded, card = load_checkpoint(saved)
+    assert card["name"] == "small"
+    assert loaded.config == SMALL
+    assert loaded.label_set == CAMVID
+    assert not loaded.training
+    for key, tensor in model.state_dict().items():
+        expected = tensor.half().float() if tensor.ndim == 4 else tensor
+        assert torch.equal(loaded.state_dict()[key], expected), key
+
+
+def test_saving_what_was_loaded_changes_no_bit(saved, tmp_path):
+    loaded, card = load_checkpoint(saved)
+    again = tmp_path / "again.safetensors"
+    save_checkpoint(again, loaded, card)
+    first, second = safetensors.torch.load_file(saved), safetensors.torch.load_file(again)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert checkpoint_hash(saved) == checkpoint_hash(saved) != "0" * 64
+
+
+def test_checkpoints_in_the_users_folder_are_listed_and_opened_by_name(saved, monkeypatch):
+    monkeypatch.setenv("DNL_CHECKPOINTS", str(saved.parent))
+    assert "small" in list_checkpoints()
+    assert load_checkpoint("small")[1]["name"] == "small"
+
+
+def test_unknown_name_lists_the_known_ones(saved, monkeypatch):
+    monkeypatch.setenv("DNL_CHECKPOINTS", str(saved.parent))
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'nosuch'.*small"):
+        load_checkpoint("nosuch")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 20_000])
+def test_cut_off_file(saved, keep):
+    saved.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"small\.safetensors is not a readable"):
+        load_checkpoint(saved)
+
+
+def test_file_without_card(saved):
+    safetensors.torch.save_file(safetensors.torch.load_file(saved), saved)
+    with pytest.raises(CheckpointError, match="carries no card"):
+        load_checkpoint(saved)
+
+
+def test_another_architecture_names_the_keys(saved):
+    card = read_card(saved)
+    rewrite(saved, card={**card, "config": {**card["config"], "backbone": "resnet34"}})
+    with pytest.raises(CheckpointError, match=r"missing backbone\.stage1\.2\.conv1\.weight"):
+        load_checkpoint(saved)
+
+
+def test_unknown_configuration_field(saved):
+    card = read_card(saved)
+    rewrite(saved, card={**card, "config": {**card["config"], "wings": 2}})
+    with pytest.raises(CheckpointError, match=r"not describe a network of this version.*wings"):
+        load_checkpoint(saved)
+
+
+def test_classes_that_do_not_match_the_network(saved):
+    card = read_card(saved)
+    label_set = {**card["label_set"], "class_names": ["a"], "palette": [[0, 0, 0]]}
+    rewrite(saved, card={**card, "label_set": label_set})
+    with pytest.raises(CheckpointError, match="1 class names for 11 classes"):
+        load_checkpoint(saved)
+
+
+def test_missing_unexpected_and_misshapen_keys_are_all_named(saved):
+    def change(state):
+        del state["context.gamma"]
+        state["extra.weight"] = torch.zeros(1)
+        state["head.4.bias"] = torch.zeros(5)
+
+    rewrite(saved, change=change)
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(saved)
+    for part in ("missing context.gamma", "unexpected extra.weight", "head.4.bias ((5,) instead of (11,))"):
+        assert part in str(error.value)
+
+
+def test_weights_that_are_not_finite(saved):
+    rewrite(saved, change=lambda state: state["context.gamma"].fill_(float("nan")))
+    with pytest.raises(CheckpointError, match=r"not finite numbers in 'context\.gamma'"):
+        load_checkpoint(saved)
+
+
+def test_loading_leaves_the_compiler_alone():
+    """PyTorch imports its compiler, or SymPy for it, for some ways to make a weight: a second of a visitor's time."""
+    script = "import sys, dnl; dnl.load_checkpoint('camvid-dnl'); print({'torch._dynamo', 'sympy'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
+
+
+def torchvision_state(model):
+    """The backbone's weights under torchvision's names, with its classifier."""
+    names = {"stem.0.": "conv1.", "stem.1.": "bn1."}
+    state = {}
+    for key, tensor in model.backbone.state_dict().items():
+        name = key.replace("stage", "layer")
+        for ours, theirs in names.items():
+            name = theirs + key.removeprefix(ours) if key.startswith(ours) else name
+        state[name] = tensor.clone()
+    return {**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_torchvision_weights_fill_the_backbone(tmp_path, backbone):
+    config = ModelConfig(backbone, deep_stem=False, attention_stride=8)
+    state = torchvision_state(build_model(config))
+    old = {key: tensor for key, tensor in state.items() if "num_batches_tracked" not in key}
+    torch.save(old, tmp_path / "imagenet.pth")
+    model = build_model(config)
+    left_out = load_torchvision_backbone(tmp_path / "imagenet.pth", model)
+    assert left_out == ["fc.weight", "fc.bias"]
+    assert torch.equal(model.backbone.stem[0].weight, state["conv1.weight"])
+    assert torch.equal(model.backbone.stage4[1].conv2.weight, state["layer4.1.conv2.weight"])
+    assert torch.equal(model.backbone.stage2[0].downsample[0].weight, state["layer2.0.downsample.0.weight"])
+
+
+def test_torchvision_weights_need_the_classic_stem(tmp_path):
+    state = torchvision_state(build_model(ModelConfig("resnet18", deep_stem=False)))
+    torch.save(state, tmp_path / "imagenet.pth")
+    with pytest.raises(CheckpointError, match=r"missing stem\.3\.weight"):
+        load_torchvision_backbone(tmp_path / "imagenet.pth", build_model(ModelConfig("resnet18")))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"conv1.weight": Payload()}))
+    with pytest.raises(CheckpointError, match="could not be read as plain weights"):
+        load_torchvision_backbone(tmp_path / "evil.pth", build_model(ModelConfig("resnet18", 8, deep_stem=False)))
+    assert not (tmp_path / "ran").exists()

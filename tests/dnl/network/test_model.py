@@ -1,0 +1,212 @@
+"""The whole network: shapes at awkward sizes, what each option changes, and what it starts from."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from dnl.network import ModelConfig, build_model
+from dnl.network.backbone import LAYOUTS, DilatedResNet
+from dnl.network.config import BACKBONES, CONTEXTS
+
+
+def small_model(**options):
+    torch.manual_seed(0)
+    return build_model(ModelConfig(**{"backbone": "resnet18", "width": 8, "num_classes": 5, **options}))
+
+
+def random_images(height, width, batch=1):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height * width))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_every_context_and_backbone_gives_three_predictions_at_image_size(context, backbone):
+    stride = 8 if context in ("nl", "dnl") else 16
+    model = small_model(context=context, backbone=backbone, attention_stride=stride, gamma_init=0.5).eval()
+    for height, width in ((32, 32), (33, 47), (90, 120)):
+        with torch.inference_mode():
+            output = model(random_images(height, width, batch=2))
+        for name, logits in output._asdict().items():
+            assert logits.shape == (2, 5, height, width), name
+            assert torch.isfinite(logits).all(), name
+
+
+@pytest.mark.parametrize(("stride", "cells"), [(8, (45, 60)), (16, (23, 30))])
+def test_attention_cells_of_a_360x480_image(stride, cells):
+    model = small_model(attention_stride=stride).eval()
+    with torch.inference_mode():
+        encoding = model.encode(random_images(360, 480))
+        context = model.gather(encoding)
+    assert encoding.features.shape == (1, 32, *cells)
+    assert context.shape == encoding.features.shape
+    assert encoding.class_logits.shape == (1, 5, 45, 60)
+    assert encoding.stage2.shape == (1, 16, 45, 60)
+    assert encoding.stage4.shape == (1, 64, 45, 60)
+
+
+@pytest.mark.parametrize("height", [32, 37, 40, 47, 63, 64, 65])
+@pytest.mark.parametrize("stride", [8, 16])
+def test_any_size_works_with_either_stride(height, stride):
+    model = small_model(attention_stride=stride).eval()
+    with torch.inference_mode():
+        assert model(random_images(height, 100 - height)).logits.shape == (1, 5, height, 100 - height)
+
+
+def test_the_parts_compose_to_the_forward():
+    model = small_model(gamma_init=0.5).eval()
+    images = random_images(50, 70)
+    with torch.inference_mode():
+        encoding = model.encode(images)
+        parts = model.decode(encoding, model.gather(encoding), (50, 70))
+        for composed, whole in zip(parts, model(images), strict=True):
+            assert torch.equal(composed, whole)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 31, 64), (1, 3, 64, 31), (3, 64, 64), (1, 1, 64, 64), (1, 4, 64, 64)], ids=str
+)
+def test_images_that_do_not_fit_are_named(shape):
+    with pytest.raises(ValueError, match=r"must be B×3×H×W with at least 32 pixels a side") as caught:
+        small_model()(torch.zeros(shape))
+    assert str(shape) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "vgg16"}, "backbone is 'vgg16'; choose one of resnet18, resnet34, resnet50, resnet101"),
+        ({"context": "gr"}, r"context is 'gr'; choose one of fcn, nl, nl\+gr, nl\+lr, dnl"),
+        ({"gate": None}, "gate is None; choose one of sigmoid, binary, similarity"),
+        ({"lr_weights": "flat"}, "lr_weights is 'flat'; choose one of learnt, box"),
+        ({"attention_stride": 4}, "attention_stride is 4; choose one of 8, 16"),
+        ({"width": 12}, "width is 12; it must be a multiple of 8"),
+        ({"width": 0}, "width is 0"),
+        ({"num_classes": 1}, "num_classes is 1; segmentation needs at least 2"),
+        ({"lr_kernel": 2}, "lr_kernel is 2; it must be odd"),
+        ({"skip_dropout": 1.0}, r"skip_dropout is 1\.0; it must lie in 0 … 1, below 1"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**options)
+
+
+def test_configuration_cannot_be_changed_behind_the_model():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ModelConfig().width = 32
+
+
+@pytest.mark.parametrize(
+    ("context", "gate", "lr_kernel"),
+    [("nl", None, None), ("nl+gr", "binary", None), ("nl+lr", None, 5), ("dnl", "binary", 5)],
+)
+def test_context_switches_the_halves_of_the_block(context, gate, lr_kernel):
+    block = small_model(context=context, gate="binary", lr_kernel=5, lr_weights="box", gamma_init=0.25).context
+    assert (block.gate, block.lr_kernel) == (gate, lr_kernel)
+    assert block.lr_weights == "box"
+    assert block.gamma.item() == 0.25
+
+
+def test_contexts_differ_in_the_block_alone():
+    keys = {context: set(small_model(context=context).state_dict()) for context in CONTEXTS}
+    assert keys["nl"] == keys["nl+gr"] == keys["nl+lr"] == keys["dnl"]
+    block = {f"context.{name}" for name in ("gamma", "query.weight", "key.weight", "value.weight")}
+    assert keys["dnl"] - keys["fcn"] == block
+    assert not keys["fcn"] - keys["dnl"]
+
+
+def test_with_gamma_zero_the_block_adds_nothing():
+    dnl, fcn = small_model(context="dnl").eval(), small_model(context="fcn").eval()
+    fcn.load_state_dict({key: tensor for key, tensor in dnl.state_dict().items() if not key.startswith("context.")})
+    images = random_images(40, 56)
+    with torch.inference_mode():
+        assert torch.equal(dnl(images).logits, fcn(images).logits)
+        dnl.context.gamma.fill_(0.5)
+        assert not torch.equal(dnl(images).logits, fcn(images).logits)
+
+
+def test_evaluation_is_deterministic_and_training_drops_out():
+    model = small_model(gamma_init=0.5, skip_dropout=0.5)
+    images = random_images(40, 56, batch=2)
+    with torch.no_grad():
+        first, second = model(images), model(images)
+        assert not torch.equal(first.logits, second.logits)
+        model.eval()
+        for once, again in zip(model(images), model(images), strict=True):
+            assert torch.equal(once, again)
+
+
+def test_an_image_is_predicted_alike_alone_and_in_a_batch():
+    model = small_model(gamma_init=0.5).eval()
+    images = random_images(40, 56, batch=3)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images).logits[1:2], model(images[1:2]).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_reach_every_parameter():
+    model = small_model(gamma_init=0.5)
+    output = model(random_images(40, 56, batch=2))
+    # GR's prediction gets gradients from the main logits too, through the gate.
+    output.logits.square().mean().backward(retain_graph=True)
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.class_head.parameters())
+    assert all(parameter.grad is None for parameter in model.shallow_head.parameters())
+    output.aux_shallow.square().mean().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("backbone", "expansion"), [("resnet18", 1), ("resnet34", 1), ("resnet50", 4)])
+def test_channels_scale_with_the_width(backbone, expansion):
+    with torch.device("meta"):
+        model = build_model(ModelConfig(backbone=backbone, width=16))
+    assert model.backbone.channels == (32 * expansion, 64 * expansion, 128 * expansion)
+    assert model.context.value.in_channels == (64 if expansion == 1 else 128)
+    assert model.context.query.out_channels == model.context.value.in_channels // 8
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_output_stride_is_8_and_dilations_are_those_of_the_release(name):
+    backbone = DilatedResNet(name, width=8)
+    conv = "conv1" if name in ("resnet18", "resnet34") else "conv2"  # the convolution that carries the stride
+
+    def of_stage(stage, attribute):
+        return [getattr(getattr(block, conv), attribute)[0] for block in stage]
+
+    stages = (backbone.stage1, backbone.stage2, backbone.stage3, backbone.stage4)
+    assert [of_stage(stage, "stride")[0] for stage in stages] == [1, 2, 1, 1]
+    assert all(stride == 1 for stage in stages for stride in of_stage(stage, "stride")[1:])
+    assert set(of_stage(backbone.stage1, "dilation") + of_stage(backbone.stage2, "dilation")) == {1}
+    assert set(of_stage(backbone.stage3, "dilation")) == {2}
+    assert of_stage(backbone.stage4, "dilation") == [4, 8, 16][: len(backbone.stage4)]
+
+
+def test_the_classic_stem_has_one_7x7_convolution():
+    model = small_model(deep_stem=False).eval()
+    assert [module.kernel_size for module in model.backbone.stem if isinstance(module, nn.Conv2d)] == [(7, 7)]
+    with torch.inference_mode():
+        assert model(random_images(33, 47)).logits.shape == (1, 5, 33, 47)
+
+
+def test_weights_start_kaiming_normal_and_batch_norms_at_one_and_zero():
+    model = small_model(width=32)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 10_000:
+            fan_in = module.weight[0].numel()
+            assert module.weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.05)
+        elif isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+            assert (module.bias == 0).all()
+
+
+def test_a_closed_skip_leaves_the_head_with_the_context_alone():
+    torch.manual_seed(0)
+    model = small_model(gamma_init=0.5)
+    images = torch.randn(1, 3, 48, 64)
+    model.eval().close_skip()
+    encoding = model.encode(images)
+    context = model.gather(encoding)
+    without = model.decode(encoding._replace(stage4=torch.zeros_like(encoding.stage4)), context, (48, 64))
+    torch.testing.assert_close(model.decode(encoding, context, (48, 64)).logits, without.logits)
+    other = model.decode(encoding, context + torch.randn_like(context), (48, 64))
+    assert not torch.allclose(other.logits, without.logits)

@@ -1,0 +1,106 @@
+"""Recipes: presets, overrides, what is printed of them, and settings that make no sense."""
+
+import dataclasses
+import json
+
+import pytest
+
+from dnl import train as training
+from dnl.training.recipes import NOTES, RECIPES, TrainConfig, describe, flat, from_dict, override, recipe
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipes_build_and_survive_json(name):
+    config = recipe(name)
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_overrides():
+    config = override(recipe("camvid_dnl"), ["epochs=7", "model.gate=binary", "compile=true", "learning_rate=1e-4"])
+    assert (config.epochs, config.model.gate, config.compile, config.learning_rate) == (7, "binary", True, 1e-4)
+    for setting, message in {
+        "epochs": "no '='",
+        "wings=2": "no setting wings",
+        "model.wings=2": r"no setting model\.wings",
+        "epochs=many": "type int",
+        "model.gate=fence": "choose one of sigmoid",
+        "epochs=0": "in 1 …",
+        "compile=perhaps": "type bool",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            override(recipe("camvid_dnl"), [setting])
+    with pytest.raises(ValueError, match="no recipe 'x'"):
+        recipe("x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ohem_threshold": 1.5}, r"ohem_threshold is 1\.5; it must lie in 0 … 1"),
+        ({"ohem_least": -0.1}, r"ohem_least is -0\.1; it must lie in 0 … 1"),
+        ({"gradient_clip": -1.0}, "gradient_clip is -1.0; it must not be negative"),
+        ({"settling_batches": -1}, "settling_batches is -1; it must lie in 0"),
+        ({"fresh_parts": "head"}, "fresh_parts is 'head' but everything starts anew without start_from"),
+        ({"start_from": "a", "backbone_weights": "b"}, "give one of them"),
+        ({"min_scale": 2.0}, r"scales are 2\.0 … 1\.6"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**settings)
+
+
+def test_a_configuration_of_an_earlier_version_gets_the_defaults_and_an_unknown_one_is_refused():
+    fields = dataclasses.asdict(recipe("camvid_dnl"))
+    for added in ("ohem_threshold", "ohem_least", "backbone_weights"):
+        del fields[added]
+    assert from_dict(fields) == recipe("camvid_dnl")
+    with pytest.raises(ValueError, match="no setting wings in this version"):
+        from_dict({**fields, "wings": 2})
+    with pytest.raises(ValueError, match="no setting tail in this version"):
+        from_dict({**fields, "model": {**fields["model"], "tail": 1}})
+
+
+@pytest.mark.parametrize(("name", "images"), [("cityscapes_dnl_r101", 2975), ("ade20k_dnl_r101", 20210)])
+def test_the_published_network_trains_as_its_sources_do(name, images):
+    config = recipe(name)
+    assert (config.model.backbone, config.model.width, config.model.context) == ("resnet101", 64, "dnl")
+    assert (config.optimizer, config.learning_rate, config.momentum, config.weight_decay) == ("sgd", 0.01, 0.9, 5e-4)
+    assert (config.poly_power, config.head_rate, config.query_key_rate, config.logit_std) == (0.9, 10, 1, 0)
+    assert (config.min_scale, config.max_scale) == (0.5, 2.0)
+    updates = images // config.batch_size * config.epochs
+    assert updates == pytest.approx({"cityscapes": 80_000, "ade20k": 160_000}[config.dataset], rel=0.01)
+    assert f"{updates:,}" in {"80,136", "160,401"}
+    assert "inferred" in NOTES[name]
+
+
+def test_a_preset_is_printed_with_its_note_and_with_what_is_overridden(capsys):
+    assert training.main(["--recipe", "cityscapes_dnl_r101", "--print", "--set", "model.gate=binary"]) == 0
+    text = capsys.readouterr().out
+    assert "every training value here is inferred" in " ".join(text.split())
+    assert "\ncrop_height=769\n" in text
+    assert "\nmodel.gate=binary  (the preset has sigmoid)\n" in text
+    assert training.main(["--recipe", "camvid_dnl", "--print", "--set", "wings=1"]) == 1
+    assert "no setting wings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_what_is_printed_can_be_given_back_as_settings(name):
+    config = recipe(name)
+    lines = describe(name, config).split("\n\n")[-1].splitlines()
+    assert len(lines) == len(flat(config))
+    assert override(TrainConfig(), sorted(lines, key=lambda line: line.startswith("fresh_parts"))) == config
+
+
+def test_a_run_without_a_folder_is_refused(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        training.main(["--recipe", "camvid_dnl"])
+    assert exit_.value.code == 2
+    assert "name it with --out" in capsys.readouterr().err
+
+
+def test_the_camvid_twins_differ_in_the_block_alone():
+    for name in ("nl", "fcn"):
+        twin = recipe(f"camvid_{name}")
+        model = dataclasses.replace(twin.model, context="dnl")
+        assert dataclasses.replace(twin, model=model) == recipe("camvid_dnl")
