@@ -28,7 +28,7 @@ from dnl import __version__
 from dnl.checkpoints import load_checkpoint
 from dnl.classes import LabelSet
 from dnl.datasets import DatasetError, Sample, open_dataset
-from dnl.datasets.pairs import require_text_name, visible
+from dnl.datasets.finding import require_text_name, visible
 from dnl.distributed import World, total
 from dnl.network import SegmentationNetwork
 

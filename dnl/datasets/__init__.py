@@ -29,12 +29,15 @@ __all__ = [
 ]
 
 
-def open_dataset(name: str, root: str | Path | None, split: str):
-    """The data set `name` (one of NAMES) at `root`; streets are drawn, not read, and need no root."""
+def open_dataset(name: str, root: str | Path | None, split: str, coding: str | None = None):
+    """The data set `name` (one of NAMES) at `root`; streets are drawn, not read, and need no root.
+
+    coding: the key of the labels' coding (`dnl.codings.codings_of`), where it is not to be recognised.
+    """
     if name == "streets":
         return Streets(split)
     if name not in READERS:
         raise DatasetError(f"there is no data set {name!r}; choose one of {', '.join(NAMES)}")
     if root is None:
         raise DatasetError(f"{name} needs its folder; name it with --data DIR")
-    return READERS[name](root, split)
+    return READERS[name](root, split, coding=coding)
