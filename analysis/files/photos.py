@@ -193,6 +193,8 @@ def _read(data: bytes, what: str, formats: tuple[str, ...], read: Callable[[Imag
             "damage": ": save or download it again",
         }
         clause = "is cut off or damaged" if error.fault == "damage" else str(error)
+        if ":" in clause:  # it says already what to do
+            raise UploadError(f"The {what} {clause}.") from error
         raise UploadError(f"The {what} {clause}{advice.get(error.fault, '')}.") from error
 
 

@@ -13,7 +13,7 @@ from dnl.codings.content import (
     packed_colours,
     together,
 )
-from dnl.codings.reading import Reading, decode, fitting, recognise
+from dnl.codings.reading import Reading, class_pixels, decode, fitting, misfit, recognise
 from dnl.codings.tables import CITYSCAPES_LABEL_IDS, COMMON_IGNORE_INDEX, Coding, codings_of, same_classes
 
 __all__ = [
@@ -29,11 +29,13 @@ __all__ = [
     "LabelPixels",
     "Reading",
     "Several",
+    "class_pixels",
     "codings_of",
     "content_of",
     "decode",
     "fitting",
     "looks_blended",
+    "misfit",
     "packed_colours",
     "recognise",
     "same_classes",

@@ -90,11 +90,16 @@ def _only(kind: Kind, items: Sequence[Item], candidates: Sequence[Coding], label
     left = [coding for coding in candidates if not values_of(items) & coding.rare] or list(candidates)
     if kind == "palette":
         left = [coding for coding in left if _agrees(items, coding, label_set)] or left
-    meanings = [meaning(items, coding) for coding in left]
-    different = [coding for index, coding in enumerate(left) if meanings[index] not in meanings[:index]]
+    different = _different(left, items)
     if len(different) > 1:
         raise _several(items, different)
     return left[0]
+
+
+def _different(codings: Sequence[Coding], items: Sequence[Item]) -> list[Coding]:
+    """The first of the codings for each meaning."""
+    meanings = [meaning(items, coding) for coding in codings]
+    return [coding for index, coding in enumerate(codings) if meanings[index] not in meanings[:index]]
 
 
 def _as_expected(
@@ -210,7 +215,7 @@ def _voc_colour(value: int) -> int:
 def unknown(items: Sequence[Item], coding: Coding, label_set: LabelSet, codings: Sequence[Coding] = ()) -> CodingError:
     """The error of values or colours that a coding does not know, with the codings that would."""
     strange = [item for item in items if class_of(item, coding) is None]
-    choices = [other for other in codings if other.key != coding.key and meaning(items, other) is not None]
+    choices = _different([other for other in codings if other.key != coding.key and meaning(items, other)], items)
     they = "it" if len(strange) == 1 else "they"
     hint = f"; {they} may be {_either(choices)}: {_say(choices)}" if choices else ""
     if coding.values is not None and all(item.value is not None for item in strange):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnl.classes import LabelSet
-from dnl.codings.choice import choose, unknown
-from dnl.codings.content import Holding, Kind, LabelPixels, content_of, packed_colours, together
-from dnl.codings.items import GREY, items_of, meaning, packed
+from dnl.codings.choice import CodingError, choose, unknown
+from dnl.codings.content import Content, Holding, Kind, LabelPixels, content_of, packed_colours, together
+from dnl.codings.items import GREY, class_of, items_of, meaning, packed
 from dnl.codings.tables import Coding, codings_of
 
 
@@ -53,6 +53,29 @@ def fitting(of_kind: Mapping[Kind, Holding], label_set: LabelSet) -> tuple[Codin
     return tuple(coding for coding in codings_of(label_set) if meaning(items, coding) is not None)
 
 
+def misfit(content: Content, reading: Reading) -> CodingError | None:
+    """What is wrong with a label image that the reading does not fit; None where it does."""
+    (holding,) = together([content]).of_kind.values()
+    coding, items = reading.coding_of[content.kind], items_of(content.kind, holding)
+    if meaning(items, coding) is not None:
+        return None
+    return unknown(items, coding, reading.label_set, codings_of(reading.label_set))
+
+
+def class_pixels(of_kind: Mapping[Kind, Holding], reading: Reading) -> dict[int, int]:
+    """How many pixels each class index has (the ignore index among them) in label images that the reading fits."""
+    counts: dict[int, int] = {}
+    for kind, holding in of_kind.items():
+        coding = reading.coding_of[kind]
+        seen: set[int | None] = set()
+        for item in items_of(kind, holding):
+            index = class_of(item, coding)
+            if index is not None and (kind == "colour" or item.value not in seen):
+                counts[index] = counts.get(index, 0) + item.pixels
+            seen.add(item.value)
+    return counts
+
+
 def decode(label: LabelPixels, reading: Reading) -> np.ndarray:
     """Class indices H×W of a label image, uint8, or int64 where the label set's ignore index is no byte.
 
@@ -76,8 +99,9 @@ def decode(label: LabelPixels, reading: Reading) -> np.ndarray:
             label_set,
         )
     if found is None:
-        (holding,) = together([content_of(label)]).of_kind.values()
-        raise unknown(items_of(label.kind, holding), coding, label_set, codings_of(label_set))
+        error = misfit(content_of(label), reading)
+        assert error is not None
+        raise error
     return found
 
 

@@ -4,6 +4,7 @@ Every label set has class indices and its own colours. The public data sets come
 colours of their publishers, indices before classes were merged.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +40,13 @@ class Coding:
 
 
 def codings_of(label_set: LabelSet) -> tuple[Coding, ...]:
-    """All codings of a label set, the common ones first; keys are unique."""
+    """All codings of a label set, class indices and its colours first; keys are unique."""
+    palette = tuple((int(red), int(green), int(blue)) for red, green, blue in label_set.palette)
+    return _codings_of(LabelSet(label_set.name, tuple(label_set.class_names), palette, label_set.ignore_index))
+
+
+@functools.lru_cache(maxsize=32)
+def _codings_of(label_set: LabelSet) -> tuple[Coding, ...]:
     found = [_indices(label_set), _colours(label_set)]
     if same_classes(label_set, CAMVID):
         found += _camvid(label_set)

@@ -105,39 +105,48 @@ class LabelledFiles:
                 return self.reading_of(contents)
             except CodingQuestion as error:
                 question = error
-        raise DatasetError(f"the label files in {self._label_folder()} hold {question}") from question
+        raise DatasetError(f"the label files in {self.label_folder()} hold {question}") from question
 
     def reading_of(self, contents: Mapping[Path, Content]) -> Reading:
         """The reading of label files together, a few that fit nothing left aside.
 
         Raises CodingQuestion, and DatasetError where most of them fit nothing.
         """
-        fitting: list[Content] = []
-        misfits: dict[Path, CodingError] = {}
-        for file, content in contents.items():
-            try:
-                self.recognise([content])
-                fitting.append(content)
-            except CodingQuestion:
-                fitting.append(content)  # others may answer it
-            except CodingError as error:
-                misfits[file] = error
+        try:
+            return self.recognise(contents.values())
+        except CodingQuestion:
+            raise
+        except CodingError:
+            misfits = self.misfits_among(contents)
         if len(misfits) > len(contents) / 2:
             file = next(iter(misfits))
             raise self.misfit(file, misfits[file]) from misfits[file]
         try:
-            return self.recognise(fitting)
+            return self.recognise(content for file, content in contents.items() if file not in misfits)
         except CodingQuestion:
             raise
         except CodingError as error:
-            raise DatasetError(f"the label files in {self._label_folder()} hold {error}") from error
+            raise DatasetError(f"the label files in {self.label_folder()} hold {error}") from error
+
+    def misfits_among(self, contents: Mapping[Path, Content]) -> dict[Path, CodingError]:
+        """The label files that fit nothing by themselves, and what is wrong with each."""
+        found = {}
+        for file, content in contents.items():
+            try:
+                self.recognise([content])
+            except CodingQuestion:
+                continue  # others may answer it
+            except CodingError as error:
+                found[file] = error
+        return found
 
     def misfit(self, file: Path, error: CodingError) -> DatasetError:
         """What is said of a label file that holds something else than classes."""
         clause = f"{error.found}; {self.words}{error.hint}" if error.found else str(error)
         return DatasetError(f"{file} holds {clause}")
 
-    def _label_folder(self) -> Path:
+    def label_folder(self) -> Path:
+        """The folder of the first label file."""
         return next(file for file in self.label_files if file is not None).parent
 
 
@@ -162,7 +171,7 @@ def read_image(file: Path) -> np.ndarray:
     try:
         return read_rgb(file)
     except (PictureError, OSError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def read_label_file(file: Path) -> LabelPixels:
@@ -170,10 +179,11 @@ def read_label_file(file: Path) -> LabelPixels:
     try:
         return read_label_pixels(file)
     except (PictureError, OSError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
-def _unreadable(file: Path, error: PictureError | OSError) -> DatasetError:
+def unreadable(file: Path, error: PictureError | OSError) -> DatasetError:
+    """What is said of a file of a data set that cannot be read as a picture."""
     if not isinstance(error, PictureError):
         return DatasetError(f"{file} is missing or no file; put it back, or open the data set anew")
     advice = {"size": "scale it down", "kind": "replace or remove it", "damage": "replace or remove it"}

@@ -49,6 +49,7 @@ HALF_AS_LARGE = ("WEBP", "AVIF", "HEIF")
 GREY_STEPS = {"L;2": 85, "L;4": 17}
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+ORIENTATION = 0x0112
 # The first words of a HEIC file after its length: a box of this kind, and the brand.
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 # A picture of 16 bits that ends below this would be all but black.
@@ -130,9 +131,11 @@ def read_header(source: Path | bytes, formats: tuple[str, ...] = PHOTO_FORMATS) 
     """What a picture's header says, its pixels unread. Raises PictureError, OSError."""
 
     def look(picture: ImageFile.ImageFile) -> Header:
-        turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8) and picture.format != "TIFF"  # Pillow turns these
-        height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
-        return Header(picture.format or "", picture.mode, bits_of(picture), (height, width))
+        # Pillow decodes a PNG file to find an EXIF block behind its pixels, and turns a TIFF file by itself.
+        told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
+        turned = told and picture.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+        size = (picture.width, picture.height) if turned else (picture.height, picture.width)
+        return Header(picture.format or "", picture.mode, bits_of(picture), size)
 
     return decoded(source, formats, look)
 
@@ -195,7 +198,7 @@ def _other_kind(file: BinaryIO, formats: tuple[str, ...]) -> str:
     file.seek(0)
     begin = file.read(12)
     if begin[4:8] == b"ftyp" and begin[8:12] in HEIC_BRANDS:
-        return "is a HEIC picture, which cannot be read here"
+        return "is a HEIC picture, which cannot be read here: save it as JPEG"
     return f"is not a readable {words_of(formats)} file"
 
 
