@@ -1,6 +1,7 @@
 """The Lesson: a guided tour for a class, one screen a step. What the reader has set survives steps and pages."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, write_link
@@ -30,7 +31,7 @@ def title(step: int) -> str:
     return f"{step + 1} · {STEPS[step][0]}"
 
 
-def follow_link(notices) -> None:
+def follow_link(notices: DeltaGenerator) -> None:
     """Go to the step that an opened address names."""
     parameters = opened_link()
     if parameters is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.card.health import COST_WORDS
 from analysis.card.opening import open_checkpoint
@@ -17,7 +18,7 @@ from dnl.checkpoints.file import ZOO
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, write_link
 from pages.parts.app.words import DEFINITIONS, NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
-from pages.parts.subjects.pictures import Model, opened_models, say_health
+from pages.parts.subjects.models import Model, opened_models, say_health
 
 PAGE = "models"
 MOST_MEGABYTES = 200
@@ -34,7 +35,7 @@ NOISE_FORMATS = {
 }
 
 
-def views(notices) -> dict[str, CardView]:
+def views(notices: DeltaGenerator) -> dict[str, CardView]:
     """The cards of all checkpoints by name; says in `notices` which of them cannot be read."""
     found = {}
     for name in list_checkpoints():
@@ -329,7 +330,7 @@ def _open(content: bytes, file_name: str, key: str) -> None:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def follow_link(names: Sequence[str], notices) -> None:
+def follow_link(names: Sequence[str], notices: DeltaGenerator) -> None:
     """Choose the card that an opened address names."""
     parameters = opened_link()
     if parameters is None:

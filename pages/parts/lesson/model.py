@@ -14,20 +14,14 @@ from analysis.noise import query_metrics
 from dnl.datasets import Streets
 from pages.parts.app.words import as_sentence, literal
 from pages.parts.lesson.widgets import DEFINITIONS, choice, plot, question
-from pages.parts.subjects.pictures import (
-    Model,
-    Picture,
-    captured,
-    choose_model,
-    network_turn,
-    say_health,
-    street_name,
-    street_picture,
-)
+from pages.parts.subjects.captures import captured, network_turn
+from pages.parts.subjects.models import Model, choose_model, say_health
+from pages.parts.subjects.pictures import Picture, street_picture
+from pages.parts.subjects.places import street_name
 
 STAGES = ("raw", "rectified", "retained")
 CLASS_TO_START_WITH = "Road"
-LR_CHOICES = {"learnt": "learnt weights", "box": "constant box", "off": "off"}
+RETENTION_CHOICES = {"learnt": "learnt weights", "box": "constant box", "off": "off"}
 IN_PLACE = {
     "learnt": "the learnt map",
     "uniform": "uniform attention",
@@ -91,7 +85,7 @@ def real_model() -> None:
         query, class_name = _query(capture)
         gates = GATES if capture.cell_labels is not None else GATES[:-1]
         gate = choice("gate", gates, "sigmoid", "model gate", help="oracle: the true labels in place of GR's guess.")
-        retention = choice("LR", tuple(LR_CHOICES), "learnt", "model LR", format_func=LR_CHOICES.get)
+        retention = choice("LR", tuple(RETENTION_CHOICES), "learnt", "model LR", format_func=RETENTION_CHOICES.get)
         rows = attention_rows(
             capture,
             [query],
