@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from analysis.capture import Capture
 from analysis.card.health import Health
 from analysis.figures.recipe import Scale
-from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, row_options
+from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, map_options
 from analysis.pins.measured import PinnedPixels, Source, measure_pins
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
@@ -241,7 +241,7 @@ def show_page() -> None:
     with address:
         show_address(parameters)
     views = [
-        measure_pins(capture, pixels, row_options(capture, choices), source)
+        measure_pins(capture, pixels, map_options(capture, choices), source)
         for capture, source in zip(shown.captures, shown.sources, strict=True)
     ]
     show_figures(shown, views, pixels, pinned=pinned)

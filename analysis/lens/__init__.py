@@ -3,7 +3,16 @@
 from analysis.lens.payload import MAX_MAP_CELLS, PIN_COLOURS, asking_for, image_id, pack_capture
 from analysis.lens.script import CSS, HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
-from analysis.lens.state import PIN_LIMIT, chosen_pixels, known_choices, known_look, known_pins, row_options
+from analysis.lens.start import starting_pixel
+from analysis.lens.state import (
+    PIN_LIMIT,
+    chosen_pixels,
+    known_choices,
+    known_look,
+    known_pins,
+    map_options,
+    row_options,
+)
 
 __all__ = [
     "CSS",
@@ -18,7 +27,9 @@ __all__ = [
     "known_choices",
     "known_look",
     "known_pins",
+    "map_options",
     "pack_capture",
     "row_options",
     "standalone_html",
+    "starting_pixel",
 ]

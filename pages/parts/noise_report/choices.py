@@ -31,7 +31,7 @@ ONE, SEVERAL = "One image", "Several"
 # Of a user's own, measured together.
 MOST_PHOTOS = 100
 LABEL_CHOICES = {"truth": "Ground truth", "prediction": "Prediction"}
-# What `row_options` calls the user's choices, in words.
+# What `map_options` calls the user's choices, in words.
 GATE_CHOICES = {
     None: "the model's own",
     "off": "off",
@@ -52,7 +52,7 @@ PAINTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be measured. choices: "gate" and "retention" for `row_options`. labels: a key of LABEL_CHOICES."""
+    """What is to be measured. choices: "gate" and "retention" for `map_options`. labels: a key of LABEL_CHOICES."""
 
     models: tuple[str, ...]
     places: tuple[Place, ...]

@@ -4,7 +4,7 @@
 MODELS, COUNT, SOURCE, SCENES, SPLIT = "noise models", "noise count", "noise source", "noise scenes", "noise split"
 LABELS, GATE, RETENTION = "noise labels", "noise gate", "noise retention"
 # The sections' choices.
-STAGES, DETAIL = "noise stages", "noise detail"
+SHOWN_STAGES, DETAIL = "noise stages", "noise detail"
 CLASS_METRIC, LEAKAGE_STAGE, SPLIT_METRIC = "noise class metric", "noise leakage stage", "noise split metric"
 MAP_STAGE, MAP_METRIC = "noise map stage", "noise map metric"
 

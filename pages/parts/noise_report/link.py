@@ -15,8 +15,8 @@ from urllib.parse import quote, unquote
 
 import streamlit as st
 
-from analysis.charts import noise as charts
-from analysis.measure import CONTROLS, STAGES
+from analysis.options import CONTROLS, STAGES
+from analysis.words import METRIC_WORDS
 from dnl import list_checkpoints
 from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import (
@@ -46,9 +46,9 @@ CHOICES: dict[str, tuple[str, Sequence[str], str | None]] = {
     "labels": (entries.LABELS, tuple(LABEL_CHOICES), "truth"),
     "gate": (entries.GATE, tuple(name for name in GATE_CHOICES if name), None),
     "retention": (entries.RETENTION, tuple(name for name in RETENTION_CHOICES if name), None),
-    "class-metric": (entries.CLASS_METRIC, tuple(charts.METRIC_WORDS), "interclass_noise"),
+    "class-metric": (entries.CLASS_METRIC, tuple(METRIC_WORDS), "interclass_noise"),
     "leakage-stage": (entries.LEAKAGE_STAGE, EVERY_STAGE, "raw"),
-    "split-metric": (entries.SPLIT_METRIC, tuple(charts.METRIC_WORDS), "interclass_noise"),
+    "split-metric": (entries.SPLIT_METRIC, tuple(METRIC_WORDS), "interclass_noise"),
     "map-stage": (entries.MAP_STAGE, STAGES, "raw"),
     "map-metric": (entries.MAP_METRIC, PAINTED, "interclass_noise"),
 }
@@ -67,7 +67,7 @@ def view_parameters(models: Sequence[str], places: Sequence[Place]) -> dict[str,
     for name, (entry, _, fresh) in CHOICES.items():
         if st.session_state.get(entry, fresh) != fresh:
             parameters[name] = st.session_state[entry]
-    stages = st.session_state.get(entries.STAGES, STAGES)
+    stages = st.session_state.get(entries.SHOWN_STAGES, STAGES)
     if tuple(stages) != tuple(STAGES):
         parameters["stages"] = _joined(stages) or NO_STAGE
     return {name: value for name, value in parameters.items() if value}
@@ -79,7 +79,7 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
     Returns the parts of the link that cannot be used.
     """
     values: dict = {entry: fresh for entry, _, fresh in CHOICES.values()}
-    values |= {entries.STAGES: list(STAGES), entries.DETAIL: None}
+    values |= {entries.SHOWN_STAGES: list(STAGES), entries.DETAIL: None}
     ignored = []
     for name, text in parameters.items():
         found = _READERS[name](text) if name in _READERS else None
@@ -115,7 +115,7 @@ def _all_of(entry: str, known: Callable[[], Sequence[str]]) -> Callable[[str], d
 
 
 def _stages(text: str) -> dict | None:
-    return {entries.STAGES: []} if text == NO_STAGE else _all_of(entries.STAGES, lambda: EVERY_STAGE)(text)
+    return {entries.SHOWN_STAGES: []} if text == NO_STAGE else _all_of(entries.SHOWN_STAGES, lambda: EVERY_STAGE)(text)
 
 
 def _detail(text: str) -> dict | None:
