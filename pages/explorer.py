@@ -74,6 +74,7 @@ def follow_link(notices: DeltaGenerator) -> None:
 
 
 def take_view(view: PinnedView) -> None:
+    """Show a view that another page has asked for."""
     show_place(view.place)
     show_model(view.model)
     keep_lens_report("pins", {**(lens_report("pins") or {}), view.image: [list(view.pixel)]})
@@ -170,6 +171,7 @@ def captured_by_all(models: list[Model], picture: Picture) -> tuple[list[Capture
 
 
 def show_health(models: list[Model]) -> None:
+    """What the attention of each model is worth to it; of a file, that this is not known."""
     st.subheader("Is this attention alive?")
     for model in models:
         if len(models) > 1:
@@ -180,6 +182,7 @@ def show_health(models: list[Model]) -> None:
 
 
 def show_address(parameters: dict[str, str]) -> None:
+    """The link to this view, to copy."""
     with st.popover("Link to this view", icon=":material/link:"):
         if "image" not in parameters:
             st.markdown(
@@ -192,6 +195,7 @@ def show_address(parameters: dict[str, str]) -> None:
 
 
 def show_lens(payload: bytes, image: str) -> None:
+    """The lens on a buffer. image: the `image_id` of what it holds."""
     key = lens_key()
     lens(
         key=key,
@@ -220,6 +224,7 @@ def show_figures(shown: Shown, views: list[PinnedPixels], pixels: list[tuple[int
 
 
 def show_page() -> None:
+    """The page, from its title down."""
     words, beside = st.columns([2, 1], vertical_alignment="center")
     address = beside.container(horizontal=True, horizontal_alignment="right")
     with words:

@@ -73,6 +73,7 @@ FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300),
 
 
 def default_recipe(model: str) -> Recipe:
+    """The example that the page begins with."""
     parts = {"attention": Attention(gate="binary"), "look": Look(class_outline="true")}
     return Recipe((Checkpoint(model),), DEFAULT_ROWS, DEFAULT_COLUMNS, **parts)
 
@@ -88,6 +89,7 @@ def take_pins() -> None:
 
 
 def show_example() -> None:
+    """Make every choice that of the example."""
     show_recipe(default_recipe(list_checkpoints()[0]))
     put("problem", None)
 
@@ -111,6 +113,7 @@ def use_files_here() -> None:
 
 
 def open_recipe() -> None:
+    """Take over an uploaded recipe, or note what is wrong with it."""
     put("problem", None)
     file = st.session_state[entry("recipe file")]
     if file is None:
@@ -148,6 +151,7 @@ def show_starts(*, is_example: bool) -> None:
 
 
 def show_uploads() -> None:
+    """Uploaders of the user's own images and of a recipe."""
     photos, labels, recipe = st.columns(3)
     with photos:
         choose_own_photos()
@@ -158,6 +162,7 @@ def show_uploads() -> None:
 
 
 def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerator) -> None:
+    """The preview, and the files to keep. Raises RecipeError where the recipe cannot be drawn."""
     captures, hashes = remembered_captures(recipe)
     content = figure_file(recipe, captures, hashes, "png", PREVIEW_DPI)
     width, height = Image.open(io.BytesIO(content)).size
@@ -187,6 +192,7 @@ def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerat
 
 
 def show_page() -> None:
+    """The page: what is drawn is the recipe of the choices, read as a file would be."""
     st.title("A figure for the paper")
     starts, notices, preview, downloads = (st.container() for _ in range(4))
     names = list_checkpoints()

@@ -24,10 +24,12 @@ KEY = "lesson step"
 
 
 def go_to(step: int) -> None:
+    """Go to a step, by its number from 0."""
     st.session_state[KEY] = step
 
 
 def title(step: int) -> str:
+    """The heading of a step."""
     return f"{step + 1} · {STEPS[step][0]}"
 
 
@@ -45,6 +47,7 @@ def follow_link(notices: DeltaGenerator) -> None:
 
 
 def show_page() -> None:
+    """The page: the step that is chosen."""
     head, notices = st.container(), st.container()
     follow_link(notices)
     with st.sidebar:

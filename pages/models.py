@@ -64,6 +64,7 @@ def file_facts(name: str) -> dict[str, str]:
 
 
 def runs_folder() -> Path | None:
+    """Where runs with training curves may lie; None where no folder is named."""
     folder = os.environ.get("DNL_CHECKPOINTS")
     return Path(folder) if folder else None
 
@@ -72,6 +73,7 @@ def runs_folder() -> Path | None:
 
 
 def show_card(name: str, view: CardView) -> None:
+    """All about one checkpoint."""
     try:
         facts = file_facts(name)
     except CheckpointError as error:
@@ -101,6 +103,7 @@ def show_card(name: str, view: CardView) -> None:
 
 
 def show_worth(view: CardView) -> None:
+    """Whether the attention is alive, and what each replacement of it costs."""
     st.subheader("What is the attention worth?")
     words, picture = st.columns([5, 6], gap="large")
     with words:
@@ -156,6 +159,7 @@ def show_scores(shown: dict[str, CardView], key: str = "card") -> None:
 
 
 def show_noise(view: CardView) -> None:
+    """The attention noise that the card holds."""
     st.subheader("Attention noise")
     if not view.noise:
         st.markdown("Its noise was not measured: `python -m analysis.card` does it, for networks with attention.")
@@ -179,6 +183,7 @@ def show_noise(view: CardView) -> None:
 
 
 def show_training(name: str, view: CardView) -> None:
+    """The command that trains it again, and the curves of its run."""
     st.subheader("Training")
     if view.command is None:
         st.markdown("The card does not name its recipe, so there is no command that trains this network again.")
@@ -218,6 +223,7 @@ def show_training(name: str, view: CardView) -> None:
 
 
 def show_comparison(found: dict[str, CardView]) -> None:
+    """Two checkpoints beside each other."""
     if len(found) < 2:
         st.info(
             "A comparison needs two checkpoints, and there is one: name a folder with others in $DNL_CHECKPOINTS, or "
@@ -267,6 +273,7 @@ def show_comparison(found: dict[str, CardView]) -> None:
 
 
 def show_ablation() -> None:
+    """The ablation's table, where it is installed."""
     st.markdown(
         "One recipe, one budget, several networks that differ in their attention block alone: what do GR and LR do?"
     )
@@ -288,6 +295,7 @@ def show_ablation() -> None:
 
 
 def show_opening() -> None:
+    """An uploader of a user's own checkpoint, and what is open."""
     st.markdown(
         "Open a checkpoint that this project has saved. It stays in your session, where the Explorer and the Lesson "
         "offer it; nothing in the file is executed."
@@ -344,6 +352,7 @@ def follow_link(names: Sequence[str], notices: DeltaGenerator) -> None:
 
 
 def show_page() -> None:
+    """The page, from its overview down."""
     st.title("Models")
     st.markdown("What each checkpoint is, how good it is, and whether its attention is used.")
     notices = st.container()

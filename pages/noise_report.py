@@ -30,7 +30,7 @@ def chart(figure: object, key: str, words: str) -> None:
     st.plotly_chart(figure, key=key, config=CONFIG, alt=words)
 
 
-def choose(label: str, options: Sequence[str], words: dict[str, str], key: str) -> str:
+def choose(label: str, options: Sequence[str], words: dict[str, str], *, key: str) -> str:
     """A selectbox whose choice is the session's entry `key`."""
     return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session")
 
@@ -47,6 +47,7 @@ def current_work(job: Job | None, asked: bool) -> Work | None:
 
 
 def started(job: Job) -> Work:
+    """A job's work, with nothing measured yet. Raises CheckpointError."""
     models = {name: model_with_attention(name) for name in job.models}
     return Work(
         job,
@@ -94,6 +95,7 @@ def summarised(work: Work, name: str, records: list[ImageRecord]) -> dict:
 def show_warnings(
     work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices: DeltaGenerator
 ) -> None:
+    """What could not be measured, and what flatters or limits the figures."""
     for (name, index), sentence in work.failures.items():
         notices.error(f"Image {index + 1} with {literal(name)}: {sentence}")
     if work.cancelled and work.missing():
@@ -113,6 +115,7 @@ def show_warnings(
 
 
 def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
+    """The three kinds of noise, stage by stage."""
     metrics = list(METRIC_NOTES)
     for column, metric in zip(st.columns(len(metrics)), metrics, strict=True):
         with column:
@@ -121,10 +124,11 @@ def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
 
 
 def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord], class_names: Sequence[str]) -> None:
+    """Noise by class, and where the attention of each class goes."""
     st.subheader("Between which classes?")
     bars, matrix = st.columns(2, gap="large")
     with bars:
-        metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, entries.CLASS_METRIC)
+        metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, key=entries.CLASS_METRIC)
         if charts.classes_with_figures(summary, metric, stages):
             words = "One group of bars a class; bars without an interval rest on one image."
             chart(charts.class_bars(summary, metric, stages), "classes", words)
@@ -139,7 +143,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
             names = ", ".join(map(literal, few))
             st.caption(f"Fewer than {least_cells} labelled cells in every image, so without bars: {names}.")
     with matrix:
-        stage = choose("Leakage in stage", list(summary["leakage"]), STAGE_WORDS, entries.LEAKAGE_STAGE)
+        stage = choose("Leakage in stage", list(summary["leakage"]), STAGE_WORDS, key=entries.LEAKAGE_STAGE)
         if any(row is not None for row in summary["leakage"][stage]):
             words = "Each row says where one class's attention goes; the diagonal is attention that stays at home."
             chart(charts.leakage_heatmap(summary, stage, class_names), "leakage", words)
@@ -148,6 +152,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
 
 
 def show_steps(summary: dict, stages: list[str]) -> None:
+    """What GR and LR change, what they leave, and which queries are hard."""
     st.subheader("What does each step change?")
     measured = _measured_metrics(summary)
     left, right = st.columns(2, gap="large")
@@ -164,12 +169,13 @@ def show_steps(summary: dict, stages: list[str]) -> None:
         words = "The share of a class that gets less than τ times the class's mean attention."
         chart(charts.hollow_curve(summary, stages), "hollow curve", words)
         st.markdown("**Easy and hard queries**")
-        metric = choose("Metric by kind of query", _measured_metrics(summary), METRIC_WORDS, entries.SPLIT_METRIC)
+        metric = choose("Metric by kind of query", _measured_metrics(summary), METRIC_WORDS, key=entries.SPLIT_METRIC)
         words = "Queries at class boundaries against those inside; and whether GR's class prediction is right."
         chart(charts.split_bars(summary, metric, stages), "splits", words)
 
 
 def show_table(summary: dict, stages: list[str]) -> None:
+    """All figures as a table, and what they rest on."""
     st.subheader("All figures")
     st.caption("Means over images, then over classes, with 95 % intervals in brackets; micro: over all queries.")
     st.dataframe(charts.figure_table(summary, stages), hide_index=True, height="content", key="all figures")
@@ -189,6 +195,7 @@ def show_table(summary: dict, stages: list[str]) -> None:
 
 
 def show_downloads(work: Work, name: str, summary: dict, records: list[ImageRecord]) -> None:
+    """The figures as files."""
     with st.container(horizontal=True):
         offer_file(
             "Summary (JSON)",
@@ -231,6 +238,7 @@ def choose_stages(summaries: dict[str, dict]) -> list[str]:
 
 
 def choose_detail(names: list[str]) -> str:
+    """The checkpoint that the sections are about."""
     if len(names) == 1:
         return names[0]
     if st.session_state.get(entries.DETAIL) not in names:

@@ -21,8 +21,8 @@ def announce_app() -> None:
 def require_app(page: str) -> None:
     """Called first by every page, with its name: without the app around it, run the app, which comes back to this page.
 
-    Until app.py has run once on a server, Streamlit takes the files in pages/ for an app's pages themselves, and runs
-    the one whose name stands in the address without it.
+    Until app.py has run once on a server, Streamlit takes the files in pages/ for the app's pages by itself, and runs
+    the one whose name stands in the address alone.
     """
     if _RUNS not in st.session_state:
         runpy.run_path(str(APP), run_name="__main__")

@@ -34,6 +34,7 @@ def _hash(name: str, modified: int, size: int) -> str:
 
 
 def model_hash(name: str) -> str:
+    """The SHA-256 of a checkpoint by its listed name. Raises CheckpointError or OSError."""
     stat = checkpoint_path(name).stat()
     return _hash(name, stat.st_mtime_ns, stat.st_size)
 
@@ -75,6 +76,7 @@ def photo_uploads() -> list[tuple[str, bytes]]:
 
 
 def label_uploads() -> list[tuple[str, bytes]]:
+    """(name, content) of the label files brought here, and of the Explorer's photo."""
     explorers = own_labels()
     return [*([explorers] if explorers else []), *kept_files(_LABELS)]
 
@@ -99,6 +101,7 @@ def own_images() -> list[FileImage]:
 
 
 def sha256(content: bytes) -> str:
+    """In hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -147,6 +150,7 @@ def image_choices(rows: list[Row], notices: DeltaGenerator) -> list[ImageSource]
 
 
 def image_words(source: ImageSource) -> str:
+    """An image's name among a row's choices."""
     if isinstance(source, StreetImage):
         return street_name(source.index)
     if isinstance(source, CamVidImage):

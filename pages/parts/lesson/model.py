@@ -71,6 +71,7 @@ def _query(capture: Capture) -> tuple[int, str]:
 
 
 def real_model() -> None:
+    """The step on the three stages of a real model."""
     model = _model()
     words, picture = st.columns([5, 6], gap="large")
     with words:
@@ -159,6 +160,7 @@ def _predictions(model: Model, street: Picture) -> dict[str, np.ndarray] | None:
 
 
 def worth() -> None:
+    """The step on what the attention is worth."""
     model = _model()
     words, picture = st.columns([5, 6], gap="large")
     with words:
@@ -249,6 +251,7 @@ QUESTIONS = (
 
 
 def explanation() -> None:
+    """The step on what a map does not explain."""
     model = _model()
     words, picture = st.columns([5, 6], gap="large")
     with words:

@@ -13,6 +13,7 @@ SMALL_WIDTH = 240  # pixels of a small figure, two of which stand beside the tex
 
 
 def plot(figure: object, key: str, alt: str) -> None:
+    """A Plotly figure. alt: what it shows, in words."""
     st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
@@ -51,6 +52,7 @@ def choice(
 
 
 def question(words: str, answer: str) -> None:
+    """A question for the class, with its answer folded away."""
     with st.expander(f"**For the class:** {words}", icon=":material/help:"):
         st.markdown(answer)
 
@@ -77,4 +79,5 @@ def show_figures(
 
 
 def number(value: float | None) -> str:
+    """A figure in a table; a dash where it is undefined."""
     return "–" if value is None else f"{value:.3f}"

@@ -28,8 +28,8 @@ def show_image(work: Work, name: str) -> None:
     st.subheader("Where in the image?")
     with st.container(horizontal=True):
         index = _choose_image(work, name)
-        stage = _choose("Stage", [*STAGES], STAGE_WORDS, entries.MAP_STAGE)
-        metric = _choose("Metric", [*PAINTED], METRIC_WORDS, entries.MAP_METRIC)
+        stage = _choose("Stage", [*STAGES], STAGE_WORDS, key=entries.MAP_STAGE)
+        metric = _choose("Metric", [*PAINTED], METRIC_WORDS, key=entries.MAP_METRIC)
     try:
         with st.spinner("Painting the noise map …"):
             capture, report = image_of(work.job, name, index)
@@ -58,7 +58,7 @@ def show_image(work: Work, name: str) -> None:
         open_in_explorer(work, name, index, capture, (int(picked[0]), int(picked[1])))
 
 
-def _choose(label: str, options: list[str], words: dict[str, str], key: str) -> str:
+def _choose(label: str, options: list[str], words: dict[str, str], *, key: str) -> str:
     return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session", width="stretch")
 
 

@@ -48,6 +48,7 @@ class Work:
 
     @property
     def several(self) -> bool:
+        """Whether the job is on several images."""
         return len(self.job.places) > 1
 
     def missing(self) -> list[tuple[str, int]]:

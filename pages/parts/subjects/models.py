@@ -43,10 +43,12 @@ class Model:
 
     @property
     def source(self) -> Source:
+        """The model as what an attention came from."""
         return Source(self.name, self.sha256)
 
     @property
     def health(self) -> Health:
+        """What its card says of its attention."""
         return attention_health(self.card.get("metrics", {}))
 
 

@@ -44,6 +44,7 @@ class Picture:
     place: Place | None = None
 
     def content_hash(self) -> str:
+        """A key of what is to be seen: name, pixels and labels."""
         digest = hashlib.sha256(f"{self.name} {self.image.shape}".encode() + self.image.tobytes())
         if self.labels is not None:
             digest.update(self.labels.tobytes())

@@ -51,6 +51,7 @@ SeenPlace = StreetPlace | CamVidPlace | SeenUpload
 
 
 def street_name(scene: int) -> str:
+    """What a built-in street is called, by its number from 0."""
     return f"Street {scene + 1}"
 
 
