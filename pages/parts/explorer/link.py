@@ -12,28 +12,13 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from analysis.lens import PIN_LIMIT, known_choices, known_look
-from analysis.lens.state import LOOKS
+from analysis.lens import FIRST_LOOK, LOOKS, PIN_LIMIT, known_choices, known_look
 from dnl import list_checkpoints
 from dnl.datasets import CamVid, DatasetError, Streets
 from pages.parts.subjects.pictures import CAMVID_FOLDER, CAMVID_SPLITS, STREETS, camvid_name, opened_models
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
-# How the lens looks before anyone changes it; a link leaves out what is as here.
-FIRST_LOOK = {
-    "overlay": "photo",
-    "scale": "share",
-    "range": "shared",
-    "clip": 99.8,
-    "colormap": "magma",
-    "outline": True,
-    "predictedOutline": False,
-    "hollows": False,
-    "difference": False,
-    "photoOpacity": 0.3,
-    "direction": "row",
-}
 
 
 def view_parameters(
