@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.capture import Capture
 from analysis.card.health import Health
 from analysis.figures.recipe import Scale
-from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, row_options
+from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, map_options
 from analysis.pins.measured import measure_pins
 from pages.parts.app.entry import require_app, visit
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
@@ -183,7 +183,7 @@ def show_page() -> None:
     with address:
         show_address(parameters)
     views = [
-        measure_pins(capture, pixels, row_options(capture, kept("choices")), source)
+        measure_pins(capture, pixels, map_options(capture, kept("choices")), source)
         for capture, source in zip(captures, sources, strict=True)
     ]
     scale, colormap = scale_of(kept("look"))

@@ -12,11 +12,12 @@ from analysis.card.opening import open_checkpoint
 from analysis.card.view import CardView, overview_row, read_ablation, read_log, training_logs, view_card
 from analysis.charts.lesson import worth_figure
 from analysis.charts.models import curves_figure, iou_figure
+from analysis.words import DEFINITIONS
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
 from dnl.checkpoints.file import ZOO
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, write_link
-from pages.parts.app.words import DEFINITIONS, NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
+from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
 from pages.parts.subjects.pictures import Model, opened_models, say_health
 
 PAGE = "models"

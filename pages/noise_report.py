@@ -5,31 +5,19 @@ from collections.abc import Sequence
 import streamlit as st
 
 from analysis.charts import noise as charts
-from analysis.measure import CONTROLS, STAGES, ImageRecord, classes_of_few_cells
-from analysis.words import headline
+from analysis.measure import ImageRecord, classes_of_few_cells
+from analysis.options import CONTROLS, STAGES
+from analysis.words import DEFINITIONS, METRIC_NOTES, METRIC_WORDS, MORE_DEFINITIONS, STAGE_WORDS, headline
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
-from pages.parts.app.words import DEFINITIONS, literal
+from pages.parts.app.words import literal
 from pages.parts.noise_report.choices import Job, choose_job
 from pages.parts.noise_report.image import show_image
 from pages.parts.noise_report.link import follow, view_parameters
 from pages.parts.noise_report.work import Work, carry_on, class_csv, first_records, summary_json, summary_of
 from pages.parts.subjects.pictures import model_with_attention
 
-MORE_DEFINITIONS = """
-- **leakage matrix**: where the attention of each class goes; each row sums to 1.
-- **intervals** (95 %): what another draw of as many images would give, by bootstrap over images; one image has none.
-- **controls**: *uniform attention* gets chance by construction; the *oracle gate* knows the true labels, the best any
-  GR could do; the *constant box* stands in place of LR's learnt weights. A stage that does no better than its control
-  has not earned its credit.
-- **AUC, average precision** (high is good): how well a row's attention picks the query's own class out.
-"""
-METRIC_NOTES = {
-    "interclass_noise": "Attention on other classes; dash: chance.",
-    "intraclass_noise": "How unevenly the own class is lit.",
-    "hollow_fraction": "How much of the own class is left dark.",
-}
 DIFFERENCES = ("interclass_noise", "intraclass_noise", "hollow_fraction", "auc", "average_precision")
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 
@@ -123,7 +111,7 @@ def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
     metrics = list(METRIC_NOTES)
     for column, metric in zip(st.columns(len(metrics)), metrics, strict=True):
         with column:
-            st.markdown(f"**{charts.METRIC_WORDS[metric].capitalize()}**")
+            st.markdown(f"**{METRIC_WORDS[metric].capitalize()}**")
             chart(charts.stage_bars(summaries, metric, stages), f"overview {metric}", METRIC_NOTES[metric])
 
 
@@ -131,7 +119,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
     st.subheader("Between which classes?")
     bars, matrix = st.columns(2, gap="large")
     with bars:
-        metric = choose("Metric by class", _measured_metrics(summary), charts.METRIC_WORDS, "class metric")
+        metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, "class metric")
         if charts.classes_with_figures(summary, metric, stages):
             words = "One group of bars a class; bars without an interval rest on one image."
             chart(charts.class_bars(summary, metric, stages), "classes", words)
@@ -146,7 +134,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
             names = ", ".join(map(literal, few))
             st.caption(f"Fewer than {least_cells} labelled cells in every image, so without bars: {names}.")
     with matrix:
-        stage = choose("Leakage in stage", list(summary["leakage"]), charts.STAGE_WORDS, "leakage stage")
+        stage = choose("Leakage in stage", list(summary["leakage"]), STAGE_WORDS, "leakage stage")
         if any(row is not None for row in summary["leakage"][stage]):
             words = "Each row says where one class's attention goes; the diagonal is attention that stays at home."
             chart(charts.leakage_heatmap(summary, stage, class_names), "leakage", words)
@@ -170,7 +158,7 @@ def show_steps(summary: dict, stages: list[str]) -> None:
         words = "The share of a class that gets less than τ times the class's mean attention."
         chart(charts.hollow_curve(summary, stages), "hollow curve", words)
         st.markdown("**Easy and hard queries**")
-        metric = choose("Metric by kind of query", _measured_metrics(summary), charts.METRIC_WORDS, "split metric")
+        metric = choose("Metric by kind of query", _measured_metrics(summary), METRIC_WORDS, "split metric")
         words = "Queries at class boundaries against those inside; and whether GR's class prediction is right."
         chart(charts.split_bars(summary, metric, stages), "splits", words)
 
@@ -213,7 +201,7 @@ def show_downloads(work: Work, name: str, summary: dict, records: list[ImageReco
 def _measured_metrics(summary: dict) -> list[str]:
     """The metrics that some stage has a mean of."""
     stages = summary["stages"].values()
-    return [name for name in charts.METRIC_WORDS if any(figures[name]["mean"] is not None for figures in stages)]
+    return [name for name in METRIC_WORDS if any(figures[name]["mean"] is not None for figures in stages)]
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -227,11 +215,11 @@ def choose_stages(summaries: dict[str, dict]) -> list[str]:
         "Stages and controls",
         (*STAGES, *CONTROLS),
         selection_mode="multi",
-        format_func=charts.STAGE_WORDS.get,
+        format_func=STAGE_WORDS.get,
         key="noise stages",
         persist_state="session",
     )
-    if missing := [charts.STAGE_WORDS[stage] for stage in chosen if stage not in present]:
+    if missing := [STAGE_WORDS[stage] for stage in chosen if stage not in present]:
         st.caption(f"Not measured here: {', '.join(missing)} (the oracle needs ground truth, both controls need LR).")
     return [stage for stage in present if stage in chosen] or ["raw"]
 

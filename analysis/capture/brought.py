@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -108,8 +109,34 @@ def one_map(attention, cells: tuple[int, int], head: int | str, class_tokens: in
     return mean
 
 
-def described(cells, class_probs, image, labels, prediction, label_set, gate) -> dict:
-    """What a capture knows beside its attention, checked, as keyword arguments of Capture."""
+class Description(TypedDict, total=False):
+    """What a capture may know beside its attention, image and labels.
+
+    prediction: integer class indices, as labels. label_set: None names the classes "class 0", "class 1" … and ignores
+    label 255. gate, lr_kernel: what the model itself does, if anything; others can be applied after the fact. name: of
+    the image.
+    """
+
+    prediction: Any
+    label_set: LabelSet | None
+    gate: str | None
+    lr_kernel: int | None
+    name: str
+
+
+def described(
+    cells: tuple[int, int],
+    class_probs,
+    image,
+    labels,
+    *,
+    prediction=None,
+    label_set: LabelSet | None = None,
+    gate: str | None = None,
+    lr_kernel: int | None = None,
+    name: str = "image",
+) -> dict[str, Any]:
+    """What a capture knows beside its attention, checked, as keyword arguments of Capture; see `Description`."""
     if class_probs is not None:
         class_probs = _distribution(class_probs, cells)
     elif gate is not None:
@@ -136,6 +163,8 @@ def described(cells, class_probs, image, labels, prediction, label_set, gate) ->
         "prediction": _on_pixels(prediction, "prediction", size, cells, label_set),
         "label_set": label_set,
         "gate": gate,
+        "lr_kernel": lr_kernel,
+        "name": name,
     }
 
 

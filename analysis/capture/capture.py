@@ -3,24 +3,22 @@
 import dataclasses
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar, Unpack
 
 import numpy as np
-import torch
 
-from analysis.capture import brought as bringing
+from analysis.capture import brought
+from analysis.capture.brought import Description
 from analysis.geometry import cell_labels
-from analysis.start import starting_pixel
-from analysis.threads import one_thread
 from dnl.classes import LabelSet
-from dnl.network import MIN_SIDE, SegmentationNetwork
-from dnl.network.block import class_distribution
-from dnl.transforms import normalise
+
+T = TypeVar("T")
 
 # What marks a pixel without a class where no label set says so.
-DEFAULT_IGNORE_INDEX = bringing.IGNORE_INDEX
+DEFAULT_IGNORE_INDEX = brought.IGNORE_INDEX
 
 PLAIN_GREY = 128
 
@@ -62,15 +60,11 @@ class Capture:
         image=None,
         labels=None,
         *,
-        prediction=None,
         head: int | str = "mean",
         scale: float = 1.0,
         class_tokens: int = 0,
-        label_set: LabelSet | None = None,
-        gate: str | None = None,
-        lr_kernel: int | None = None,
         lr_weights: str = "learnt",
-        name: str = "image",
+        **description: Unpack[Description],
     ) -> "Capture":
         """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
 
@@ -81,33 +75,31 @@ class Capture:
         class_tokens: how many leading tokens are no cells (class and register tokens). They are dropped as queries
         and as keys; each row is thereby spread over the cells alone, as if renormalised.
         head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
-        so with several heads it is stored as a map of 4·N² bytes (N up to bringing.MAX_MAP_CELLS), without query and
+        so with several heads it is stored as a map of 4·N² bytes (N up to brought.MAX_MAP_CELLS), without query and
         key; choose one head to have LR's learnt weights.
 
         class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
-        image: H×W×3 uint8. labels, prediction: integer class indices as H×W of the image, or one a cell as h×w, the
-        better choice where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
-        label_set: None names the classes "class 0", "class 1" … and ignores label 255.
-        gate, lr_kernel, lr_weights: what the model itself does, if anything; others can be applied after the fact.
+        image: H×W×3 uint8. labels: integer class indices as H×W of the image, or one a cell as h×w, the better choice
+        where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
+        lr_weights: what the model itself does, if it has LR. description: see `brought.Description`.
         Inputs are not changed. Raises ValueError, in one sentence, for whatever does not fit.
         """
-        cells = bringing.map_size(height, width)
+        cells = brought.map_size(height, width)
         if not 0 < scale < math.inf:
             raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
         with np.errstate(over="ignore"):  # infinite queries are refused below
-            queries = bringing.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
-        keys = bringing.cell_maps(key, "key", cells, class_tokens)
+            queries = brought.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
+        keys = brought.cell_maps(key, "key", cells, class_tokens)
         if queries.shape != keys.shape:
             raise ValueError(
                 f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
                 f"{keys.shape[1]}; both must have the same"
             )
-        bringing.require_computable(queries, keys)
-        rest = bringing.described(cells, class_probs, image, labels, prediction, label_set, gate)
-        rest |= {"lr_kernel": lr_kernel, "name": name}
-        chosen = bringing.chosen_head(head, len(queries))
+        brought.require_computable(queries, keys)
+        rest = brought.described(cells, class_probs, image, labels, **description)
+        chosen = brought.chosen_head(head, len(queries))
         if chosen is None:
-            attention = bringing.mean_attention(queries, keys)
+            attention = brought.mean_attention(queries, keys)
             return cls(None, None, **rest, lr_weights="box", attention=attention, attention_size=cells)
         return cls(queries[chosen].copy(), keys[chosen].copy(), **rest, lr_weights=lr_weights)
 
@@ -121,13 +113,9 @@ class Capture:
         image=None,
         labels=None,
         *,
-        prediction=None,
         head: int | str = "mean",
         class_tokens: int = 0,
-        label_set: LabelSet | None = None,
-        gate: str | None = None,
-        lr_kernel: int | None = None,
-        name: str = "image",
+        **description: Unpack[Description],
     ) -> "Capture":
         """A capture of a finished attention map: N×N or heads×N×N for N = height·width, finite and not negative.
 
@@ -135,16 +123,10 @@ class Capture:
         tokens are dropped, each row (of each head) is divided by what remains of it, as in `from_qk`. LR needs query
         and key for its learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`.
         """
-        cells = bringing.map_size(height, width)
-        rest = bringing.described(cells, class_probs, image, labels, prediction, label_set, gate)
-        rest |= {"lr_kernel": lr_kernel, "lr_weights": "box", "name": name}
-        return cls(
-            None,
-            None,
-            **rest,
-            attention=bringing.one_map(attention, cells, head, class_tokens),
-            attention_size=cells,
-        )
+        cells = brought.map_size(height, width)
+        rest = brought.described(cells, class_probs, image, labels, **description)
+        finished = brought.one_map(attention, cells, head, class_tokens)
+        return cls(None, None, **rest, lr_weights="box", attention=finished, attention_size=cells)
 
     @property
     def height(self) -> int:
@@ -200,10 +182,17 @@ class Capture:
         """The predicted label of each cell, h×w; None without a prediction."""
         return self._to_cells(self.prediction)
 
-    @cached_property
-    def starting_pixel(self) -> tuple[int, int]:
-        """The pixel (y, x) to look at before anyone has chosen one; see `analysis.start`. Raises without an image."""
-        return starting_pixel(self)
+    @property
+    def reference_labels(self) -> np.ndarray | None:
+        """What a query is measured against, h×w: the true labels of the cells, else the predicted ones, else None."""
+        return self.cell_prediction if self.labels is None else self.cell_labels
+
+    def remembered(self, name: str, compute: Callable[["Capture"], T]) -> T:
+        """compute(self), worked out once: kept under `name` with the capture and its pickled copies."""
+        memory = self.__dict__.setdefault("_remembered", {})
+        if name not in memory:
+            memory[name] = compute(self)
+        return memory[name]
 
     def with_image(self) -> "Capture":
         """The capture with something to show: its image, else its labels or prediction painted, else plain grey.
@@ -219,58 +208,3 @@ class Capture:
 
     def _to_cells(self, labels: np.ndarray | None) -> np.ndarray | None:
         return None if labels is None else cell_labels(labels, self.cells, self.num_classes, self.ignore_index)
-
-
-def capture_attention(
-    model: SegmentationNetwork, image: np.ndarray, *, labels: np.ndarray | None = None, name: str = "image"
-) -> Capture:
-    """Run `model` on one image and keep what its attention block sees.
-
-    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. On the processor the
-    capture is the same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a
-    model without attention or in training mode, for arrays that do not fit, and for weights that lead to values that
-    are no finite numbers or to scores that float32 cannot hold.
-    """
-    if model.context is None:
-        raise ValueError("this model has no attention block (context 'fcn'); choose one with context nl … dnl")
-    if model.training:
-        raise ValueError("the model is in training mode, where dropout changes its attention; call model.eval() first")
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"{name}: the image is {image.shape} {image.dtype}; it must be H×W×3 uint8 RGB")
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ValueError(
-            f"{name}: the image is {image.shape[0]}×{image.shape[1]} pixels; each side needs at least {MIN_SIDE}"
-        )
-    if labels is not None and labels.shape != image.shape[:2]:
-        raise ValueError(
-            f"{name}: labels are {labels.shape} but the image is {image.shape[:2]}; they must have the same size"
-        )
-
-    device = next(model.parameters()).device
-    with one_thread(), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        encoding = model.encode(normalise(image)[None].to(device))
-        query, key = model.context.query(encoding.features), model.context.key(encoding.features)
-        class_probs = class_distribution(encoding.class_logits, query.shape[2:])
-        logits = model.decode(encoding, model.gather(encoding), image.shape[:2]).logits
-    tensors = {"query": query, "key": key, "class_probs": class_probs}
-    arrays: dict[str, Any] = {part: _to_numpy(tensor[0]) for part, tensor in tensors.items()}
-    try:
-        bringing.require_computable(**arrays, logits=_to_numpy(logits[0]))
-    except ValueError as error:
-        raise ValueError(f"the network's weights are broken or too large for {name!r}: {error}") from error
-    return Capture(
-        **arrays,
-        image=image,
-        labels=labels,
-        prediction=_to_numpy(logits[0].argmax(dim=0).to(torch.uint8)),
-        label_set=model.label_set,
-        gate=model.context.gate,
-        lr_kernel=model.context.lr_kernel,
-        lr_weights=model.context.lr_weights,
-        name=name,
-    )
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.cpu().contiguous().numpy()

@@ -38,7 +38,7 @@ from numpy.lib import format as npy_format
 
 from analysis.capture.brought import IGNORE_INDEX, map_size, named_classes
 from analysis.capture.capture import Capture
-from analysis.maps import GATES
+from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet
 from dnl.files import write_atomically

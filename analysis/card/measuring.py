@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from analysis import noise
 from analysis.capture import Capture, capture_attention
-from analysis.maps import DEFAULT_LR_KERNEL, GATES
 from analysis.measure import ImageReport, MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, image_noise, summarise
+from analysis.options import DEFAULT_LR_KERNEL, GATES
 from dnl.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
 from dnl.datasets import CamVid, Streets
 from dnl.evaluate import alter_attention
@@ -36,7 +36,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "miou_mean": {"source": "mean"},
 }
 # Of each gate in the card; box: retained with a constant box in place of LR's weights.
-STAGES = ("rectified", "retained", "box")
+GATED_STAGES = ("rectified", "retained", "box")
 
 Progress = Callable[[Sequence], Iterable]
 
@@ -97,7 +97,7 @@ def measure_image(capture: Capture, gates: Sequence[str] = GATES) -> ImageMeasur
     return ImageMeasurement(
         raw=noise_of({"raw": raw}),
         gates={
-            gate: noise_of({stage: report.stages[stage] for stage in ("raw", *STAGES)})
+            gate: noise_of({stage: report.stages[stage] for stage in ("raw", *GATED_STAGES)})
             for gate, report in reports.items()
         },
         effective_keys=raw.effective_keys[np.isfinite(raw.effective_keys)],
@@ -205,7 +205,7 @@ def table(metrics: Mapping) -> str:
     )
     lines.append(_line("raw", metrics["attention"]["raw"], None))
     for gate, entry in metrics["gates"].items():
-        lines += [_line(f"{gate}, {stage}", entry[stage], entry["emptied"][stage]) for stage in STAGES]
+        lines += [_line(f"{gate}, {stage}", entry[stage], entry["emptied"][stage]) for stage in GATED_STAGES]
     if left_out := metrics["attention"]["classes_left_out"]:
         named = ", ".join(f"{name} ({count} images)" for name, count in left_out.items())
         lines.append(f"left out of the macro means, in too few images: {named}")

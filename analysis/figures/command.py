@@ -28,7 +28,6 @@ from analysis.figures.panels import Subject, compose, stage_words
 from analysis.figures.recipe import (
     DIFFERENCES,
     PAGE_WIDTH,
-    STAGES,
     Attention,
     CamVidImage,
     Checkpoint,
@@ -48,7 +47,9 @@ from analysis.figures.recipe import (
 )
 from analysis.files.photos import read_labels, read_photo
 from analysis.geometry import cell_to_pixel
+from analysis.options import STAGES
 from analysis.threads import one_thread
+from analysis.words import NOISE_SENTENCE
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
 from dnl.classes import LabelSet
@@ -250,10 +251,6 @@ SCALE_SENTENCES = {
     "shared": "Colours: attention weights on one scale.",
     "map": "Colours: attention weights, each map on its own scale.",
 }
-NOISE_SENTENCE = (
-    "Under each map: interclass noise λ, the share of the attention on cells of other classes, and λ over chance, "
-    "what evenly spread attention would get."
-)
 
 
 # --- opening what a recipe names -------------------------------------------------------------------------------------

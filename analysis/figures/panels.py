@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 
 from analysis.capture import Capture
 from analysis.figures.drawing import Bar, Column, GridRow, Panel, draw_grid, ends
-from analysis.figures.recipe import DIFFERENCES, PICTURES, STAGES, Attention, Look, Scale
+from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scale
 from analysis.geometry import pixel_to_cell
-from analysis.maps import attention_rows
+from analysis.maps import stage_rows
 from analysis.noise import QueryMetrics, query_metrics
+from analysis.options import STAGES
 
 LOG_DECADES = 4
 PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labels), which flatters it."
@@ -101,19 +102,12 @@ class _DrawnRow:
         self.subject, self.attention, capture = subject, attention, subject.capture
         self.maps: dict[str, np.ndarray] = {}
         self.noise: dict[str, QueryMetrics] = {}
-        labels = capture.cell_prediction if capture.labels is None else capture.cell_labels
+        labels = capture.reference_labels
         self.flattered = capture.labels is None and labels is not None
         if subject.pixel is None:
             return
         query = [subject.query]
-        stages = attention_rows(
-            capture,
-            query,
-            gate=attention.gate,
-            lr_kernel=attention.lr_kernel,
-            lr_weights=attention.lr_weights,
-            temperature=attention.temperature,
-        )
+        stages = stage_rows(capture, query, attention)
         for name, rows in stages._asdict().items():
             self.maps[name] = (shares(rows) if as_shares else rows)[0]
             if labels is not None:
@@ -293,11 +287,10 @@ def stage_words(rows: Sequence[tuple[Capture, Attention]]) -> dict[str, str]:
     """What each stage is, in two words; a stage that differs between the rows is left out."""
     found: dict[str, set[str]] = {stage: set() for stage in STAGES}
     for capture, attention in rows:
-        gate = capture.gate if attention.gate == "model" else attention.gate
-        kernel = capture.lr_kernel if attention.lr_kernel == "model" else attention.lr_kernel
-        weights = capture.lr_weights if attention.lr_weights == "model" else attention.lr_weights
+        options = attention.of(capture)
+        kernel = options.lr_kernel
         found["raw"].add("softmax")
-        found["rectified"].add("no GR" if gate is None else f"{gate} gate")
-        retained = f"{'constant box' if weights == 'box' else 'LR'} {kernel}×{kernel}"
+        found["rectified"].add("no GR" if options.gate is None else f"{options.gate} gate")
+        retained = f"{'constant box' if options.lr_weights == 'box' else 'LR'} {kernel}×{kernel}"
         found["retained"].add("no LR" if kernel is None else retained)
     return {stage: words.pop() for stage, words in found.items() if len(words) == 1}

@@ -12,6 +12,8 @@ import typing
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from analysis.options import STAGES, MapOptions, Stage
+
 FORMAT: Final = 1
 
 # Widths of one column and of both columns of a two-column page, in inches.
@@ -24,9 +26,8 @@ MAX_PIXEL = 99_999  # of any image's row or column
 MAX_BYTES = 100_000
 
 Picture = Literal["photo", "labels", "prediction"]
-Stage = Literal["raw", "rectified", "retained"]
 Difference = Literal["rectified-raw", "retained-rectified"]
-PICTURES, STAGES, DIFFERENCES = map(typing.get_args, (Picture, Stage, Difference))
+PICTURES, DIFFERENCES = map(typing.get_args, (Picture, Difference))
 Column = Literal[Picture, Stage, Difference]
 COLUMNS = typing.get_args(Column)
 
@@ -119,8 +120,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Attention:
-    """How the maps are computed; the fields are those of `attention_rows`."""
+class Attention(MapOptions):
+    """How the maps are computed, within what a recipe may say."""
 
     gate: Gate | None = "model"  # None: no GR
     lr_kernel: Literal["model"] | int | None = "model"  # None: no LR

@@ -19,7 +19,9 @@ class OneOf:
 
     def __call__(self, value: Any) -> bool:
         # A switch is no number here, though 1 == True.
-        return any(isinstance(value, bool) == isinstance(known, bool) and value == known for known in self.values)
+        return isinstance(value, str | int | float) and any(
+            isinstance(value, bool) == isinstance(known, bool) and value == known for known in self.values
+        )
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from analysis import words
 from analysis.lens.looks import FIRST_LOOK, LOOKS
 from analysis.lens.payload import FORMAT
 from analysis.lens.state import CHOICES, PIN_LIMIT
-from analysis.maps import DEFAULT_LR_KERNEL
-from analysis.measure import STAGES
 from analysis.noise import EMPTIED, HOLLOW_THRESHOLD
+from analysis.options import DEFAULT_LR_KERNEL, STAGES
 
 _FOLDER = Path(__file__).parent / "browser"
 # Joined into one scope, so every top-level name is unique. The first files do not touch the page, and run in the

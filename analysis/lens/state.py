@@ -13,7 +13,8 @@ from typing import Any
 from analysis.capture import Capture
 from analysis.lens.looks import Between, OneOf, checked, is_number
 from analysis.lens.payload import PIN_COLOURS, image_id
-from analysis.maps import DEFAULT_LR_KERNEL, GATES
+from analysis.lens.start import starting_pixel
+from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions
 
 PIN_LIMIT = len(PIN_COLOURS)
 RETENTIONS = ("off", "learnt", "box")
@@ -44,28 +45,32 @@ def chosen_pixels(capture: Capture, pins: Any) -> list[tuple[int, int]]:
     height, width = capture.image_size
     found = known_pins(pins).get(image_id(capture), [])
     inside = [(y, x) for y, x in found if 0 <= y < height and 0 <= x < width]
-    return inside or [capture.starting_pixel]
+    return inside or [starting_pixel(capture)]
 
 
 def row_options(capture: Capture, choices: Any) -> dict[str, Any]:
-    """Keyword arguments of `attention_rows` for the user's choices; the model's own where one cannot be had."""
+    """`map_options` as keyword arguments of `attention_rows`."""
+    return map_options(capture, choices).as_dict()
+
+
+def map_options(capture: Capture, choices: Any) -> MapOptions:
+    """How the maps are computed under the user's choices; the model's own where one cannot be had."""
     chosen = known_choices(choices)
-    options: dict[str, Any] = {"gate": capture.gate, "lr_kernel": capture.lr_kernel, "lr_weights": capture.lr_weights}
-    gate, retention = chosen.get("gate"), chosen.get("retention")
-    if gate == "off":
-        options["gate"] = None
-    elif gate is not None and (capture.class_probs if gate != "oracle" else capture.labels) is not None:
-        options["gate"] = gate
+    gate, kernel, weights = capture.gate, capture.lr_kernel, capture.lr_weights
+    asked, retention = chosen.get("gate"), chosen.get("retention")
+    if asked == "off":
+        gate = None
+    elif asked is not None and (capture.class_probs if asked != "oracle" else capture.labels) is not None:
+        gate = asked
     if retention == "off":
-        options["lr_kernel"] = None
+        kernel = None
     elif retention == "box" or (retention == "learnt" and capture.query is not None):
-        options["lr_kernel"] = capture.lr_kernel or DEFAULT_LR_KERNEL
-        options["lr_weights"] = retention
-    if options["lr_kernel"] is not None and "kernel" in chosen:
-        options["lr_kernel"] = int(chosen["kernel"])
+        kernel, weights = capture.lr_kernel or DEFAULT_LR_KERNEL, retention
+    if kernel is not None and "kernel" in chosen:
+        kernel = int(chosen["kernel"])
     # A finished map has no scores that a temperature could divide.
-    options["temperature"] = float(chosen.get("temperature", 1.0)) if capture.query is not None else 1.0
-    return options
+    temperature = float(chosen.get("temperature", 1.0)) if capture.query is not None else 1.0
+    return MapOptions(gate, kernel, weights, temperature)
 
 
 def _pixels(found: Any) -> list[tuple[int, int]]:

@@ -9,19 +9,9 @@ from analysis.measure.data_set import (
     least_images,
     measured_images,
 )
-from analysis.measure.image import (
-    CONTROLS,
-    STAGES,
-    ImageReport,
-    MeasureOptions,
-    measure_capture,
-    metric_map,
-    worst_queries,
-)
+from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
 
 __all__ = [
-    "CONTROLS",
-    "STAGES",
     "ImageRecord",
     "ImageReport",
     "MeasureOptions",

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis import noise
-from analysis.files.tables import OPTION_COLUMNS
-from analysis.measure.image import CONTROLS, HOLLOW_THRESHOLDS, STAGES, ImageReport, compared_with, metric_map
+from analysis.measure.image import HOLLOW_THRESHOLDS, ImageReport, compared_with, metric_map
 from analysis.noise import ClassSums, DetectionScores, Leakage, image_noise, macro_means
+from analysis.options import CONTROLS, STAGES
 
 # Which queries count: all of them, those at a border between labels or not, those that GR's class has right or wrong.
 SPLITS = ("all", "boundary", "interior", "gr_right", "gr_wrong")
@@ -110,7 +110,7 @@ def image_record(report: ImageReport) -> ImageRecord:
         detection_queries=int((labels[detected] != report.ignore_index).sum()),
         detection_sampled=report.detection_sampled,
         noise_maps={stage: metric_map(report, stage, "interclass_noise").astype(np.float32) for stage in STAGES},
-        options={name: getattr(report.options, name) for name in OPTION_COLUMNS},
+        options=report.options.as_dict(),
         image_sha256=report.image_sha256,
     )
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from analysis.maps import GATES
 from analysis.measure import MeasureOptions
+from analysis.options import GATES
 from analysis.report.measuring import Job, ReportError, measure_images, open_images
 from analysis.report.output import Checkpoint, write_report
 from dnl import __version__

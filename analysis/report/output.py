@@ -12,14 +12,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.measure import (
-    STAGES,
-    ImageRecord,
-    checkpoint_differences,
-    data_set_summary,
-    least_images,
-    measured_images,
-)
+from analysis.measure import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
+from analysis.options import STAGES
 from analysis.report.charts import (
     CLASS_METRICS,
     class_chart,

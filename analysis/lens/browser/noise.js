@@ -2,16 +2,6 @@
 
 const { emptied: EMPTIED, hollowThreshold: HOLLOW_THRESHOLD } = SETTINGS;
 
-/** The figures of `queryMetrics` that are numbers. */
-export const METRICS = [
-  "interclassNoise",
-  "chance",
-  "keptMass",
-  "intraclassNoise",
-  "hollowFraction",
-  "effectiveKeys",
-];
-
 /**
  * The noise of one query's row, as analysis/noise/query.py defines it; null where a figure is undefined.
  * classes: the label of every cell, noClass for those that take no part.

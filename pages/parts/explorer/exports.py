@@ -8,7 +8,7 @@ import streamlit as st
 
 from analysis.capture import Capture
 from analysis.figures.recipe import Scale
-from analysis.lens import chosen_pixels, known_choices, row_options, standalone_html
+from analysis.lens import chosen_pixels, known_choices, map_options, standalone_html
 from analysis.pins.files import options_of, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
 from analysis.pins.measured import PinnedPixels, measure_pins, same_place
 from dnl.datasets import Streets
@@ -165,6 +165,6 @@ def batch_views(models: Sequence[Model], place: dict, pins: PinnedPixels | None,
         size = pins.capture.image.shape[:2]
         pixels = [same_place(pixel, size, picture.image.shape[:2]) for pixel in pins.pixels]
     return [
-        measure_pins(capture, pixels, row_options(capture, choices), model.source)
+        measure_pins(capture, pixels, map_options(capture, choices), model.source)
         for model, capture in zip(models, captures, strict=True)
     ]

@@ -57,14 +57,14 @@ def shared_attention(views: Sequence[PinnedPixels]) -> Attention | None:
     """How the maps of all views are computed, each model's own where that is so; None where no recipe can say it."""
     fields = {}
     for name in ("gate", "lr_kernel", "lr_weights"):
-        chosen = [view.options[name] for view in views]
+        chosen = [getattr(view.options, name) for view in views]
         if chosen == [getattr(view.capture, name) for view in views]:
             fields[name] = "model"
         elif len(set(chosen)) == 1:
             fields[name] = chosen[0]
         else:
             return None
-    return Attention(**fields, temperature=views[0].options["temperature"])
+    return Attention(**fields, temperature=views[0].options.temperature)
 
 
 def keep_figure(figure: PinnedFigure | None) -> None:

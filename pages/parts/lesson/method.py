@@ -7,8 +7,9 @@ import streamlit as st
 
 from analysis import lesson
 from analysis.charts.lesson import cost_figure, distributions_figure, gate_figure, grid_figure
+from analysis.words import GATE_WORDS
 from dnl.attention import GATES
-from pages.parts.lesson.widgets import GATE_WORDS, choice, number, plot, plot_small, question, show_figures, slider
+from pages.parts.lesson.widgets import choice, number, plot, plot_small, question, show_figures, slider
 
 # --- 3: GR -----------------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ from analysis.capture import Capture
 from analysis.card.health import COST_WORDS
 from analysis.charts.lesson import street_figure, worth_figure
 from analysis.geometry import cell_to_pixel
-from analysis.maps import DEFAULT_LR_KERNEL, GATES, attention_rows
+from analysis.maps import attention_rows
 from analysis.noise import query_metrics
+from analysis.options import DEFAULT_LR_KERNEL, GATES, STAGES
+from analysis.words import TILE_DEFINITIONS
 from dnl.datasets import Streets
 from pages.parts.app.words import as_sentence, literal
-from pages.parts.lesson.widgets import DEFINITIONS, choice, plot, question
+from pages.parts.lesson.widgets import choice, plot, question
 from pages.parts.subjects.pictures import (
     Model,
     Picture,
@@ -25,7 +27,6 @@ from pages.parts.subjects.pictures import (
     street_picture,
 )
 
-STAGES = ("raw", "rectified", "retained")
 CLASS_TO_START_WITH = "Road"
 LR_CHOICES = {"learnt": "learnt weights", "box": "constant box", "off": "off"}
 IN_PLACE = {
@@ -103,7 +104,7 @@ def real_model() -> None:
         head = literal(f"one cell of {class_name}")
         st.table(
             [
-                {head: DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
+                {head: TILE_DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
                 for name in lesson.FIGURES
             ],
             hide_index=True,

@@ -2,38 +2,9 @@
 
 import streamlit as st
 
-DEFINITIONS = {
-    "interclass_noise": (
-        "interclass noise",
-        "Share of the attention that falls on cells of other classes; 0 … 1, low is good. This project's own "
-        "definition.",
-    ),
-    "chance": ("chance", "The interclass noise of attention that is spread evenly over all other cells."),
-    "intraclass_noise": (
-        "intraclass noise",
-        "1 − entropy of the attention within the own class, over its greatest possible value: 0 is evenly spread, 1 "
-        "is all on one cell. This project's own definition.",
-    ),
-    "hollow_fraction": (
-        "hollow fraction",
-        "Share of the own class's cells that get less than a quarter of the class's mean attention. This project's "
-        "own definition.",
-    ),
-    "kept_mass": (
-        "kept mass",
-        "The row's total without the query's own cell. Raw rows sum to 1 with it; LR can raise it above 1.",
-    ),
-    "effective_keys": (
-        "effective keys",
-        "Over how many cells the attention is spread: the exponential of its entropy.",
-    ),
-}
+from analysis.words import TILE_DEFINITIONS
+
 SMALL_WIDTH = 240  # pixels of a small figure, two of which stand beside the text of a step
-GATE_WORDS = {
-    "sigmoid": "sigmoid (the release)",
-    "similarity": "similarity (soft)",
-    "binary": "binary (the abstract)",
-}
 
 
 def plot(figure, key: str, alt: str) -> None:
@@ -67,7 +38,7 @@ def show_figures(figures: dict, names, before: dict | None = None) -> None:
     """Noise figures as tiles; `before` adds what changed. What is undefined shows a dash."""
     with st.container(horizontal=True):
         for name in names:
-            words, meaning = DEFINITIONS[name]
+            words, meaning = TILE_DEFINITIONS[name]
             value = figures[name]
             change = None
             if before is not None and None not in (value, before[name]):

@@ -27,7 +27,7 @@ ONE, SEVERAL = "One image", "Several"
 # Of a user's own, measured together.
 MOST_PHOTOS = 100
 LABELS = {"truth": "Ground truth", "prediction": "Prediction"}
-# What `row_options` calls the user's choices, in words.
+# What `map_options` calls the user's choices, in words.
 GATES = {
     None: "the model's own",
     "off": "off",
@@ -43,7 +43,7 @@ PAINTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be measured. places: as in `Picture.place`. choices: as in `row_options`. labels: a key of LABELS."""
+    """What is to be measured. places: as in `Picture.place`. choices: as in `map_options`. labels: a key of LABELS."""
 
     models: tuple[str, ...]
     places: tuple[dict, ...]

@@ -15,8 +15,8 @@ from urllib.parse import quote, unquote
 
 import streamlit as st
 
-from analysis.charts import noise as charts
-from analysis.measure import CONTROLS, STAGES
+from analysis.options import CONTROLS, STAGES
+from analysis.words import METRIC_WORDS
 from dnl import list_checkpoints
 from pages.parts.explorer.link import image_place, image_words
 from pages.parts.noise_report.choices import GATES, LABELS, ONE, PAINTED, RETENTIONS, SEVERAL
@@ -30,9 +30,9 @@ CHOICES: dict[str, tuple[str, Sequence[str], str | None]] = {
     "labels": ("noise labels", tuple(LABELS), "truth"),
     "gate": ("noise gate", tuple(name for name in GATES if name), None),
     "retention": ("noise retention", tuple(name for name in RETENTIONS if name), None),
-    "class-metric": ("noise class metric", tuple(charts.METRIC_WORDS), "interclass_noise"),
+    "class-metric": ("noise class metric", tuple(METRIC_WORDS), "interclass_noise"),
     "leakage-stage": ("noise leakage stage", EVERY_STAGE, "raw"),
-    "split-metric": ("noise split metric", tuple(charts.METRIC_WORDS), "interclass_noise"),
+    "split-metric": ("noise split metric", tuple(METRIC_WORDS), "interclass_noise"),
     "map-stage": ("noise map stage", STAGES, "raw"),
     "map-metric": ("noise map metric", PAINTED, "interclass_noise"),
 }

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import streamlit as st
 
 from analysis.capture import Capture
-from analysis.lens import row_options
+from analysis.lens import map_options
 from analysis.measure import (
     ImageRecord,
     ImageReport,
@@ -58,7 +58,7 @@ class Work:
 
 def _report(model_key, picture_key, choices, labels, detection, _model: Model, _picture: Picture) -> ImageReport:
     capture, _ = captured(_model, _picture)
-    options = MeasureOptions(**row_options(capture, choices), labels=labels)
+    options = MeasureOptions(**map_options(capture, choices).as_dict(), labels=labels)
     return measure_capture(capture, options, detection=detection, progress=lambda share: give_way())
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from analysis import capture_attention, noise
 from analysis.card import measuring as card
-from analysis.maps import GATES, attention_rows
+from analysis.maps import attention_rows
+from analysis.options import GATES
 from dnl import ModelConfig, build_model, load_checkpoint
 from dnl.checkpoints import read_card, save_checkpoint
 from dnl.classes import CAMVID

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from analysis.charts import noise as charts
-from analysis.measure import CONTROLS, STAGES
 from analysis.measure.data_set import METRICS
+from analysis.options import CONTROLS, STAGES
 from analysis.report import charts as report_charts
 from analysis.words import headline
 

@@ -10,8 +10,9 @@ import torch
 from analysis import hook, noise
 from analysis.capture import Capture
 from analysis.maps import attention_rows
-from analysis.measure import CONTROLS, STAGES, MeasureOptions, measure_capture, metric_map, worst_queries
+from analysis.measure import MeasureOptions, measure_capture, metric_map, worst_queries
 from analysis.measure.image import HOLLOW_THRESHOLDS, boundary_cells
+from analysis.options import CONTROLS, STAGES
 from dnl.classes import CAMVID
 
 IGNORE = CAMVID.ignore_index

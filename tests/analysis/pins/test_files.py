@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -14,8 +15,9 @@ from analysis.charts.pins import pins_figure as chart
 from analysis.figures.recipe import Scale
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
+from analysis.options import STAGES, MapOptions
 from analysis.pins.files import HEADER, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
-from analysis.pins.measured import PIN_METRICS, STAGES, Source, measure_pins, same_place
+from analysis.pins.measured import PIN_METRICS, Source, measure_pins, same_place
 from dnl.classes import LabelSet
 
 LABEL_SET = LabelSet("tiny", ("a", "=b"), ((200, 0, 0), (0, 0, 200)), ignore_index=255)
@@ -44,8 +46,8 @@ def make_capture(seed: int = 0, **changes) -> Capture:
     return Capture(**(fields | changes))
 
 
-OPTIONS = {"gate": "similarity", "lr_kernel": 3, "lr_weights": "learnt", "temperature": 2.0}
-PLAIN = {"gate": None, "lr_kernel": None, "lr_weights": "learnt", "temperature": 1.0}
+OPTIONS = MapOptions("similarity", 3, "learnt", 2.0)
+PLAIN = MapOptions(None, None, "learnt", 1.0)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_pins_have_the_maps_and_figures_of_their_cells(views):
     capture, view = views[0].capture, views[0]
     assert view.cells == ((0, 0), (5, 10), (2, 5))  # 41 of 83 pixels is the middle column of 11
     assert view.class_names == ("a", "=b", "a") and view.measured_against == "labels"
-    rows = attention_rows(capture, [0, 65, 27], **OPTIONS)
+    rows = attention_rows(capture, [0, 65, 27], **OPTIONS.as_dict())
     for stage in STAGES:
         np.testing.assert_array_equal(getattr(view.rows, stage), getattr(rows, stage))
         metrics = query_metrics(getattr(rows, stage), capture.cell_labels, [0, 65, 27], ignore_index=255)
@@ -89,7 +91,7 @@ def test_an_emptied_row_is_said():
     probs[0, 0, 0] = 1
     probs[1].flat[1:] = 1
     capture = make_capture(class_probs=probs)
-    view = measure_pins(capture, [(0, 0)], {**OPTIONS, "gate": "binary"}, FIRST)
+    view = measure_pins(capture, [(0, 0)], dataclasses.replace(OPTIONS, gate="binary"), FIRST)
     assert view.emptied(0, "rectified") and not view.emptied(0, "raw")
     assert view.figures(0, "rectified")["interclass_noise"] is None
 
@@ -139,8 +141,8 @@ def test_the_json_says_what_was_made_of_what(views):
         {"kind": "checkpoint", "name": "two", "sha256": SECOND.sha256},
     ]
     assert found["provenance"]["options"] == [
-        {"image": "a street", "source": "one", **OPTIONS},
-        {"image": "a street", "source": "two", **PLAIN},
+        {"image": "a street", "source": "one", **OPTIONS.as_dict()},
+        {"image": "a street", "source": "two", **PLAIN.as_dict()},
     ]
     assert [image["name"] for image in found["provenance"]["images"]] == ["a street"]
     pins = found["pins"]
