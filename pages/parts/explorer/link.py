@@ -12,8 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.lens import PIN_LIMIT, known_choices, known_look
-from analysis.lens.state import LOOKS
+from analysis.lens import FIRST_LOOK, LOOKS, PIN_LIMIT, known_choices, known_look
 from dnl import list_checkpoints
 from pages.parts.app.session import keep_lens_report
 from pages.parts.subjects.models import opened_models, show_model, show_other_model
@@ -22,20 +21,6 @@ from pages.parts.subjects.places import Place, image_place, image_words
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
-# How the lens looks before anyone changes it; a link leaves out what is as here.
-FIRST_LOOK = {
-    "overlay": "photo",
-    "scale": "share",
-    "range": "shared",
-    "clip": 99.8,
-    "colormap": "magma",
-    "outline": True,
-    "predictedOutline": False,
-    "hollows": False,
-    "difference": False,
-    "photoOpacity": 0.3,
-    "direction": "row",
-}
 
 
 # The session's entry of the pins that a link has, until its image is known.
