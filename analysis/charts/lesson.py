@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
+from analysis.geometry import cell_centres
 from analysis.lesson import CLASS_NAMES
 
 # Told apart by colour-blind readers, on white and on black.
@@ -198,13 +199,12 @@ def street_figure(image: np.ndarray, query: tuple[float, float], maps: Mapping[s
     figure = make_subplots(2, 2, subplot_titles=["photo", *maps], horizontal_spacing=0.02, vertical_spacing=0.07)
     figure.add_trace(go.Image(source=_png_address(image), hoverinfo="skip"), 1, 1)
     for index, values in enumerate(maps.values(), start=1):
-        rows, columns = values.shape
-        # The map's corner cells lie on the photo's corner pixels.
+        y, x = cell_centres((height, width), values.shape)
         figure.add_trace(
             go.Heatmap(
                 z=values,
-                x=np.linspace(0, width - 1, columns),
-                y=np.linspace(0, height - 1, rows),
+                x=x,
+                y=y,
                 coloraxis="coloraxis",
                 hovertemplate="%{z:.5f}<extra></extra>",
             ),

@@ -19,6 +19,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from analysis.figures.recipe import Look
 from analysis.figures.text import Font, letter
+from analysis.geometry import map_extent
 
 MARGIN = 0.02
 GAP = 0.05
@@ -370,14 +371,6 @@ def ticks(bar: Bar, count: int) -> list[tuple[float, str]]:
     slack = 1e-9 * (high - low)
     inside = [0.0 if abs(value) < slack else value for value in values if low - slack <= value <= high + slack]
     return [(value / bar.factor, f"{value:g}".replace("-", "−")) for value in inside]
-
-
-def map_extent(size: tuple[int, int], cells: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Where a map lies in pixel coordinates: the centres of its corner cells on the image's corner pixels."""
-    half = [(side - 1) / (count - 1) / 2 if count > 1 else side / 2 for side, count in zip(size, cells, strict=True)]
-    centre = [0 if count > 1 else (side - 1) / 2 for side, count in zip(size, cells, strict=True)]
-    bottom, right = size[0] - 1 - centre[0] + half[0], size[1] - 1 - centre[1] + half[1]
-    return centre[1] - half[1], right, bottom, centre[0] - half[0]
 
 
 def _form(panel: Panel, index: int) -> Sequence[str]:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from analysis.geometry import map_extent
 from analysis.measure import ImageRecord
 from analysis.options import STAGES
 from analysis.words import METRIC_WORDS, STAGE_COLOURS
@@ -205,13 +206,11 @@ def noise_map_figure(image: np.ndarray, record: ImageRecord) -> Figure:
     axes[0].imshow(image, interpolation="antialiased")
     axes[0].set_title("photo")
     colours = matplotlib.colormaps["magma"].with_extremes(bad="#8b929b")
-    rows, columns = record.noise_maps[STAGES[0]].shape
+    extent = map_extent((height, width), record.noise_maps[STAGES[0]].shape)
     for ax, stage in zip(axes[1:], STAGES, strict=True):
         ax.set_title(stage)
         values = np.ma.masked_invalid(record.noise_maps[stage])
-        picture = ax.imshow(values, cmap=colours, norm=Normalize(0, 1), interpolation="nearest")
-        # Corner pixels lie on corner cells, so a map covers a little more than the photo.
-        ax.set_aspect((height - 1) / (width - 1) * max(columns - 1, 1) / max(rows - 1, 1))
+        picture = ax.imshow(values, cmap=colours, norm=Normalize(0, 1), extent=extent, interpolation="nearest")
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])
