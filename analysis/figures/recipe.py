@@ -9,6 +9,8 @@ import json
 import sys
 import types
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -46,6 +48,20 @@ Outline = Literal["none", "true", "predicted"]
 
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message is one sentence that says why."""
+
+
+class OtherFileError(RecipeError):
+    """A file that is not the one that the recipe was made with."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Errors in the recipe's terms: which of its parts could not be had."""
+    try:
+        yield
+    except ValueError as error:
+        kind = OtherFileError if isinstance(error, OtherFileError) else RecipeError
+        raise kind(f"{what}: {str(error).rstrip('.')}") from error
 
 
 def _require(holds: bool, field: str, value, needed: str) -> None:
