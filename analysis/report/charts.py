@@ -225,8 +225,16 @@ _NOTHING = {"mean": None, "low": None, "high": None}
 
 
 def _bars(
-    ax: Axes, at, entries: Sequence[Mapping], size: float, colour: str, label: str | None, *, horizontal, hatch=None
-):
+    ax: Axes,
+    at: Sequence[float] | np.ndarray,
+    entries: Sequence[Mapping],
+    size: float,
+    colour: str,
+    label: str | None,
+    *,
+    horizontal: bool,
+    hatch: str | None = None,
+) -> None:
     """Bars of means with their intervals; what is undefined has no bar."""
     means = np.array([_value(entry["mean"]) for entry in entries])
     lows, highs = (np.array([_value(entry[end]) for entry in entries]) for end in ("low", "high"))
