@@ -97,6 +97,7 @@ class Grid:
 
     @property
     def font(self) -> Font:
+        """The font of all texts."""
         return Font(self.look.font_family)
 
     @property
