@@ -185,9 +185,16 @@ class Capture:
         return self._to_cells(self.prediction)
 
     @property
+    def reference(self) -> str | None:
+        """What a query is measured against: "labels", where there are none "prediction", and None without either."""
+        if self.labels is not None:
+            return "labels"
+        return None if self.prediction is None else "prediction"
+
+    @property
     def reference_labels(self) -> np.ndarray | None:
-        """What a query is measured against, h×w: the true labels of the cells, else the predicted ones, else None."""
-        return self.cell_prediction if self.labels is None else self.cell_labels
+        """The label of each cell by `reference`, h×w, `ignore_index` where there is none; None without a reference."""
+        return self.cell_labels if self.reference == "labels" else self.cell_prediction
 
     def remembered(self, name: str, compute: Callable[["Capture"], T]) -> T:
         """compute(self), worked out once: kept under `name` with the capture and its pickled copies."""
@@ -203,7 +210,7 @@ class Capture:
         """
         if self.image is not None:
             return self
-        shown = self.prediction if self.labels is None else self.labels
+        shown = self.labels if self.reference == "labels" else self.prediction
         if shown is None or self.label_set is None:
             return dataclasses.replace(self, image=np.full((*self.cells, 3), PLAIN_GREY, np.uint8))
         return dataclasses.replace(self, image=self.label_set.colour(shown))

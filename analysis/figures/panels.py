@@ -104,7 +104,7 @@ class _DrawnRow:
         self.maps: dict[str, np.ndarray] = {}
         self.noise: dict[str, QueryMetrics] = {}
         labels = capture.reference_labels
-        self.flattered = capture.labels is None and labels is not None
+        self.flattered = capture.reference == "prediction"
         if subject.pixel is None:
             return
         query = [subject.query]
