@@ -148,7 +148,7 @@ def _map_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale
 
 
 def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
-    """The common scale of maps, which are `shares` for the kinds "uniform" and "log", weights for the others."""
+    """The common scale of maps, h×w each: `shares` for the kinds "uniform" and "log", weights for the others."""
     top, most = _top(maps, scale)
     if scale.kind in ("uniform", "log"):
         top = min(most, max(top, 1.0))  # where a few cells take everything, the scale still reaches the even spread

@@ -199,7 +199,7 @@ def comparison_chart(summaries: Mapping[str, Mapping]) -> Figure:
 
 
 def noise_map_figure(image: np.ndarray, record: ImageRecord) -> Figure:
-    """A photo and where in it the queries are noisy, stage by stage, on one colour scale from 0 to 1."""
+    """A photo, H×W×3 uint8, and where in it the queries are noisy, stage by stage, on one colour scale from 0 to 1."""
     height, width = image.shape[:2]
     figure = Figure(figsize=(7.2, 0.32 + 1.58 * height / width), layout="constrained")
     axes = figure.subplots(1, 1 + len(STAGES))
