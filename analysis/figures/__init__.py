@@ -3,7 +3,7 @@
 from analysis.figures.captions import caption_text, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, recipe_figure
-from analysis.figures.panels import FACTORS, MAP_LABELS, Subject, compose, map_scale, shares
+from analysis.figures.panels import FACTORS, MAP_LABELS, MapScale, Subject, compose, map_scale, shares
 from analysis.figures.printing import FORMATS, print_figure
 from analysis.figures.recipe import (
     COLUMN_WIDTH,
@@ -69,6 +69,7 @@ __all__ = [
     "ImageSource",
     "Letters",
     "Look",
+    "MapScale",
     "OtherFileError",
     "Outline",
     "Recipe",
