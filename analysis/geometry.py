@@ -24,6 +24,24 @@ def cell_to_pixel(row: int, column: int, image_size: tuple[int, int], cells: tup
     return y, x
 
 
+def cell_centres(image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the centres of the cells lie, in pixels: h rows y and w columns x, float64, not rounded."""
+    y, x = (
+        np.linspace(0, pixels - 1, count) if count > 1 else np.array([(pixels - 1) / 2])
+        for pixels, count in zip(image_size, cells, strict=True)
+    )
+    return y, x
+
+
+def map_extent(image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The edges (left, right, bottom, top) of a map's cells in pixels; it covers a little more than the image.
+
+    Pixel (y, x) covers y − ½ … y + ½ and x − ½ … x + ½. A single row or column of cells is as long as the image.
+    """
+    (top, bottom), (left, right) = (_edges(*sides) for sides in zip(image_size, cells, strict=True))
+    return left, right, bottom, top
+
+
 def cell_labels(labels: np.ndarray, cells: tuple[int, int], num_classes: int, ignore_index: int) -> np.ndarray:
     """The most frequent label among each cell's pixels, ties to the lowest class.
 
@@ -57,6 +75,14 @@ def _cell_of_pixels(pixels: int, count: int) -> np.ndarray:
         return np.zeros(pixels, np.int64)
     # Half rounds up. In whole numbers, so that no rounding error moves a pixel that lies exactly between two cells.
     return (2 * np.arange(pixels) * (count - 1) + (pixels - 1)) // (2 * (pixels - 1))
+
+
+def _edges(pixels: int, count: int) -> tuple[float, float]:
+    """Where the first of `count` cells along a side of `pixels` pixels begins and the last one ends."""
+    if count == 1:
+        return -0.5, pixels - 0.5
+    half = (pixels - 1) / (count - 1) / 2
+    return -half, pixels - 1 + half
 
 
 def _round(value: float) -> int:

@@ -7,8 +7,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis.capture import Capture
-from analysis.card.health import Health
-from analysis.figures.recipe import Scale
+from analysis.card import Health
+from analysis.figures import Scale
 from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, map_options
 from analysis.pins.measured import PinnedPixels, Source, measure_pins
 from pages.parts.app.entry import require_app

@@ -13,17 +13,19 @@ import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
-from analysis.figures import OtherFileError, caption_text, figure_file
-from analysis.figures.recipe import (
+from analysis.figures import (
     MAX_BYTES,
     Attention,
     Checkpoint,
     FileImage,
     Look,
+    OtherFileError,
     Recipe,
     RecipeError,
     Row,
     StreetImage,
+    caption_text,
+    figure_file,
     recipe_from_json,
     recipe_to_json,
 )

@@ -8,9 +8,16 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from analysis.card.health import COST_WORDS
-from analysis.card.opening import open_checkpoint
-from analysis.card.view import CardView, overview_row, read_ablation, read_log, training_logs, view_card
+from analysis.card import (
+    COST_WORDS,
+    CardView,
+    open_checkpoint,
+    overview_row,
+    read_ablation,
+    read_log,
+    training_logs,
+    view_card,
+)
 from analysis.charts.lesson import worth_figure
 from analysis.charts.models import curves_figure, iou_figure
 from analysis.words import DEFINITIONS

@@ -11,7 +11,7 @@ from typing import TypeVar, Unpack
 import numpy as np
 
 from analysis.capture import brought
-from analysis.capture.brought import Description
+from analysis.capture.brought import Array, Description
 from analysis.geometry import cell_labels
 from dnl.classes import LabelSet
 
@@ -21,6 +21,83 @@ T = TypeVar("T")
 DEFAULT_IGNORE_INDEX = brought.IGNORE_INDEX
 
 PLAIN_GREY = 128
+
+
+def capture_of_qk(
+    query: Array,
+    key: Array,
+    height: int,
+    width: int,
+    class_probs: Array | None = None,
+    image: Array | None = None,
+    labels: Array | None = None,
+    *,
+    head: int | str = "mean",
+    scale: float = 1.0,
+    class_tokens: int = 0,
+    lr_weights: str = "learnt",
+    **description: Unpack[Description],
+) -> "Capture":
+    """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
+
+    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, where N = height·width runs
+    row by row. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in
+    transformers; it is multiplied into the stored query, so that softmax(q·k) is the model's attention. LR's
+    weights σ(q·k) see the scaled scores as well.
+    class_tokens: how many leading tokens are no cells (class and register tokens). They are dropped as queries
+    and as keys; each row is thereby spread over the cells alone, as if renormalised.
+    head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
+    so with several heads it is stored as a map of 4·N² bytes (N up to brought.MAX_MAP_CELLS), without query and
+    key; choose one head to have LR's learnt weights.
+
+    class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
+    image: H×W×3 uint8. labels: integer class indices as H×W of the image, or one a cell as h×w, the better choice
+    where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
+    lr_weights: what the model itself does, if it has LR. description: see `brought.Description`.
+    Inputs are not changed. Raises ValueError, in one sentence, for whatever does not fit.
+    """
+    cells = brought.map_size(height, width)
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
+    with np.errstate(over="ignore"):  # infinite queries are refused below
+        queries = brought.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
+    keys = brought.cell_maps(key, "key", cells, class_tokens)
+    if queries.shape != keys.shape:
+        raise ValueError(
+            f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
+            f"{keys.shape[1]}; both must have the same"
+        )
+    brought.require_computable(queries, keys)
+    rest = brought.described(cells, class_probs, image, labels, **description)
+    chosen = brought.chosen_head(head, len(queries))
+    if chosen is None:
+        attention = brought.mean_attention(queries, keys)
+        return Capture(None, None, **rest, lr_weights="box", attention=attention, attention_size=cells)
+    return Capture(queries[chosen].copy(), keys[chosen].copy(), **rest, lr_weights=lr_weights)
+
+
+def capture_of_attention(
+    attention: Array,
+    height: int,
+    width: int,
+    class_probs: Array | None = None,
+    image: Array | None = None,
+    labels: Array | None = None,
+    *,
+    head: int | str = "mean",
+    class_tokens: int = 0,
+    **description: Unpack[Description],
+) -> "Capture":
+    """A capture of a finished attention map: N×N or heads×N×N for N = height·width, finite and not negative.
+
+    Entry [i, j] is what cell i gives to cell j. Rows need not sum to 1 and stay as they are; where leading class
+    tokens are dropped, each row (of each head) is divided by what remains of it, as in `from_qk`. LR needs query
+    and key for its learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`.
+    """
+    cells = brought.map_size(height, width)
+    rest = brought.described(cells, class_probs, image, labels, **description)
+    finished = brought.one_map(attention, cells, head, class_tokens)
+    return Capture(None, None, **rest, lr_weights="box", attention=finished, attention_size=cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,84 +126,9 @@ class Capture:
     attention: np.ndarray | None = None
     attention_size: tuple[int, int] | None = None
 
-    @classmethod
-    def from_qk(
-        cls,
-        query,
-        key,
-        height: int,
-        width: int,
-        class_probs=None,
-        image=None,
-        labels=None,
-        *,
-        head: int | str = "mean",
-        scale: float = 1.0,
-        class_tokens: int = 0,
-        lr_weights: str = "learnt",
-        **description: Unpack[Description],
-    ) -> "Capture":
-        """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
-
-        query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, where N = height·width runs
-        row by row. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in
-        transformers; it is multiplied into the stored query, so that softmax(q·k) is the model's attention. LR's
-        weights σ(q·k) see the scaled scores as well.
-        class_tokens: how many leading tokens are no cells (class and register tokens). They are dropped as queries
-        and as keys; each row is thereby spread over the cells alone, as if renormalised.
-        head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
-        so with several heads it is stored as a map of 4·N² bytes (N up to brought.MAX_MAP_CELLS), without query and
-        key; choose one head to have LR's learnt weights.
-
-        class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
-        image: H×W×3 uint8. labels: integer class indices as H×W of the image, or one a cell as h×w, the better choice
-        where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
-        lr_weights: what the model itself does, if it has LR. description: see `brought.Description`.
-        Inputs are not changed. Raises ValueError, in one sentence, for whatever does not fit.
-        """
-        cells = brought.map_size(height, width)
-        if not 0 < scale < math.inf:
-            raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
-        with np.errstate(over="ignore"):  # infinite queries are refused below
-            queries = brought.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
-        keys = brought.cell_maps(key, "key", cells, class_tokens)
-        if queries.shape != keys.shape:
-            raise ValueError(
-                f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
-                f"{keys.shape[1]}; both must have the same"
-            )
-        brought.require_computable(queries, keys)
-        rest = brought.described(cells, class_probs, image, labels, **description)
-        chosen = brought.chosen_head(head, len(queries))
-        if chosen is None:
-            attention = brought.mean_attention(queries, keys)
-            return cls(None, None, **rest, lr_weights="box", attention=attention, attention_size=cells)
-        return cls(queries[chosen].copy(), keys[chosen].copy(), **rest, lr_weights=lr_weights)
-
-    @classmethod
-    def from_attention(
-        cls,
-        attention,
-        height: int,
-        width: int,
-        class_probs=None,
-        image=None,
-        labels=None,
-        *,
-        head: int | str = "mean",
-        class_tokens: int = 0,
-        **description: Unpack[Description],
-    ) -> "Capture":
-        """A capture of a finished attention map: N×N or heads×N×N for N = height·width, finite and not negative.
-
-        Entry [i, j] is what cell i gives to cell j. Rows need not sum to 1 and stay as they are; where leading class
-        tokens are dropped, each row (of each head) is divided by what remains of it, as in `from_qk`. LR needs query
-        and key for its learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`.
-        """
-        cells = brought.map_size(height, width)
-        rest = brought.described(cells, class_probs, image, labels, **description)
-        finished = brought.one_map(attention, cells, head, class_tokens)
-        return cls(None, None, **rest, lr_weights="box", attention=finished, attention_size=cells)
+    # Their arguments and checks stand in functions of their own, above.
+    from_qk = staticmethod(capture_of_qk)
+    from_attention = staticmethod(capture_of_attention)
 
     @property
     def height(self) -> int:
@@ -183,9 +185,16 @@ class Capture:
         return self._to_cells(self.prediction)
 
     @property
+    def reference(self) -> str | None:
+        """What a query is measured against: "labels", where there are none "prediction", and None without either."""
+        if self.labels is not None:
+            return "labels"
+        return None if self.prediction is None else "prediction"
+
+    @property
     def reference_labels(self) -> np.ndarray | None:
-        """What a query is measured against, h×w: the true labels of the cells, else the predicted ones, else None."""
-        return self.cell_prediction if self.labels is None else self.cell_labels
+        """The label of each cell by `reference`, h×w, `ignore_index` where there is none; None without a reference."""
+        return self.cell_labels if self.reference == "labels" else self.cell_prediction
 
     def remembered(self, name: str, compute: Callable[["Capture"], T]) -> T:
         """compute(self), worked out once: kept under `name` with the capture and its pickled copies."""
@@ -201,7 +210,7 @@ class Capture:
         """
         if self.image is not None:
             return self
-        shown = self.prediction if self.labels is None else self.labels
+        shown = self.labels if self.reference == "labels" else self.prediction
         if shown is None or self.label_set is None:
             return dataclasses.replace(self, image=np.full((*self.cells, 3), PLAIN_GREY, np.uint8))
         return dataclasses.replace(self, image=self.label_set.colour(shown))

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import Capture
-from analysis.capture.files import CaptureFile, CaptureFileError, read_capture_file
+from analysis.capture import CaptureFile, CaptureFileError, read_capture_file
 from analysis.lens import MAX_MAP_CELLS, pack_capture
 from analysis.pins.measured import Source
 from pages.parts.app.uploaders import kept_upload

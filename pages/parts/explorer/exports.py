@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 
 from analysis.capture import Capture
-from analysis.figures.recipe import Scale
+from analysis.figures import Scale
 from analysis.lens import chosen_pixels, known_choices, map_options, standalone_html
 from analysis.pins.files import options_of, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
 from analysis.pins.measured import PinnedPixels, measure_pins, same_place

@@ -12,8 +12,7 @@ from matplotlib.colors import Normalize
 from PIL import Image, ImageDraw
 
 from analysis.charts.pins import pins_figure
-from analysis.figures.panels import FACTORS, MAP_LABELS, MapScale, map_scale, shares
-from analysis.figures.recipe import Scale
+from analysis.figures import FACTORS, MAP_LABELS, MapScale, Scale, map_scale, shares
 from analysis.lens import PIN_COLOURS
 from analysis.lens.start import LEAST_MENDED
 from analysis.options import STAGES

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.figures.recipe import (
+from analysis.figures import (
     COLUMN_WIDTH,
     COLUMNS,
     MAX_PIXEL,

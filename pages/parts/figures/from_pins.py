@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.figures.recipe import MAX_ROWS, MAX_TITLE_LENGTH, Attention, Colormap, ImageSource, Outline, Row, Scale
+from analysis.figures import MAX_ROWS, MAX_TITLE_LENGTH, Attention, Colormap, ImageSource, Outline, Row, Scale
 from analysis.lens import known_pins
 from analysis.pins.measured import PinnedPixels
 from dnl import list_checkpoints

@@ -11,8 +11,21 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis.capture import Capture
-from analysis.figures import FigureImage, FigureModel, camvid_image, file_image, open_captures, require_street
-from analysis.figures.recipe import CamVidImage, FileImage, ImageSource, Recipe, RecipeError, Row, StreetImage
+from analysis.figures import (
+    CamVidImage,
+    FigureImage,
+    FigureModel,
+    FileImage,
+    ImageSource,
+    Recipe,
+    RecipeError,
+    Row,
+    StreetImage,
+    camvid_image,
+    file_image,
+    open_captures,
+    require_street,
+)
 from dnl import list_checkpoints
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.classes import LabelSet

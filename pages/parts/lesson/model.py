@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis import lesson
 from analysis.capture import Capture
-from analysis.card.health import COST_WORDS
+from analysis.card import COST_WORDS
 from analysis.charts.lesson import street_figure, worth_figure
 from analysis.geometry import cell_to_pixel
 from analysis.maps import attention_rows

@@ -20,7 +20,7 @@ from analysis.measure import (
     measure_capture,
     measured_images,
 )
-from analysis.report.tables import write_class_table
+from analysis.report import write_class_table
 from dnl import __version__
 from pages.parts.app.session import give_way
 from pages.parts.app.words import as_sentence

@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 from streamlit.delta_generator import DeltaGenerator
 
-from analysis.card.health import Health, attention_health
+from analysis.card import Health, attention_health
 from analysis.pins.measured import Source
 from dnl import list_checkpoints, load_checkpoint
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
