@@ -217,6 +217,14 @@ def module_arrows(sources: Sources) -> Arrows:
     return arrows
 
 
+def allowed_arrows(rooms: Rooms) -> Arrows:
+    """From each room to all that it may import."""
+    return {
+        room: {other for other in rooms for name in rooms[room].ours if other == name or other.startswith(f"{name}.")}
+        for room in rooms
+    }
+
+
 def room_arrows(sources: Sources, rooms: Rooms) -> Arrows:
     arrows: Arrows = {room: set() for room in rooms}
     for _, here, there in between_rooms(sources, rooms):
@@ -225,7 +233,7 @@ def room_arrows(sources: Sources, rooms: Rooms) -> Arrows:
 
 
 def floors(arrows: Arrows) -> dict[str, int]:
-    """The floor of each room, from 1, by the arrows inside its package. Ends too where there are circles."""
+    """The floor of each room, from 1, by the arrows inside its package; there must be no circles."""
     inside = {
         room: {other for other in others if other in arrows and other.partition(".")[0] == room.partition(".")[0]}
         for room, others in arrows.items()
@@ -236,12 +244,13 @@ def floors(arrows: Arrows) -> dict[str, int]:
     return level
 
 
-def too_many_floors(sources: Sources, rooms: Rooms, most: dict[str, int]) -> list[str]:
-    level = floors(room_arrows(sources, rooms))
+def too_many_floors(arrows: Arrows, most: dict[str, int]) -> list[str]:
+    if around := circles(arrows):
+        return [f"rooms in a circle stand on no floor: {circle}" for circle in around]
     return [
         f"{room} stands on floor {floor}; {package} has at most {limit}"
         for package, limit in most.items()
-        for room, floor in level.items()
+        for room, floor in floors(arrows).items()
         if floor > limit and room.partition(".")[0] == package
     ]
 
@@ -314,38 +323,3 @@ def javascript_functions(text: str) -> list[tuple[int, int]]:
             token = "`" if match[1] == "`" else "${"
         earlier, before = before, token
     return functions
-
-
-def session_entries(tree: ast.Module) -> set[str]:
-    """The strings that stand as keys of Streamlit's session, written there or in a constant of the module."""
-    constants = {
-        ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets
-    }
-
-    def is_session(node: ast.expr) -> bool:
-        return getattr(node, "attr", getattr(node, "id", "")) == "session_state"
-
-    keys: list[ast.expr] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript) and is_session(node.value):
-            keys.append(node.slice)
-        elif isinstance(node, ast.Compare) and is_session(node.comparators[0]):
-            keys.append(node.left)
-        elif isinstance(node, ast.Call):
-            keys += [keyword.value for keyword in node.keywords if keyword.arg == "key"]
-            if isinstance(node.func, ast.Attribute) and is_session(node.func.value):
-                keys += node.args[:1]
-    keys = [constants.get(key.id, key) if isinstance(key, ast.Name) else key for key in keys]
-    return {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
-
-
-def entries_spelled_twice(sources: Sources) -> list[str]:
-    files = defaultdict(list)
-    for path, tree in python(sources).items():
-        for entry in session_entries(tree):
-            files[entry].append(path)
-    return [
-        f"the session's entry {entry!r} is spelled out in {', '.join(paths)}"
-        for entry, paths in sorted(files.items())
-        if len(paths) > 1
-    ]
