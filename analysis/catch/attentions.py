@@ -1,0 +1,285 @@
+"""What is written down of each attention, and how it is recognised among the operations of a module.
+
+An attention is a fused call, or a product in which one operand descends from a softmax (the weights) and the other is
+an activation (the values). Products of two activations before that may be scores: their operands are copied, since a
+module may change them in place afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.bringing import MAX_MAP_CELLS
+from analysis.catch.contractions import PRODUCT_NAMES, Product, arranged, product_of
+from analysis.catch.lineage import Lineage, Lineages, Move, Place
+from analysis.catch.operands import (
+    FinishedMap,
+    QueryKey,
+    Weights,
+    distance,
+    flex_weights,
+    fused_weights,
+    plain_weights,
+    tolerance,
+)
+
+SOFTMAX_NAMES = frozenset({"softmax", "_softmax", "gumbel_softmax"})
+MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
+
+
+@dataclass(eq=False)
+class Softmax:
+    """A softmax along `axis`. scores, scale: the product that went in, as in Lineage. used: by a product."""
+
+    axis: int
+    scores: Product | None
+    scale: float | None
+    used: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPlaces:
+    """Places of queries and keys: tensors …×N×C and …×M×C, to be broadcast to `leading`."""
+
+    query: Place | None
+    key: Place | None
+    leading: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MapPlaces:
+    """Places of a map that a softmax made: the chain from the product of query and key to the weights. letters: of
+    the weights' axes; order: how to arrange them, …, query, key."""
+
+    place: Place | None
+    letters: str
+    order: str
+
+
+@dataclass(eq=False)
+class Attention:
+    """One attention that ran.
+
+    form: how it was written, in words. weights: None where `problem` says why not. shape: (…, queries, keys), the
+    heads and windows among the leading axes. error: how far rows · values lie from what was passed on, relative; None
+    where dropout makes that random. allowed: how far they may. own: of our own block, what it does with the weights.
+    """
+
+    form: str
+    weights: Weights | None
+    shape: tuple[int, ...]
+    places: TokenPlaces | MapPlaces
+    softmaxes: tuple[Softmax, ...] = ()
+    error: float | None = 0.0
+    allowed: float = 0.0
+    dropped: bool = False
+    multiplied_again: bool = False
+    own: dict = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether queries and keys gave the weights, and not a layer of scores alone."""
+        return not self.softmaxes or any(softmax.scores is not None for softmax in self.softmaxes)
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a watched module. number: which of its calls, from 1. unweighted: products with weights that no
+    softmax made; from_scores: whether those were products of queries and keys."""
+
+    path: str
+    module: nn.Module
+    number: int
+    attentions: list[Attention] = field(default_factory=list)
+    softmaxes: list[Softmax] = field(default_factory=list)
+    unweighted: int = 0
+    from_scores: bool = False
+
+
+def observe(call: Call | None, lineages: Lineages, name: str, function, args: tuple, kwargs: dict, output: Any) -> None:
+    """Follow one operation; inside a watched call, write down what it has to do with attention."""
+    if name == "scaled_dot_product_attention":
+        _fused(call, lineages, output, *args, **kwargs)
+    elif name == "flex_attention":
+        _flexible(call, lineages, output, *args, **kwargs)
+    elif name in SOFTMAX_NAMES and call is not None and isinstance(output, Tensor):
+        _softmax(call, lineages, args, kwargs, output)
+    elif (product := _product(name, args, kwargs)) is not None and isinstance(output, Tensor):
+        _multiply(call, lineages, product, output)
+    else:
+        lineages.follow(name, function, args, kwargs, output)
+
+
+def _product(name: str, args: tuple, kwargs: dict) -> Product | None:
+    return product_of(name, args, kwargs) if name in PRODUCT_NAMES else None
+
+
+# --- fused calls -----------------------------------------------------------------------------------------------------
+
+
+def _fused(
+    call, lineages, output, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
+    enable_gqa=False,
+) -> None:  # fmt: skip
+    place = lineages.of(query).place
+    attention = None
+    if call is not None:
+        places = TokenPlaces(place, lineages.of(key).place, ())
+        if query.is_nested:
+            attention = _refused("scaled_dot_product_attention", places, "ran on nested tensors, whose rows differ in length; run it on padded ones")
+        elif attn_mask is not None and attn_mask.nbytes > MAX_MAP_BYTES:
+            attention = _refused("scaled_dot_product_attention", places, _too_large(attn_mask, "mask"))
+        else:
+            weights = fused_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
+            if enable_gqa and value.shape[-3] != query.shape[-3]:
+                value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+            attention = _checked("scaled_dot_product_attention", weights, places, value, output, dropout_p > 0)
+        call.attentions.append(attention)
+    _gathered(lineages, output, place, attention)
+
+
+def _flexible(call, lineages, output, query, key, value, score_mod, block_mask, scale, *rest, **options) -> None:
+    place = lineages.of(query).place
+    attention = None
+    if call is not None:
+        weights = flex_weights(query, key, score_mod, block_mask, scale)
+        if value.shape[-3] != query.shape[-3]:
+            value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+        places = TokenPlaces(place, lineages.of(key).place, ())
+        attention = _checked("flex_attention", weights, places, value, output[0], False)
+        call.attentions.append(attention)
+    _gathered(lineages, output[0], place, attention)
+
+
+def _checked(form, weights: Weights, places, value, output, dropped: bool) -> Attention:
+    leading = weights.leading
+    places = TokenPlaces(places.query, places.key, leading)
+    error = None if dropped else distance(weights, value, output, leading)
+    return Attention(
+        form, weights, (*leading, *weights.shape[1:]), places, error=error, allowed=tolerance(output.dtype),
+        dropped=dropped,
+    )  # fmt: skip
+
+
+def _refused(form: str, places, problem: str) -> Attention:
+    return Attention(form, None, (), places, problem=problem)
+
+
+def _too_large(tensor: Tensor, what: str) -> str:
+    return (
+        f"has a {what} of {tensor.nbytes / 2**30:.1f} GiB ({'×'.join(map(str, tensor.shape))}); {what}s are kept up to "
+        f"{MAX_MAP_BYTES / 2**30:.0f} GiB: run it on a smaller image or batch"
+    )
+
+
+def _gathered(lineages: Lineages, output: Tensor, query_place: Place | None, attention: Attention | None) -> None:
+    """What an attention gives lies where its queries do."""
+    place = query_place
+    if place is not None and place.shape != tuple(output.shape):
+        place = Move("widen", tuple(output.shape), (place,), axis=output.ndim - 1)
+    lineages.put(output, Lineage(place, gathered=attention))
+
+
+# --- written out -----------------------------------------------------------------------------------------------------
+
+
+def _softmax(call: Call, lineages: Lineages, args: tuple, kwargs: dict, output: Tensor) -> None:
+    given = args[0] if args else kwargs["input"]
+    before = lineages.of(given)
+    axis = kwargs.get("dim", args[1] if len(args) > 1 and isinstance(args[1], int) else -1)
+    if not before.active:
+        lineages.put(output, before)
+        return
+    axis = (-1 if axis is None else axis) % max(output.ndim, 1)
+    softmax = Softmax(axis, before.scores, before.scale)
+    call.softmaxes.append(softmax)
+    place = Move("softmax", tuple(output.shape), (before.place,), axis=axis)
+    lineages.put(output, Lineage(place, True, frozenset({softmax}), before.scores, None))
+
+
+def _multiply(call: Call | None, lineages: Lineages, product: Product, output: Tensor) -> None:
+    first, second = lineages.of(product.first), lineages.of(product.second)
+    if not (first.active and second.active):
+        _mixed(lineages, product, first, second, output)
+        return
+    if call is None:
+        lineages.put(output, Lineage())
+        return
+    for part in (first, second):
+        if part.gathered is not None:
+            part.gathered.multiplied_again = True
+    if second.softmaxes and (not first.softmaxes or first.scores is None):
+        product, first, second = product.swapped(), second, first
+    if first.softmaxes:
+        attention = _weighted(lineages, product, first)
+        call.attentions.append(attention)
+        lineages.put(output, Lineage(gathered=attention))
+        return
+    if first.scores is not None or second.scores is not None:
+        call.unweighted, call.from_scores = call.unweighted + 1, True
+        lineages.put(output, Lineage())
+        return
+    call.unweighted += 1
+    copies = Product(product.first.detach().clone(), product.second.detach().clone(), product.letters, product.added)
+    place = Move("scores", tuple(output.shape), (first.place, second.place), letters=product.letters)
+    lineages.put(output, Lineage(place, scores=copies, scale=None if product.added else 1.0))
+
+
+def _mixed(lineages: Lineages, product: Product, first: Lineage, second: Lineage, output: Tensor) -> None:
+    """A product with a constant: a layer, a mixing of heads, a table of relative positions."""
+    own = first if first.active else second
+    if not own.active:
+        lineages.put(output, own)
+        return
+    places = (first.place if first.active else None, second.place if second.active else None)
+    known = any(place is not None for place in places)
+    place = Move("contract", tuple(output.shape), places, letters=product.letters) if known else None
+    # A product of an operand with constants takes no part in the scores, unless it is made of scores.
+    lineages.put(output, Lineage(place, True, own.softmaxes, own.scores, None, own.dropped, own.gathered))
+
+
+def _weighted(lineages: Lineages, product: Product, lineage: Lineage) -> Attention:
+    """Weights meet values; product.first are the weights."""
+    softmaxes = tuple(lineage.softmaxes)
+    for softmax in softmaxes:
+        softmax.used = True
+    letters = product.letters
+    row = letters.rows()
+    if len(letters.summed) != 1 or not row:
+        places = MapPlaces(lineage.place, letters.first, letters.first)
+        return Attention(
+            "a softmax", None, tuple(product.first.shape), places, softmaxes,
+            problem="multiplies the weights of its softmax in a form that has no rows of queries",
+        )  # fmt: skip
+    order = "".join(a for a in letters.first if a not in row + letters.summed) + row + letters.summed
+    return _from_weights(arranged(product.first, letters.first, order), letters.first, order, lineage)
+
+
+def _from_weights(weights: Tensor, letters: str, order: str, lineage: Lineage) -> Attention:
+    """weights: …×queries×keys, arranged in `order` from the axes `letters` of the tensor at lineage.place."""
+    softmaxes = tuple(lineage.softmaxes)
+    places = MapPlaces(lineage.place, letters, order)
+    attention = Attention("a softmax", None, tuple(weights.shape), places, softmaxes, dropped=lineage.dropped)
+    if len(softmaxes) == 1 and softmaxes[0].scores is not None and softmaxes[0].scale is not None:
+        attention.weights = plain_weights(softmaxes[0].scores, softmaxes[0].scale, weights.detach())
+    if attention.weights is None and weights.nbytes > MAX_MAP_BYTES:
+        attention.problem = _too_large(weights, "map")
+    elif attention.weights is None:
+        attention.weights = FinishedMap(weights.detach().clone())
+    return attention
+
+
+def returned(call: Call, lineages: Lineages, outputs: list[Tensor]) -> None:
+    """A module that returns the weights of its softmax for others to multiply with values."""
+    for output in outputs:
+        lineage = lineages.of(output)
+        softmaxes = [softmax for softmax in lineage.softmaxes if not softmax.used and softmax in call.softmaxes]
+        if softmaxes and output.ndim >= 2 and lineage.scores is not None:
+            softmaxes[0].used = True
+            letters = "abcdefghijklmnop"[: output.ndim]
+            call.attentions.append(_from_weights(output, letters, letters, lineage))
