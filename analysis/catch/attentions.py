@@ -8,14 +8,15 @@ module may change them in place afterwards.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from analysis.bringing import MAX_MAP_CELLS
-from analysis.catch.contractions import PRODUCT_NAMES, Product, arranged, product_of
-from analysis.catch.lineage import Lineage, Lineages, Move, Place
+from analysis.catch.contractions import PRODUCT_NAMES, Contraction, Product, arranged, product_of
+from analysis.catch.lineage import Lineage, Lineages, Move, Place, Source
 from analysis.catch.operands import (
     FinishedMap,
     QueryKey,
@@ -26,9 +27,12 @@ from analysis.catch.operands import (
     plain_weights,
     tolerance,
 )
+from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 SOFTMAX_NAMES = frozenset({"softmax", "_softmax", "gumbel_softmax"})
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
+# Stands for scores outside the watched modules.
+NOT_KEPT = Product(torch.empty(0), torch.empty(0), Contraction("k", "k", ""))
 
 
 @dataclass(eq=False)
@@ -39,25 +43,6 @@ class Softmax:
     scores: Product | None
     scale: float | None
     used: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class TokenPlaces:
-    """Places of queries and keys: tensors …×N×C and …×M×C, to be broadcast to `leading`."""
-
-    query: Place | None
-    key: Place | None
-    leading: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class MapPlaces:
-    """Places of a map that a softmax made: the chain from the product of query and key to the weights. letters: of
-    the weights' axes; order: how to arrange them, …, query, key."""
-
-    place: Place | None
-    letters: str
-    order: str
 
 
 @dataclass(eq=False)
@@ -107,12 +92,12 @@ def observe(call: Call | None, lineages: Lineages, name: str, function, args: tu
         _fused(call, lineages, output, *args, **kwargs)
     elif name == "flex_attention":
         _flexible(call, lineages, output, *args, **kwargs)
-    elif name in SOFTMAX_NAMES and call is not None and isinstance(output, Tensor):
+    elif name in SOFTMAX_NAMES and isinstance(output, Tensor):
         _softmax(call, lineages, args, kwargs, output)
     elif (product := _product(name, args, kwargs)) is not None and isinstance(output, Tensor):
         _multiply(call, lineages, product, output)
     else:
-        lineages.follow(name, function, args, kwargs, output)
+        lineages.follow(name, function, args, kwargs, output, inside=call is not None)
 
 
 def _product(name: str, args: tuple, kwargs: dict) -> Product | None:
@@ -188,7 +173,7 @@ def _gathered(lineages: Lineages, output: Tensor, query_place: Place | None, att
 # --- written out -----------------------------------------------------------------------------------------------------
 
 
-def _softmax(call: Call, lineages: Lineages, args: tuple, kwargs: dict, output: Tensor) -> None:
+def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, output: Tensor) -> None:
     given = args[0] if args else kwargs["input"]
     before = lineages.of(given)
     axis = kwargs.get("dim", args[1] if len(args) > 1 and isinstance(args[1], int) else -1)
@@ -197,37 +182,45 @@ def _softmax(call: Call, lineages: Lineages, args: tuple, kwargs: dict, output: 
         return
     axis = (-1 if axis is None else axis) % max(output.ndim, 1)
     softmax = Softmax(axis, before.scores, before.scale)
-    call.softmaxes.append(softmax)
+    if call is not None:
+        call.softmaxes.append(softmax)
     place = Move("softmax", tuple(output.shape), (before.place,), axis=axis)
     lineages.put(output, Lineage(place, True, frozenset({softmax}), before.scores, None))
 
 
 def _multiply(call: Call | None, lineages: Lineages, product: Product, output: Tensor) -> None:
+    """call: None outside the watched modules, where places are followed and no data is kept."""
     first, second = lineages.of(product.first), lineages.of(product.second)
     if not (first.active and second.active):
         _mixed(lineages, product, first, second, output)
         return
-    if call is None:
-        lineages.put(output, Lineage())
-        return
     for part in (first, second):
-        if part.gathered is not None:
+        if call is not None and part.gathered in call.attentions:
             part.gathered.multiplied_again = True
     if second.softmaxes and (not first.softmaxes or first.scores is None):
         product, first, second = product.swapped(), second, first
+    shape = tuple(output.shape)
     if first.softmaxes:
-        attention = _weighted(lineages, product, first)
-        call.attentions.append(attention)
-        lineages.put(output, Lineage(gathered=attention))
-        return
-    if first.scores is not None or second.scores is not None:
-        call.unweighted, call.from_scores = call.unweighted + 1, True
+        attention = _weighted(product, first, call is not None)
+        if call is not None:
+            call.attentions.append(attention)
+        place = Move("gathered", shape, (), partial(_asking, attention), letters=product.letters)
+        lineages.put(output, Lineage(place, gathered=attention))
+    elif first.scores is not None or second.scores is not None:
+        if call is not None:
+            call.unweighted, call.from_scores = call.unweighted + 1, True
         lineages.put(output, Lineage())
-        return
+    else:
+        place = Move("scores", shape, (first.place, second.place), letters=product.letters)
+        lineages.put(output, Lineage(place, scores=_scores(call, product), scale=None if product.added else 1.0))
+
+
+def _scores(call: Call | None, product: Product) -> Product:
+    """The product that may turn out to be scores; with copies of its operands inside a watched module."""
+    if call is None:
+        return NOT_KEPT
     call.unweighted += 1
-    copies = Product(product.first.detach().clone(), product.second.detach().clone(), product.letters, product.added)
-    place = Move("scores", tuple(output.shape), (first.place, second.place), letters=product.letters)
-    lineages.put(output, Lineage(place, scores=copies, scale=None if product.added else 1.0))
+    return Product(product.first.detach().clone(), product.second.detach().clone(), product.letters, product.added)
 
 
 def _mixed(lineages: Lineages, product: Product, first: Lineage, second: Lineage, output: Tensor) -> None:
@@ -243,7 +236,7 @@ def _mixed(lineages: Lineages, product: Product, first: Lineage, second: Lineage
     lineages.put(output, Lineage(place, True, own.softmaxes, own.scores, None, own.dropped, own.gathered))
 
 
-def _weighted(lineages: Lineages, product: Product, lineage: Lineage) -> Attention:
+def _weighted(product: Product, lineage: Lineage, keep: bool) -> Attention:
     """Weights meet values; product.first are the weights."""
     softmaxes = tuple(lineage.softmaxes)
     for softmax in softmaxes:
@@ -257,14 +250,26 @@ def _weighted(lineages: Lineages, product: Product, lineage: Lineage) -> Attenti
             problem="multiplies the weights of its softmax in a form that has no rows of queries",
         )  # fmt: skip
     order = "".join(a for a in letters.first if a not in row + letters.summed) + row + letters.summed
-    return _from_weights(arranged(product.first, letters.first, order), letters.first, order, lineage)
+    return _from_weights(arranged(product.first, letters.first, order), letters.first, order, lineage, keep)
 
 
-def _from_weights(weights: Tensor, letters: str, order: str, lineage: Lineage) -> Attention:
-    """weights: …×queries×keys, arranged in `order` from the axes `letters` of the tensor at lineage.place."""
+def _asking(attention: Attention, sources: list[Source]) -> Tensor | None:
+    """Cell numbers of the queries, with the axes of the map but for the keys."""
+    try:
+        query, _ = attention.places.numbers(attention.shape, sources)
+    except NotOverTokens:  # what such a product gives lies nowhere; it is refused when it is asked for
+        return None
+    return None if query is None else query.reshape(attention.shape[:-1])
+
+
+def _from_weights(weights: Tensor, letters: str, order: str, lineage: Lineage, keep: bool = True) -> Attention:
+    """weights: …×queries×keys, arranged in `order` from the axes `letters` of the tensor at lineage.place. keep: them,
+    or their query and key, not only where they lie."""
     softmaxes = tuple(lineage.softmaxes)
     places = MapPlaces(lineage.place, letters, order)
     attention = Attention("a softmax", None, tuple(weights.shape), places, softmaxes, dropped=lineage.dropped)
+    if not keep:
+        return attention
     if len(softmaxes) == 1 and softmaxes[0].scores is not None and softmaxes[0].scale is not None:
         attention.weights = plain_weights(softmaxes[0].scores, softmaxes[0].scale, weights.detach())
     if attention.weights is None and weights.nbytes > MAX_MAP_BYTES:

@@ -14,6 +14,8 @@ from analysis.catch.operands import QueryKey, Weights
 
 # A row of a softmax may leave 1 by this much.
 SUM_TOLERANCE = 1e-3
+# A row whose cells hold less is empty: spreading it would blow up rounding.
+EMPTY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,20 +83,33 @@ class Caught:
         head is divided by what it gives to cells, as if spread over these alone; rows of mixed heads stay as they are.
         """
         self._check(item, head)
-        heads = range(self.heads) if head == "mean" else [int(head)]
         where = self._where(item)
-        cells = int(np.prod(self.layout.key.grid))
-        rows = np.zeros((len(queries), cells))
+        rows = np.zeros((len(queries), int(np.prod(self.layout.key.grid))))
         places = [self._found(where, int(query)) for query in queries]
         for window in sorted({window for window, _ in places}):
             wanted = [at for at, (own, _) in enumerate(places) if own == window]
-            tokens = torch.tensor([places[at][1] for at in wanted])
-            keys = self.layout.key.cells[item, window]
-            for number in heads:
-                found = self.weights.rows(int(self.layout.groups[item, window, number]), tokens).cpu().numpy()
-                found = _spread(found[:, keys >= 0], found)
-                rows[np.ix_(wanted, keys[keys >= 0])] += found / len(heads)
+            rows[wanted] = self.token_rows([places[at][1] for at in wanted], item=item, window=window, head=head)
         return rows
+
+    def token_rows(self, tokens, *, item: int = 0, window: int = 0, head: int | str = "mean") -> np.ndarray:
+        """Rows of queries by their number in the sequence of a window, such as object queries that are no cells: as
+        `rows` gives them."""
+        self._check(item, head)
+        count = self.layout.query.cells.shape[2]
+        if not all(0 <= token < count for token in tokens):
+            raise ValueError(f"tokens are {list(tokens)}; {self.path!r} has the queries 0 … {count - 1}")
+        rows = np.zeros((len(tokens), int(np.prod(self.layout.key.grid))))
+        keys = self.layout.key.cells[item, window]
+        for number in range(self.heads) if head == "mean" else [int(head)]:
+            group = int(self.layout.groups[item, window, number])
+            found = self.weights.rows(group, torch.as_tensor(tokens)).cpu().numpy()
+            rows[:, keys[keys >= 0]] += _spread(found[:, keys >= 0], found) / (self.heads if head == "mean" else 1)
+        return rows
+
+    @property
+    def unplaced(self) -> list[int]:
+        """Which queries of a window are no cells: class and register tokens, object queries, padding."""
+        return np.flatnonzero(self.layout.query.cells[0, 0] < 0).tolist()
 
     def share_of_extra(self, queries, *, item: int = 0, head: int | str = "mean") -> np.ndarray:
         """How much of each row goes to keys that are no cells (class and register tokens, padding)."""
@@ -147,7 +162,7 @@ def _spread(cells: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if cells.shape == rows.shape or not is_distribution(rows):
         return cells
     sums = cells.sum(-1, keepdims=True)
-    return np.divide(cells, sums, out=np.zeros_like(cells), where=sums > 0)
+    return np.divide(cells, sums, out=np.zeros_like(cells), where=sums > EMPTY)
 
 
 def _placed(side: Side, size, class_tokens: int | None, order, path: str, name: str) -> Side:

@@ -6,16 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from analysis.catch.attentions import Attention, MapPlaces, TokenPlaces
-from analysis.catch.lineage import Move, Place, Source
-from analysis.catch.places import SPAN, Replay, constant_along, first_along
-
-
-class NotOverTokens(ValueError):
-    """There is no softmax over tokens; the message says what there is instead, as in "'path' …"."""
+from analysis.catch.attentions import Attention
+from analysis.catch.lineage import Source
+from analysis.catch.places import SPAN
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +38,7 @@ class Layout:
 def layout_of(attention: Attention, images: int | None) -> Layout:
     """images: in the batch, None if unknown. Raises NotOverTokens where the softmax is not over tokens."""
     sources: list[Source] = []
-    if isinstance(attention.places, TokenPlaces):
-        query, key = _of_tokens(attention, attention.places, sources)
-    else:
-        query, key = _of_map(attention, attention.places, sources)
+    query, key = attention.places.numbers(attention.shape, sources)
     *leading, queries, keys = attention.shape
     groups = math.prod(leading)
     sides = [_Numbered.of(numbers, sources) for numbers in (query, key)]
@@ -54,90 +46,6 @@ def layout_of(attention: Attention, images: int | None) -> Layout:
     if clusters is None:
         return _by_shape(leading, queries, keys, images, sides)
     return Layout(clusters, *(_side(side, clusters, count) for side, count in zip(sides, (queries, keys), strict=True)))
-
-
-# --- numbers of tokens -----------------------------------------------------------------------------------------------
-
-
-def _of_tokens(attention: Attention, places: TokenPlaces, sources) -> list[Tensor | None]:
-    """groups×tokens for queries and keys."""
-    found: list[Tensor | None] = []
-    for place in (places.query, places.key):
-        numbers = Replay(0, sources).numbers(place)
-        if numbers is not None:
-            _require_channels(numbers, -1)
-            numbers = first_along(numbers, -1)
-            if numbers.ndim > 1 and len(places.leading) >= numbers.ndim - 1 and len(places.leading):
-                own, wanted = numbers.shape[-2], places.leading[-1]
-                if own not in (1, wanted) and wanted % own == 0:  # fewer heads of keys than of queries
-                    numbers = numbers.repeat_interleave(wanted // own, -2)
-            numbers = numbers.expand(*places.leading, numbers.shape[-1]).reshape(-1, numbers.shape[-1])
-        found.append(numbers)
-    return found
-
-
-def _require_channels(numbers: Tensor, axis: int) -> None:
-    if not constant_along(numbers, axis):
-        raise NotOverTokens(
-            "compares channels: its products of queries and keys run over the tokens, so its softmax is over channels "
-            "and there is no map over tokens to show"
-        )
-
-
-def _of_map(attention: Attention, places: MapPlaces, sources) -> list[Tensor | None]:
-    """groups×tokens for queries and keys, which side of the product is which being told by how they vary."""
-    along = Replay("softmax").numbers(places.place)
-    if along is not None:
-        along = _arranged(along, places)
-        if along.shape[-1] > 1 and not _varies(along, -1):
-            raise NotOverTokens(
-                "has a softmax over another axis than the one that is summed over with the values (over the queries, "
-                "say), so that its weights are no attention of a query to the keys"
-            )
-    scores = _scores(places.place)
-    if scores is None:
-        return [None, None]
-    assert scores.letters is not None
-    for place, letters in zip(scores.parents, (scores.letters.first, scores.letters.second), strict=True):
-        numbers = Replay(0, sources).numbers(place)
-        for letter in scores.letters.summed if numbers is not None else "":
-            _require_channels(numbers, letters.index(letter))
-    sides: list[Tensor | None] = []
-    for side in (0, 1):
-        numbers = Replay(side, sources).numbers(places.place)
-        sides.append(None if numbers is None else _arranged(numbers, places))
-    return _queries_and_keys(sides, attention.shape)
-
-
-def _queries_and_keys(sides: list[Tensor | None], shape) -> list[Tensor | None]:
-    first, second = sides
-    if (first is not None and _varies(first, -1)) or (second is not None and _varies(second, -2)):
-        first, second = second, first
-    query = None if first is None or _varies(first, -1) else first[..., 0].reshape(-1, shape[-2])
-    key = None if second is None or _varies(second, -2) else second[..., 0, :].reshape(-1, shape[-1])
-    return [query, key]
-
-
-def _varies(numbers: Tensor, axis: int) -> bool:
-    return numbers.stride(axis) != 0 and bool((numbers != numbers.narrow(axis, 0, 1)).any())
-
-
-def _arranged(numbers: Tensor, places: MapPlaces) -> Tensor:
-    return numbers.permute([places.letters.index(letter) for letter in places.order])
-
-
-def _scores(place: Place | None) -> Move | None:
-    """The product of queries and keys that a map began with."""
-    waiting, seen = [place], set()
-    while waiting:
-        last = waiting.pop()
-        if not isinstance(last, Move) or id(last) in seen:
-            continue
-        seen.add(id(last))
-        if last.kind == "scores":
-            return last
-        waiting.extend(reversed(last.parents))
-    return None
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
@@ -164,13 +72,29 @@ class _Numbered:
         if len(origins) != 1:
             return None
         source = sources[int(origins[0])]
-        width, inside = source.grid[1], (raw - 1) % SPAN
+        inside = (raw - 1) % SPAN
         image, cell = inside // math.prod(source.grid), inside % math.prod(source.grid)
+        width = source.grid[1]
+        if source.given and len(source.axes) == 1 and _is_constant(cell, known) and not _is_constant(image, known):
+            image, cell, width = cell, image, source.shape[0]  # N×B×C
+        if any(_is_repeated(cell[group][known[group]]) for group in range(len(raw))):
+            return None
         # A pooled or sub-sampled map is counted over the cells that are left of it.
         rows, columns = np.unique(cell[known] // width), np.unique(cell[known] % width)
         place = np.searchsorted(rows, cell // width) * len(columns) + np.searchsorted(columns, cell % width)
-        grid = len(rows), len(columns)
-        return cls(raw, np.where(known, place, -1), np.where(known, image, -1), grid, not source.given)
+        grid, ordered = (len(rows), len(columns)), not source.given
+        if len(found := np.unique(cell[known])) < len(rows) * len(columns):
+            place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
+        return cls(raw, np.where(known, place, -1), np.where(known, image, -1), grid, ordered)
+
+
+def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:
+    """Whether each group has one value only."""
+    return all(len(np.unique(own[told])) <= 1 for own, told in zip(values, known, strict=True))
+
+
+def _is_repeated(values: np.ndarray) -> bool:
+    return len(np.unique(values)) < len(values)
 
 
 def _clusters(sides: list[_Numbered | None], groups: int) -> np.ndarray | None:
@@ -204,10 +128,12 @@ def _side(side: _Numbered | None, clusters: np.ndarray, tokens: int) -> Side:
 def _by_shape(leading, queries: int, keys: int, images: int | None, sides) -> Layout:
     """Where nothing tells of places: images first, heads after them."""
     groups = math.prod(leading)
-    if len(leading) >= 2:
-        count = leading[0]
-    else:
-        count = images if images and groups % images == 0 else groups
+    count = leading[0] if len(leading) >= 2 else groups
+    if len(leading) == 1 and groups != images or len(leading) > 2:
+        raise ValueError(
+            f"computes {groups} maps of {queries}×{keys}, and nothing tells which of them are images, windows and heads; "
+            "hook the module around it, which gets the tokens"
+        )
     found = np.arange(groups).reshape(count, 1, groups // count if count else 1)
     parts = []
     for tokens in (queries, keys):

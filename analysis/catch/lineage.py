@@ -39,6 +39,7 @@ CONSTANT_NAMES = frozenset(
     "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty new_tensor "
     "bernoulli".split()
 )
+RANDOM_NAMES = frozenset("rand randn normal".split())
 # They leave the value of each entry as it is, but for its precision.
 COPY_NAMES = frozenset(
     "contiguous clone detach to float half bfloat16 double type type_as cpu cuda alias requires_grad_".split()
@@ -77,7 +78,8 @@ class Move:
     """One step of a chain, which gives a tensor of this shape.
 
     kind: "move" (`function` again), "widen" (other channels along `axis`), "least" (reduced over `axis`), "expand"
-    (broadcast), "contract" (with a constant), "scores" (a product of two parents) or "softmax" (along `axis`).
+    (broadcast), "contract" (with a constant), "scores" (a product of two parents), "softmax" (along `axis`),
+    "gathered" (by an attention whose queries `function` gives) or "either" (the first parent that is known).
     parents: places of the operands, None where an operand lies on no map.
     """
 
@@ -139,8 +141,11 @@ class Lineages:
     def put(self, tensor: Tensor, lineage: Lineage) -> None:
         self._of[tensor] = lineage
 
-    def follow(self, name: str, function: Callable, args: tuple, kwargs: dict, output: Any) -> None:
-        """Give the outputs of an operation their lineages; softmaxes and products of activations are not for here."""
+    def follow(self, name: str, function: Callable, args: tuple, kwargs: dict, output: Any, *, inside: bool) -> None:
+        """Give the outputs of an operation their lineages; softmaxes and products of activations are not for here.
+
+        inside: a watched module.
+        """
         outputs = [output] if isinstance(output, Tensor) else tensors_in(output)
         if name == "__setitem__":
             outputs, function = [args[0]], _assigned
@@ -148,10 +153,14 @@ class Lineages:
             return
         operands = operands_of(args, kwargs)
         lineages = [self.of(operand) for operand in operands]
+        if name in RANDOM_NAMES and not operands:
+            return  # an input that the model makes itself
         if name in CONSTANT_NAMES or not any(lineage.active for lineage in lineages):
             for made in outputs:
                 self._of[made] = CONSTANT
             return
+        if inside and name == "linear" and lineages[0].active:
+            lineages[0].place = _told_apart(lineages[0].place, operands[0])
         places = [lineage.place for lineage in lineages]
         attention = _attention_of(name, args, kwargs, operands, lineages)
         for index, made in enumerate(outputs):
@@ -257,6 +266,22 @@ def _widened(place: Place | None, shape: tuple[int, ...], axis: int) -> Place | 
     return Move("widen", shape, (place,), axis=axis)
 
 
+def _told_apart(place: Place | None, tokens: Tensor) -> Place | None:
+    """The place of tokens that enter a layer of a watched module; should their cells prove unknown, such as those of
+    object queries, then at least they are told apart from here on."""
+    if isinstance(place, Source) or (isinstance(place, Move) and place.kind == "either"):
+        return place
+    given = _given(tokens)
+    if place is None or given is None:
+        return place or given
+    return Move("either", tuple(tokens.shape), (place, given))
+
+
+def _is_lost(place: Place) -> bool:
+    """Whether this is a sequence that begins at a module because nothing is known of what was before."""
+    return _is_input(place) or (isinstance(place, Move) and place.kind == "widen" and _is_lost(place.parents[0]))
+
+
 def _is_input(place: Place) -> bool:
     return isinstance(place, Source) and place.given
 
@@ -264,9 +289,9 @@ def _is_input(place: Place) -> bool:
 def _kept(name, args, kwargs, operands, places, shape) -> Place | None:
     """Of an operation entry by entry, or of a sum or maximum over some axes; None for anything else."""
     found = [(operand, place) for operand, place in zip(operands, places, strict=True) if place is not None]
-    same = next((place for operand, place in found if tuple(operand.shape) == shape), None)
-    if same is not None:
-        return same
+    same = [place for operand, place in found if tuple(operand.shape) == shape]
+    if same:
+        return next((place for place in same if not _is_lost(place)), same[0])
     operand, place = found[0]
     if name in REDUCTION_NAMES and operand is operands[0]:
         dim = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.catch.attentions import Attention, TokenPlaces
+from analysis.catch.attentions import Attention
 from analysis.catch.lineage import Lineages, Move, Part, Place
 from analysis.catch.operands import QueryKey, sample, tolerance
+from analysis.catch.tokens import TokenPlaces
 from dnl.attention import attention_stages
 from dnl.block import DenoisedNonLocal2d, class_distribution
 

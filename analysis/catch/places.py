@@ -61,6 +61,8 @@ class Replay:
             return None if self.side == "softmax" else self._begin(place)
         if self._begins(place):
             return None if place.kind == "scores" else _along(place.shape, place.axis)
+        if place.kind == "gathered":
+            return None if self.side == "softmax" else _gathered(place, self.sources)
         known = [None if parent is None else self._done.get(id(parent), (None, None))[1] for parent in place.parents]
         if all(numbers is None for numbers in known):
             return None
@@ -177,8 +179,24 @@ def _score(move: Move, known: list[Tensor | None], side) -> Tensor | None:
     return _broadcast(arranged(numbers, kept, letters.out), move.shape)
 
 
+def _gathered(move: Move, sources: list[Source]) -> Tensor | None:
+    """What an attention gathered lies where its queries do."""
+    assert move.function is not None and move.letters is not None
+    numbers = move.function(sources)  # …×queries, as the weights have them but for the keys
+    if numbers is None:
+        return None
+    letters, row = move.letters, move.letters.rows()
+    order = "".join(a for a in letters.first if a not in row + letters.summed) + row
+    return _broadcast(arranged(numbers, order, letters.out), move.shape)
+
+
 def _same(move: Move, known: list[Tensor | None], side) -> Tensor | None:
     return known[0]
+
+
+def _either(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    first, second = known
+    return second if first is None or not bool(first.any()) else first
 
 
 def _expand(move: Move, known: list[Tensor | None], side) -> Tensor | None:
@@ -188,5 +206,5 @@ def _expand(move: Move, known: list[Tensor | None], side) -> Tensor | None:
 
 _STEPS = {
     "move": _again, "widen": _widen, "least": _least, "contract": _contract, "scores": _score, "softmax": _same,
-    "expand": _expand,
+    "expand": _expand, "either": _either,
 }  # fmt: skip
