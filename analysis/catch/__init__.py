@@ -2,5 +2,6 @@
 
 from analysis.catch.caught import Caught
 from analysis.catch.layers import Entry, Watched, hook, watch
+from analysis.catch.mending import Mended, mend
 
-__all__ = ["Caught", "Entry", "Watched", "hook", "watch"]
+__all__ = ["Caught", "Entry", "Mended", "Watched", "hook", "mend", "watch"]

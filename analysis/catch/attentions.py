@@ -7,6 +7,7 @@ module may change them in place afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from analysis.bringing import MAX_MAP_CELLS
-from analysis.catch.contractions import PRODUCT_NAMES, Contraction, Product, arranged, product_of
+from analysis.catch.contractions import Contraction, Product, arranged, product_of, sizes
 from analysis.catch.lineage import Lineage, Lineages, Move, Place, Source
 from analysis.catch.operands import (
     FinishedMap,
-    QueryKey,
     Weights,
     distance,
     flex_weights,
@@ -27,9 +27,9 @@ from analysis.catch.operands import (
     plain_weights,
     tolerance,
 )
+from analysis.catch.operations import PRODUCTS, SOFTMAXES
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
-SOFTMAX_NAMES = frozenset({"softmax", "_softmax", "gumbel_softmax"})
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
 # Stands for scores outside the watched modules.
 NOT_KEPT = Product(torch.empty(0), torch.empty(0), Contraction("k", "k", ""))
@@ -86,22 +86,35 @@ class Call:
     from_scores: bool = False
 
 
-def observe(call: Call | None, lineages: Lineages, name: str, function, args: tuple, kwargs: dict, output: Any) -> None:
-    """Follow one operation; inside a watched call, write down what it has to do with attention."""
+@dataclass(frozen=True, eq=False)
+class Gathering:
+    """Where weights met values. value: …×M×C. put_back: …×N×C as the operation gave it."""
+
+    attention: Attention
+    value: Tensor
+    put_back: Callable[[Tensor], Tensor]
+
+
+def observe(
+    call: Call | None, lineages: Lineages, name: str, function, args: tuple, kwargs: dict, output: Any
+) -> Gathering | None:
+    """Follow one operation; inside a watched call, write down what it has to do with attention, and return what the
+    operation gathered, if it did."""
     if name == "scaled_dot_product_attention":
-        _fused(call, lineages, output, *args, **kwargs)
-    elif name == "flex_attention":
-        _flexible(call, lineages, output, *args, **kwargs)
-    elif name in SOFTMAX_NAMES and isinstance(output, Tensor):
+        return _fused(call, lineages, output, *args, **kwargs)
+    if name == "flex_attention":
+        return _flexible(call, lineages, output, *args, **kwargs)
+    if (product := _product(name, args, kwargs)) is not None and isinstance(output, Tensor):
+        return _multiply(call, lineages, product, output)
+    if name in SOFTMAXES and isinstance(output, Tensor):
         _softmax(call, lineages, args, kwargs, output)
-    elif (product := _product(name, args, kwargs)) is not None and isinstance(output, Tensor):
-        _multiply(call, lineages, product, output)
     else:
         lineages.follow(name, function, args, kwargs, output, inside=call is not None)
+    return None
 
 
 def _product(name: str, args: tuple, kwargs: dict) -> Product | None:
-    return product_of(name, args, kwargs) if name in PRODUCT_NAMES else None
+    return product_of(name, args, kwargs) if name in PRODUCTS else None
 
 
 # --- fused calls -----------------------------------------------------------------------------------------------------
@@ -110,49 +123,48 @@ def _product(name: str, args: tuple, kwargs: dict) -> Product | None:
 def _fused(
     call, lineages, output, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
     enable_gqa=False,
-) -> None:  # fmt: skip
-    place = lineages.of(query).place
+) -> Gathering | None:  # fmt: skip
+    form, problem = "scaled_dot_product_attention", None
+    if query.is_nested:
+        problem = "ran on nested tensors, whose sequences differ in length; run it on padded ones"
+    elif attn_mask is not None and attn_mask.nbytes > MAX_MAP_BYTES:
+        problem = _too_large(attn_mask, "mask")
+    if call is None or problem is not None:
+        return _unread(call, lineages, query, key, output, form, problem)
+    weights = fused_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
+    return _read(call, lineages, form, weights, query, key, value, output, dropout_p > 0)
+
+
+def _flexible(call, lineages, output, query, key, value, score_mod, block_mask, scale, *rest, **options):
+    form, problem = "flex_attention", None
+    if 4 * query.shape[:-1].numel() * key.shape[-2] > MAX_MAP_BYTES:
+        problem = "runs flex_attention on a map of more than 1 GiB; run it on a smaller image or batch"
+    if call is None or problem is not None:
+        return _unread(call, lineages, query, key, output[0], form, problem)
+    weights = flex_weights(query, key, score_mod, block_mask, scale)
+    return _read(call, lineages, form, weights, query, key, value, output[0], False)
+
+
+def _unread(call: Call | None, lineages: Lineages, query, key, output, form: str, problem: str | None) -> None:
+    """A fused call outside the watched modules, or one that cannot be shown."""
     attention = None
     if call is not None:
-        places = TokenPlaces(place, lineages.of(key).place, ())
-        if query.is_nested:
-            attention = _refused("scaled_dot_product_attention", places, "ran on nested tensors, whose rows differ in length; run it on padded ones")
-        elif attn_mask is not None and attn_mask.nbytes > MAX_MAP_BYTES:
-            attention = _refused("scaled_dot_product_attention", places, _too_large(attn_mask, "mask"))
-        else:
-            weights = fused_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
-            if enable_gqa and value.shape[-3] != query.shape[-3]:
-                value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-            attention = _checked("scaled_dot_product_attention", weights, places, value, output, dropout_p > 0)
+        places = TokenPlaces(None, None, ())
+        attention = Attention(form, None, (), places, problem=problem)
         call.attentions.append(attention)
-    _gathered(lineages, output, place, attention)
+    _lies_as(lineages, output, lineages.of(query).place, attention)
 
 
-def _flexible(call, lineages, output, query, key, value, score_mod, block_mask, scale, *rest, **options) -> None:
-    place = lineages.of(query).place
-    attention = None
-    if call is not None:
-        weights = flex_weights(query, key, score_mod, block_mask, scale)
-        if value.shape[-3] != query.shape[-3]:
-            value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
-        places = TokenPlaces(place, lineages.of(key).place, ())
-        attention = _checked("flex_attention", weights, places, value, output[0], False)
-        call.attentions.append(attention)
-    _gathered(lineages, output[0], place, attention)
-
-
-def _checked(form, weights: Weights, places, value, output, dropped: bool) -> Attention:
-    leading = weights.leading
-    places = TokenPlaces(places.query, places.key, leading)
-    error = None if dropped else distance(weights, value, output, leading)
-    return Attention(
-        form, weights, (*leading, *weights.shape[1:]), places, error=error, allowed=tolerance(output.dtype),
-        dropped=dropped,
-    )  # fmt: skip
-
-
-def _refused(form: str, places, problem: str) -> Attention:
-    return Attention(form, None, (), places, problem=problem)
+def _read(call: Call, lineages: Lineages, form, weights: Weights, query, key, value, output, dropped) -> Gathering:
+    places = TokenPlaces(lineages.of(query).place, lineages.of(key).place, weights.leading)
+    if weights.leading and value.shape[-3] not in (1, weights.leading[-1]):  # fewer heads of values than of queries
+        value = value.repeat_interleave(weights.leading[-1] // value.shape[-3], -3)
+    error = None if dropped else distance(weights, value, output, weights.leading)
+    shape = (*weights.leading, *weights.shape[1:])
+    attention = Attention(form, weights, shape, places, error=error, allowed=tolerance(output.dtype), dropped=dropped)
+    call.attentions.append(attention)
+    _lies_as(lineages, output, places.query, attention)
+    return Gathering(attention, value, lambda gathered: gathered)
 
 
 def _too_large(tensor: Tensor, what: str) -> str:
@@ -162,7 +174,7 @@ def _too_large(tensor: Tensor, what: str) -> str:
     )
 
 
-def _gathered(lineages: Lineages, output: Tensor, query_place: Place | None, attention: Attention | None) -> None:
+def _lies_as(lineages: Lineages, output: Tensor, query_place: Place | None, attention: Attention | None) -> None:
     """What an attention gives lies where its queries do."""
     place = query_place
     if place is not None and place.shape != tuple(output.shape):
@@ -188,12 +200,12 @@ def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, o
     lineages.put(output, Lineage(place, True, frozenset({softmax}), before.scores, None))
 
 
-def _multiply(call: Call | None, lineages: Lineages, product: Product, output: Tensor) -> None:
+def _multiply(call: Call | None, lineages: Lineages, product: Product, output: Tensor) -> Gathering | None:
     """call: None outside the watched modules, where places are followed and no data is kept."""
     first, second = lineages.of(product.first), lineages.of(product.second)
     if not (first.active and second.active):
         _mixed(lineages, product, first, second, output)
-        return
+        return None
     for part in (first, second):
         if call is not None and part.gathered in call.attentions:
             part.gathered.multiplied_again = True
@@ -202,10 +214,11 @@ def _multiply(call: Call | None, lineages: Lineages, product: Product, output: T
     shape = tuple(output.shape)
     if first.softmaxes:
         attention = _weighted(product, first, call is not None)
-        if call is not None:
-            call.attentions.append(attention)
         place = Move("gathered", shape, (), partial(_asking, attention), letters=product.letters)
         lineages.put(output, Lineage(place, gathered=attention))
+        if call is not None:
+            call.attentions.append(attention)
+            return None if attention.weights is None else _gathering(attention, product)
     elif first.scores is not None or second.scores is not None:
         if call is not None:
             call.unweighted, call.from_scores = call.unweighted + 1, True
@@ -213,6 +226,24 @@ def _multiply(call: Call | None, lineages: Lineages, product: Product, output: T
     else:
         place = Move("scores", shape, (first.place, second.place), letters=product.letters)
         lineages.put(output, Lineage(place, scores=_scores(call, product), scale=None if product.added else 1.0))
+    return None
+
+
+def _gathering(attention: Attention, product: Product) -> Gathering:
+    letters = product.letters
+    row, summed = letters.rows(), letters.summed
+    leading = "".join(a for a in letters.first if a not in row + summed)
+    channels = "".join(a for a in letters.second if a not in leading + summed)
+    value = arranged(product.second, letters.second, leading + summed, channels)
+    if not channels:
+        value = value[..., None]
+    length = sizes(product)
+    order = leading + row + channels
+
+    def put_back(gathered: Tensor) -> Tensor:
+        return gathered.reshape([length[a] for a in order]).permute([order.index(a) for a in letters.out])
+
+    return Gathering(attention, value, put_back)
 
 
 def _scores(call: Call | None, product: Product) -> Product:

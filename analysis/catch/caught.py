@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from analysis.catch.layout import Layout, Side
-from analysis.catch.operands import QueryKey, Weights
+from analysis.catch.operands import Weights
 
 # A row of a softmax may leave 1 by this much.
 SUM_TOLERANCE = 1e-3
@@ -50,7 +50,9 @@ class Caught:
     def same_tokens(self) -> bool:
         """Whether queries and keys are the same cells."""
         query, key = self.layout.query, self.layout.key
-        return query.grid == key.grid and query.cells.shape == key.cells.shape and bool((query.cells == key.cells).all())
+        return (
+            query.grid == key.grid and query.cells.shape == key.cells.shape and bool((query.cells == key.cells).all())
+        )
 
     def placed(
         self,
@@ -128,7 +130,9 @@ class Caught:
         if not 0 <= item < self.images:
             raise ValueError(f"item is {item}, but the batch has the images 0 … {self.images - 1}")
         if head != "mean" and (isinstance(head, str) or not 0 <= head < self.heads):
-            raise ValueError(f"head is {head!r}; choose 0 … {self.heads - 1}, or 'mean' for the mean of the heads' maps")
+            raise ValueError(
+                f"head is {head!r}; choose 0 … {self.heads - 1}, or 'mean' for the mean of the heads' maps"
+            )
 
     def _where(self, item: int) -> dict[int, list[tuple[int, int]]]:
         """For each query cell, its windows and its token in each."""
@@ -145,11 +149,12 @@ class Caught:
         height, width = self.layout.query.grid
         if not places:
             raise ValueError(
-                f"query {query} is no cell that asks in {self.path!r}; its queries are the cells 0 … {height * width - 1}"
+                f"query {query} is no cell that asks in {self.path!r}; its queries are the cells 0 … "
+                f"{height * width - 1}"
             )
         raise ValueError(
-            f"{self.path!r} computes its attention in {self.windows} windows per image, and which cells they hold is not "
-            f"known: query {query} occurs in {len(places)} of them"
+            f"{self.path!r} computes its attention in {self.windows} windows per image, and which cells they hold is "
+            f"not known: query {query} occurs in {len(places)} of them"
         )
 
 
@@ -191,15 +196,14 @@ def _agreeing(side: Side, size, class_tokens, path, name, extra: int) -> Side:
     if class_tokens is not None and side.cells.shape[1] == 1 and (side.cells[0, 0, :class_tokens] >= 0).any():
         where = "none" if not extra else f"{extra} of its tokens, not the first {class_tokens}"
         raise ValueError(
-            f"{path!r}: class_tokens is {class_tokens}, but its first {name} lie on the map; without a place are {where}"
+            f"{path!r}: class_tokens is {class_tokens}, but its first {name} lie on the map; without a place are "
+            f"{where}"
         )
     if size is None or tuple(size) == side.grid:
         return side
     if 1 in side.grid and size[0] * size[1] == height * width:
         return dataclasses.replace(side, grid=tuple(size))
-    raise ValueError(
-        f"{path!r} works on a map of {height}×{width} {name}, not {size[0]}×{size[1]}; leave the size out"
-    )
+    raise ValueError(f"{path!r} works on a map of {height}×{width} {name}, not {size[0]}×{size[1]}; leave the size out")
 
 
 def _misfit(path: str, name: str, tokens: int, leading: int, grid, count: int) -> str:

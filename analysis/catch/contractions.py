@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-MATRIX_NAMES = frozenset("matmul __matmul__ bmm mm".split())
-# They multiply the second and third argument, and add the first.
-ADDED_NAMES = frozenset("baddbmm addmm addbmm".split())
-PRODUCT_NAMES = MATRIX_NAMES | ADDED_NAMES | {"__rmatmul__", "einsum"}
+from analysis.catch.operations import ADDED_PRODUCTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ def product_of(name: str, args: tuple, kwargs: dict) -> Product | None:
     values = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     if name == "__rmatmul__":
         values = values[1::-1]
-    added = name in ADDED_NAMES
+    added = name in ADDED_PRODUCTS
     if added:
         values = values[1:]
     if len(values) < 2:
@@ -119,5 +116,3 @@ def sizes(product: Product) -> dict[str, int]:
         for size, letter in zip(tensor.shape, letters, strict=True):
             found[letter] = max(size, found.get(letter, 1))
     return found
-
-

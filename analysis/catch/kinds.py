@@ -17,7 +17,7 @@ def one_attention(call: Call, index: int | None) -> Attention:
     if index is None and len(candidates) > 1:
         raise ValueError(
             f"{path!r} runs {len(candidates)} attentions in one call, and what it passes on is made of all of them: "
-            f"{'; '.join(f'{number}: {summary(one)}' for number, one in enumerate(candidates))}; choose one with index=…"
+            f"{'; '.join(f'{number}: {summary(one)}' for number, one in enumerate(candidates))}; choose with index=…"
         )
     if index is not None and not 0 <= index < len(candidates):
         raise ValueError(f"index is {index}, but {path!r} ran the attentions 0 … {len(candidates) - 1}")
@@ -43,7 +43,9 @@ def problem_of(attention: Attention) -> str | None:
 
 def without_attention(call: Call) -> str:
     """What a call did that ran no softmax over tokens, to follow the module's path."""
-    scripted = [name or "itself" for name, part in call.module.named_modules() if isinstance(part, torch.jit.ScriptModule)]
+    scripted = [
+        name or "itself" for name, part in call.module.named_modules() if isinstance(part, torch.jit.ScriptModule)
+    ]
     if scripted:
         return f"is scripted or traced ({scripted[0]}), so its operations cannot be seen; give the module before that"
     if call.softmaxes and any(softmax.scores is not None for softmax in call.softmaxes):

@@ -1,12 +1,12 @@
 """The two ways in: `hook` for one attention module, `watch` for all of them, while a model runs.
 
-    with analysis.catch.watch(model, "*.attn") as watched:
-        model(images)
-    print(watched.summary)
+with analysis.catch.watch(model, "*.attn") as watched:
+    model(images)
+print(watched.summary)
 
-    with analysis.catch.hook(model, "blocks.11.attn") as caught:
-        model(images)
-    rows = caught.attention().rows([0, 1], head=3)
+with analysis.catch.hook(model, "blocks.11.attn") as caught:
+    model(images)
+rows = caught.attention().rows([0, 1], head=3)
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def _notes(attention: Attention, name: str) -> tuple[str, ...]:
         )
     if isinstance(attention.weights, FinishedMap):
         low, high = _sums(attention.weights)
-        notes.append(f"{name}: a bias, a mask or mixed heads take part, so the finished map is kept, without query and key")
+        notes.append(
+            f"{name}: a bias, a mask or mixed heads take part, so the finished map is kept, without query and key"
+        )
         if max(abs(low - 1), abs(high - 1)) > SUM_TOLERANCE:
             notes.append(f"{name}: the rows sum to {low:.3g} … {high:.3g}, not to 1, as the model uses them")
     if not attention.has_queries:
@@ -191,10 +193,12 @@ def _chosen(model: nn.Module, layers) -> dict[str, nn.Module]:
             hint = f"; attention may be in {', '.join(telling[:4])} …" if telling else ""
             raise ValueError(f"no module's path fits {layers!r}{hint}")
         return chosen
-    return {path: _module_at(modules, path) for path in layers}
+    return {path: module_at(model, path) for path in layers}
 
 
-def _module_at(modules: dict[str, nn.Module], path: str) -> nn.Module:
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """The module at this path. Raises ValueError, with paths that are near, where there is none."""
+    modules = dict(model.named_modules())
     if path in modules:
         return modules[path]
     near = difflib.get_close_matches(path, modules, n=3, cutoff=0.5)

@@ -129,10 +129,10 @@ def _by_shape(leading, queries: int, keys: int, images: int | None, sides) -> La
     """Where nothing tells of places: images first, heads after them."""
     groups = math.prod(leading)
     count = leading[0] if len(leading) >= 2 else groups
-    if len(leading) == 1 and groups != images or len(leading) > 2:
+    if (len(leading) == 1 and groups != images) or len(leading) > 2:
         raise ValueError(
-            f"computes {groups} maps of {queries}×{keys}, and nothing tells which of them are images, windows and heads; "
-            "hook the module around it, which gets the tokens"
+            f"computes {groups} maps of {queries}×{keys}, and nothing tells which of them are images, windows and "
+            "heads; hook the module around it, which gets the tokens"
         )
     found = np.arange(groups).reshape(count, 1, groups // count if count else 1)
     parts = []

@@ -25,34 +25,19 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from analysis.catch.contractions import Contraction
-
-# They move entries about, or repeat or leave out some.
-MOVE_NAMES = frozenset(
-    "view reshape permute transpose t swapaxes swapdims movedim moveaxis flatten unflatten ravel squeeze unsqueeze "
-    "expand broadcast_to repeat repeat_interleave tile chunk split split_with_sizes tensor_split unbind select narrow "
-    "unfold cat concat concatenate stack hstack vstack roll flip rot90 pad gather take_along_dim index_select "
-    "__getitem__ masked_select pixel_shuffle pixel_unshuffle __get__".split()
+from analysis.catch.operations import (
+    AS_ANOTHER,
+    CONSTANTS,
+    CONVOLUTIONS,
+    COPIES,
+    DIVISIONS,
+    MOVES,
+    MULTIPLICATIONS,
+    ORDERINGS,
+    POOLINGS,
+    RANDOM,
+    REDUCTIONS,
 )
-AS_ANOTHER = {"view_as": Tensor.reshape, "reshape_as": Tensor.reshape, "expand_as": Tensor.expand}
-# They make a tensor like another one, not out of it.
-CONSTANT_NAMES = frozenset(
-    "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty new_tensor "
-    "bernoulli".split()
-)
-RANDOM_NAMES = frozenset("rand randn normal".split())
-# They leave the value of each entry as it is, but for its precision.
-COPY_NAMES = frozenset(
-    "contiguous clone detach to float half bfloat16 double type type_as cpu cuda alias requires_grad_".split()
-)
-REDUCTION_NAMES = frozenset("max amax min amin mean sum".split())
-ORDERING_NAMES = frozenset("sort argsort topk msort argmax argmin".split())
-CONVOLUTION_NAMES = frozenset("conv1d conv2d conv3d".split())
-POOLING_NAMES = frozenset(
-    "avg_pool1d avg_pool2d max_pool1d max_pool2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d "
-    "adaptive_max_pool2d boolean_dispatch fn interpolate grid_sample conv_transpose2d".split()
-)
-MULTIPLICATIONS = frozenset("mul multiply __mul__ __rmul__ __imul__ mul_".split())
-DIVISIONS = frozenset("div divide true_divide __truediv__ __itruediv__ div_".split())
 
 
 @dataclass(eq=False, slots=True)
@@ -153,9 +138,9 @@ class Lineages:
             return
         operands = operands_of(args, kwargs)
         lineages = [self.of(operand) for operand in operands]
-        if name in RANDOM_NAMES and not operands:
+        if name in RANDOM and not operands:
             return  # an input that the model makes itself
-        if name in CONSTANT_NAMES or not any(lineage.active for lineage in lineages):
+        if name in CONSTANTS or not any(lineage.active for lineage in lineages):
             for made in outputs:
                 self._of[made] = CONSTANT
             return
@@ -206,11 +191,11 @@ def _assigned(target: Tensor, index: Any, value: Any) -> Tensor:
 
 def _place(name, function, args, kwargs, operands, places, made: Tensor, index: int | None) -> Place | None:
     shape = tuple(made.shape)
-    if name in CONVOLUTION_NAMES:
+    if name in CONVOLUTIONS:
         return _convolved(operands[0], places[0], shape)
-    if name in POOLING_NAMES:
+    if name in POOLINGS:
         return Source(shape, tuple(range(2, made.ndim))) if made.ndim > 2 else None
-    if all(place is None for place in places) or name in ORDERING_NAMES:
+    if all(place is None for place in places) or name in ORDERINGS:
         return None
     if name == "linear":
         return _widened(places[0], shape, made.ndim - 1)
@@ -218,7 +203,7 @@ def _place(name, function, args, kwargs, operands, places, made: Tensor, index: 
         return Move("move", shape, (places[0],), AS_ANOTHER[name], (Part(0, tuple(operands[0].shape)), shape))
     if name == "pad":
         return Move("move", shape, (places[0],), F.pad, (Part(0, tuple(operands[0].shape)), *_padding(args, kwargs)))
-    if name in MOVE_NAMES or name == "__setitem__":
+    if name in MOVES or name == "__setitem__":
         packed = _packed(args, operands), {key: _packed(value, operands) for key, value in kwargs.items()}
         return Move("move", shape, tuple(places), _repeatable(name, function), *packed, index=index)
     return _kept(name, args, kwargs, operands, places, shape)
@@ -293,7 +278,7 @@ def _kept(name, args, kwargs, operands, places, shape) -> Place | None:
     if same:
         return next((place for place in same if not _is_lost(place)), same[0])
     operand, place = found[0]
-    if name in REDUCTION_NAMES and operand is operands[0]:
+    if name in REDUCTIONS and operand is operands[0]:
         dim = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
         keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
         return None if dim is None or isinstance(dim, Tensor) else Move("least", shape, (place,), axis=(dim, keepdim))
@@ -312,7 +297,7 @@ def _attention_of(name, args, kwargs, operands, lineages) -> dict[str, Any]:
     from_scores = next((lineage for lineage in lineages if lineage.scores is not None), None)
     gathered = next((lineage.gathered for lineage in lineages if lineage.gathered is not None), None)
     found: dict[str, Any] = {"softmaxes": softmaxes, "gathered": gathered}
-    found["dropped"] = any(lineage.dropped for lineage in lineages) or bool(softmaxes) and _drops(name, args, kwargs)
+    found["dropped"] = any(lineage.dropped for lineage in lineages) or (bool(softmaxes) and _drops(name, args, kwargs))
     if from_scores is not None:
         found |= {"scores": from_scores.scores, "scale": _scaled(name, args, kwargs, operands, from_scores)}
     return found
@@ -330,7 +315,7 @@ def _scaled(name, args, kwargs, operands, scores: Lineage) -> float | None:
     """What the product of query and key is multiplied with after this operation; None where that is not all."""
     if scores.scale is None:
         return None
-    if name in COPY_NAMES or name in MOVE_NAMES or name in AS_ANOTHER:
+    if name in COPIES or name in MOVES or name in AS_ANOTHER:
         return scores.scale
     if name in MULTIPLICATIONS | DIVISIONS and not kwargs and len(args) == 2:
         factor = next((_number(value) for value in args if _number(value) is not None), None)

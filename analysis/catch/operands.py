@@ -45,6 +45,10 @@ class QueryKey:
         """Whether query and key say all, without a bias or mask."""
         return self.bias is None and not self.causal
 
+    def operands(self, group: int) -> tuple[Tensor, Tensor]:
+        """Query N×d, without the scale, and key M×d of one group."""
+        return _of_group(self.query, self.leading, group), _of_group(self.key, self.leading, group)
+
     def rows(self, group: int, queries: Tensor) -> Tensor:
         """The rows of these queries, len(queries)×keys in float64; all 0 where a mask leaves no key."""
         query = _of_group(self.query, self.leading, group)[queries.to(self.query.device)].double()

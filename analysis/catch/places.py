@@ -7,7 +7,6 @@ move has to copy them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import math
 from typing import Any
 

@@ -18,6 +18,7 @@ model, and no random number is drawn. What a part computes again for its gradien
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -30,11 +31,12 @@ from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torch.utils import _pytree as pytree
 
 from analysis.catch import native
-from analysis.catch.attentions import Call, observe, returned
+from analysis.catch.attentions import Call, Gathering, observe, returned
 from analysis.catch.lineage import Lineage, Lineages
+from analysis.catch.operations import SILENT
 
-# What Python asks of a tensor without making one.
-SILENT_NAMES = frozenset("size dim numel stride is_floating_point is_contiguous storage_offset __len__ item".split())
+# What takes the place of the values that an attention gathered (…×N×C), from the number of images in the batch.
+Replace = Callable[[Gathering, int | None], Tensor]
 
 # The body of F.multi_head_attention_forward, without its question whether a function mode is there: that would lead
 # back to the mode for ever.
@@ -60,11 +62,13 @@ class _Frame:
 class Recording(TorchFunctionMode):
     """Context in which `calls` fills up: one Call for each call of a module of `watched` (path -> module).
 
-    images: length of the first input, None before the model ran.
+    images: length of the first input, None before the model ran. replace: gives another result for what an attention
+    gathered; None leaves the model as it is.
     """
 
-    def __init__(self, model: nn.Module, watched: dict[str, nn.Module]):
+    def __init__(self, model: nn.Module, watched: dict[str, nn.Module], replace: Replace | None = None):
         super().__init__()
+        self._replace = replace
         self.calls: list[Call] = []
         self.images: int | None = None
         self._paths = {id(module): path for path, module in watched.items()}
@@ -96,16 +100,28 @@ class Recording(TorchFunctionMode):
                 return _MULTIHEAD_BODY(*args, **kwargs)
         output = function(*args, **kwargs)
         name = getattr(function, "__name__", "")
-        if name not in SILENT_NAMES and not _is_backward():
+        if name not in SILENT and not _is_backward():
             with torch.no_grad():
-                observe(self._call(), self._lineages, name, function, args, kwargs, output)
+                gathering = observe(self._call(), self._lineages, name, function, args, kwargs, output)
+                if gathering is not None and self._replace is not None:
+                    return self._replaced(gathering, output)
         return output
+
+    def _replaced(self, gathering: Gathering, output: Any) -> Any:
+        first = output[0] if isinstance(output, tuple) else output
+        assert self._replace is not None
+        made = gathering.put_back(self._replace(gathering, self.images)).to(first.dtype)
+        self._lineages.put(made, self._lineages.of(first))
+        return (made, *output[1:]) if isinstance(output, tuple) else made
 
     def _call(self) -> Call | None:
         return next((frame.call for frame in reversed(self._frames) if frame.call is not None), None)
 
     def _put_away(self, away: bool) -> None:
-        """Take the mode off PyTorch's stack, or put it back. With another mode on top of it, nothing is gained by it."""
+        """Take the mode off PyTorch's stack, or put it back. With another mode on top of it, nothing is gained by it;
+        and what is to be replaced must be seen."""
+        if self._replace is not None:
+            return
         if away and not self._away:
             top = _pop_mode()
             if top is not self:
@@ -150,7 +166,7 @@ class Recording(TorchFunctionMode):
 
     def _finish(self, frame: _Frame, args: tuple, kwargs: dict, output: Any) -> None:
         module, call = frame.module, frame.call
-        if native.chooses_path(module):
+        if native.chooses_path(module) and self._replace is None:
             self._finish_native(frame, args, kwargs, output)
         elif call is not None and native.is_ours(module):
             call.attentions = [native.of_our_block(module, args, kwargs, output, self._lineages)]
