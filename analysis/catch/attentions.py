@@ -8,7 +8,7 @@ module may change them in place afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -225,7 +225,9 @@ def _multiply(call: Call | None, lineages: Lineages, product: Product, output: T
         lineages.put(output, Lineage())
     else:
         place = Move("scores", shape, (first.place, second.place), letters=product.letters)
-        lineages.put(output, Lineage(place, scores=_scores(call, product), scale=None if product.added else 1.0))
+        lineages.put(
+            output, Lineage(place, scores=_scores(call, product), scale=None if product.added else product.factor)
+        )
     return None
 
 
@@ -251,7 +253,7 @@ def _scores(call: Call | None, product: Product) -> Product:
     if call is None:
         return NOT_KEPT
     call.unweighted += 1
-    return Product(product.first.detach().clone(), product.second.detach().clone(), product.letters, product.added)
+    return replace(product, first=product.first.detach().clone(), second=product.second.detach().clone())
 
 
 def _mixed(lineages: Lineages, product: Product, first: Lineage, second: Lineage, output: Tensor) -> None:

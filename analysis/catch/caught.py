@@ -12,8 +12,6 @@ import torch
 from analysis.catch.layout import Layout, Side
 from analysis.catch.operands import Weights
 
-# A row of a softmax may leave 1 by this much.
-SUM_TOLERANCE = 1e-3
 # A row whose cells hold less is empty: spreading it would blow up rounding.
 EMPTY = 1e-12
 
@@ -105,7 +103,9 @@ class Caught:
         for number in range(self.heads) if head == "mean" else [int(head)]:
             group = int(self.layout.groups[item, window, number])
             found = self.weights.rows(group, torch.as_tensor(tokens)).cpu().numpy()
-            rows[:, keys[keys >= 0]] += _spread(found[:, keys >= 0], found) / (self.heads if head == "mean" else 1)
+            rows[:, keys[keys >= 0]] += _spread(found[:, keys >= 0], found, self.weights.slack) / (
+                self.heads if head == "mean" else 1
+            )
         return rows
 
     @property
@@ -158,13 +158,14 @@ class Caught:
         )
 
 
-def is_distribution(rows: np.ndarray) -> bool:
-    """Whether the rows are those of a softmax."""
-    return bool(rows.min(initial=0) >= 0 and np.abs(rows.sum(-1) - 1).max(initial=0) <= SUM_TOLERANCE)
+def _spread(cells: np.ndarray, rows: np.ndarray, slack: float) -> np.ndarray:
+    """What cells get of each row, divided by its sum; mixed heads, whose rows are no distributions, stay as they are.
 
-
-def _spread(cells: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    if cells.shape == rows.shape or not is_distribution(rows):
+    slack: how far the sum of a row may lie from 1.
+    """
+    sums = rows.sum(-1)
+    told = rows.min(initial=0) >= 0 and bool(((np.abs(sums - 1) <= slack) | (sums == 0)).all())
+    if cells.shape == rows.shape or not told:
         return cells
     sums = cells.sum(-1, keepdims=True)
     return np.divide(cells, sums, out=np.zeros_like(cells), where=sums > EMPTY)

@@ -35,15 +35,17 @@ class Contraction:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Two operands and the letters of their axes. added: something else was added to the product."""
+    """Two operands and the letters of their axes. factor: what the product is multiplied with. added: something else
+    is added to it."""
 
     first: Tensor
     second: Tensor
     letters: Contraction
+    factor: float = 1.0
     added: bool = False
 
     def swapped(self) -> Product:
-        return Product(self.second, self.first, self.letters.swapped(), self.added)
+        return Product(self.second, self.first, self.letters.swapped(), self.factor, self.added)
 
 
 def product_of(name: str, args: tuple, kwargs: dict) -> Product | None:
@@ -60,7 +62,8 @@ def product_of(name: str, args: tuple, kwargs: dict) -> Product | None:
         return None
     first, second = values[:2]
     letters = _matrix_letters(first.ndim, second.ndim)
-    return letters and Product(first, second, letters, added and kwargs.get("beta", 1) != 0)
+    factor = kwargs.get("alpha", 1) if added else 1
+    return letters and Product(first, second, letters, factor, added and kwargs.get("beta", 1) != 0)
 
 
 def arranged(tensor: Tensor, letters: str, order: str, joined: str = "") -> Tensor:

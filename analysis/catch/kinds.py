@@ -13,7 +13,9 @@ def one_attention(call: Call, index: int | None) -> Attention:
     path = call.path or type(call.module).__name__
     if not call.attentions:
         raise ValueError(f"{path!r} {without_attention(call)}")
-    candidates = [one for one in call.attentions if one.has_queries] or call.attentions
+    candidates = [one for one in call.attentions if one.has_queries]
+    # Without queries, a product that is multiplied again is linear attention, and others are parts of it.
+    candidates = candidates or [one for one in call.attentions if one.multiplied_again][:1] or call.attentions
     if index is None and len(candidates) > 1:
         raise ValueError(
             f"{path!r} runs {len(candidates)} attentions in one call, and what it passes on is made of all of them: "

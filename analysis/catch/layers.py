@@ -24,9 +24,9 @@ from torch import nn
 
 from analysis.catch import kinds
 from analysis.catch.attentions import Attention, Call
-from analysis.catch.caught import SUM_TOLERANCE, Caught
+from analysis.catch.caught import Caught
 from analysis.catch.layout import Layout, layout_of
-from analysis.catch.operands import FinishedMap, sample
+from analysis.catch.operands import SUM_TOLERANCE, FinishedMap, sample
 from analysis.catch.recording import Recording
 
 # How modules that compute attention are called, in their path or class.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,11 +81,8 @@ class Mended:
             probs = self._class_probs
             if self._gate is not None and probs is None:
                 probs = torch.softmax(_logits(self._model(*args, **kwargs)).float(), 1)
-            recording = Recording(
-                self._model,
-                {self._path: self._module},
-                lambda gathering, images: self._gather(gathering, images, probs),
-            )
+            gather = partial(self._gather, probs)
+            recording = Recording(self._model, {self._path: self._module}, gather)
             with recording:
                 output = self._model(*args, **kwargs)
         attentions = [attention for call in recording.calls for attention in call.attentions]

@@ -16,6 +16,8 @@ from analysis.catch.contractions import Product, arranged
 
 # How far the caught rows times the values may lie from what the module passed on, relative to its largest value.
 TOLERANCE = 1e-4
+# How far a row of a softmax may leave 1.
+SUM_TOLERANCE = 1e-3
 # How many groups, and rows of each, a check looks at.
 SAMPLED_GROUPS, SAMPLED_ROWS = 6, 8
 
@@ -39,6 +41,11 @@ class QueryKey:
     def shape(self) -> tuple[int, int, int]:
         """(groups, queries, keys)."""
         return math.prod(self.leading), self.query.shape[-2], self.key.shape[-2]
+
+    @property
+    def slack(self) -> float:
+        """How far the sum of a row may lie from 1."""
+        return SUM_TOLERANCE
 
     @property
     def is_plain(self) -> bool:
@@ -78,6 +85,11 @@ class FinishedMap:
     def leading(self) -> tuple[int, ...]:
         """The sizes of the axes before queries and keys."""
         return tuple(self.weights.shape[:-2])
+
+    @property
+    def slack(self) -> float:
+        """How far the sum of a row may lie from 1: half precision rounds each entry."""
+        return max(SUM_TOLERANCE, 4 * torch.finfo(self.weights.dtype).eps)
 
     @property
     def is_plain(self) -> bool:

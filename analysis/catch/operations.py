@@ -38,7 +38,7 @@ POOLINGS = frozenset({
 })
 MULTIPLICATIONS = frozenset({"mul", "multiply", "__mul__", "__rmul__", "__imul__", "mul_"})
 DIVISIONS = frozenset({"div", "divide", "true_divide", "__truediv__", "__itruediv__", "div_"})
-SOFTMAXES = frozenset({"softmax", "_softmax", "gumbel_softmax"})
+SOFTMAXES = frozenset({"softmax", "special_softmax", "_softmax", "gumbel_softmax"})
 # Products of two matrices.
 MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "mm"})
 # They multiply the second and third argument, and add the first.

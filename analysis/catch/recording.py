@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 from torch.utils import _pytree as pytree
 
 from analysis.catch import native
@@ -123,10 +123,9 @@ class Recording(TorchFunctionMode):
         if self._replace is not None:
             return
         if away and not self._away:
-            top = _pop_mode()
-            if top is not self:
-                _push_mode(top)
+            if _get_current_function_mode() is not self:
                 return
+            _pop_mode()
         elif self._away and not away:
             _push_mode(self)
         self._away = away
@@ -134,13 +133,13 @@ class Recording(TorchFunctionMode):
     # --- modules -----------------------------------------------------------------------------------------------------
 
     def _before(self, module: nn.Module, args: tuple) -> None:
-        call = None
-        if not _is_backward():
-            if not self._frames and self.images is None:
-                leaves = (leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor) and leaf.ndim)
-                self.images = next((len(leaf) for leaf in leaves), None)
-            path = self._paths.get(id(module))
-            call = None if path is None else self._begin(path, module)
+        if _is_backward():
+            return
+        if not self._frames and self.images is None:
+            leaves = (leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor) and leaf.ndim)
+            self.images = next((len(leaf) for leaf in leaves), None)
+        path = self._paths.get(id(module))
+        call = None if path is None else self._begin(path, module)
         self._frames.append(_Frame(module, call, self._away, len(self.calls)))
         self._put_away(native.chooses_path(module))
 
@@ -150,6 +149,8 @@ class Recording(TorchFunctionMode):
         return self.calls[-1]
 
     def _after(self, module: nn.Module, args: tuple, kwargs: Any = None, output: Any = None) -> None:
+        if _is_backward():
+            return
         at = next((at for at in reversed(range(len(self._frames))) if self._frames[at].module is module), None)
         if at is None:
             return
@@ -158,7 +159,7 @@ class Recording(TorchFunctionMode):
         self._put_away(True)
         try:
             # After an exception PyTorch calls the hook without kwargs.
-            if isinstance(kwargs, dict) and not _is_backward():
+            if isinstance(kwargs, dict):
                 with torch.no_grad():
                     self._finish(frame, args, kwargs, output)
         finally:
@@ -177,7 +178,7 @@ class Recording(TorchFunctionMode):
     def _finish_native(self, frame: _Frame, args: tuple, kwargs: dict, output: Any) -> None:
         """What a module with a native path computed; its output lies where its input does."""
         module = frame.module
-        if isinstance(module, nn.MultiheadAttention) and frame.call is not None:
+        if isinstance(module, nn.MultiheadAttention) and frame.call is not None and not frame.call.attentions:
             frame.call.attentions.append(native.of_multihead(module, args, kwargs, output, self._lineages))
         elif isinstance(module, nn.TransformerEncoderLayer):
             path = self._paths.get(id(module.self_attn))
