@@ -103,7 +103,7 @@ for name, side, options in (
     ("davit_tiny", 64, {"depths": (1, 1, 1, 1)}),
     ("volo_d1_224", 64, {"img_size": 64}),
     ("nextvit_small", 64, {}),
-    ("nest_tiny", 64, {"img_size": 64, "depths": (1, 1, 1), "num_heads": (2, 2, 4), "embed_dims": (32, 32, 64)}),
+    ("nest_tiny", 64, {"img_size": 64}),
     ("tnt_s_patch16_224", 64, {"img_size": 64, "embed_dim": 48, "inner_dim": 16, "depth": 2, "num_heads_inner": 2,
                                "num_heads_outer": 4}),
     ("coat_tiny", 64, {"img_size": 64}),
