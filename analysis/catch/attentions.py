@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analysis.bringing import MAX_MAP_CELLS
+from analysis.capture.brought import MAX_MAP_CELLS
 from analysis.catch.contractions import Contraction, Product, arranged, product_of, sizes
 from analysis.catch.lineage import Lineage, Lineages, Move, Place, Source
 from analysis.catch.operands import (
