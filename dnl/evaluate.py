@@ -19,8 +19,7 @@ from dnl.distributed import World, joined
 from dnl.files import write_json
 from dnl.inference import Inference
 from dnl.metrics import SegmentationScores
-from dnl.network import SegmentationNetwork
-from dnl.network.block import ATTENTION_SOURCES
+from dnl.network import ATTENTION_SOURCES, SegmentationNetwork
 from dnl.training.engine import evaluate
 from dnl.untrusted import error_line
 
