@@ -33,11 +33,26 @@ from dnl.evaluate import alter_attention
 from dnl.files import write_atomically, write_json
 from dnl.network import build_model
 from dnl.tables import Column, markdown_table, mean_and_spread
-from dnl.training.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
-from dnl.training.recipes import RECIPES, TrainConfig, from_dict, override, recipe
-from dnl.training.run import open_split, train, training_batches
-from dnl.training.runs import RunError, is_run, resume, start
-from dnl.training.speed import interleaved_times, training_update
+from dnl.training import (
+    RECIPES,
+    NonFiniteLoss,
+    RunError,
+    TrainConfig,
+    build_optimizer,
+    evaluate,
+    from_dict,
+    interleaved_times,
+    is_run,
+    open_split,
+    override,
+    recipe,
+    resume,
+    start,
+    train,
+    train_one_epoch,
+    training_batches,
+    training_update,
+)
 from dnl.untrusted import error_line, one_line, read_json, read_text_file
 
 # What each network changes in the recipe's.

@@ -20,7 +20,7 @@ from dnl.files import write_json
 from dnl.inference import Inference
 from dnl.metrics import SegmentationScores
 from dnl.network import ATTENTION_SOURCES, SegmentationNetwork
-from dnl.training.engine import evaluate
+from dnl.training import evaluate
 from dnl.untrusted import error_line
 
 

@@ -9,10 +9,17 @@ import sys
 from pathlib import Path
 
 from dnl.distributed import joined
-from dnl.training.engine import NonFiniteLoss
-from dnl.training.recipes import RECIPES, describe, override, recipe
-from dnl.training.run import train
-from dnl.training.runs import is_run, resume, start
+from dnl.training import (
+    RECIPES,
+    NonFiniteLoss,
+    describe,
+    is_run,
+    override,
+    recipe,
+    resume,
+    start,
+    train,
+)
 from dnl.untrusted import error_line, one_line
 
 
