@@ -20,6 +20,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
+from dnl.commands import exit_status, in_one_line
 from dnl.datasets import open_dataset
 from dnl.distributed import World, joined
 from dnl.evaluate import alter_attention
@@ -53,7 +55,7 @@ from dnl.training import (
     training_batches,
     training_update,
 )
-from dnl.untrusted import error_line, one_line, read_json, read_text_file
+from dnl.untrusted import one_line, read_json, read_text_file
 
 # What each network changes in the recipe's.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -118,6 +120,7 @@ def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
 
 
 def run_folder(out: Path, variant: str, seed: int) -> Path:
+    """Where a run of the ablation in `out` lies."""
     return out / variant / f"seed-{seed}"
 
 
@@ -255,6 +258,7 @@ def tabulate(out: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m dnl.ablation", description="Train and score the ablation's runs.")
     parser.add_argument("--data", help="folder of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the ablation")
@@ -268,20 +272,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.minutes is None and options.epochs is None:
         options.minutes = 10.0
-    try:
+    kept = f"what is finished is kept in {one_line(str(options.out), 120)}: the same command goes on"
+
+    def work() -> None:
         with joined() as world:
             run_all(options, world)
-    except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error_line(error)}"
-        print(
-            f"{reason}; what is finished is kept in {one_line(str(options.out), 120)}: the same command goes on",
-            file=sys.stderr,
-        )
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    return 0
+
+    return exit_status(work, told=lambda error: f"{in_one_line(error)}; {kept}", also=(NonFiniteLoss,))
 
 
 def run_all(options: argparse.Namespace, world: World) -> None:
+    """Train and score all runs that are not finished yet, seeds first, and print the table. Raises RunError."""
     if world.size > 1:
         raise RunError(f"an ablation runs in one process, not in {world.size}; start it without torchrun")
     for name in ("seeds", "minutes", "epochs"):
@@ -302,7 +303,7 @@ def run_all(options: argparse.Namespace, world: World) -> None:
     print(tabulate(options.out))
 
 
-def _bar(description: str):
+def _bar(description: str) -> Callable:
     return lambda items: tqdm(items, desc=description, leave=False)
 
 

@@ -8,6 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from dnl.commands import exit_status, in_one_line
 from dnl.distributed import joined
 from dnl.training import (
     RECIPES,
@@ -20,10 +21,11 @@ from dnl.training import (
     start,
     train,
 )
-from dnl.untrusted import error_line, one_line
+from dnl.untrusted import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m dnl.train",
         description="Train a segmentation network, on one device, or on several under torchrun.",
@@ -39,20 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.out is None and not options.print:
         parser.error("a run needs its folder: name it with --out (or give --print, to see the recipe alone)")
-    try:
-        if options.print:
-            print(describe(options.recipe, override(recipe(options.recipe), options.set)))
-            return 0
-        with joined() as world:
-            if options.resume:
-                run = resume(options.recipe, options.set, options.out, world)
-            else:
-                run = start(options.recipe, override(recipe(options.recipe), options.set), options.out, world)
-            train(run, data=options.data, world=world)
-    except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
-        print(fault(error, options.out), file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    return 0
+    return exit_status(lambda: _train(options), told=lambda error: fault(error, options.out), also=(NonFiniteLoss,))
+
+
+def _train(options: argparse.Namespace) -> None:
+    if options.print:
+        print(describe(options.recipe, override(recipe(options.recipe), options.set)))
+        return
+    with joined() as world:
+        if options.resume:
+            run = resume(options.recipe, options.set, options.out, world)
+        else:
+            run = start(options.recipe, override(recipe(options.recipe), options.set), options.out, world)
+        train(run, data=options.data, world=world)
 
 
 def fault(error: BaseException, out: Path | None) -> str:
@@ -62,8 +63,8 @@ def fault(error: BaseException, out: Path | None) -> str:
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {goes_on}" if kept else "interrupted before the run began"
     if kept and isinstance(error, OSError | NonFiniteLoss):
-        return f"error: {error_line(error)}; {goes_on}"
-    return f"error: {error_line(error)}"
+        return f"{in_one_line(error)}; {goes_on}"
+    return in_one_line(error)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ maps under every gate, the oracle and a constant box in LR's place among them; q
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -23,11 +22,11 @@ from analysis.maps import DEFAULT_LR_KERNEL, GATES
 from analysis.measure import ImageReport, MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, image_noise, summarise
 from dnl.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
+from dnl.commands import exit_status
 from dnl.datasets import CamVid, Streets
-from dnl.evaluate import alter_attention
+from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
-from dnl.training.engine import evaluate
-from dnl.untrusted import error_line
+from dnl.training import evaluate
 
 # How each score without the learnt attention is had.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -64,19 +63,6 @@ def measure_worth(model: SegmentationNetwork, dataset, *, progress: Progress = i
         with altered_attention(model, **alteration):
             scores[name] = evaluate(model, dataset, progress=progress).miou
     return scores
-
-
-@contextmanager
-def altered_attention(model: SegmentationNetwork, **alteration) -> Iterator[None]:
-    """Within the block, `dnl.evaluate.alter_attention` holds; afterwards γ and source are what they were."""
-    gamma, source = model.context.gamma.detach().clone(), model.context.attention_source
-    try:
-        alter_attention(model, **alteration)
-        yield
-    finally:
-        with torch.no_grad():
-            model.context.gamma.copy_(gamma)
-        model.context.attention_source = source
 
 
 def measure_image(capture: Capture, gates: Sequence[str] = GATES) -> ImageMeasurement:
@@ -228,6 +214,7 @@ def _number(value: float | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m analysis.card", description="Measure a checkpoint into its card.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file; it is rewritten")
     parser.add_argument("--data", required=True, help="folder of CamVid")
@@ -235,13 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--streets", type=int, default=100, help="number of unseen streets to score, 0 for none")
     parser.add_argument("--workers", type=int, default=1, help="processes for the attention noise")
     options = parser.parse_args(arguments)
-    try:
-        metrics = _measure_and_save(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
-    print(table(metrics))
-    return 0
+    return exit_status(lambda: print(table(_measure_and_save(options))))
 
 
 def _measure_and_save(options: argparse.Namespace) -> dict:
