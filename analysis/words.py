@@ -170,6 +170,65 @@ REPORT_DEFINITIONS = {
     "queries: 0 where every query gets the same map. How many cells of an image are the strongest key of some query.",
 }
 
+# --- the lens's words ------------------------------------------------------------------------------------------------
+
+# Stage -> its name and what it is, over its map; the same of the change that a stage brings.
+LENS_STAGE_WORDS = {
+    "raw": ("Raw", "softmax of q·k"),
+    "rectified": ("Rectified", "raw × gate (GR)"),
+    "retained": ("Retained", "neighbours gathered (LR)"),
+}
+LENS_DIFFERENCE_WORDS = {
+    "raw": LENS_STAGE_WORDS["raw"],
+    "rectified": ("Rectified − raw", "what GR changes"),
+    "retained": ("Retained − rectified", "what LR changes"),
+}
+# What each choice does.
+LENS_GATE_WORDS = {
+    "off": "GR off: rectified equals raw.",
+    "sigmoid": "σ(p·p), between 0.50 and 0.73: what the authors' code computes.",
+    "binary": "1 where both cells have the same predicted class, else 0: what the paper's abstract says.",
+    "similarity": "p·p, the probability that both cells share a class.",
+    "oracle": "1 where the true labels agree: the best that any gate could do.",
+}
+LENS_RETENTION_WORDS = {
+    "off": "LR off: retained equals rectified.",
+    "learnt": "Each cell gathers its neighbours' attention with weights σ(q·k).",
+    "box": "A constant box in place of the learnt weights: a control.",
+}
+LENS_DIRECTION_WORDS = {
+    "row": "A row of the map: where this pixel looks.",
+    "column": "A column of the map: who looks at this pixel.",
+}
+# Figure -> its name and what it means in rows, then in columns, where it has a meaning there.
+LENS_FIGURE_WORDS: dict[str, tuple[str, ...]] = {
+    "interclass_noise": (
+        METRIC_WORDS["interclass_noise"],
+        "The share of the attention that falls on cells of other classes: 0 is none, 1 is all of it. Chance is what "
+        "attention spread evenly over the image would get.",
+        "from other classes",
+        "The share of the attention that this pixel gets which comes from cells of other classes. Chance is the share "
+        "if every cell gave alike.",
+    ),
+    "intraclass_noise": (
+        METRIC_WORDS["intraclass_noise"],
+        "How unevenly the attention lies on the query's own class: 0 is evenly, 1 is all on one cell.",
+    ),
+    "hollow_fraction": (
+        METRIC_WORDS["hollow_fraction"],
+        "The share of the class's cells that get less than a quarter of the class's mean attention.",
+    ),
+    "kept_mass": (
+        METRIC_WORDS["kept_mass"],
+        "The row's total on labelled cells, the query's own left out. Raw rows sum to 1 with it; GR takes mass away, "
+        "LR adds up neighbours and can raise it above 1.",
+        "received",
+        "The attention that this pixel gets from all other labelled cells together; each cell has 1 to give, so the "
+        "average cell gets about 1 in the raw map.",
+    ),
+}
+LENS_COLUMN_NOTE = "Noise is defined for rows, for where a pixel looks. Of who looks at it, two figures make sense."
+
 # --- a summary in sentences ------------------------------------------------------------------------------------------
 
 # Changes smaller than this, in percentage points, are called none.

@@ -1,5 +1,6 @@
 """The lens: a browser component that computes and draws the three attention maps of any pixel of one image."""
 
+from analysis.lens.looks import FIRST_LOOK, LOOKS, known_look
 from analysis.lens.payload import MAX_MAP_CELLS, PIN_COLOURS, asking_for, image_id, pack_capture
 from analysis.lens.script import CSS, HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
@@ -8,7 +9,6 @@ from analysis.lens.state import (
     PIN_LIMIT,
     chosen_pixels,
     known_choices,
-    known_look,
     known_pins,
     map_options,
     row_options,
@@ -16,7 +16,9 @@ from analysis.lens.state import (
 
 __all__ = [
     "CSS",
+    "FIRST_LOOK",
     "HTML",
+    "LOOKS",
     "MAX_MAP_CELLS",
     "PIN_COLOURS",
     "PIN_LIMIT",
