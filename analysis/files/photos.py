@@ -21,7 +21,7 @@ from dnl.codings import (
     recognise,
     together,
 )
-from dnl.datasets.pictures import (
+from dnl.pictures import (
     LABEL_FORMATS,
     PHOTO_FORMATS,
     PictureError,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from dnl.codings import KINDS, Content, content_of
 from dnl.datasets.base import DatasetError
 from dnl.datasets.pairs import read_label_file, unreadable
-from dnl.datasets.pictures import LABEL_FORMATS, PHOTO_FORMATS, Header, PictureError, read_header
 from dnl.files import write_atomically
+from dnl.pictures import LABEL_FORMATS, PHOTO_FORMATS, Header, PictureError, read_header
 
 FORMAT = 1  # of what is remembered; anything else is forgotten
 MOST_BYTES = 2**27

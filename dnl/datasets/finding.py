@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnl.datasets.base import DatasetError
-from dnl.datasets.pictures import PHOTO_FORMATS, is_label_picture, is_other_picture, is_picture, words_of
+from dnl.pictures import PHOTO_FORMATS, is_label_picture, is_other_picture, is_picture, words_of
 from dnl.untrusted import is_valid_text, read_text_file
 
 

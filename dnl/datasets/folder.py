@@ -22,7 +22,7 @@ from dnl.codings import codings_of
 from dnl.datasets.base import DatasetError
 from dnl.datasets.finding import label_files_for, pictures_in, read_text, require_folders, visible
 from dnl.datasets.pairs import LabelledFiles
-from dnl.datasets.pictures import PHOTO_FORMATS, words_of
+from dnl.pictures import PHOTO_FORMATS, words_of
 from dnl.untrusted import MAX_NAME_LENGTH, is_byte, is_colour, is_name, one_line, read_json_object, shortened
 
 EXAMPLE = '{"classes": [{"name": "leaf", "colour": [0, 160, 60]}, …], "ignore_index": 255}'

@@ -13,7 +13,7 @@ from dnl.codings import CodingQuestion, Content, Reading, class_pixels, looks_bl
 from dnl.datasets.base import Cached, DatasetError
 from dnl.datasets.facts import Facts, Progress, cache_folder
 from dnl.datasets.pairs import LabelledFiles, read_image, read_label_file, require_size
-from dnl.datasets.pictures import Header
+from dnl.pictures import Header
 
 # Of all label files that are decoded for one look: about half a minute.
 MOST_LABEL_PIXELS = 2 * 10**9

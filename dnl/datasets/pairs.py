@@ -20,7 +20,7 @@ from dnl.codings import (
 )
 from dnl.datasets.base import DatasetError, Sample
 from dnl.datasets.finding import require_text_name
-from dnl.datasets.pictures import PictureError, read_label_pixels, read_rgb
+from dnl.pictures import PictureError, read_label_pixels, read_rgb
 
 # Label files that are read to find out how a data set's classes are coded, before the first sample is given.
 SAMPLED_LABELS = 16

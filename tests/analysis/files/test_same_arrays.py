@@ -11,7 +11,7 @@ from analysis.files.photos import photo_notes, read_label_image, read_labels, re
 from analysis.report.measuring import open_images
 from dnl.classes import CAMVID
 from dnl.datasets import CamVid, Folder
-from dnl.datasets.pictures import FORMAT_OF_ENDING, is_picture, read_header
+from dnl.pictures import FORMAT_OF_ENDING, is_picture, read_header
 
 HEIGHT, WIDTH = 40, 56
 RNG = np.random.default_rng(0)
