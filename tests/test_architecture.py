@@ -37,7 +37,7 @@ DNL = {
     "codings": ("classes", "PIL numpy"),
     "pictures": ("codings untrusted", "PIL numpy"),
     "datasets": ("classes codings pictures files untrusted commands", "PIL numpy tqdm"),
-    "transforms": ("datasets", "PIL numpy torch"),
+    "transforms": ("", "PIL numpy torch"),
     "checkpoints": ("network classes files untrusted", "safetensors torch"),
     "inference": ("network transforms", "numpy torch"),
     "training": (
@@ -64,7 +64,7 @@ ANALYSIS = {
     "noise": ("", "numpy"),
     "capture": ("geometry options threads dnl", "numpy safetensors torch"),
     "lesson": ("noise dnl", "numpy torch"),
-    "catch": ("capture dnl", "torch"),
+    "catch": ("capture dnl", "numpy torch"),
     "maps": ("capture options dnl", "numpy torch"),
     "measure": ("capture maps noise options threads words dnl", "numpy torch"),
     "figures": ("capture maps noise geometry options files threads words dnl", "matplotlib numpy"),
