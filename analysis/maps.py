@@ -66,7 +66,16 @@ def oracle_probs(capture: Capture) -> np.ndarray:
     return (capture.cell_labels == classes).astype(np.float64)
 
 
-def _stages_of_map(capture: Capture, probs, *, queries, gate, lr_kernel, lr_weights, temperature) -> AttentionStages:
+def _stages_of_map(
+    capture: Capture,
+    probs: torch.Tensor | None,
+    *,
+    queries: torch.Tensor | None,
+    gate: str | None,
+    lr_kernel: int | None,
+    lr_weights: str,
+    temperature: float,
+) -> AttentionStages:
     """The stages of a finished map, each 1×M×h×w float64; options as in `attention_stages`."""
     assert capture.attention is not None
     if temperature != 1:
@@ -86,6 +95,7 @@ def _stages_of_map(capture: Capture, probs, *, queries, gate, lr_kernel, lr_weig
     attention.check_inputs(channelless, channelless, probs, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
     rectified = raw
     if gate is not None:
+        assert probs is not None  # as the inputs are checked
         flat = probs.flatten(2)
         rectified = raw * gate_rows(flat[:, :, queries], flat, gate).view_as(raw)
     retained = rectified

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.charts import noise as charts
 from analysis.measure import ImageRecord, classes_of_few_cells
@@ -12,24 +13,26 @@ from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
 from pages.parts.app.words import literal
+from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import Job, choose_job
 from pages.parts.noise_report.image import show_image
 from pages.parts.noise_report.link import follow, view_parameters
 from pages.parts.noise_report.work import Work, carry_on, class_csv, first_records, summary_json, summary_of
-from pages.parts.subjects.pictures import model_with_attention
+from pages.parts.subjects.models import model_with_attention
 
 DIFFERENCES = ("interclass_noise", "intraclass_noise", "hollow_fraction", "auc", "average_precision")
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 
 
-def chart(figure, key: str, words: str) -> None:
+def chart(figure: object, key: str, words: str) -> None:
     """A chart with the line that explains it."""
     st.caption(words)
     st.plotly_chart(figure, key=key, config=CONFIG, alt=words)
 
 
-def choose(label: str, options: Sequence[str], words: dict[str, str], key: str) -> str:
-    return st.selectbox(label, options, format_func=words.get, key=f"noise {key}", persist_state="session")
+def choose(label: str, options: Sequence[str], words: dict[str, str], *, key: str) -> str:
+    """A selectbox whose choice is the session's entry `key`."""
+    return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session")
 
 
 def current_work(job: Job | None, asked: bool) -> Work | None:
@@ -44,6 +47,7 @@ def current_work(job: Job | None, asked: bool) -> Work | None:
 
 
 def started(job: Job) -> Work:
+    """A job's work, with nothing measured yet. Raises CheckpointError."""
     models = {name: model_with_attention(name) for name in job.models}
     return Work(
         job,
@@ -88,7 +92,10 @@ def summarised(work: Work, name: str, records: list[ImageRecord]) -> dict:
 # --- sections --------------------------------------------------------------------------------------------------------
 
 
-def show_warnings(work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices) -> None:
+def show_warnings(
+    work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices: DeltaGenerator
+) -> None:
+    """What could not be measured, and what flatters or limits the figures."""
     for (name, index), sentence in work.failures.items():
         notices.error(f"Image {index + 1} with {literal(name)}: {sentence}")
     if work.cancelled and work.missing():
@@ -108,6 +115,7 @@ def show_warnings(work: Work, summaries: dict[str, dict], records: dict[str, lis
 
 
 def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
+    """The three kinds of noise, stage by stage."""
     metrics = list(METRIC_NOTES)
     for column, metric in zip(st.columns(len(metrics)), metrics, strict=True):
         with column:
@@ -116,10 +124,11 @@ def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
 
 
 def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord], class_names: Sequence[str]) -> None:
+    """Noise by class, and where the attention of each class goes."""
     st.subheader("Between which classes?")
     bars, matrix = st.columns(2, gap="large")
     with bars:
-        metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, "class metric")
+        metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, key=entries.CLASS_METRIC)
         if charts.classes_with_figures(summary, metric, stages):
             words = "One group of bars a class; bars without an interval rest on one image."
             chart(charts.class_bars(summary, metric, stages), "classes", words)
@@ -134,7 +143,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
             names = ", ".join(map(literal, few))
             st.caption(f"Fewer than {least_cells} labelled cells in every image, so without bars: {names}.")
     with matrix:
-        stage = choose("Leakage in stage", list(summary["leakage"]), STAGE_WORDS, "leakage stage")
+        stage = choose("Leakage in stage", list(summary["leakage"]), STAGE_WORDS, key=entries.LEAKAGE_STAGE)
         if any(row is not None for row in summary["leakage"][stage]):
             words = "Each row says where one class's attention goes; the diagonal is attention that stays at home."
             chart(charts.leakage_heatmap(summary, stage, class_names), "leakage", words)
@@ -143,12 +152,14 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
 
 
 def show_steps(summary: dict, stages: list[str]) -> None:
+    """What GR and LR change, what they leave, and which queries are hard."""
     st.subheader("What does each step change?")
+    measured = _measured_metrics(summary)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Stage differences**")
         words = "Later minus earlier stage, paired by image. Left of 0 is less noise; for AUC and AP, right is better."
-        shown = [metric for metric in DIFFERENCES if metric in _measured_metrics(summary)]
+        shown = [metric for metric in DIFFERENCES if metric in measured]
         chart(charts.stage_differences(summary, shown), "differences", words)
         st.markdown("**Kept mass and emptied rows**")
         words = "How much attention is left on labelled cells; a row that a gate empties has no noise to measure."
@@ -158,12 +169,13 @@ def show_steps(summary: dict, stages: list[str]) -> None:
         words = "The share of a class that gets less than τ times the class's mean attention."
         chart(charts.hollow_curve(summary, stages), "hollow curve", words)
         st.markdown("**Easy and hard queries**")
-        metric = choose("Metric by kind of query", _measured_metrics(summary), METRIC_WORDS, "split metric")
+        metric = choose("Metric by kind of query", _measured_metrics(summary), METRIC_WORDS, key=entries.SPLIT_METRIC)
         words = "Queries at class boundaries against those inside; and whether GR's class prediction is right."
         chart(charts.split_bars(summary, metric, stages), "splits", words)
 
 
 def show_table(summary: dict, stages: list[str]) -> None:
+    """All figures as a table, and what they rest on."""
     st.subheader("All figures")
     st.caption("Means over images, then over classes, with 95 % intervals in brackets; micro: over all queries.")
     st.dataframe(charts.figure_table(summary, stages), hide_index=True, height="content", key="all figures")
@@ -183,6 +195,7 @@ def show_table(summary: dict, stages: list[str]) -> None:
 
 
 def show_downloads(work: Work, name: str, summary: dict, records: list[ImageRecord]) -> None:
+    """The figures as files."""
     with st.container(horizontal=True):
         offer_file(
             "Summary (JSON)",
@@ -210,13 +223,13 @@ def _measured_metrics(summary: dict) -> list[str]:
 def choose_stages(summaries: dict[str, dict]) -> list[str]:
     """The stages and controls to show, in their own order."""
     present = [stage for stage in (*STAGES, *CONTROLS) if all(stage in s["stages"] for s in summaries.values())]
-    st.session_state.setdefault("noise stages", list(STAGES))
+    st.session_state.setdefault(entries.SHOWN_STAGES, list(STAGES))
     chosen = st.pills(
         "Stages and controls",
         (*STAGES, *CONTROLS),
         selection_mode="multi",
         format_func=STAGE_WORDS.get,
-        key="noise stages",
+        key=entries.SHOWN_STAGES,
         persist_state="session",
     )
     if missing := [STAGE_WORDS[stage] for stage in chosen if stage not in present]:
@@ -225,16 +238,17 @@ def choose_stages(summaries: dict[str, dict]) -> list[str]:
 
 
 def choose_detail(names: list[str]) -> str:
+    """The checkpoint that the sections are about."""
     if len(names) == 1:
         return names[0]
-    if st.session_state.get("noise detail") not in names:
-        st.session_state["noise detail"] = names[0]
+    if st.session_state.get(entries.DETAIL) not in names:
+        st.session_state[entries.DETAIL] = names[0]
     return st.segmented_control(
-        "Checkpoint below", names, required=True, format_func=literal, key="noise detail", persist_state="session"
+        "Checkpoint below", names, required=True, format_func=literal, key=entries.DETAIL, persist_state="session"
     )
 
 
-def follow_link(notices) -> None:
+def follow_link(notices: DeltaGenerator) -> None:
     """Choose what an opened address asks for, and measure it anew."""
     parameters = opened_link()
     if parameters is not None:
@@ -259,7 +273,7 @@ def show_page() -> None:
             show_link(parameters)
 
 
-def show_report(notices) -> Job | None:
+def show_report(notices: DeltaGenerator) -> Job | None:
     """Everything on the page; returns what is chosen in the sidebar."""
     with st.sidebar:
         start = st.container()

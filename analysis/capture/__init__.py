@@ -2,7 +2,17 @@
 
 from analysis.capture.brought import named_classes, require_computable
 from analysis.capture.capture import Capture
-from analysis.capture.files import load_capture, save_capture
+from analysis.capture.files import CaptureFile, CaptureFileError, load_capture, read_capture_file, save_capture
 from analysis.capture.network import capture_attention
 
-__all__ = ["Capture", "capture_attention", "load_capture", "named_classes", "require_computable", "save_capture"]
+__all__ = [
+    "Capture",
+    "CaptureFile",
+    "CaptureFileError",
+    "capture_attention",
+    "load_capture",
+    "named_classes",
+    "read_capture_file",
+    "require_computable",
+    "save_capture",
+]

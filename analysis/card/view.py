@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analysis.card.health import Health, attention_health
 from analysis.words import STAGE_WORDS
@@ -173,7 +173,7 @@ def _scores(metrics: Mapping) -> dict[str, dict]:
     return scores
 
 
-def _numbers(value):
+def _numbers(value: Any) -> float | dict[str, float]:
     return {name: float(number) for name, number in value.items()} if isinstance(value, Mapping) else float(value)
 
 

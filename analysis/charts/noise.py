@@ -286,7 +286,9 @@ def _intervals(found: Sequence[Mapping]) -> dict:
     return {"array": above, "arrayminus": below, "color": LINE, "thickness": 1.5, "width": 4, "visible": any(known)}
 
 
-def _add_chance(figure: go.Figure, place: list, levels: Sequence[float | None], *, across: bool, size=36) -> None:
+def _add_chance(
+    figure: go.Figure, place: list, levels: Sequence[float | None], *, across: bool, size: int = 36
+) -> None:
     """A dash at the noise of uniform attention, across each bar or group of bars."""
     along, values, symbol = ("y", "x", "line-ns") if across else ("x", "y", "line-ew")
     figure.add_scatter(

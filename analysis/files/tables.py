@@ -20,7 +20,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     return text.getvalue()
 
 
-def _cell(value) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, str) and value.startswith(FORMULA_STARTS):
         return f"'{value}"
     return "" if value is None else str(value)

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from analysis.capture import Capture
 from analysis.maps import oracle_probs
-from analysis.noise import DetectionScores, QuerySets, RowSums
-from analysis.noise.detection import marked_keys, rank_scores
+from analysis.noise import DetectionScores, QuerySets, RowSums, marked_keys, rank_scores
 from analysis.options import MapOptions
 from dnl.attention import offsets, retention_weights
 

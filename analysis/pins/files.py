@@ -13,9 +13,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dnl
-from analysis.figures import map_sentences, print_figure
-from analysis.figures.panels import Subject, compose
-from analysis.figures.recipe import PAGE_WIDTH, Attention, Colormap, Look, Scale
+from analysis.figures import (
+    PAGE_WIDTH,
+    Attention,
+    Colormap,
+    Look,
+    Scale,
+    Subject,
+    compose,
+    map_sentences,
+    print_figure,
+)
 from analysis.files.tables import csv_text
 from analysis.options import OPTION_NAMES, STAGES, option_cells
 from analysis.pins.measured import PIN_METRICS, PinnedPixels
@@ -166,7 +174,7 @@ def pins_figure(
 ) -> bytes:
     """The pins of one image as a figure file: a row a pin (and source), columns photo, labels, raw … retained.
 
-    views: one a source. colormap: one of `figure_recipe.Look`'s. The figure is as wide as a page; high panels are
+    views: one a source. colormap: one of `recipe.Look`'s. The figure is as wide as a page; high panels are
     shrunk to fit its height.
     """
     facts = provenance(views)

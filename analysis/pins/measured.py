@@ -53,8 +53,8 @@ class PinnedPixels:
 
     @property
     def measured_against(self) -> str | None:
-        """ "labels", or "prediction" where there are none; None where there is nothing to measure against."""
-        return ("prediction" if self.capture.labels is None else "labels") if self.metrics else None
+        """The capture's `reference`; None where nothing is measured."""
+        return self.capture.reference if self.metrics else None
 
     def figures(self, pin: int, stage: str) -> dict[str, float | None]:
         """The PIN_METRICS of one pin in one stage; None is undefined (or not measured)."""

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from analysis.geometry import map_extent
 from analysis.measure import ImageRecord
 from analysis.options import STAGES
 from analysis.words import METRIC_WORDS, STAGE_COLOURS
@@ -198,20 +199,18 @@ def comparison_chart(summaries: Mapping[str, Mapping]) -> Figure:
 
 
 def noise_map_figure(image: np.ndarray, record: ImageRecord) -> Figure:
-    """A photo and where in it the queries are noisy, stage by stage, on one colour scale from 0 to 1."""
+    """A photo, H×W×3 uint8, and where in it the queries are noisy, stage by stage, on one colour scale from 0 to 1."""
     height, width = image.shape[:2]
     figure = Figure(figsize=(7.2, 0.32 + 1.58 * height / width), layout="constrained")
     axes = figure.subplots(1, 1 + len(STAGES))
     axes[0].imshow(image, interpolation="antialiased")
     axes[0].set_title("photo")
     colours = matplotlib.colormaps["magma"].with_extremes(bad="#8b929b")
-    rows, columns = record.noise_maps[STAGES[0]].shape
+    extent = map_extent((height, width), record.noise_maps[STAGES[0]].shape)
     for ax, stage in zip(axes[1:], STAGES, strict=True):
         ax.set_title(stage)
         values = np.ma.masked_invalid(record.noise_maps[stage])
-        picture = ax.imshow(values, cmap=colours, norm=Normalize(0, 1), interpolation="nearest")
-        # Corner pixels lie on corner cells, so a map covers a little more than the photo.
-        ax.set_aspect((height - 1) / (width - 1) * max(columns - 1, 1) / max(rows - 1, 1))
+        picture = ax.imshow(values, cmap=colours, norm=Normalize(0, 1), extent=extent, interpolation="nearest")
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -226,8 +225,16 @@ _NOTHING = {"mean": None, "low": None, "high": None}
 
 
 def _bars(
-    ax: Axes, at, entries: Sequence[Mapping], size: float, colour: str, label: str | None, *, horizontal, hatch=None
-):
+    ax: Axes,
+    at: Sequence[float] | np.ndarray,
+    entries: Sequence[Mapping],
+    size: float,
+    colour: str,
+    label: str | None,
+    *,
+    horizontal: bool,
+    hatch: str | None = None,
+) -> None:
     """Bars of means with their intervals; what is undefined has no bar."""
     means = np.array([_value(entry["mean"]) for entry in entries])
     lows, highs = (np.array([_value(entry[end]) for entry in entries]) for end in ("low", "high"))

@@ -7,8 +7,7 @@ import numpy as np
 
 from analysis import noise
 from analysis.files.tables import csv_text
-from analysis.measure import ImageRecord
-from analysis.measure.data_set import RECORD_METRICS, SPLITS
+from analysis.measure import RECORD_METRICS, SPLITS, ImageRecord
 from analysis.options import OPTION_NAMES, option_cells
 from analysis.report.records import SkippedImage
 from dnl import __version__

@@ -12,8 +12,7 @@ from matplotlib.colors import Normalize
 from PIL import Image, ImageDraw
 
 from analysis.charts.pins import pins_figure
-from analysis.figures.panels import FACTORS, MAP_LABELS, map_scale, shares
-from analysis.figures.recipe import Scale
+from analysis.figures import FACTORS, MAP_LABELS, MapScale, Scale, map_scale, shares
 from analysis.lens import PIN_COLOURS
 from analysis.lens.start import LEAST_MENDED
 from analysis.options import STAGES
@@ -236,7 +235,7 @@ def _address(picture: np.ndarray, file_format: str = "PNG") -> str:
     return f"data:image/{file_format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _bar(common, scale: Scale, colormap: str) -> str:
+def _bar(common: MapScale | None, scale: Scale, colormap: str) -> str:
     """The colour bar with its numbers."""
     colours = _address(matplotlib.colormaps[colormap](np.linspace(0, 1, 256), bytes=True)[None, :, :3])
     words = html.escape(MAP_LABELS[scale.kind][0])

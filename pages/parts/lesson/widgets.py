@@ -1,40 +1,65 @@
 """What the steps of the lesson are made of: widgets whose values stay, figures, tiles of numbers and questions."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
 import streamlit as st
 
 from analysis.words import TILE_DEFINITIONS
 
+Number = TypeVar("Number", int, float)
+Option = TypeVar("Option", int, str)
 SMALL_WIDTH = 240  # pixels of a small figure, two of which stand beside the text of a step
 
 
-def plot(figure, key: str, alt: str) -> None:
+def plot(figure: object, key: str, alt: str) -> None:
+    """A Plotly figure. alt: what it shows, in words."""
     st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def plot_small(figure, key: str, alt: str) -> None:
+def plot_small(figure: object, key: str, alt: str) -> None:
     """`plot` as wide as its numbers need: in a horizontal container, one below the other where the page is narrow."""
     with st.container(width=SMALL_WIDTH):
         plot(figure, key, alt)
 
 
-def slider(label: str, low, high, start, step, key: str, **options):
+def slider(label: str, low: Number, high: Number, start: Number, step: Number, key: str) -> Number:
     """A slider whose value outlives its step and its page."""
-    return st.slider(label, low, high, start, step, key=f"lesson {key}", persist_state="session", **options)
+    return st.slider(label, low, high, start, step, key=f"lesson {key}", persist_state="session")
 
 
-def choice(label: str, options, start, key: str, **more):
+def choice(
+    label: str,
+    options: Sequence[Option],
+    start: Option,
+    key: str,
+    *,
+    format_func: Callable[[Option], str] | None = None,
+    help: str | None = None,
+) -> Option:
     """A row of options, one of which is always chosen; the choice outlives its step and its page."""
     return st.segmented_control(
-        label, options, default=start, required=True, wrap=True, key=f"lesson {key}", persist_state="session", **more
+        label,
+        options,
+        default=start,
+        required=True,
+        wrap=True,
+        format_func=format_func,
+        help=help,
+        key=f"lesson {key}",
+        persist_state="session",
     )
 
 
 def question(words: str, answer: str) -> None:
+    """A question for the class, with its answer folded away."""
     with st.expander(f"**For the class:** {words}", icon=":material/help:"):
         st.markdown(answer)
 
 
-def show_figures(figures: dict, names, before: dict | None = None) -> None:
+def show_figures(
+    figures: Mapping[str, float | None], names: Sequence[str], before: Mapping[str, float | None] | None = None
+) -> None:
     """Noise figures as tiles; `before` adds what changed. What is undefined shows a dash."""
     with st.container(horizontal=True):
         for name in names:
@@ -54,4 +79,5 @@ def show_figures(figures: dict, names, before: dict | None = None) -> None:
 
 
 def number(value: float | None) -> str:
+    """A figure in a table; a dash where it is undefined."""
     return "–" if value is None else f"{value:.3f}"

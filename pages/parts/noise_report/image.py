@@ -11,9 +11,12 @@ from analysis.maps import stage_rows
 from analysis.measure import ImageReport, worst_queries
 from analysis.options import STAGES
 from analysis.words import METRIC_WORDS, STAGE_WORDS
+from pages.parts.app.session import ask_for_view
 from pages.parts.app.words import as_clause, literal
+from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import PAINTED
 from pages.parts.noise_report.work import Work, image_of
+from pages.parts.subjects.captures import PinnedView
 
 WORST = 8
 
@@ -25,8 +28,8 @@ def show_image(work: Work, name: str) -> None:
     st.subheader("Where in the image?")
     with st.container(horizontal=True):
         index = _choose_image(work, name)
-        stage = _choose("Stage", [*STAGES], STAGE_WORDS, "map stage")
-        metric = _choose("Metric", [*PAINTED], METRIC_WORDS, "map metric")
+        stage = _choose("Stage", [*STAGES], STAGE_WORDS, key=entries.MAP_STAGE)
+        metric = _choose("Metric", [*PAINTED], METRIC_WORDS, key=entries.MAP_METRIC)
     try:
         with st.spinner("Painting the noise map …"):
             capture, report = image_of(work.job, name, index)
@@ -55,10 +58,8 @@ def show_image(work: Work, name: str) -> None:
         open_in_explorer(work, name, index, capture, (int(picked[0]), int(picked[1])))
 
 
-def _choose(label: str, options: list[str], words: dict[str, str], key: str) -> str:
-    return st.selectbox(
-        label, options, format_func=words.get, key=f"noise {key}", persist_state="session", width="stretch"
-    )
+def _choose(label: str, options: list[str], words: dict[str, str], *, key: str) -> str:
+    return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session", width="stretch")
 
 
 def _choose_image(work: Work, name: str) -> int:
@@ -114,11 +115,5 @@ def _class_name(capture: Capture, label: int) -> str:
 
 def open_in_explorer(work: Work, name: str, index: int, capture: Capture, pixel: tuple[int, int]) -> None:
     """Go to the Explorer: the same image, checkpoint, gate and LR, with this pixel pinned."""
-    image, pin, choices = image_id(capture), list(pixel), work.job.choices
-    st.session_state["explorer link"] = {
-        **work.job.places[index],
-        "model": name,
-        "lens pins": {**st.session_state.get("lens pins", {}), image: [pin]},
-        "lens choices": choices,
-    }
+    ask_for_view(PinnedView(work.job.places[index], name, image_id(capture), pixel, work.job.choices))
     st.switch_page("pages/explorer.py")

@@ -15,6 +15,7 @@ from dnl import ModelConfig, build_model, load_checkpoint
 from dnl.checkpoints import read_card, save_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import Sample
+from dnl.evaluate import altered_attention
 from dnl.training.engine import evaluate
 
 CONFIG = ModelConfig(backbone="resnet18", width=8, num_classes=11, attention_stride=8, gamma_init=0.5)
@@ -144,7 +145,7 @@ def test_what_the_attention_is_worth():
 
 
 def test_the_attention_comes_back_after_an_error(model):
-    with pytest.raises(RuntimeError), card.altered_attention(model, gamma=0.0, source="mean"):
+    with pytest.raises(RuntimeError), altered_attention(model, gamma=0.0, source="mean"):
         assert model.context.gamma.item() == 0 and model.context.attention_source == "mean"
         raise RuntimeError
     assert model.context.gamma.item() == 0.5 and model.context.attention_source == "learnt"

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from analysis import noise
-from analysis.measure import ImageReport, checkpoint_differences, data_set_summary, image_record, least_images
-from analysis.measure.data_set import METRICS, RECORD_METRICS, SPLITS, bootstrap_weights
+from analysis.measure import (
+    RECORD_METRICS,
+    SPLITS,
+    ImageReport,
+    checkpoint_differences,
+    data_set_summary,
+    image_record,
+    least_images,
+)
+from analysis.measure.data_set import METRICS, bootstrap_weights
 from analysis.measure.image import HOLLOW_THRESHOLDS
 from analysis.options import CONTROLS, STAGES
 
