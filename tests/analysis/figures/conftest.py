@@ -14,7 +14,7 @@ from dnl.classes import CAMVID
 from tests.analysis.figures.small import FILE_SIZE, VALUES, write
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def zoo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     torch.manual_seed(0)
