@@ -6,16 +6,7 @@ import pytest
 from analysis.figures import attention_figure
 from analysis.figures.recipe import Look
 from analysis.geometry import pixel_to_cell
-from tests.analysis.figures.small import (
-    CELLS,
-    MAPS,
-    QUERIES,
-    SIZE,
-    draw,
-    make_capture,
-    panels,
-    words,
-)
+from tests.analysis.figures.small import CELLS, MAPS, QUERIES, SIZE, draw, make_capture, panels, words
 
 
 @pytest.fixture

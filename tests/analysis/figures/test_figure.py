@@ -9,17 +9,7 @@ from analysis.figures.recipe import COLUMNS, Attention, Look, RecipeError, Scale
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.classes import CAMVID
-from tests.analysis.figures.small import (
-    MAPS,
-    PIXELS,
-    QUERIES,
-    bars,
-    caption,
-    draw,
-    make_capture,
-    panels,
-    words,
-)
+from tests.analysis.figures.small import MAPS, PIXELS, QUERIES, bars, caption, draw, make_capture, panels, words
 
 
 @pytest.fixture
