@@ -73,5 +73,5 @@ def published_split(name: str) -> str | None:
 
 
 def camvid_labels(sample: Sample, label_set: LabelSet) -> np.ndarray | None:
-    """CamVid's labels of a sample for a model of the classes `label_set`; None where they mean nothing to it."""
+    """CamVid's labels of a sample, H×W, for a model of the classes `label_set`; None where they mean nothing to it."""
     return sample.labels if label_set.class_names == CAMVID.class_names else None
