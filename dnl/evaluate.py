@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,13 +18,17 @@ from tqdm import tqdm
 
 from dnl.checkpoints import label_set_of, load_checkpoint
 from dnl.commands import exit_status
-from dnl.datasets import NAMES, open_dataset
+from dnl.datasets import NAMES, LabelledDataset, look_at, open_dataset
 from dnl.distributed import World, joined
 from dnl.files import write_json
-from dnl.inference import Inference
+from dnl.inference import Inference, cost_of
 from dnl.metrics import SegmentationScores
 from dnl.network import ATTENTION_SOURCES, DenoisedNonLocal2d, SegmentationNetwork
 from dnl.training import evaluate
+from dnl.untrusted import one_line
+
+# Larger images are not scored whole without being asked for: attention's cost grows with the square of their pixels.
+MOST_PIXELS = 4_000_000
 
 
 def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt") -> None:
@@ -69,11 +74,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", required=True, choices=NAMES)
     parser.add_argument("--data", help="folder of the data set (streets need none)")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--coding", help="how label files store the classes (docs/label-images.md); recognised else")
     parser.add_argument("--gamma", type=float, help="value of the block's γ; 0 switches the attention off")
     parser.add_argument("--attention", default="learnt", choices=ATTENTION_SOURCES)
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="average over these")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parser.add_argument("--window", type=int, metavar="PIXELS", help="slide windows of this side over larger images")
+    parser.add_argument("--large", action="store_true", help="score images of any size whole, however long it takes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
     options = parser.parse_args(arguments)
     return exit_status(lambda: _evaluate(options))
@@ -102,18 +109,49 @@ def _show(scores: SegmentationScores) -> None:
 def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
     model, card = load_checkpoint(options.checkpoint)
     alter_attention(model, gamma=options.gamma, source=options.attention)
-    dataset = open_dataset(options.dataset, options.data, options.split)
+    dataset = open_dataset(options.dataset, options.data, options.split, options.coding)
     label_set = label_set_of(card)
     if dataset.label_set.class_names != label_set.class_names:
         raise ValueError(f"the checkpoint knows the classes of {label_set.name}, not of {options.dataset}")
     model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inference = Inference(tuple(options.scales), options.flip, options.window)
+    _look(dataset, model, inference, options, world)
     return evaluate(
         model,
         dataset,
-        inference=Inference(tuple(options.scales), options.flip, options.window),
+        inference=inference,
         world=world,
         progress=lambda items: tqdm(items, desc=options.split, leave=False, disable=not world.is_main),
     )
+
+
+def _look(
+    dataset: LabelledDataset,
+    model: SegmentationNetwork,
+    inference: Inference,
+    options: argparse.Namespace,
+    world: World,
+) -> None:
+    """Say what looks wrong in the files, and how long large images take; ValueError where that stops the work."""
+    look = look_at(dataset, progress=partial(tqdm, leave=False, disable=not world.is_main)).require()
+    sentences = list(look.sentences)
+    if look.sizes and look.largest[0] * look.largest[1] > MOST_PIXELS:
+        height, width = look.largest
+        cost = cost_of(model.eval(), look.sizes, inference)
+        words = (
+            f"the largest image has {height}×{width} pixels: it takes about {_duration(cost.largest_seconds)} and "
+            f"{cost.largest_bytes / 2**30:.1f} GiB, all together about {_duration(cost.seconds)}"
+        )
+        if options.window is None and not options.large:
+            raise ValueError(f"{words}; score it in parts with --window 1024, scale the images down, or add --large")
+        sentences.append(words)
+    if world.is_main:
+        for sentence in sentences:
+            print(one_line(sentence), file=sys.stderr)
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 100 else f"{round(seconds / 60)} min"
 
 
 if __name__ == "__main__":
