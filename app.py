@@ -8,7 +8,7 @@ from PIL import Image
 
 from pages.parts.app.entry import announce_app, settle
 
-# First of all: without it, Streamlit would turn every file in pages/ into a page. Until here it is told to show none.
+# First of all: without it, Streamlit would name app.py and the files in pages/. Until here it is told to show none.
 st.set_option("client.showSidebarNavigation", True)
 page = st.navigation(
     [

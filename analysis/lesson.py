@@ -283,13 +283,13 @@ def altered_predictions(model: SegmentationNetwork, image: np.ndarray, name: str
 
 
 def pixel_accuracy(prediction: np.ndarray, labels: np.ndarray, ignore_index: int) -> float:
-    """Share of the labelled pixels that are predicted rightly, 0 … 1; NaN where no pixel is labelled."""
+    """Share of the labelled pixels of H×W that are predicted rightly, 0 … 1; NaN where no pixel is labelled."""
     labelled = labels != ignore_index
     return float((prediction == labels)[labelled].mean()) if labelled.any() else math.nan
 
 
 def cells_of_class(cell_labels: np.ndarray, label: int, count: int = 12) -> np.ndarray:
-    """Up to `count` flat cell indices of a class, spread evenly over all of its cells in reading order."""
+    """Up to `count` flat cells of a class in h×w labels, spread evenly over all of its cells in reading order."""
     cells = np.flatnonzero(cell_labels.ravel() == label)
     return cells[np.linspace(0, len(cells) - 1, min(count, len(cells))).round().astype(int)] if len(cells) else cells
 

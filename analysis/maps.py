@@ -1,24 +1,15 @@
 """Rows of the three attention maps for chosen query cells, in float64."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from analysis.capture import Capture
+from analysis.options import GATES, MapOptions
 from dnl import attention
 from dnl.attention import AttentionStages, attention_stages, gate_rows, retain_rows, retention_weights
-
-if TYPE_CHECKING:
-    from analysis.capture import Capture
-
-# What the model can do, and the oracle: true labels in place of the class prediction, the best that any GR could do.
-GATES = (*attention.GATES, "oracle")
-
-# The LR window applied after the fact to a model that has none.
-DEFAULT_LR_KERNEL = 3
 
 
 class StageMaps(NamedTuple):
@@ -45,19 +36,22 @@ def attention_rows(
     temperature divides the softmax's scores; 1 is the method. A capture of a finished map has no query and key: LR's
     weights can only be "box" there, and temperature 1. Raises ValueError on options that do not fit.
     """
-    gate = capture.gate if gate == "model" else gate
-    probs, gate = _gate_inputs(capture, gate)
-    options: dict[str, Any] = {
-        "queries": None if queries is None else torch.from_numpy(np.asarray(queries, np.int64)),
+    return stage_rows(capture, queries, MapOptions(gate, lr_kernel, lr_weights, temperature))
+
+
+def stage_rows(capture: Capture, queries: Sequence[int] | np.ndarray | None, options: MapOptions) -> StageMaps:
+    """`attention_rows` with its options as one value."""
+    resolved = options.of(capture)
+    probs, gate = _gate_inputs(capture, resolved.gate)
+    common: dict[str, Any] = {
+        **resolved.as_dict(),
         "gate": gate,
-        "lr_kernel": capture.lr_kernel if lr_kernel == "model" else lr_kernel,
-        "lr_weights": capture.lr_weights if lr_weights == "model" else lr_weights,
-        "temperature": temperature,
+        "queries": None if queries is None else torch.from_numpy(np.asarray(queries, np.int64)),
     }
     if capture.query is not None and capture.key is not None:
-        stages = attention_stages(_batch(capture.query), _batch(capture.key), probs, **options)
+        stages = attention_stages(_batch(capture.query), _batch(capture.key), probs, **common)
     else:
-        stages = _stages_of_map(capture, probs, **options)
+        stages = _stages_of_map(capture, probs, **common)
     return StageMaps(*(rows[0].numpy() for rows in stages))
 
 
@@ -72,7 +66,16 @@ def oracle_probs(capture: Capture) -> np.ndarray:
     return (capture.cell_labels == classes).astype(np.float64)
 
 
-def _stages_of_map(capture: Capture, probs, *, queries, gate, lr_kernel, lr_weights, temperature) -> AttentionStages:
+def _stages_of_map(
+    capture: Capture,
+    probs: torch.Tensor | None,
+    *,
+    queries: torch.Tensor | None,
+    gate: str | None,
+    lr_kernel: int | None,
+    lr_weights: str,
+    temperature: float,
+) -> AttentionStages:
     """The stages of a finished map, each 1×M×h×w float64; options as in `attention_stages`."""
     assert capture.attention is not None
     if temperature != 1:
@@ -92,6 +95,7 @@ def _stages_of_map(capture: Capture, probs, *, queries, gate, lr_kernel, lr_weig
     attention.check_inputs(channelless, channelless, probs, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
     rectified = raw
     if gate is not None:
+        assert probs is not None  # as the inputs are checked
         flat = probs.flatten(2)
         rectified = raw * gate_rows(flat[:, :, queries], flat, gate).view_as(raw)
     retained = rectified

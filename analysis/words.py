@@ -1,7 +1,43 @@
-"""A noise summary in sentences: what the figures of `analysis.measure.data_set_summary` say; the stages' colours."""
+"""What the figures mean: names, colours and definitions of stages and metrics, and a noise summary in sentences.
+
+The definitions are this project's own. Each place that explains them has room for another length: a tile, a table's
+heading, a page's pop-over, a report.
+"""
 
 from collections.abc import Mapping
 
+# --- names and colours -----------------------------------------------------------------------------------------------
+
+STAGE_WORDS = {
+    "raw": "raw",
+    "rectified": "rectified (GR)",
+    "retained": "retained (LR)",
+    "uniform": "uniform attention",
+    "oracle": "oracle gate",
+    "box": "constant box",
+}
+METRIC_WORDS = {
+    "interclass_noise": "interclass noise",
+    "intraclass_noise": "intraclass noise",
+    "hollow_fraction": "hollow fraction",
+    "kept_mass": "kept mass",
+    "interclass_mass": "mass on other classes",
+    "top_mass": "mass on the strongest key",
+    "effective_keys": "effective keys",
+    "auc": "AUC",
+    "average_precision": "average precision",
+}
+SPLIT_WORDS = {
+    "boundary": "at a class boundary",
+    "interior": "inside a class",
+    "gr_right": "GR has the class right",
+    "gr_wrong": "GR has it wrong",
+}
+GATE_WORDS = {
+    "sigmoid": "sigmoid (the release)",
+    "similarity": "similarity (soft)",
+    "binary": "binary (the abstract)",
+}
 # The same in every chart: told apart by colour-blind readers, and readable on light and dark.
 STAGE_COLOURS = {
     "raw": "#d1711f",
@@ -11,6 +47,190 @@ STAGE_COLOURS = {
     "oracle": "#a86fc4",
     "box": "#b3972f",
 }
+
+# --- definitions -----------------------------------------------------------------------------------------------------
+
+# Markdown, of the pages' pop-overs; MORE is the Noise report's.
+DEFINITIONS = """
+Attention is compared on *labelled cells*, the query's own cell left out. These definitions are this project's own.
+
+- **interclass noise** (0 … 1, low is good): the share of the attention that falls on cells of other classes.
+- **chance**: what attention spread evenly over the image would get; **× chance** is the noise over it. Below 1, the
+  attention knows the class; at 1, it does not.
+- **intraclass noise** (0 … 1, low is good): how unevenly the attention lies on the query's own class. 0 is evenly, 1
+  is all on one cell.
+- **hollow fraction** (0 … 1, low is good): the share of the class's cells that get less than a quarter of the class's
+  mean attention.
+- **kept mass**: the row's total. Raw rows sum to 1 with the query's own cell; GR only takes away; LR adds up
+  neighbours and can raise it above 1. Below 10⁻⁶ the row is *emptied*: it has no noise to measure.
+- **effective keys**: over how many cells the attention is spread, the exponential of its entropy.
+"""
+MORE_DEFINITIONS = """
+- **leakage matrix**: where the attention of each class goes; each row sums to 1.
+- **intervals** (95 %): what another draw of as many images would give, by bootstrap over images; one image has none.
+- **controls**: *uniform attention* gets chance by construction; the *oracle gate* knows the true labels, the best any
+  GR could do; the *constant box* stands in place of LR's learnt weights. A stage that does no better than its control
+  has not earned its credit.
+- **AUC, average precision** (high is good): how well a row's attention picks the query's own class out.
+"""
+METRIC_NOTES = {
+    "interclass_noise": "Attention on other classes; dash: chance.",
+    "intraclass_noise": "How unevenly the own class is lit.",
+    "hollow_fraction": "How much of the own class is left dark.",
+}
+# Figure -> its name on a tile, and what it means.
+TILE_DEFINITIONS = {
+    "interclass_noise": (
+        "interclass noise",
+        "Share of the attention that falls on cells of other classes; 0 … 1, low is good. This project's own "
+        "definition.",
+    ),
+    "chance": ("chance", "The interclass noise of attention that is spread evenly over all other cells."),
+    "intraclass_noise": (
+        "intraclass noise",
+        "1 − entropy of the attention within the own class, over its greatest possible value: 0 is evenly spread, 1 "
+        "is all on one cell. This project's own definition.",
+    ),
+    "hollow_fraction": (
+        "hollow fraction",
+        "Share of the own class's cells that get less than a quarter of the class's mean attention. This project's "
+        "own definition.",
+    ),
+    "kept_mass": (
+        "kept mass",
+        "The row's total without the query's own cell. Raw rows sum to 1 with it; LR can raise it above 1.",
+    ),
+    "effective_keys": (
+        "effective keys",
+        "Over how many cells the attention is spread: the exponential of its entropy.",
+    ),
+}
+# Of each figure of a pinned pixel: its heading in a table, and what it means.
+PIN_WORDS = {
+    "interclass_noise": ("interclass noise", "Share of the attention on cells of other classes; low is good."),
+    "chance": ("chance", "The interclass noise of attention spread evenly over the image."),
+    "times_chance": ("× chance", "Interclass noise over chance: below 1, the attention knows the class."),
+    "intraclass_noise": ("intraclass noise", "How unevenly the attention lies on the own class; low is good."),
+    "hollow_fraction": (
+        "hollow fraction",
+        "Share of the class's cells with under a quarter of its mean attention; low is good.",
+    ),
+    "kept_mass": (
+        "kept mass",
+        "The row's total without the own cell: what GR leaves of it; LR adds up neighbours and can raise it above 1.",
+    ),
+    "effective_keys": ("effective keys", "Over how many cells the attention is spread."),
+}
+# In the caption of a figure.
+NOISE_SENTENCE = (
+    "Under each map: interclass noise λ, the share of the attention on cells of other classes, and λ over chance, "
+    "what evenly spread attention would get."
+)
+# The report's.
+OWN_DEFINITIONS = (
+    "The figures follow this project's own definitions: the published method names interclass and intraclass noise in "
+    "words and gives no formula for them."
+)
+PREDICTION_WARNING = (
+    "The labels are the model's own prediction, not ground truth. A prediction measured against itself is flattered: "
+    "every figure below is better than it would be against true labels."
+)
+CONTROL_WORDS = {
+    "uniform": "uniform attention: every cell gets the same; what chance gets.",
+    "oracle": "retained attention under the oracle gate: true labels in place of GR's class prediction, the best that "
+    "any GR could do.",
+    "box": "retained attention with a constant box in place of LR's learnt weights, under the model's own gate.",
+}
+SPLIT_DEFINITIONS = {
+    "boundary": "cells with a neighbour of another label",
+    "interior": "cells without one",
+    "gr_right": "cells whose class GR's prediction has right",
+    "gr_wrong": "cells whose class it has wrong",
+}
+REPORT_DEFINITIONS = {
+    "Stages": "raw: the softmax attention. rectified: after the gate of Global Rectifying (GR). retained: after Local "
+    "Retention (LR), which spreads each row over neighbouring cells.",
+    "Query, cell, label": "The attention map has one cell for a patch of pixels; each labelled cell is a query. Its "
+    "label is the most frequent one among its pixels. S are the other cells of the query's class, D the labelled cells "
+    "of other classes.",
+    "Interclass noise": "The share of a query's attention that falls on D. 0 is best. Chance is what uniform attention "
+    "gets: |D| / |S ∪ D|.",
+    "Intraclass noise": "How unevenly the attention on S is spread: one minus its entropy over that of an even spread. "
+    "0 is even, 1 is a single cell.",
+    "Hollow fraction": "The share of S that gets less than τ = 0.25 of the mean attention on S.",
+    "Kept mass, interclass mass": "The sum of a row over S ∪ D, and over D, before any normalisation: what really "
+    "arrives. Rows that keep less than a millionth are emptied: counted, never averaged.",
+    "Top-1 mass, effective keys": "The share of the strongest key; the exponential of the row's entropy, as if so many "
+    "keys shared the attention evenly.",
+    "AUC, average precision": "How well the attention of a row tells S from D. 1 is best; AUC 0.5 is chance.",
+    "Means": "Over a class's queries in each image in which it has enough cells, over images, over classes: so that "
+    "large classes do not drown small ones. The micro mean is over all queries alike.",
+    "Intervals": "95 % bootstrap intervals over images. Differences are paired by image.",
+    "Query dependence, distinct argmax keys": "Mean Jensen–Shannon divergence between the raw rows of random pairs of "
+    "queries: 0 where every query gets the same map. How many cells of an image are the strongest key of some query.",
+}
+
+# --- the lens's words ------------------------------------------------------------------------------------------------
+
+# Stage -> its name and what it is, over its map; the same of the change that a stage brings.
+LENS_STAGE_WORDS = {
+    "raw": ("Raw", "softmax of q·k"),
+    "rectified": ("Rectified", "raw × gate (GR)"),
+    "retained": ("Retained", "neighbours gathered (LR)"),
+}
+LENS_DIFFERENCE_WORDS = {
+    "raw": LENS_STAGE_WORDS["raw"],
+    "rectified": ("Rectified − raw", "what GR changes"),
+    "retained": ("Retained − rectified", "what LR changes"),
+}
+# What each choice does.
+LENS_GATE_WORDS = {
+    "off": "GR off: rectified equals raw.",
+    "sigmoid": "σ(p·p), between 0.50 and 0.73: what the authors' code computes.",
+    "binary": "1 where both cells have the same predicted class, else 0: what the paper's abstract says.",
+    "similarity": "p·p, the probability that both cells share a class.",
+    "oracle": "1 where the true labels agree: the best that any gate could do.",
+}
+LENS_RETENTION_WORDS = {
+    "off": "LR off: retained equals rectified.",
+    "learnt": "Each cell gathers its neighbours' attention with weights σ(q·k).",
+    "box": "A constant box in place of the learnt weights: a control.",
+}
+LENS_DIRECTION_WORDS = {
+    "row": "A row of the map: where this pixel looks.",
+    "column": "A column of the map: who looks at this pixel.",
+}
+# Figure -> its name and what it means in rows, then in columns, where it has a meaning there.
+LENS_FIGURE_WORDS: dict[str, tuple[str, ...]] = {
+    "interclass_noise": (
+        METRIC_WORDS["interclass_noise"],
+        "The share of the attention that falls on cells of other classes: 0 is none, 1 is all of it. Chance is what "
+        "attention spread evenly over the image would get.",
+        "from other classes",
+        "The share of the attention that this pixel gets which comes from cells of other classes. Chance is the share "
+        "if every cell gave alike.",
+    ),
+    "intraclass_noise": (
+        METRIC_WORDS["intraclass_noise"],
+        "How unevenly the attention lies on the query's own class: 0 is evenly, 1 is all on one cell.",
+    ),
+    "hollow_fraction": (
+        METRIC_WORDS["hollow_fraction"],
+        "The share of the class's cells that get less than a quarter of the class's mean attention.",
+    ),
+    "kept_mass": (
+        METRIC_WORDS["kept_mass"],
+        "The row's total on labelled cells, the query's own left out. Raw rows sum to 1 with it; GR takes mass away, "
+        "LR adds up neighbours and can raise it above 1.",
+        "received",
+        "The attention that this pixel gets from all other labelled cells together; each cell has 1 to give, so the "
+        "average cell gets about 1 in the raw map.",
+    ),
+}
+LENS_COLUMN_NOTE = "Noise is defined for rows, for where a pixel looks. Of who looks at it, two figures make sense."
+
+# --- a summary in sentences ------------------------------------------------------------------------------------------
+
 # Changes smaller than this, in percentage points, are called none.
 LEAST_CHANGE = 0.5
 STEPS = {"rectified": ("raw", "GR"), "retained": ("rectified", "LR")}

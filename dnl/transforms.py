@@ -34,7 +34,7 @@ class RandomCrop:
     def __call__(
         self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Image H×W×3 and labels H×W, both uint8 -> the same of height×width, determined by `rng` alone."""
+        """image H×W×3 uint8, labels H×W uint8 -> height×width×3 and height×width, determined by `rng` alone."""
         scale = np.exp(rng.uniform(np.log(self.min_scale), np.log(self.max_scale)))
         window = (round(self.height / scale), round(self.width / scale))
         image, labels = self._cut(image, labels, window, rng)

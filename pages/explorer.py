@@ -1,35 +1,46 @@
 """The Explorer: one image, the live lens, the pinned pixels and their numbers."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.capture import Capture
-from analysis.card.health import Health
-from analysis.figures.recipe import Scale
-from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, row_options
-from analysis.pins.measured import measure_pins
-from pages.parts.app.entry import require_app, visit
+from analysis.card import Health
+from analysis.figures import Scale
+from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, map_options
+from analysis.pins.measured import PinnedPixels, Source, measure_pins
+from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
+from pages.parts.app.session import (
+    LENS_ENTRIES,
+    keep_figure,
+    keep_lens_report,
+    lens_key,
+    lens_report,
+    view_asked_for,
+    visit,
+)
 from pages.parts.app.words import as_sentence, literal
 from pages.parts.explorer.attention_files import choose_attention_file
 from pages.parts.explorer.exports import show_batch, show_exports
-from pages.parts.explorer.link import FIRST_LOOK, follow, view_parameters
+from pages.parts.explorer.link import FIRST_LOOK, follow, link_pins, view_parameters
 from pages.parts.explorer.pins import show_pins
-from pages.parts.figures.from_pins import keep_figure, pinned_figure
-from pages.parts.subjects.pictures import (
+from pages.parts.figures.from_pins import pinned_figure
+from pages.parts.subjects.captures import PinnedView, captured, compared
+from pages.parts.subjects.models import (
     Model,
-    captured,
     choose_model,
     choose_other_model,
-    choose_picture,
-    choose_source,
-    compared,
     say_health,
-    street_picture,
+    show_model,
 )
+from pages.parts.subjects.pictures import Picture, choose_picture, choose_source, show_place, street_picture
+from pages.parts.subjects.places import Place
 
 PAGE = "explorer"
 ATTENTION_FILE = "Attention file"
-REPORTS = ("pins", "choices", "look")
 HINT = "Attention lets it gather from all others: see from where, before and after denoising, and how noisy that is."
 FILE_HEALTH = Health(
     "unknown",
@@ -43,39 +54,42 @@ lens = st.components.v2.component("dnl_lens", html=HTML, css=CSS, js=SCRIPT)
 # --- what the lens is asked and what it reports ----------------------------------------------------------------------
 
 
-def kept(name: str):
-    """The lens's pins, choices or look as last reported: its own state is lost on a change of page, this is not."""
-    return st.session_state.get(f"lens {name}")
-
-
 def keep(key: str) -> None:
     """Called when the lens has reported something."""
     reported = st.session_state[key]
-    for name in REPORTS:
+    for name in LENS_ENTRIES:
         if reported.get(name) is not None:
-            st.session_state[f"lens {name}"] = reported[name]
+            keep_lens_report(name, reported[name])
 
 
-def follow_link(notices) -> None:
+def follow_link(notices: DeltaGenerator) -> None:
     """Take over what an opened address, or another page, wants shown here, before the widgets are there."""
-    wanted = st.session_state.pop("explorer link", None)
-    for name, value in (wanted or {}).items():
-        st.session_state[name] = value
+    view = view_asked_for()
+    if view is not None:
+        take_view(view)
     address = opened_link()
     if address is not None:
         say_ignored(notices, follow(address))
         visit(anew=True)
 
 
-def take_link_pins(capture: Capture, notices) -> None:
+def take_view(view: PinnedView) -> None:
+    """Show a view that another page has asked for."""
+    show_place(view.place)
+    show_model(view.model)
+    keep_lens_report("pins", {**(lens_report("pins") or {}), view.image: [list(view.pixel)]})
+    keep_lens_report("choices", view.choices)
+
+
+def take_link_pins(capture: Capture, notices: DeltaGenerator) -> None:
     """The pins that a link has for the image that is now known."""
-    pixels = st.session_state.pop("link pins", None)
+    pixels = link_pins()
     if pixels is None:
         return
     height, width = capture.image.shape[:2]
     inside = [[y, x] for y, x in pixels if y < height and x < width]
     say_ignored(notices, [f"pin {y}.{x}" for y, x in pixels if not (y < height and x < width)])
-    st.session_state["lens pins"] = {**(kept("pins") or {}), image_id(capture): inside}
+    keep_lens_report("pins", {**(lens_report("pins") or {}), image_id(capture): inside})
 
 
 def with_request(payload: bytes, image: str) -> bytes:
@@ -88,14 +102,15 @@ def with_request(payload: bytes, image: str) -> bytes:
     now = st.session_state.get("lens request now")
     if now is None or now["place"] != place:
         asked = st.session_state.setdefault("lens asked", set())
-        wanted = {"pins": known_pins(kept("pins")).get(image), "choices": kept("choices"), "look": kept("look")}
+        wanted = {name: lens_report(name) for name in LENS_ENTRIES}
+        wanted["pins"] = known_pins(wanted["pins"]).get(image)
         request = {} if place in asked else {name: value for name, value in wanted.items() if value is not None}
         asked.add(place)
         now = st.session_state["lens request now"] = {"place": place, "request": request}
     return asking_for(payload, {"id": f"{place[0]} {image}", **now["request"]}) if now["request"] else payload
 
 
-def scale_of(look) -> tuple[Scale, str]:
+def scale_of(look: Mapping | None) -> tuple[Scale, str]:
     """The lens's colour scale and colormap, as figures know them."""
     look = FIRST_LOOK | known_look(look)
     kind = {"share": "uniform", "log": "log", "weight": "shared"}[look["scale"]]
@@ -103,10 +118,60 @@ def scale_of(look) -> tuple[Scale, str]:
     return Scale("map" if look["range"] == "each" else kind, float(look["clip"])), colormap
 
 
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the lens shows of one image: a capture of each model, or of a file, the lens's buffer of all, their sources.
+
+    place: where the image comes from; None for a file, and `models` is empty then.
+    """
+
+    models: list[Model]
+    place: Place | None
+    captures: list[Capture]
+    payload: bytes
+    sources: list[Source]
+
+
+def choose_shown(notices: DeltaGenerator) -> Shown:
+    """The widgets in the sidebar and what is chosen with them; the page ends here, with words, where it has nothing."""
+    above = st.container()  # the models stand above the image, though a file needs none
+    source = choose_source(ATTENTION_FILE)
+    brought = choose_attention_file(notices) if source == ATTENTION_FILE else None
+    if brought is not None:
+        above.caption("The file brings its own attention: no model is run.")
+        return Shown([], None, [brought.capture], brought.payload, [brought.source])
+    with above:
+        model = choose_model(notices)
+        if model is None:
+            st.stop()
+        other = choose_other_model(model, notices)
+    label_set = model.network.label_set
+    first = source == ATTENTION_FILE
+    picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
+    models = [model, *([other] if other else [])]
+    try:
+        captures, payload = captured_by_all(models, picture)
+    except ValueError as error:
+        notices.error(f"{as_sentence(error)} Choose another model or image.")
+        st.stop()
+    return Shown(models, picture.place, captures, payload, [model.source for model in models])
+
+
+def captured_by_all(models: list[Model], picture: Picture) -> tuple[list[Capture], bytes]:
+    """The captures of each model, and the lens's buffer of all."""
+    found = [captured(model, picture) for model in models]
+    payload = found[0][1] if len(models) == 1 else compared(*models, picture)
+    return [capture for capture, _ in found], payload
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
 def show_health(models: list[Model]) -> None:
+    """What the attention of each model is worth to it; of a file, that this is not known."""
     st.subheader("Is this attention alive?")
     for model in models:
         if len(models) > 1:
@@ -117,6 +182,7 @@ def show_health(models: list[Model]) -> None:
 
 
 def show_address(parameters: dict[str, str]) -> None:
+    """The link to this view, to copy."""
     with st.popover("Link to this view", icon=":material/link:"):
         if "image" not in parameters:
             st.markdown(
@@ -128,7 +194,37 @@ def show_address(parameters: dict[str, str]) -> None:
         show_link(parameters)
 
 
+def show_lens(payload: bytes, image: str) -> None:
+    """The lens on a buffer. image: the `image_id` of what it holds."""
+    key = lens_key()
+    lens(
+        key=key,
+        data=with_request(payload, image),
+        **{f"on_{name}_change": lambda: keep(key) for name in LENS_ENTRIES},
+    )
+
+
+def show_figures(shown: Shown, views: list[PinnedPixels], pixels: list[tuple[int, int]], *, pinned: bool) -> None:
+    """What stands below the lens. views: `pixels` measured, one a source; pinned: whether the user has chosen them."""
+    choices, look = lens_report("choices"), lens_report("look")
+    scale, colormap = scale_of(look)
+    outlined = (FIRST_LOOK | known_look(look))["outline"]
+    figure = pinned_figure(views, shown.place, scale, colormap, outlined=outlined)
+    keep_figure(figure)
+    show_pins(views, scale, colormap, pinned=pinned)
+    files, health = st.columns([3, 2], gap="large")
+    with files:
+        now = {"pins": pixels if pinned else [], "choices": choices or {}, "look": look or {}}
+        file = asking_for(shown.payload, {"id": "file", **now})
+        show_exports(views, file, scale, colormap, for_paper=figure is not None)
+        if shown.models:
+            show_batch(shown.models, views, choices, scale, colormap)
+    with health:
+        show_health(shown.models)
+
+
 def show_page() -> None:
+    """The page, from its title down."""
     words, beside = st.columns([2, 1], vertical_alignment="center")
     address = beside.container(horizontal=True, horizontal_alignment="right")
     with words:
@@ -137,76 +233,23 @@ def show_page() -> None:
     notices = st.container()  # not in the sidebar, which is folded away on a phone
     follow_link(notices)
     with st.sidebar:
-        above = st.container()  # the models stand above the image, though a file needs none
-        source = choose_source(ATTENTION_FILE)
-        brought = choose_attention_file(notices) if source == ATTENTION_FILE else None
-        if brought is not None:
-            models, place = [], {}
-            above.caption("The file brings its own attention: no model is run.")
-            captures, payload = [brought.capture], brought.payload
-            sources = [brought.source]
-        else:
-            with above:
-                model = choose_model(notices)
-                if model is None:
-                    st.stop()
-                other = choose_other_model(model, notices)
-            label_set = model.network.label_set
-            first = source == ATTENTION_FILE
-            picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
-            models, place = [model, *([other] if other else [])], picture.place
-            try:
-                captures, payload = show_picture(models, picture)
-            except ValueError as error:
-                notices.error(f"{as_sentence(error)} Choose another model or image.")
-                st.stop()
-            sources = [model.source for model in models]
-    image = image_id(captures[0])
-    take_link_pins(captures[0], notices)
-    key = f"lens {visit()}"
-    lens(
-        key=key,
-        data=with_request(payload, image),
-        **{f"on_{name}_change": lambda: keep(key) for name in REPORTS},
-    )
-    pixels = chosen_pixels(captures[0], kept("pins"))
-    pinned = bool(known_pins(kept("pins")).get(image))
-    parameters = view_parameters(
-        place,
-        models[0].name if models else None,
-        models[1].name if len(models) > 1 else None,
-        pixels if pinned else [],
-        kept("choices"),
-        kept("look"),
-    )
+        shown = choose_shown(notices)
+    image = image_id(shown.captures[0])
+    take_link_pins(shown.captures[0], notices)
+    show_lens(shown.payload, image)
+    pins, choices = lens_report("pins"), lens_report("choices")
+    pixels = chosen_pixels(shown.captures[0], pins)
+    pinned = bool(known_pins(pins).get(image))
+    names = [model.name for model in shown.models]
+    parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"))
     write_link(parameters)
     with address:
         show_address(parameters)
     views = [
-        measure_pins(capture, pixels, row_options(capture, kept("choices")), source)
-        for capture, source in zip(captures, sources, strict=True)
+        measure_pins(capture, pixels, map_options(capture, choices), source)
+        for capture, source in zip(shown.captures, shown.sources, strict=True)
     ]
-    scale, colormap = scale_of(kept("look"))
-    outlined = (FIRST_LOOK | known_look(kept("look")))["outline"]
-    figure = pinned_figure(views, place, scale, colormap, outlined=outlined)
-    keep_figure(figure)
-    show_pins(views, scale, colormap, pinned=pinned)
-    files, health = st.columns([3, 2], gap="large")
-    with files:
-        now = {"pins": pixels if pinned else [], "choices": kept("choices") or {}, "look": kept("look") or {}}
-        file = asking_for(payload, {"id": "file", **now})
-        show_exports(views, file, scale, colormap, for_paper=figure is not None)
-        if models:
-            show_batch(models, views, kept("choices"), scale, colormap)
-    with health:
-        show_health(models)
-
-
-def show_picture(models: list[Model], picture) -> tuple[list[Capture], bytes]:
-    """The captures of each model, and the lens's buffer of all."""
-    found = [captured(model, picture) for model in models]
-    payload = found[0][1] if len(models) == 1 else compared(*models, picture)
-    return [capture for capture, _ in found], payload
+    show_figures(shown, views, pixels, pinned=pinned)
 
 
 require_app(PAGE)

@@ -11,21 +11,21 @@ import json
 
 import streamlit as st
 from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
 
-from analysis.figures import OtherFileError, caption_text, figure_file
-from analysis.figures.recipe import (
+from analysis.figures import (
     MAX_BYTES,
-    MAX_PIXEL,
-    MAX_ROWS,
-    MAX_TITLE_LENGTH,
     Attention,
     Checkpoint,
     FileImage,
     Look,
+    OtherFileError,
     Recipe,
     RecipeError,
     Row,
     StreetImage,
+    caption_text,
+    figure_file,
     recipe_from_json,
     recipe_to_json,
 )
@@ -33,21 +33,33 @@ from dnl import list_checkpoints
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, packed, say_ignored, unpacked, write_link
-from pages.parts.app.uploaders import PHOTO_TYPES, kept_uploads
+from pages.parts.app.session import is_figure_asked_for, kept_figure
 from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal
 from pages.parts.figures.choices import (
+    are_there,
+    choose_checkpoint,
+    choose_rows,
     chosen_rows,
     chosen_values,
     entry,
+    forget_hashes,
     get,
-    keyed,
+    left_out,
     put,
     show_look,
     show_recipe,
     show_rows,
 )
-from pages.parts.figures.from_pins import is_figure_asked_for, kept_figure, pinned_pixels, show_pinned
-from pages.parts.figures.sources import image_choices, image_words, listed_hash, own_images, remembered_captures
+from pages.parts.figures.from_pins import pinned_pixels, show_pinned
+from pages.parts.figures.sources import (
+    choose_own_labels,
+    choose_own_photos,
+    image_choices,
+    image_words,
+    listed_hash,
+    own_images,
+    remembered_captures,
+)
 
 # Two queries of one street: attention that falls on other classes until GR takes it away, and attention that does not.
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240), "Road"), Row(StreetImage(4), (210, 180), "Pavement"))
@@ -63,21 +75,12 @@ FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300),
 
 
 def default_recipe(model: str) -> Recipe:
+    """The example that the page begins with."""
     parts = {"attention": Attention(gate="binary"), "look": Look(class_outline="true")}
     return Recipe((Checkpoint(model),), DEFAULT_ROWS, DEFAULT_COLUMNS, **parts)
 
 
 # --- what the buttons do ---------------------------------------------------------------------------------------------
-
-
-def add_row() -> None:
-    rows = chosen_rows()
-    show_rows([*rows, dataclasses.replace(rows[-1], title="")])
-
-
-def remove_row(index: int) -> None:
-    rows = chosen_rows()
-    show_rows(rows[:index] + rows[index + 1 :])
 
 
 def take_pins() -> None:
@@ -88,6 +91,7 @@ def take_pins() -> None:
 
 
 def show_example() -> None:
+    """Make every choice that of the example."""
     show_recipe(default_recipe(list_checkpoints()[0]))
     put("problem", None)
 
@@ -99,9 +103,9 @@ def follow_explorer() -> None:
         show_pinned(figure, [(figure.image, pixel) for pixel in figure.pixels])
 
 
-def forget_hashes() -> None:
+def use_files_here() -> None:
     """Use the files that are here in place of those that an opened recipe was made with."""
-    put("hashes", {})
+    forget_hashes()
     own = {image.path: image for image in own_images()}
     here = [
         dataclasses.replace(row, image=own.get(row.image.path, row.image)) if isinstance(row.image, FileImage) else row
@@ -111,6 +115,7 @@ def forget_hashes() -> None:
 
 
 def open_recipe() -> None:
+    """Take over an uploaded recipe, or note what is wrong with it."""
     put("problem", None)
     file = st.session_state[entry("recipe file")]
     if file is None:
@@ -121,7 +126,7 @@ def open_recipe() -> None:
         put("problem", f"{literal(file.name)} cannot be used: {as_clause(error)}.")
 
 
-def follow_link(notices) -> None:
+def follow_link(notices: DeltaGenerator) -> None:
     """Open the recipe that an opened address holds."""
     parameters = opened_link()
     if parameters is None:
@@ -138,44 +143,6 @@ def follow_link(notices) -> None:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def show_choices(names: list[str]) -> None:
-    with st.sidebar:
-        options = [*names, *({get("checkpoint")} - set(names))]
-        st.selectbox("Model", options, **keyed("checkpoint"), on_change=lambda: put("hashes", {}))
-        show_look()
-
-
-def show_row_choices(names: list[str], notices) -> None:
-    st.subheader("Rows")
-    sources = image_choices(chosen_rows(), notices)
-    count = get("row count")
-    for index in range(count):
-        row = f"row {index + 1}"
-        widths = [3, 1.3, 1.3, 2.5, *([2] if len(names) > 1 else []), 0.8]
-        image, y, x, title, *model, remove = st.columns(widths, vertical_alignment="bottom")
-        image.selectbox(f"Image, {row}", sources, format_func=image_words, **keyed(f"row {index} image"))
-        down, across = (f"Of the pixel in {row}, counted from the {side}." for side in ("top", "left"))
-        y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help=down)
-        x.number_input("Pixel's column", 0, MAX_PIXEL, step=8, **keyed(f"row {index} x"), help=across)
-        title.text_input(f"Title, {row}", **keyed(f"row {index} title"), max_chars=MAX_TITLE_LENGTH)
-        if model:
-            options = ["", *names]
-            kept = get(f"row {index} checkpoint")
-            options += [kept] if kept not in options else []
-            key = keyed(f"row {index} checkpoint")
-            model[0].selectbox(f"Model, {row}", options, format_func=lambda name: name or "as chosen", **key)
-        remove.button(
-            "",
-            icon=":material/delete:",
-            help=f"Remove {row}",
-            key=f"remove row {index}",
-            disabled=count == 1,
-            on_click=remove_row,
-            args=(index,),
-        )
-    st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
-
-
 def show_starts(*, is_example: bool) -> None:
     """Buttons for what a figure can begin with; is_example: whether it is as it was at first."""
     pins = 0 if kept_figure() is None else len(pinned_pixels())
@@ -186,18 +153,18 @@ def show_starts(*, is_example: bool) -> None:
 
 
 def show_uploads() -> None:
+    """Uploaders of the user's own images and of a recipe."""
     photos, labels, recipe = st.columns(3)
     with photos:
-        words = "PNG, JPEG or WebP. They stay in your session, and join the images of the rows."
-        kept_uploads("Your photos", PHOTO_TYPES, "figure photos", help=words)
+        choose_own_photos()
     with labels:
-        words = "PNGs of class indices, each named like its photo: street.jpg and street-labels.png."
-        kept_uploads("Their labels", ["png"], "figure labels", help=words)
+        choose_own_labels()
     with recipe:
         st.file_uploader("Open a recipe", ["json"], key=entry("recipe file"), on_change=open_recipe)
 
 
-def show_figure(recipe: Recipe, preview, downloads) -> None:
+def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerator) -> None:
+    """The preview, and the files to keep. Raises RecipeError where the recipe cannot be drawn."""
     captures, hashes = remembered_captures(recipe)
     content = figure_file(recipe, captures, hashes, "png", PREVIEW_DPI)
     width, height = Image.open(io.BytesIO(content)).size
@@ -212,13 +179,13 @@ def show_figure(recipe: Recipe, preview, downloads) -> None:
                 words,
                 f"attention-{dpi}.png" if file_format == "png" else f"attention.{file_format}",
                 functools.partial(figure_file, recipe, captures, hashes, file_format, dpi),
-                key=f"figure file {words}",
+                key=entry(f"file {words}"),
             )
         offer_file(
             "Recipe",
             "recipe.json",
             functools.partial(recipe_to_json, recipe),
-            key="figure file recipe",
+            key=entry("file recipe"),
             icon=":material/receipt_long:",
             help="`python -m analysis.figures recipe.json out.pdf` makes the same file from it, without the app.",
         )
@@ -227,24 +194,28 @@ def show_figure(recipe: Recipe, preview, downloads) -> None:
 
 
 def show_page() -> None:
+    """The page: what is drawn is the recipe of the choices, read as a file would be."""
     st.title("A figure for the paper")
     starts, notices, preview, downloads = (st.container() for _ in range(4))
     names = list_checkpoints()
     if not names:
         notices.error(NO_CHECKPOINT)
         st.stop()
-    if entry("columns") not in st.session_state:
+    if not are_there():
         show_example()
         put("first", chosen_values(listed_hash))
     follow_link(notices)
     follow_explorer()
-    show_choices(names)
-    show_row_choices(names, notices)
+    with st.sidebar:
+        choose_checkpoint(names)
+        show_look()
+    st.subheader("Rows")
+    choose_rows(names, image_choices(chosen_rows(), notices), image_words)
     show_uploads()
     if get("problem"):
         notices.error(get("problem"))
-    if get("left out"):
-        notices.info(literal(get("left out")))
+    if left_out():
+        notices.info(literal(left_out()))
     values = chosen_values(listed_hash)
     with starts:
         show_starts(is_example=values == get("first"))
@@ -254,7 +225,7 @@ def show_page() -> None:
         show_figure(recipe_from_json(json.dumps(values)), preview, downloads)
     except OtherFileError as error:
         notices.error(as_sentence(error))
-        notices.button("Use the files that are here", on_click=forget_hashes)
+        notices.button("Use the files that are here", on_click=use_files_here)
     except RecipeError as error:
         notices.error(as_sentence(error))
 

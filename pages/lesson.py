@@ -1,6 +1,7 @@
 """The Lesson: a guided tour for a class, one screen a step. What the reader has set survives steps and pages."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, write_link
@@ -23,14 +24,16 @@ KEY = "lesson step"
 
 
 def go_to(step: int) -> None:
+    """Go to a step, by its number from 0."""
     st.session_state[KEY] = step
 
 
 def title(step: int) -> str:
+    """The heading of a step."""
     return f"{step + 1} · {STEPS[step][0]}"
 
 
-def follow_link(notices) -> None:
+def follow_link(notices: DeltaGenerator) -> None:
     """Go to the step that an opened address names."""
     parameters = opened_link()
     if parameters is None:
@@ -44,6 +47,7 @@ def follow_link(notices) -> None:
 
 
 def show_page() -> None:
+    """The page: the step that is chosen."""
     head, notices = st.container(), st.container()
     follow_link(notices)
     with st.sidebar:

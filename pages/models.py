@@ -6,18 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from analysis.card.health import COST_WORDS
-from analysis.card.opening import open_checkpoint
-from analysis.card.view import CardView, overview_row, read_ablation, read_log, training_logs, view_card
+from analysis.card import (
+    COST_WORDS,
+    CardView,
+    open_checkpoint,
+    overview_row,
+    read_ablation,
+    read_log,
+    training_logs,
+    view_card,
+)
 from analysis.charts.lesson import worth_figure
 from analysis.charts.models import curves_figure, iou_figure
+from analysis.words import DEFINITIONS
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
 from dnl.checkpoints.file import ZOO
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, write_link
-from pages.parts.app.words import DEFINITIONS, NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
-from pages.parts.subjects.pictures import Model, opened_models, say_health
+from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
+from pages.parts.subjects.models import Model, opened_models, say_health
 
 PAGE = "models"
 MOST_MEGABYTES = 200
@@ -34,7 +43,7 @@ NOISE_FORMATS = {
 }
 
 
-def views(notices) -> dict[str, CardView]:
+def views(notices: DeltaGenerator) -> dict[str, CardView]:
     """The cards of all checkpoints by name; says in `notices` which of them cannot be read."""
     found = {}
     for name in list_checkpoints():
@@ -62,6 +71,7 @@ def file_facts(name: str) -> dict[str, str]:
 
 
 def runs_folder() -> Path | None:
+    """Where runs with training curves may lie; None where no folder is named."""
     folder = os.environ.get("DNL_CHECKPOINTS")
     return Path(folder) if folder else None
 
@@ -70,6 +80,7 @@ def runs_folder() -> Path | None:
 
 
 def show_card(name: str, view: CardView) -> None:
+    """All about one checkpoint."""
     try:
         facts = file_facts(name)
     except CheckpointError as error:
@@ -99,6 +110,7 @@ def show_card(name: str, view: CardView) -> None:
 
 
 def show_worth(view: CardView) -> None:
+    """Whether the attention is alive, and what each replacement of it costs."""
     st.subheader("What is the attention worth?")
     words, picture = st.columns([5, 6], gap="large")
     with words:
@@ -154,6 +166,7 @@ def show_scores(shown: dict[str, CardView], key: str = "card") -> None:
 
 
 def show_noise(view: CardView) -> None:
+    """The attention noise that the card holds."""
     st.subheader("Attention noise")
     if not view.noise:
         st.markdown("Its noise was not measured: `python -m analysis.card` does it, for networks with attention.")
@@ -177,6 +190,7 @@ def show_noise(view: CardView) -> None:
 
 
 def show_training(name: str, view: CardView) -> None:
+    """The command that trains it again, and the curves of its run."""
     st.subheader("Training")
     if view.command is None:
         st.markdown("The card does not name its recipe, so there is no command that trains this network again.")
@@ -216,6 +230,7 @@ def show_training(name: str, view: CardView) -> None:
 
 
 def show_comparison(found: dict[str, CardView]) -> None:
+    """Two checkpoints beside each other."""
     if len(found) < 2:
         st.info(
             "A comparison needs two checkpoints, and there is one: name a folder with others in $DNL_CHECKPOINTS, or "
@@ -265,6 +280,7 @@ def show_comparison(found: dict[str, CardView]) -> None:
 
 
 def show_ablation() -> None:
+    """The ablation's table, where it is installed."""
     st.markdown(
         "One recipe, one budget, several networks that differ in their attention block alone: what do GR and LR do?"
     )
@@ -286,6 +302,7 @@ def show_ablation() -> None:
 
 
 def show_opening() -> None:
+    """An uploader of a user's own checkpoint, and what is open."""
     st.markdown(
         "Open a checkpoint that this project has saved. It stays in your session, where the Explorer and the Lesson "
         "offer it; nothing in the file is executed."
@@ -329,7 +346,7 @@ def _open(content: bytes, file_name: str, key: str) -> None:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def follow_link(names: Sequence[str], notices) -> None:
+def follow_link(names: Sequence[str], notices: DeltaGenerator) -> None:
     """Choose the card that an opened address names."""
     parameters = opened_link()
     if parameters is None:
@@ -342,6 +359,7 @@ def follow_link(names: Sequence[str], notices) -> None:
 
 
 def show_page() -> None:
+    """The page, from its overview down."""
     st.title("Models")
     st.markdown("What each checkpoint is, how good it is, and whether its attention is used.")
     notices = st.container()

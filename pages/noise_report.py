@@ -3,45 +3,36 @@
 from collections.abc import Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.charts import noise as charts
-from analysis.measure import CONTROLS, STAGES, ImageRecord, classes_of_few_cells
-from analysis.words import headline
+from analysis.measure import ImageRecord, classes_of_few_cells
+from analysis.options import CONTROLS, STAGES
+from analysis.words import DEFINITIONS, METRIC_NOTES, METRIC_WORDS, MORE_DEFINITIONS, STAGE_WORDS, headline
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
-from pages.parts.app.words import DEFINITIONS, literal
+from pages.parts.app.words import literal
+from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import Job, choose_job
 from pages.parts.noise_report.image import show_image
 from pages.parts.noise_report.link import follow, view_parameters
 from pages.parts.noise_report.work import Work, carry_on, class_csv, first_records, summary_json, summary_of
-from pages.parts.subjects.pictures import model_with_attention
+from pages.parts.subjects.models import model_with_attention
 
-MORE_DEFINITIONS = """
-- **leakage matrix**: where the attention of each class goes; each row sums to 1.
-- **intervals** (95 %): what another draw of as many images would give, by bootstrap over images; one image has none.
-- **controls**: *uniform attention* gets chance by construction; the *oracle gate* knows the true labels, the best any
-  GR could do; the *constant box* stands in place of LR's learnt weights. A stage that does no better than its control
-  has not earned its credit.
-- **AUC, average precision** (high is good): how well a row's attention picks the query's own class out.
-"""
-METRIC_NOTES = {
-    "interclass_noise": "Attention on other classes; dash: chance.",
-    "intraclass_noise": "How unevenly the own class is lit.",
-    "hollow_fraction": "How much of the own class is left dark.",
-}
 DIFFERENCES = ("interclass_noise", "intraclass_noise", "hollow_fraction", "auc", "average_precision")
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 
 
-def chart(figure, key: str, words: str) -> None:
+def chart(figure: object, key: str, words: str) -> None:
     """A chart with the line that explains it."""
     st.caption(words)
     st.plotly_chart(figure, key=key, config=CONFIG, alt=words)
 
 
-def choose(label: str, options: Sequence[str], words: dict[str, str], key: str) -> str:
-    return st.selectbox(label, options, format_func=words.get, key=f"noise {key}", persist_state="session")
+def choose(label: str, options: Sequence[str], words: dict[str, str], *, key: str) -> str:
+    """A selectbox whose choice is the session's entry `key`."""
+    return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session")
 
 
 def current_work(job: Job | None, asked: bool) -> Work | None:
@@ -56,6 +47,7 @@ def current_work(job: Job | None, asked: bool) -> Work | None:
 
 
 def started(job: Job) -> Work:
+    """A job's work, with nothing measured yet. Raises CheckpointError."""
     models = {name: model_with_attention(name) for name in job.models}
     return Work(
         job,
@@ -100,7 +92,10 @@ def summarised(work: Work, name: str, records: list[ImageRecord]) -> dict:
 # --- sections --------------------------------------------------------------------------------------------------------
 
 
-def show_warnings(work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices) -> None:
+def show_warnings(
+    work: Work, summaries: dict[str, dict], records: dict[str, list[ImageRecord]], notices: DeltaGenerator
+) -> None:
+    """What could not be measured, and what flatters or limits the figures."""
     for (name, index), sentence in work.failures.items():
         notices.error(f"Image {index + 1} with {literal(name)}: {sentence}")
     if work.cancelled and work.missing():
@@ -120,18 +115,20 @@ def show_warnings(work: Work, summaries: dict[str, dict], records: dict[str, lis
 
 
 def show_overview(summaries: dict[str, dict], stages: list[str]) -> None:
+    """The three kinds of noise, stage by stage."""
     metrics = list(METRIC_NOTES)
     for column, metric in zip(st.columns(len(metrics)), metrics, strict=True):
         with column:
-            st.markdown(f"**{charts.METRIC_WORDS[metric].capitalize()}**")
+            st.markdown(f"**{METRIC_WORDS[metric].capitalize()}**")
             chart(charts.stage_bars(summaries, metric, stages), f"overview {metric}", METRIC_NOTES[metric])
 
 
 def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord], class_names: Sequence[str]) -> None:
+    """Noise by class, and where the attention of each class goes."""
     st.subheader("Between which classes?")
     bars, matrix = st.columns(2, gap="large")
     with bars:
-        metric = choose("Metric by class", _measured_metrics(summary), charts.METRIC_WORDS, "class metric")
+        metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, key=entries.CLASS_METRIC)
         if charts.classes_with_figures(summary, metric, stages):
             words = "One group of bars a class; bars without an interval rest on one image."
             chart(charts.class_bars(summary, metric, stages), "classes", words)
@@ -146,7 +143,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
             names = ", ".join(map(literal, few))
             st.caption(f"Fewer than {least_cells} labelled cells in every image, so without bars: {names}.")
     with matrix:
-        stage = choose("Leakage in stage", list(summary["leakage"]), charts.STAGE_WORDS, "leakage stage")
+        stage = choose("Leakage in stage", list(summary["leakage"]), STAGE_WORDS, key=entries.LEAKAGE_STAGE)
         if any(row is not None for row in summary["leakage"][stage]):
             words = "Each row says where one class's attention goes; the diagonal is attention that stays at home."
             chart(charts.leakage_heatmap(summary, stage, class_names), "leakage", words)
@@ -155,12 +152,14 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
 
 
 def show_steps(summary: dict, stages: list[str]) -> None:
+    """What GR and LR change, what they leave, and which queries are hard."""
     st.subheader("What does each step change?")
+    measured = _measured_metrics(summary)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Stage differences**")
         words = "Later minus earlier stage, paired by image. Left of 0 is less noise; for AUC and AP, right is better."
-        shown = [metric for metric in DIFFERENCES if metric in _measured_metrics(summary)]
+        shown = [metric for metric in DIFFERENCES if metric in measured]
         chart(charts.stage_differences(summary, shown), "differences", words)
         st.markdown("**Kept mass and emptied rows**")
         words = "How much attention is left on labelled cells; a row that a gate empties has no noise to measure."
@@ -170,12 +169,13 @@ def show_steps(summary: dict, stages: list[str]) -> None:
         words = "The share of a class that gets less than τ times the class's mean attention."
         chart(charts.hollow_curve(summary, stages), "hollow curve", words)
         st.markdown("**Easy and hard queries**")
-        metric = choose("Metric by kind of query", _measured_metrics(summary), charts.METRIC_WORDS, "split metric")
+        metric = choose("Metric by kind of query", _measured_metrics(summary), METRIC_WORDS, key=entries.SPLIT_METRIC)
         words = "Queries at class boundaries against those inside; and whether GR's class prediction is right."
         chart(charts.split_bars(summary, metric, stages), "splits", words)
 
 
 def show_table(summary: dict, stages: list[str]) -> None:
+    """All figures as a table, and what they rest on."""
     st.subheader("All figures")
     st.caption("Means over images, then over classes, with 95 % intervals in brackets; micro: over all queries.")
     st.dataframe(charts.figure_table(summary, stages), hide_index=True, height="content", key="all figures")
@@ -195,6 +195,7 @@ def show_table(summary: dict, stages: list[str]) -> None:
 
 
 def show_downloads(work: Work, name: str, summary: dict, records: list[ImageRecord]) -> None:
+    """The figures as files."""
     with st.container(horizontal=True):
         offer_file(
             "Summary (JSON)",
@@ -213,7 +214,7 @@ def show_downloads(work: Work, name: str, summary: dict, records: list[ImageReco
 def _measured_metrics(summary: dict) -> list[str]:
     """The metrics that some stage has a mean of."""
     stages = summary["stages"].values()
-    return [name for name in charts.METRIC_WORDS if any(figures[name]["mean"] is not None for figures in stages)]
+    return [name for name in METRIC_WORDS if any(figures[name]["mean"] is not None for figures in stages)]
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -222,31 +223,32 @@ def _measured_metrics(summary: dict) -> list[str]:
 def choose_stages(summaries: dict[str, dict]) -> list[str]:
     """The stages and controls to show, in their own order."""
     present = [stage for stage in (*STAGES, *CONTROLS) if all(stage in s["stages"] for s in summaries.values())]
-    st.session_state.setdefault("noise stages", list(STAGES))
+    st.session_state.setdefault(entries.SHOWN_STAGES, list(STAGES))
     chosen = st.pills(
         "Stages and controls",
         (*STAGES, *CONTROLS),
         selection_mode="multi",
-        format_func=charts.STAGE_WORDS.get,
-        key="noise stages",
+        format_func=STAGE_WORDS.get,
+        key=entries.SHOWN_STAGES,
         persist_state="session",
     )
-    if missing := [charts.STAGE_WORDS[stage] for stage in chosen if stage not in present]:
+    if missing := [STAGE_WORDS[stage] for stage in chosen if stage not in present]:
         st.caption(f"Not measured here: {', '.join(missing)} (the oracle needs ground truth, both controls need LR).")
     return [stage for stage in present if stage in chosen] or ["raw"]
 
 
 def choose_detail(names: list[str]) -> str:
+    """The checkpoint that the sections are about."""
     if len(names) == 1:
         return names[0]
-    if st.session_state.get("noise detail") not in names:
-        st.session_state["noise detail"] = names[0]
+    if st.session_state.get(entries.DETAIL) not in names:
+        st.session_state[entries.DETAIL] = names[0]
     return st.segmented_control(
-        "Checkpoint below", names, required=True, format_func=literal, key="noise detail", persist_state="session"
+        "Checkpoint below", names, required=True, format_func=literal, key=entries.DETAIL, persist_state="session"
     )
 
 
-def follow_link(notices) -> None:
+def follow_link(notices: DeltaGenerator) -> None:
     """Choose what an opened address asks for, and measure it anew."""
     parameters = opened_link()
     if parameters is not None:
@@ -271,7 +273,7 @@ def show_page() -> None:
             show_link(parameters)
 
 
-def show_report(notices) -> Job | None:
+def show_report(notices: DeltaGenerator) -> Job | None:
     """Everything on the page; returns what is chosen in the sidebar."""
     with st.sidebar:
         start = st.container()

@@ -1,7 +1,18 @@
 """One image's attention as plain arrays, and our ways to one: our own networks, arrays that are brought, files."""
 
-from analysis.capture.brought import named_classes
-from analysis.capture.capture import Capture, capture_attention
-from analysis.capture.files import load_capture, save_capture
+from analysis.capture.brought import named_classes, require_computable
+from analysis.capture.capture import Capture
+from analysis.capture.files import CaptureFile, CaptureFileError, load_capture, read_capture_file, save_capture
+from analysis.capture.network import capture_attention
 
-__all__ = ["Capture", "capture_attention", "load_capture", "named_classes", "save_capture"]
+__all__ = [
+    "Capture",
+    "CaptureFile",
+    "CaptureFileError",
+    "capture_attention",
+    "load_capture",
+    "named_classes",
+    "read_capture_file",
+    "require_computable",
+    "save_capture",
+]

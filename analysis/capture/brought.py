@@ -2,12 +2,17 @@
 
 import colorsys
 from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from analysis.geometry import spread_labels
+from analysis.geometry import Grid
 from dnl.classes import LabelSet
+
+# What users bring: NumPy arrays, tensors on any device, lists of numbers.
+Array = ArrayLike | torch.Tensor
 
 # In labels without a label set: no class.
 IGNORE_INDEX = 255
@@ -35,7 +40,7 @@ def map_size(height: int, width: int) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def cell_maps(array, name: str, cells: tuple[int, int], class_tokens: int = 0) -> np.ndarray:
+def cell_maps(array: Array, name: str, cells: tuple[int, int], class_tokens: int = 0) -> np.ndarray:
     """heads×d×h×w float32 from N×d, heads×N×d, d×h×w or heads×d×h×w, without the leading class tokens."""
     array = _floats(array, name)
     height, width = cells
@@ -78,7 +83,7 @@ def mean_attention(query: np.ndarray, key: np.ndarray) -> np.ndarray:
     return mean.numpy()
 
 
-def one_map(attention, cells: tuple[int, int], head: int | str, class_tokens: int) -> np.ndarray:
+def one_map(attention: Array, cells: tuple[int, int], head: int | str, class_tokens: int) -> np.ndarray:
     """One N×N float32 map of N×N or heads×N×N, checked, without class tokens; see `Capture.from_attention`."""
     count = cells[0] * cells[1]
     tokens = count + class_tokens
@@ -108,8 +113,34 @@ def one_map(attention, cells: tuple[int, int], head: int | str, class_tokens: in
     return mean
 
 
-def described(cells, class_probs, image, labels, prediction, label_set, gate) -> dict:
-    """What a capture knows beside its attention, checked, as keyword arguments of Capture."""
+class Description(TypedDict, total=False):
+    """What a capture may know beside its attention, image and labels.
+
+    prediction: integer class indices, as labels. label_set: None names the classes "class 0", "class 1" … and ignores
+    label 255. gate, lr_kernel: what the model itself does, if anything; others can be applied after the fact. name: of
+    the image.
+    """
+
+    prediction: Array | None
+    label_set: LabelSet | None
+    gate: str | None
+    lr_kernel: int | None
+    name: str
+
+
+def described(
+    cells: tuple[int, int],
+    class_probs: Array | None,
+    image: Array | None,
+    labels: Array | None,
+    *,
+    prediction: Array | None = None,
+    label_set: LabelSet | None = None,
+    gate: str | None = None,
+    lr_kernel: int | None = None,
+    name: str = "image",
+) -> dict[str, Any]:
+    """What a capture knows beside its attention, checked, as keyword arguments of Capture; see `Description`."""
     if class_probs is not None:
         class_probs = _distribution(class_probs, cells)
     elif gate is not None:
@@ -136,10 +167,12 @@ def described(cells, class_probs, image, labels, prediction, label_set, gate) ->
         "prediction": _on_pixels(prediction, "prediction", size, cells, label_set),
         "label_set": label_set,
         "gate": gate,
+        "lr_kernel": lr_kernel,
+        "name": name,
     }
 
 
-def _numbered_classes(class_probs, given: list[np.ndarray]) -> LabelSet | None:
+def _numbered_classes(class_probs: np.ndarray | None, given: list[np.ndarray]) -> LabelSet | None:
     """As many classes as class_probs has, or else as the labels name; None where neither says anything."""
     if class_probs is not None:
         count = len(class_probs)
@@ -151,7 +184,7 @@ def _numbered_classes(class_probs, given: list[np.ndarray]) -> LabelSet | None:
     return named_classes([f"class {index}" for index in range(count)]) if given or class_probs is not None else None
 
 
-def _class_indices(array, name: str) -> np.ndarray | None:
+def _class_indices(array: Array | None, name: str) -> np.ndarray | None:
     if array is None:
         return None
     array = _numpy(array)
@@ -160,7 +193,9 @@ def _class_indices(array, name: str) -> np.ndarray | None:
     return array.astype(array.dtype.newbyteorder("="))  # a copy
 
 
-def _on_pixels(array, name: str, size, cells, label_set: LabelSet | None) -> np.ndarray | None:
+def _on_pixels(
+    array: np.ndarray | None, name: str, size: tuple[int, ...], cells: tuple[int, int], label_set: LabelSet | None
+) -> np.ndarray | None:
     """Class indices at the image's size, checked to be classes; one a cell is spread over the cell's pixels."""
     if array is None:
         return None
@@ -175,14 +210,15 @@ def _on_pixels(array, name: str, size, cells, label_set: LabelSet | None) -> np.
     if array.shape == tuple(size):
         return array
     if array.shape == cells:
-        return spread_labels(array, size)
+        height, width = size
+        return Grid((height, width), cells).spread(array, label_set.ignore_index)
     raise ValueError(
         f"{name} are {_shape(array.shape)} but the image is {_shape(size)} and the map {_shape(cells)}; give them "
         "the size of either"
     )
 
 
-def _distribution(class_probs, cells) -> np.ndarray:
+def _distribution(class_probs: Array, cells: tuple[int, int]) -> np.ndarray:
     maps = cell_maps(class_probs, "class_probs", cells)
     if len(maps) != 1:
         raise ValueError(f"class_probs has {len(maps)} heads; it must be classes×h×w or N×classes")
@@ -195,11 +231,11 @@ def _distribution(class_probs, cells) -> np.ndarray:
     return maps[0]
 
 
-def _numpy(array) -> np.ndarray:
+def _numpy(array: Array) -> np.ndarray:
     return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
 
 
-def _floats(array, name: str) -> np.ndarray:
+def _floats(array: Array, name: str) -> np.ndarray:
     """The array in float32; it may share the memory of what came."""
     if isinstance(array, torch.Tensor):
         array = array.detach().cpu()
@@ -242,7 +278,7 @@ def _require_small_map(count: int) -> None:
         )
 
 
-def _misfit(shape, name: str, cells, class_tokens: int) -> str:
+def _misfit(shape: tuple[int, ...], name: str, cells: tuple[int, int], class_tokens: int) -> str:
     count = cells[0] * cells[1]
     tokens = count + class_tokens
     wanted = f"{tokens}×d or heads×{tokens}×d" + ("" if class_tokens else f" or d×{cells[0]}×{cells[1]}")
@@ -265,5 +301,5 @@ def _tokens(count: int) -> str:
     return f"{count} class token{'s' if count > 1 else ''}"
 
 
-def _shape(shape) -> str:
+def _shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "a single number"

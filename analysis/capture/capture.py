@@ -3,26 +3,101 @@
 import dataclasses
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar, Unpack
 
 import numpy as np
-import torch
 
-from analysis.capture import brought as bringing
-from analysis.geometry import cell_labels
-from analysis.start import starting_pixel
-from analysis.threads import one_thread
+from analysis.capture import brought
+from analysis.capture.brought import Array, Description
+from analysis.geometry import Grid
 from dnl.classes import LabelSet
-from dnl.network import MIN_SIDE, SegmentationNetwork
-from dnl.network.block import class_distribution
-from dnl.transforms import normalise
+
+T = TypeVar("T")
 
 # What marks a pixel without a class where no label set says so.
-DEFAULT_IGNORE_INDEX = bringing.IGNORE_INDEX
+DEFAULT_IGNORE_INDEX = brought.IGNORE_INDEX
 
 PLAIN_GREY = 128
+
+
+def capture_of_qk(
+    query: Array,
+    key: Array,
+    height: int,
+    width: int,
+    class_probs: Array | None = None,
+    image: Array | None = None,
+    labels: Array | None = None,
+    *,
+    head: int | str = "mean",
+    scale: float = 1.0,
+    class_tokens: int = 0,
+    lr_weights: str = "learnt",
+    **description: Unpack[Description],
+) -> "Capture":
+    """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
+
+    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, where N = height·width runs
+    row by row. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in
+    transformers; it is multiplied into the stored query, so that softmax(q·k) is the model's attention. LR's
+    weights σ(q·k) see the scaled scores as well.
+    class_tokens: how many leading tokens are no cells (class and register tokens). They are dropped as queries
+    and as keys; each row is thereby spread over the cells alone, as if renormalised.
+    head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
+    so with several heads it is stored as a map of 4·N² bytes (N up to brought.MAX_MAP_CELLS), without query and
+    key; choose one head to have LR's learnt weights.
+
+    class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
+    image: H×W×3 uint8. labels: integer class indices as H×W of the image, or one a cell as h×w, the better choice
+    where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
+    lr_weights: what the model itself does, if it has LR. description: see `brought.Description`.
+    Inputs are not changed. Raises ValueError, in one sentence, for whatever does not fit.
+    """
+    cells = brought.map_size(height, width)
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
+    with np.errstate(over="ignore"):  # infinite queries are refused below
+        queries = brought.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
+    keys = brought.cell_maps(key, "key", cells, class_tokens)
+    if queries.shape != keys.shape:
+        raise ValueError(
+            f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
+            f"{keys.shape[1]}; both must have the same"
+        )
+    brought.require_computable(queries, keys)
+    rest = brought.described(cells, class_probs, image, labels, **description)
+    chosen = brought.chosen_head(head, len(queries))
+    if chosen is None:
+        attention = brought.mean_attention(queries, keys)
+        return Capture(None, None, **rest, lr_weights="box", attention=attention, attention_size=cells)
+    return Capture(queries[chosen].copy(), keys[chosen].copy(), **rest, lr_weights=lr_weights)
+
+
+def capture_of_attention(
+    attention: Array,
+    height: int,
+    width: int,
+    class_probs: Array | None = None,
+    image: Array | None = None,
+    labels: Array | None = None,
+    *,
+    head: int | str = "mean",
+    class_tokens: int = 0,
+    **description: Unpack[Description],
+) -> "Capture":
+    """A capture of a finished attention map: N×N or heads×N×N for N = height·width, finite and not negative.
+
+    Entry [i, j] is what cell i gives to cell j. Rows need not sum to 1 and stay as they are; where leading class
+    tokens are dropped, each row (of each head) is divided by what remains of it, as in `from_qk`. LR needs query
+    and key for its learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`.
+    """
+    cells = brought.map_size(height, width)
+    rest = brought.described(cells, class_probs, image, labels, **description)
+    finished = brought.one_map(attention, cells, head, class_tokens)
+    return Capture(None, None, **rest, lr_weights="box", attention=finished, attention_size=cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +107,12 @@ class Capture:
     query, key: d×h×w float32; or both None, and `attention` is the finished map itself: N×N float32 for N = h·w,
     entry [i, j] is what cell i gives to cell j, and `attention_size` its (h, w). LR's learnt weights need query and
     key, so a finished map can have LR's constant box alone; GR works on both.
+    key_size: (h′, w′) where the keys are other cells than the queries, as under spatial reduction: key is d×h′×w′ then,
+    and attention N×N′. None where both are the same cells.
+    placement, crop: how the cells of either grid lie on the image, as in `analysis.geometry.Grid`.
+    query_names: of queries without a place, such as object queries or class tokens, one each: h×w is 1×Q then, and
+    query_labels Q class indices, or None where it is not known what they look for. None where queries are cells.
+    dropped: h×w float32, the share of each query's row that went to tokens that are no cells and is not in the map.
     class_probs: classes×h×w float32, GR's class distribution, or None.
     image: H×W×3 uint8. labels, prediction: H×W integer class indices. Any of these three may be None.
     gate, lr_kernel, lr_weights: the model's own GR gate and LR window (None: it has none) and kind of LR weights.
@@ -50,101 +131,16 @@ class Capture:
     name: str = "image"
     attention: np.ndarray | None = None
     attention_size: tuple[int, int] | None = None
+    key_size: tuple[int, int] | None = None
+    placement: str = "corners"
+    crop: tuple[int, int, int, int] | None = None
+    query_names: tuple[str, ...] | None = None
+    query_labels: np.ndarray | None = None
+    dropped: np.ndarray | None = None
 
-    @classmethod
-    def from_qk(
-        cls,
-        query,
-        key,
-        height: int,
-        width: int,
-        class_probs=None,
-        image=None,
-        labels=None,
-        *,
-        prediction=None,
-        head: int | str = "mean",
-        scale: float = 1.0,
-        class_tokens: int = 0,
-        label_set: LabelSet | None = None,
-        gate: str | None = None,
-        lr_kernel: int | None = None,
-        lr_weights: str = "learnt",
-        name: str = "image",
-    ) -> "Capture":
-        """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
-
-        query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, where N = height·width runs
-        row by row. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in
-        transformers; it is multiplied into the stored query, so that softmax(q·k) is the model's attention. LR's
-        weights σ(q·k) see the scaled scores as well.
-        class_tokens: how many leading tokens are no cells (class and register tokens). They are dropped as queries
-        and as keys; each row is thereby spread over the cells alone, as if renormalised.
-        head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
-        so with several heads it is stored as a map of 4·N² bytes (N up to bringing.MAX_MAP_CELLS), without query and
-        key; choose one head to have LR's learnt weights.
-
-        class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
-        image: H×W×3 uint8. labels, prediction: integer class indices as H×W of the image, or one a cell as h×w, the
-        better choice where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
-        label_set: None names the classes "class 0", "class 1" … and ignores label 255.
-        gate, lr_kernel, lr_weights: what the model itself does, if anything; others can be applied after the fact.
-        Inputs are not changed. Raises ValueError, in one sentence, for whatever does not fit.
-        """
-        cells = bringing.map_size(height, width)
-        if not 0 < scale < math.inf:
-            raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
-        with np.errstate(over="ignore"):  # infinite queries are refused below
-            queries = bringing.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
-        keys = bringing.cell_maps(key, "key", cells, class_tokens)
-        if queries.shape != keys.shape:
-            raise ValueError(
-                f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
-                f"{keys.shape[1]}; both must have the same"
-            )
-        bringing.require_computable(queries, keys)
-        rest = bringing.described(cells, class_probs, image, labels, prediction, label_set, gate)
-        rest |= {"lr_kernel": lr_kernel, "name": name}
-        chosen = bringing.chosen_head(head, len(queries))
-        if chosen is None:
-            attention = bringing.mean_attention(queries, keys)
-            return cls(None, None, **rest, lr_weights="box", attention=attention, attention_size=cells)
-        return cls(queries[chosen].copy(), keys[chosen].copy(), **rest, lr_weights=lr_weights)
-
-    @classmethod
-    def from_attention(
-        cls,
-        attention,
-        height: int,
-        width: int,
-        class_probs=None,
-        image=None,
-        labels=None,
-        *,
-        prediction=None,
-        head: int | str = "mean",
-        class_tokens: int = 0,
-        label_set: LabelSet | None = None,
-        gate: str | None = None,
-        lr_kernel: int | None = None,
-        name: str = "image",
-    ) -> "Capture":
-        """A capture of a finished attention map: N×N or heads×N×N for N = height·width, finite and not negative.
-
-        Entry [i, j] is what cell i gives to cell j. Rows need not sum to 1 and stay as they are; where leading class
-        tokens are dropped, each row (of each head) is divided by what remains of it, as in `from_qk`. LR needs query
-        and key for its learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`.
-        """
-        cells = bringing.map_size(height, width)
-        rest = bringing.described(cells, class_probs, image, labels, prediction, label_set, gate)
-        rest |= {"lr_kernel": lr_kernel, "lr_weights": "box", "name": name}
-        return cls(
-            None,
-            None,
-            **rest,
-            attention=bringing.one_map(attention, cells, head, class_tokens),
-            attention_size=cells,
-        )
+    # Their arguments and checks stand in functions of their own, above.
+    from_qk = staticmethod(capture_of_qk)
+    from_attention = staticmethod(capture_of_attention)
 
     @property
     def height(self) -> int:
@@ -190,20 +186,67 @@ class Capture:
         """The label value that means "no class"."""
         return DEFAULT_IGNORE_INDEX if self.label_set is None else self.label_set.ignore_index
 
+    @property
+    def key_cells(self) -> tuple[int, int]:
+        """(height, width) of the keys' grid, that of the map's rows; `cells` where keys are the same cells."""
+        return self.cells if self.key_size is None else self.key_size
+
+    @property
+    def grid(self) -> Grid:
+        """How the queries' cells lie on the image. Raises ValueError without an image or where they have no place."""
+        if self.query_names is not None:
+            raise ValueError(f"the queries of {self.name!r} have no place on the image; choose one by its number")
+        return Grid(self.image_size, self.cells, self.placement, self.crop)
+
+    @property
+    def key_grid(self) -> Grid:
+        """How the keys' cells lie on the image. Raises ValueError without an image."""
+        return Grid(self.image_size, self.key_cells, self.placement, self.crop)
+
+    def cell_at(self, y: int, x: int) -> int:
+        """The flat index row·w + column of the query's cell under a pixel. Raises ValueError for one off the cells."""
+        row, column = self.grid.cell_at(y, x)
+        return row * self.width + column
+
     @cached_property
     def cell_labels(self) -> np.ndarray | None:
-        """The true label of each cell, h×w, `ignore_index` where there is none; None without labels."""
-        return self._to_cells(self.labels)
+        """The true label of each query, h×w, `ignore_index` where there is none; None without labels."""
+        if self.query_names is not None:
+            return None if self.labels is None else self._labels_of_queries()
+        return self._votes(self.labels, self.cells)
 
     @cached_property
     def cell_prediction(self) -> np.ndarray | None:
-        """The predicted label of each cell, h×w; None without a prediction."""
-        return self._to_cells(self.prediction)
+        """The predicted label of each query, h×w; None without a prediction."""
+        if self.query_names is not None:
+            return None if self.prediction is None else self._labels_of_queries()
+        return self._votes(self.prediction, self.cells)
 
     @cached_property
-    def starting_pixel(self) -> tuple[int, int]:
-        """The pixel (y, x) to look at before anyone has chosen one; see `analysis.start`. Raises without an image."""
-        return starting_pixel(self)
+    def key_labels(self) -> np.ndarray | None:
+        """The label of each key by `reference`, h′×w′, `ignore_index` where there is none; None without a reference."""
+        if self.key_size is None:
+            return self.reference_labels
+        return self._votes(self.labels if self.reference == "labels" else self.prediction, self.key_size)
+
+    @property
+    def reference(self) -> str | None:
+        """What a query is measured against: "labels", where there are none "prediction", and None without either."""
+        if self.labels is not None:
+            return "labels"
+        return None if self.prediction is None else "prediction"
+
+    @property
+    def reference_labels(self) -> np.ndarray | None:
+        """The label of each cell by `reference`, h×w, `ignore_index` where there is none; None without a reference."""
+        return self.cell_labels if self.reference == "labels" else self.cell_prediction
+
+    def remembered(self, name: str, compute: Callable[["Capture"], T]) -> T:
+        """compute(self), worked out once: kept under `name` with the capture and its pickled copies."""
+        memory = self.__dict__.setdefault("_remembered", {})
+        if name not in memory:
+            memory[name] = compute(self)
+        return memory[name]
 
     def with_image(self) -> "Capture":
         """The capture with something to show: its image, else its labels or prediction painted, else plain grey.
@@ -212,65 +255,18 @@ class Capture:
         """
         if self.image is not None:
             return self
-        shown = self.prediction if self.labels is None else self.labels
+        shown = self.labels if self.reference == "labels" else self.prediction
         if shown is None or self.label_set is None:
-            return dataclasses.replace(self, image=np.full((*self.cells, 3), PLAIN_GREY, np.uint8))
+            return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8))
         return dataclasses.replace(self, image=self.label_set.colour(shown))
 
-    def _to_cells(self, labels: np.ndarray | None) -> np.ndarray | None:
-        return None if labels is None else cell_labels(labels, self.cells, self.num_classes, self.ignore_index)
+    def _votes(self, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:
+        if labels is None:
+            return None
+        crop = self.crop if self.image is not None else None
+        return Grid(labels.shape, cells, self.placement, crop).votes(labels, self.num_classes, self.ignore_index)
 
-
-def capture_attention(
-    model: SegmentationNetwork, image: np.ndarray, *, labels: np.ndarray | None = None, name: str = "image"
-) -> Capture:
-    """Run `model` on one image and keep what its attention block sees.
-
-    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. On the processor the
-    capture is the same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a
-    model without attention or in training mode, for arrays that do not fit, and for weights that lead to values that
-    are no finite numbers or to scores that float32 cannot hold.
-    """
-    if model.context is None:
-        raise ValueError("this model has no attention block (context 'fcn'); choose one with context nl … dnl")
-    if model.training:
-        raise ValueError("the model is in training mode, where dropout changes its attention; call model.eval() first")
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"{name}: the image is {image.shape} {image.dtype}; it must be H×W×3 uint8 RGB")
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ValueError(
-            f"{name}: the image is {image.shape[0]}×{image.shape[1]} pixels; each side needs at least {MIN_SIDE}"
-        )
-    if labels is not None and labels.shape != image.shape[:2]:
-        raise ValueError(
-            f"{name}: labels are {labels.shape} but the image is {image.shape[:2]}; they must have the same size"
-        )
-
-    device = next(model.parameters()).device
-    with one_thread(), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        encoding = model.encode(normalise(image)[None].to(device))
-        query, key = model.context.query(encoding.features), model.context.key(encoding.features)
-        class_probs = class_distribution(encoding.class_logits, query.shape[2:])
-        logits = model.decode(encoding, model.gather(encoding), image.shape[:2]).logits
-    tensors = {"query": query, "key": key, "class_probs": class_probs}
-    arrays: dict[str, Any] = {part: _to_numpy(tensor[0]) for part, tensor in tensors.items()}
-    try:
-        bringing.require_computable(**arrays, logits=_to_numpy(logits[0]))
-    except ValueError as error:
-        raise ValueError(f"the network's weights are broken or too large for {name!r}: {error}") from error
-    return Capture(
-        **arrays,
-        image=image,
-        labels=labels,
-        prediction=_to_numpy(logits[0].argmax(dim=0).to(torch.uint8)),
-        label_set=model.label_set,
-        gate=model.context.gate,
-        lr_kernel=model.context.lr_kernel,
-        lr_weights=model.context.lr_weights,
-        name=name,
-    )
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.cpu().contiguous().numpy()
+    def _labels_of_queries(self) -> np.ndarray:
+        if self.query_labels is None:
+            return np.full(self.cells, self.ignore_index, np.int64)
+        return self.query_labels.reshape(self.cells).astype(np.int64)

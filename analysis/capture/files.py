@@ -27,9 +27,10 @@ import json
 import math
 import struct
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeGuard
 
 import numpy as np
 import safetensors.torch
@@ -38,7 +39,7 @@ from numpy.lib import format as npy_format
 
 from analysis.capture.brought import IGNORE_INDEX, map_size, named_classes
 from analysis.capture.capture import Capture
-from analysis.maps import GATES
+from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet
 from dnl.files import write_atomically
@@ -201,7 +202,7 @@ def _assembled(arrays: dict, metadata: dict, name: str) -> CaptureFile:
     return CaptureFile(cells, _heads(query, cells), False, (query, key), options)
 
 
-def _heads(array, cells: tuple[int, int]) -> int:
+def _heads(array: np.ndarray | torch.Tensor, cells: tuple[int, int]) -> int:
     """How many heads an array of query, key or attention has, by the reading of `Capture.from_qk`."""
     one_head = array.ndim == 2 or (array.ndim == 3 and tuple(array.shape[1:]) == cells)
     return 1 if one_head else len(array)
@@ -235,7 +236,7 @@ def _read_npz(data: bytes) -> tuple[dict[str, np.ndarray], str]:
     return arrays, text
 
 
-def _npy_header(file) -> tuple[tuple[int, ...], np.dtype]:
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     version = npy_format.read_magic(file)
     read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -319,25 +320,25 @@ def _label_set(metadata: dict) -> LabelSet | None:
     )
 
 
-def _number(array, name: str) -> Any:
+def _number(array: np.ndarray | torch.Tensor, name: str) -> Any:
     if math.prod(array.shape) != 1:
         raise ValueError(f"{name} holds {math.prod(array.shape)} numbers; it must be one")
     return array.reshape(()).item()
 
 
-def _is_whole(value) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_name(value) -> bool:
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MAX_NAME_LENGTH
 
 
-def _is_colour(value) -> bool:
+def _is_colour(value: object) -> bool:
     return _is_list(value, lambda part: _is_whole(part) and 0 <= part <= 255) and len(value) == 3
 
 
-def _is_list(value, fits) -> bool:
+def _is_list(value: object, fits: Callable[[Any], bool]) -> TypeGuard[list]:
     return isinstance(value, list) and all(map(fits, value))
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from analysis.card.measuring import main
+from analysis.card.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

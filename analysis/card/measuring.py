@@ -1,12 +1,10 @@
-"""Measure a checkpoint and write the figures into its card: python -m analysis.card --checkpoint FILE --data DIR
+"""Measuring what a checkpoint is worth, for its card.
 
 What is measured: scores on CamVid and on unseen streets; what the attention is worth (scores with γ = 0, and with
 uniform attention or the image's mean row in its place); the noise of the raw map, and of the rectified and retained
 maps under every gate, the oracle and a constant box in LR's place among them; query dependence and concentration.
 """
 
-import argparse
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,12 +16,11 @@ from tqdm import tqdm
 
 from analysis import noise
 from analysis.capture import Capture, capture_attention
-from analysis.maps import DEFAULT_LR_KERNEL, GATES
 from analysis.measure import ImageReport, MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, image_noise, summarise
-from dnl.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
-from dnl.commands import exit_status
-from dnl.datasets import CamVid, Streets
+from analysis.options import DEFAULT_LR_KERNEL, GATES
+from dnl.checkpoints import load_checkpoint
+from dnl.datasets import CamVid
 from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
 from dnl.training import evaluate
@@ -35,7 +32,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "miou_mean": {"source": "mean"},
 }
 # Of each gate in the card; box: retained with a constant box in place of LR's weights.
-STAGES = ("rectified", "retained", "box")
+GATED_STAGES = ("rectified", "retained", "box")
 
 Progress = Callable[[Sequence], Iterable]
 
@@ -83,7 +80,7 @@ def measure_image(capture: Capture, gates: Sequence[str] = GATES) -> ImageMeasur
     return ImageMeasurement(
         raw=noise_of({"raw": raw}),
         gates={
-            gate: noise_of({stage: report.stages[stage] for stage in ("raw", *STAGES)})
+            gate: noise_of({stage: report.stages[stage] for stage in ("raw", *GATED_STAGES)})
             for gate, report in reports.items()
         },
         effective_keys=raw.effective_keys[np.isfinite(raw.effective_keys)],
@@ -143,7 +140,7 @@ def _entry(summary: Mapping[str, MetricSummary]) -> dict:
     }
 
 
-# --- command line ----------------------------------------------------------------------------------------------------
+# --- a data set ------------------------------------------------------------------------------------------------------
 
 
 def measure_attention(checkpoint: str, data: str, split: str, *, workers: int = 1) -> dict:
@@ -171,85 +168,3 @@ def _start_worker(checkpoint: str, data: str, split: str) -> None:
 def _measure_index(index: int) -> ImageMeasurement:
     sample = _dataset[index]
     return measure_image(capture_attention(_model, sample.image, labels=sample.labels, name=sample.name))
-
-
-def table(metrics: Mapping) -> str:
-    """The figures of a card's metrics, for reading: one line of scores each, then one line a stage."""
-    lines = []
-    for name, scores in metrics.items():
-        if isinstance(scores, Mapping) and "miou" in scores:
-            parts = [f"{key} {value:.4f}" for key, value in scores.items() if isinstance(value, float)]
-            lines.append(f"{name}: {', '.join(parts)}")
-    if "attention" not in metrics:
-        return "\n".join(lines)
-    lines.append(
-        f"γ {metrics['gamma']:.3f}, query dependence {metrics['query_dependence']:.3f}, median effective keys "
-        f"{metrics['effective_keys']:.0f}, distinct argmax keys an image {metrics['distinct_argmax_keys']:.0f}"
-    )
-    lines.append(
-        f"{'stage':<24}{'interclass':>11}{'× chance':>10}{'hollow':>9}{'intraclass':>12}{'kept':>8}{'emptied':>9}"
-    )
-    lines.append(_line("raw", metrics["attention"]["raw"], None))
-    for gate, entry in metrics["gates"].items():
-        lines += [_line(f"{gate}, {stage}", entry[stage], entry["emptied"][stage]) for stage in STAGES]
-    if left_out := metrics["attention"]["classes_left_out"]:
-        named = ", ".join(f"{name} ({count} images)" for name, count in left_out.items())
-        lines.append(f"left out of the macro means, in too few images: {named}")
-    return "\n".join(lines)
-
-
-def _line(name: str, entry: Mapping, emptied: int | None) -> str:
-    noise_mean, chance = entry["interclass_noise"]["mean"], entry["interclass_noise"]["chance"]
-    if noise_mean is None:
-        return f"{name:<24}  no class in enough images"
-    return (
-        f"{name:<24}{noise_mean:>11.3f}{noise_mean / chance:>10.3f}{_number(entry['hollow_fraction']['mean']):>9}"
-        f"{_number(entry['intraclass_noise']['mean']):>12}{_number(entry['kept_mass']['mean']):>8}"
-        f"{'' if emptied is None else emptied:>9}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.card", description="Measure a checkpoint into its card.")
-    parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file; it is rewritten")
-    parser.add_argument("--data", required=True, help="folder of CamVid")
-    parser.add_argument("--split", default="val", help="split of CamVid")
-    parser.add_argument("--streets", type=int, default=100, help="number of unseen streets to score, 0 for none")
-    parser.add_argument("--workers", type=int, default=1, help="processes for the attention noise")
-    options = parser.parse_args(arguments)
-    return exit_status(lambda: print(table(_measure_and_save(options))))
-
-
-def _measure_and_save(options: argparse.Namespace) -> dict:
-    if options.workers < 1:
-        raise ValueError(f"--workers is {options.workers}; give 1 or more")
-    path = checkpoint_path(options.checkpoint)
-    model, card = load_checkpoint(path)
-    dataset, streets = CamVid(options.data, options.split), Streets("val", options.streets)
-    assert model.label_set is not None  # loading sets it
-    if dataset.label_set.class_names != model.label_set.class_names:
-        raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid")
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    camvid = measure_scores(model, dataset, progress=_bar(f"camvid {options.split}"))
-    metrics: dict[str, Any] = {f"camvid_{options.split}": camvid}
-    if model.context is not None:
-        camvid |= measure_worth(model, dataset, progress=_bar("without the learnt attention"))
-        metrics["gamma"] = model.context.gamma.item()
-        metrics |= measure_attention(str(path), options.data, options.split, workers=options.workers)
-    if len(streets):
-        metrics["streets_val"] = measure_scores(model, streets, progress=_bar("streets"))
-    save_checkpoint(path, model, {**card, "metrics": {**card.get("metrics", {}), **metrics}})
-    return metrics
-
-
-def _bar(description: str) -> Progress:
-    return lambda items: tqdm(items, desc=description, leave=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

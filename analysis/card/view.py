@@ -7,12 +7,13 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analysis.card.health import Health, attention_health
+from analysis.words import STAGE_WORDS
 from dnl.ablation import VARIANTS
 from dnl.checkpoints import CheckpointError
-from dnl.training.recipes import RECIPES
+from dnl.training import RECIPES
 
 CONTEXT_WORDS = {
     "fcn": "no attention (FCN)",
@@ -46,7 +47,12 @@ NETWORK_WORDS = {
     "config.lr_weights": "LR weights",
 }
 LR_SETTINGS = ("config.lr_kernel", "config.lr_weights")
-STAGE_WORDS = {"rectified": "rectified (GR)", "retained": "retained (LR)", "box": "constant box in place of LR"}
+# Of each gate, as `analysis.card.measuring` measures them.
+GATED_STAGE_WORDS = {
+    "rectified": STAGE_WORDS["rectified"],
+    "retained": STAGE_WORDS["retained"],
+    "box": "constant box in place of LR",
+}
 ABLATION_WORDS = {
     "miou": "mean IoU",
     "miou_gamma_0": "mean IoU, γ = 0",
@@ -167,7 +173,7 @@ def _scores(metrics: Mapping) -> dict[str, dict]:
     return scores
 
 
-def _numbers(value):
+def _numbers(value: Any) -> float | dict[str, float]:
     return {name: float(number) for name, number in value.items()} if isinstance(value, Mapping) else float(value)
 
 
@@ -177,7 +183,7 @@ def noise_rows(metrics: Mapping) -> list[dict]:
     if raw := metrics.get("attention", {}).get("raw"):
         rows.append(_noise_row("–", "raw", raw, None))
     for gate, stages in metrics.get("gates", {}).items():
-        for stage, words in STAGE_WORDS.items():
+        for stage, words in GATED_STAGE_WORDS.items():
             if stage in stages:
                 rows.append(_noise_row(gate, words, stages[stage], stages.get("emptied", {}).get(stage)))
     return rows

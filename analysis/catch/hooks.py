@@ -15,6 +15,7 @@ import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from analysis.capture import Capture
-from dnl.network.block import DenoisedNonLocal2d, class_distribution
+from dnl.network import DenoisedNonLocal2d, class_distribution
 
 # Query and key as they are called in published code, the more telling names first.
 PAIRS = (
@@ -77,7 +78,13 @@ class CaughtAttention:
         return 1.0 if self._convolved and not getattr(self._module, "use_scale", False) else 1 / root
 
     def capture(
-        self, height: int | None = None, width: int | None = None, *, item: int = 0, head: int | str = "mean", **rest
+        self,
+        height: int | None = None,
+        width: int | None = None,
+        *,
+        item: int = 0,
+        head: int | str = "mean",
+        **rest: Any,
     ) -> Capture:
         """The attention of one image of the batch, by `Capture.from_qk`, which takes `head` and `rest`.
 
@@ -170,14 +177,16 @@ def _module_at(model: nn.Module, path: str) -> nn.Module:
     raise ValueError(f"the model has no module {path!r}; {hint}")
 
 
-def _attach(module: nn.Module, caught: CaughtAttention, query, key, heads) -> list[RemovableHandle]:
+def _attach(
+    module: nn.Module, caught: CaughtAttention, query: str | None, key: str | None, heads: int | None
+) -> list[RemovableHandle]:
     """Hooks for the kind of attention that `module` is."""
     if (query is None) != (key is None):
         raise ValueError("only one of query and key is named; name both")
     if query is None and isinstance(module, nn.MultiheadAttention):
         return _attach_multihead(module, caught)
     fused = next((name for name in FUSED if isinstance(getattr(module, name, None), nn.Module)), None)
-    names = _named_pair(module) if query is None else (query, key)
+    names = _named_pair(module) if query is None or key is None else (query, key)
     if query is None and (fused or names) and _has_norms(module):
         # A norm on query and key comes after their projection: it gives what the attention sees.
         return _attach_pair(module, caught, NORMS, heads)
@@ -202,7 +211,7 @@ def _attach_multihead(module: nn.MultiheadAttention, caught: CaughtAttention) ->
     """Its projections are no submodules: they are repeated on its inputs."""
     signature = inspect.signature(module.forward)
 
-    def catch(module, args, kwargs):
+    def catch(module: nn.MultiheadAttention, args: tuple, kwargs: dict[str, Any]) -> None:
         given = signature.bind(*args, **kwargs).arguments
         caught.calls += 1
         caught.problem = _multihead_problem(module, given, caught.path)
@@ -246,7 +255,7 @@ def _multihead_projections(module: nn.MultiheadAttention, query: Tensor, key: Te
 def _attach_fused(module: nn.Module, caught: CaughtAttention, name: str, heads: int | None) -> list[RemovableHandle]:
     count = heads or _head_count(module)
 
-    def catch(projection, args, output):
+    def catch(projection: nn.Module, args: tuple, output: Tensor) -> None:
         caught.calls += 1
         if output.ndim != 3 or output.shape[2] % (3 * count):
             caught.problem = (
@@ -266,7 +275,7 @@ def _attach_pair(
     count = heads or _head_count(module)
     outputs: dict[str, Tensor] = {}
 
-    def catch(role, projection, output):
+    def catch(role: str, projection: nn.Module, output: Tensor) -> None:
         caught.calls += role == "query"
         rows, size = _as_tokens(projection, output, count if names == NORMS else None)
         if rows.ndim not in (3, 4) or (rows.ndim == 3 and rows.shape[2] % count):
@@ -293,7 +302,7 @@ def _attach_class_probs(module: DenoisedNonLocal2d, caught: CaughtAttention) -> 
     """GR's class distribution, and what the block does with it."""
     signature = inspect.signature(module.forward)
 
-    def catch(module, args, kwargs):
+    def catch(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         given = signature.bind(*args, **kwargs).arguments
         if given.get("class_logits") is not None:
             with torch.no_grad():

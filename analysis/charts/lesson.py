@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
+from analysis.geometry import cell_centres
 from analysis.lesson import CLASS_NAMES
 
 # Told apart by colour-blind readers, on white and on black.
@@ -87,7 +88,7 @@ def _frame(figure: go.Figure, y: int, x: int, colour: str, line_width: int) -> N
 
 
 def saturation_figure(rows: Mapping[str, np.ndarray], shown: int = 20) -> go.Figure:
-    """Sorted rows, one line a name: the attention of the `shown` strongest keys."""
+    """Sorted rows, each of length keys, one line a name: the attention of the `shown` strongest keys."""
     figure = go.Figure()
     for (name, row), colour in zip(rows.items(), (OTHER, SAME), strict=False):
         figure.add_scatter(
@@ -124,7 +125,10 @@ def distributions_figure(distributions: Mapping[str, Sequence[float]]) -> go.Fig
 def gate_figure(
     confidence: np.ndarray, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], marked: float
 ) -> go.Figure:
-    """Each gate against the confidence of both cells: same class in one colour, different classes in the other."""
+    """Each gate against the confidence of both cells: same class in one colour, different classes in the other.
+
+    confidence: of length P, and so are both values of each gate, of cells of one class and of two.
+    """
     figure = go.Figure()
     for gate, pair in curves.items():
         for values, what, colour in zip(pair, ("same class", "other class"), (SAME, OTHER), strict=True):
@@ -143,7 +147,7 @@ def gate_figure(
 
 
 def cost_figure(cells: np.ndarray, unfolded: np.ndarray, folded: np.ndarray, marked: int) -> go.Figure:
-    """Bytes that LR needs against the number of cells, both logarithmic, for both formulas."""
+    """Bytes that LR needs against the number of cells, arrays of one length, both logarithmic, for both formulas."""
     figure = go.Figure()
     for name, values, colour in (("unfolded map", unfolded, OTHER), ("folded into the values", folded, SAME)):
         figure.add_scatter(
@@ -198,13 +202,12 @@ def street_figure(image: np.ndarray, query: tuple[float, float], maps: Mapping[s
     figure = make_subplots(2, 2, subplot_titles=["photo", *maps], horizontal_spacing=0.02, vertical_spacing=0.07)
     figure.add_trace(go.Image(source=_png_address(image), hoverinfo="skip"), 1, 1)
     for index, values in enumerate(maps.values(), start=1):
-        rows, columns = values.shape
-        # The map's corner cells lie on the photo's corner pixels.
+        y, x = cell_centres((height, width), values.shape)
         figure.add_trace(
             go.Heatmap(
                 z=values,
-                x=np.linspace(0, width - 1, columns),
-                y=np.linspace(0, height - 1, rows),
+                x=x,
+                y=y,
                 coloraxis="coloraxis",
                 hovertemplate="%{z:.5f}<extra></extra>",
             ),

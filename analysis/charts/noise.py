@@ -13,18 +13,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.noise import HOLLOW_THRESHOLD
-from analysis.words import STAGE_COLOURS
+from analysis.words import METRIC_WORDS, SPLIT_WORDS, STAGE_COLOURS, STAGE_WORDS
 
 # Controls are hatched: they are no stage of the method.
 STAGE_PATTERNS = {"uniform": "/", "oracle": "\\", "box": "x"}
-STAGE_WORDS = {
-    "raw": "raw",
-    "rectified": "rectified (GR)",
-    "retained": "retained (LR)",
-    "uniform": "uniform attention",
-    "oracle": "oracle gate",
-    "box": "constant box",
-}
 STAGE_MARKERS = {
     "raw": "circle",
     "rectified": "square",
@@ -33,29 +25,12 @@ STAGE_MARKERS = {
     "oracle": "triangle-up",
     "box": "cross",
 }
-METRIC_WORDS = {
-    "interclass_noise": "interclass noise",
-    "intraclass_noise": "intraclass noise",
-    "hollow_fraction": "hollow fraction",
-    "kept_mass": "kept mass",
-    "interclass_mass": "mass on other classes",
-    "top_mass": "mass on the strongest key",
-    "effective_keys": "effective keys",
-    "auc": "AUC",
-    "average_precision": "average precision",
-}
 # Metrics that are shares: their axis runs from 0 to 1, and they may stand on one axis.
 SHARES = ("interclass_noise", "intraclass_noise", "hollow_fraction", "top_mass", "auc", "average_precision")
 DIFFERENCE_COLOURS = {
     "rectified - raw": STAGE_COLOURS["rectified"],
     "retained - rectified": STAGE_COLOURS["retained"],
     "retained - raw": STAGE_COLOURS["uniform"],
-}
-SPLIT_WORDS = {
-    "boundary": "at a class boundary",
-    "interior": "inside a class",
-    "gr_right": "GR has the class right",
-    "gr_wrong": "GR has it wrong",
 }
 BINS = 40
 # Above this many classes a number in every cell of the matrix could not be read.
@@ -311,7 +286,9 @@ def _intervals(found: Sequence[Mapping]) -> dict:
     return {"array": above, "arrayminus": below, "color": LINE, "thickness": 1.5, "width": 4, "visible": any(known)}
 
 
-def _add_chance(figure: go.Figure, place: list, levels: Sequence[float | None], *, across: bool, size=36) -> None:
+def _add_chance(
+    figure: go.Figure, place: list, levels: Sequence[float | None], *, across: bool, size: int = 36
+) -> None:
     """A dash at the noise of uniform attention, across each bar or group of bars."""
     along, values, symbol = ("y", "x", "line-ns") if across else ("x", "y", "line-ew")
     figure.add_scatter(

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.charts.noise import LINE, METRIC_WORDS, SHARES, STAGE_COLOURS, STAGE_WORDS, plain
-from analysis.pins.measured import STAGES, PinnedPixels
+from analysis.charts.noise import LINE, SHARES, plain
+from analysis.options import STAGES
+from analysis.pins.measured import PinnedPixels
+from analysis.words import METRIC_WORDS, STAGE_COLOURS, STAGE_WORDS
 
 HEIGHT = 250  # pixels of one source's bars
 HEAD = 70  # of the legend and the margins

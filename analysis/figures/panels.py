@@ -8,11 +8,13 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from analysis.capture import Capture
-from analysis.figures.drawing import Bar, Column, GridRow, Panel, draw_grid, ends
-from analysis.figures.recipe import DIFFERENCES, PICTURES, STAGES, Attention, Look, Scale
+from analysis.figures.drawing import draw_grid
+from analysis.figures.layout import Bar, Column, Grid, GridRow, Panel, ends
+from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scale
 from analysis.geometry import pixel_to_cell
-from analysis.maps import attention_rows
+from analysis.maps import stage_rows
 from analysis.noise import QueryMetrics, query_metrics
+from analysis.options import STAGES
 
 LOG_DECADES = 4
 PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labels), which flatters it."
@@ -85,7 +87,7 @@ def compose(
     bars = [_bar(group, scales[group], scale, look) for group in sorted(set(map(_group, columns))) if group]
     named = _columns(columns, column_titles, drawn)
     flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
-    return draw_grid(rows, named, bars, look, PREDICTION_NOTE if flattered else "")
+    return draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
 
 
 def shares(rows: np.ndarray) -> np.ndarray:
@@ -101,19 +103,12 @@ class _DrawnRow:
         self.subject, self.attention, capture = subject, attention, subject.capture
         self.maps: dict[str, np.ndarray] = {}
         self.noise: dict[str, QueryMetrics] = {}
-        labels = capture.cell_prediction if capture.labels is None else capture.cell_labels
-        self.flattered = capture.labels is None and labels is not None
+        labels = capture.reference_labels
+        self.flattered = capture.reference == "prediction"
         if subject.pixel is None:
             return
         query = [subject.query]
-        stages = attention_rows(
-            capture,
-            query,
-            gate=attention.gate,
-            lr_kernel=attention.lr_kernel,
-            lr_weights=attention.lr_weights,
-            temperature=attention.temperature,
-        )
+        stages = stage_rows(capture, query, attention)
         for name, rows in stages._asdict().items():
             self.maps[name] = (shares(rows) if as_shares else rows)[0]
             if labels is not None:
@@ -144,7 +139,7 @@ class MapScale(NamedTuple):
     clipped: bool
 
 
-def _map_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], MapScale]:
+def _map_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale) -> dict[tuple[int, str], MapScale]:
     """By row and column; one and the same scale for all, unless each map has its own."""
     maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 1}
     if scale.kind == "map":
@@ -153,7 +148,7 @@ def _map_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], MapScale]
 
 
 def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
-    """The common scale of maps, which are `shares` for the kinds "uniform" and "log", weights for the others."""
+    """The common scale of maps, h×w each: `shares` for the kinds "uniform" and "log", weights for the others."""
     top, most = _top(maps, scale)
     if scale.kind in ("uniform", "log"):
         top = min(most, max(top, 1.0))  # where a few cells take everything, the scale still reaches the even spread
@@ -162,7 +157,7 @@ def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
     return MapScale(norm, most > top)
 
 
-def _change_scales(drawn, columns, scale: Scale) -> dict[tuple[int, str], MapScale]:
+def _change_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale) -> dict[tuple[int, str], MapScale]:
     """Like `_map_scales` for the differences: linear, and as far below nothing as above."""
     maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 2}
     if scale.kind == "map":
@@ -280,7 +275,7 @@ def _with_top(captions: Sequence[Sequence[str]], norm: Normalize) -> Sequence[Se
 # --- titles ----------------------------------------------------------------------------------------------------------
 
 
-def _columns(columns, titles: Sequence[str] | None, drawn: list[_DrawnRow]) -> list[Column]:
+def _columns(columns: Sequence[str], titles: Sequence[str] | None, drawn: Sequence[_DrawnRow]) -> list[Column]:
     if titles is not None:
         return [Column(_group(name), title) for name, title in zip(columns, titles, strict=True)]
     subtitles = stage_words([(row.subject.capture, row.attention) for row in drawn])
@@ -293,11 +288,10 @@ def stage_words(rows: Sequence[tuple[Capture, Attention]]) -> dict[str, str]:
     """What each stage is, in two words; a stage that differs between the rows is left out."""
     found: dict[str, set[str]] = {stage: set() for stage in STAGES}
     for capture, attention in rows:
-        gate = capture.gate if attention.gate == "model" else attention.gate
-        kernel = capture.lr_kernel if attention.lr_kernel == "model" else attention.lr_kernel
-        weights = capture.lr_weights if attention.lr_weights == "model" else attention.lr_weights
+        options = attention.of(capture)
+        kernel = options.lr_kernel
         found["raw"].add("softmax")
-        found["rectified"].add("no GR" if gate is None else f"{gate} gate")
-        retained = f"{'constant box' if weights == 'box' else 'LR'} {kernel}×{kernel}"
+        found["rectified"].add("no GR" if options.gate is None else f"{options.gate} gate")
+        retained = f"{'constant box' if options.lr_weights == 'box' else 'LR'} {kernel}×{kernel}"
         found["retained"].add("no LR" if kernel is None else retained)
     return {stage: words.pop() for stage, words in found.items() if len(words) == 1}

@@ -9,8 +9,12 @@ import json
 import sys
 import types
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from analysis.options import STAGES, MapOptions, Stage
 
 FORMAT: Final = 1
 
@@ -24,9 +28,8 @@ MAX_PIXEL = 99_999  # of any image's row or column
 MAX_BYTES = 100_000
 
 Picture = Literal["photo", "labels", "prediction"]
-Stage = Literal["raw", "rectified", "retained"]
 Difference = Literal["rectified-raw", "retained-rectified"]
-PICTURES, STAGES, DIFFERENCES = map(typing.get_args, (Picture, Stage, Difference))
+PICTURES, DIFFERENCES = map(typing.get_args, (Picture, Difference))
 Column = Literal[Picture, Stage, Difference]
 COLUMNS = typing.get_args(Column)
 
@@ -47,7 +50,21 @@ class RecipeError(ValueError):
     """A recipe that cannot be used; the message is one sentence that says why."""
 
 
-def _require(holds: bool, field: str, value, needed: str) -> None:
+class OtherFileError(RecipeError):
+    """A file that is not the one that the recipe was made with."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Errors in the recipe's terms: which of its parts could not be had."""
+    try:
+        yield
+    except ValueError as error:
+        kind = OtherFileError if isinstance(error, OtherFileError) else RecipeError
+        raise kind(f"{what}: {str(error).rstrip('.')}") from error
+
+
+def _require(holds: bool, field: str, value: object, needed: str) -> None:
     if not holds:
         raise ValueError(f"{field} is {value}; it must be {needed}")
 
@@ -119,8 +136,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Attention:
-    """How the maps are computed; the fields are those of `attention_rows`."""
+class Attention(MapOptions):
+    """How the maps are computed, within what a recipe may say."""
 
     gate: Gate | None = "model"  # None: no GR
     lr_kernel: Literal["model"] | int | None = "model"  # None: no LR
@@ -205,6 +222,7 @@ class Recipe:
                 raise ValueError(f"rows[{index}].pixel is null; a row with maps needs [y, x]")
 
     def checkpoint_of(self, row: Row) -> Checkpoint:
+        """The checkpoint whose attention a row shows."""
         return next((found for found in self.checkpoints if found.name == row.checkpoint), self.checkpoints[0])
 
 
@@ -252,7 +270,7 @@ def _refuse_constant(name: str):
     raise RecipeError(f"the recipe holds {name}, which is no number; give a finite one")
 
 
-def _read(kind, value, where: str):
+def _read(kind: Any, value: Any, where: str) -> Any:
     """`value`, as JSON has it, as the type `kind`; `where` names its place. Raises RecipeError."""
     if dataclasses.is_dataclass(kind):
         return _read_record(kind, value, where)
@@ -272,7 +290,7 @@ def _read(kind, value, where: str):
     raise RecipeError(f"{where} is {_shortened(value)}; it must be {_in_words(kind)}")
 
 
-def _read_record(kind, value, where: str):
+def _read_record(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise RecipeError(f"{where or 'the recipe'} is {_shortened(value)}; it must be an object with named fields")
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -291,7 +309,7 @@ def _read_record(kind, value, where: str):
         raise RecipeError(_place(where, str(error))) from error
 
 
-def _read_union(kind, value, where: str):
+def _read_union(kind: Any, value: Any, where: str) -> Any:
     """An object belongs to the record that has its `source`; anything else to the first type that takes it."""
     options = typing.get_args(kind)
     records = {_source(option): option for option in options if dataclasses.is_dataclass(option)}
@@ -308,7 +326,7 @@ def _read_union(kind, value, where: str):
     raise RecipeError(f"{where} is {_shortened(value)}; it must be {_in_words(kind)}")
 
 
-def _read_list(kind, value: list, where: str) -> tuple:
+def _read_list(kind: Any, value: list, where: str) -> tuple:
     kinds = typing.get_args(kind)
     if kinds[-1] is Ellipsis:
         kinds = kinds[:1] * len(value)
@@ -320,15 +338,15 @@ def _read_list(kind, value: list, where: str) -> tuple:
     )
 
 
-def _is_union(kind) -> bool:
+def _is_union(kind: Any) -> bool:
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
 
-def _source(record) -> typing.Any:
+def _source(record: Any) -> Any:
     return next(field.default for field in dataclasses.fields(record) if field.name == "source")
 
 
-def _in_words(kind) -> str:
+def _in_words(kind: Any) -> str:
     """What a value of this type is called in a message."""
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(json.dumps(choice) for choice in typing.get_args(kind))
@@ -349,6 +367,6 @@ def _as_word(name: str) -> str:
     return name if name.isprintable() and len(name) <= 60 else _shortened(name)
 
 
-def _shortened(value) -> str:
+def _shortened(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:60]}…"

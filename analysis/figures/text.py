@@ -17,6 +17,7 @@ class Font:
         self.family = family
 
     def properties(self, size: float, bold: bool = False) -> FontProperties:
+        """What matplotlib calls this font; size in points."""
         return FontProperties(family=self.family, size=size, weight="bold" if bold else "normal")
 
     def width(self, text: str, size: float, bold: bool = False) -> float:

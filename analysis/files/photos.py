@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -182,5 +182,5 @@ def _some(items: list, noun: str) -> str:
     return f"the {noun}{'s' if len(items) > 1 else ''} {shown}{rest}"
 
 
-def _is(items) -> str:
+def _is(items: Sized) -> str:
     return "is" if len(items) == 1 else "are"

@@ -2,23 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 # A spreadsheet takes a text that begins like this for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-# How maps were computed.
-OPTION_COLUMNS = ("gate", "lr_kernel", "lr_weights", "temperature")
-
-
-def option_cells(options: Mapping) -> dict:
-    """OPTION_COLUMNS of a row, from options as `attention_rows` takes them: "none" stands for no GR and no LR."""
-    return {
-        "gate": options["gate"] or "none",
-        "lr_kernel": options["lr_kernel"] or "none",
-        "lr_weights": options["lr_weights"] if options["lr_kernel"] else "none",
-        "temperature": options["temperature"],
-    }
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -33,7 +20,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     return text.getvalue()
 
 
-def _cell(value) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, str) and value.startswith(FORMULA_STARTS):
         return f"'{value}"
     return "" if value is None else str(value)

@@ -6,25 +6,22 @@ another stage or metric is chosen.
 
 import base64
 import io
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
 from analysis.capture import Capture
+from analysis.lens.script import joined
 from analysis.measure import ImageReport, metric_map
 
-_FOLDER = Path(__file__).parent / "browser"
-SCRIPT = (_FOLDER / "noise_map.js").read_text(encoding="utf-8")
-CSS = (_FOLDER / "noise_map.css").read_text(encoding="utf-8")
+SCRIPT = joined(("geometry.js", "controls.js", "noise_map.js"))
+CSS = joined(("noise_map.css",))
 HTML = '<div class="noise-map"></div>'
 
 COLORMAP = "viridis"  # perceptually uniform, and told from the lens's attention maps at a glance
 PHOTO_QUALITY = 85  # of the JPEG beneath the map, which is there to be recognised
 DIGITS = 5  # significant digits of the values sent: the readout shows three
-# How the readout calls the cells that have no value.
-EMPTIED, UNLABELLED, UNDEFINED = "emptied", "no label", "undefined"
 
 
 def noise_map_data(
@@ -62,7 +59,7 @@ def _reasons(report: ImageReport, stage: str, defined: np.ndarray) -> dict[str, 
     unlabelled = report.labels.ravel() == report.ignore_index
     emptied = report.stages[stage].emptied & ~defined
     rest = ~(defined | emptied | unlabelled)
-    found = {EMPTIED: emptied, UNLABELLED: unlabelled, UNDEFINED: rest}
+    found = {"emptied": emptied, "no label": unlabelled, "undefined": rest}
     return {reason: np.flatnonzero(cells).tolist() for reason, cells in found.items()}
 
 

@@ -21,6 +21,7 @@ import matplotlib
 import numpy as np
 
 from analysis.capture import Capture
+from analysis.lens.start import starting_pixel
 
 FORMAT = 2
 ALIGNMENT = 8
@@ -165,7 +166,7 @@ def _image_facts(captures: list[Capture]) -> dict:
         "class_names": label_set.class_names if label_set else (),
         "palette": label_set.palette if label_set else (),
         "no_class": NO_CLASS,
-        "starting_pixel": captures[0].starting_pixel,
+        "starting_pixel": starting_pixel(captures[0]),
         "pin_colours": PIN_COLOURS,
         "colormaps": list(COLORMAPS),
     }

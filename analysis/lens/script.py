@@ -2,11 +2,21 @@
 
 The JavaScript is split by concern, but runs as one module: a component's script comes from a blob, where nothing can
 be imported by a relative path. A worker, which cannot share the page's functions, gets the text of those that it needs.
+What Python knows as well stands in front of both as one object, SETTINGS, so that it is written in Python alone.
 """
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from analysis import words
+from analysis.lens.looks import FIRST_LOOK, LOOKS
+from analysis.lens.payload import FORMAT
+from analysis.lens.state import CHOICES, PIN_LIMIT
+from analysis.noise import EMPTIED, HOLLOW_THRESHOLD
+from analysis.options import DEFAULT_LR_KERNEL, STAGES
 
 _FOLDER = Path(__file__).parent / "browser"
 # Joined into one scope, so every top-level name is unique. The first files do not touch the page, and run in the
@@ -27,13 +37,48 @@ SHOWING = (
     "readouts.js",
     "building.js",
     "rendering.js",
+    "acting.js",
     "page.js",
 )
 WORKER = "worker.js"
 
 
+def _in_camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+# The names of figures are those of Python, written as JavaScript's names are.
+SETTINGS: dict[str, Any] = {
+    "format": FORMAT,
+    "stages": STAGES,
+    "choices": {name: asdict(check) for name, check in CHOICES.items()},
+    "looks": {name: asdict(check) for name, check in LOOKS.items()},
+    "firstLook": FIRST_LOOK,
+    "pinLimit": PIN_LIMIT,
+    "defaultKernel": DEFAULT_LR_KERNEL,
+    "emptied": EMPTIED,
+    "hollowThreshold": HOLLOW_THRESHOLD,
+    "words": {
+        "stages": words.LENS_STAGE_WORDS,
+        "differences": words.LENS_DIFFERENCE_WORDS,
+        "gates": words.LENS_GATE_WORDS,
+        "retentions": words.LENS_RETENTION_WORDS,
+        "directions": words.LENS_DIRECTION_WORDS,
+        "figures": {_in_camel_case(name): texts for name, texts in words.LENS_FIGURE_WORDS.items()},
+        "columnNote": words.LENS_COLUMN_NOTE,
+    },
+}
+
+
 def joined(names: tuple[str, ...]) -> str:
+    """The text of files of the folder, one after another."""
     return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def _in_script(value: Any) -> str:
+    """A value as JavaScript writes it; "<" is escaped so that the text may stand inside an HTML page."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def _worker_source() -> str:
@@ -42,9 +87,11 @@ def _worker_source() -> str:
 
 
 def _script() -> str:
-    # "<" is escaped so that the text may stand inside an HTML page.
-    worker = json.dumps(_worker_source(), ensure_ascii=False).replace("<", "\\u003c")
-    return f"{joined(COMPUTING)}\nconst WORKER_SOURCE = {worker};\n\n{joined(SHOWING)}"
+    worker = f'"const SETTINGS = " + JSON.stringify(SETTINGS) + ";\\n" + {_in_script(_worker_source())}'
+    return (
+        f"const SETTINGS = {_in_script(SETTINGS)};\n\n{joined(COMPUTING)}\n"
+        f"const WORKER_SOURCE = {worker};\n\n{joined(SHOWING)}"
+    )
 
 
 SCRIPT = _script()

@@ -5,113 +5,75 @@ Such values come from outside, also from links: whatever is not as described her
     pins     image id -> [[y, x], …], at most PIN_LIMIT pixels, their order is their number
     choices  "gate": "off" or one of GATES; "retention": one of RETENTIONS; "kernel": one of KERNELS;
              "temperature": within TEMPERATURES. None, or nothing, means the model's own (temperature 1)
-    look     how the lens draws: keys and values as in LOOKS
+    look     how the lens draws: keys and values as in `analysis.lens.looks`
 """
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 from analysis.capture import Capture
-from analysis.lens.payload import COLORMAPS, PIN_COLOURS, image_id
-from analysis.maps import DEFAULT_LR_KERNEL, GATES
+from analysis.lens.looks import Between, OneOf, checked, is_number
+from analysis.lens.payload import PIN_COLOURS, image_id
+from analysis.lens.start import starting_pixel
+from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions
 
 PIN_LIMIT = len(PIN_COLOURS)
 RETENTIONS = ("off", "learnt", "box")
 KERNELS = (3, 5, 7)
 TEMPERATURES = (0.1, 10.0)  # the lowest and the highest
-
-
-def _one_of(*values: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in values
-
-
-def _between(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: _is_number(value) and low <= value <= high
-
-
-def _is_switch(value) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-LOOKS: dict[str, Callable[[Any], bool]] = {
-    "overlay": _one_of("photo", "labels", "prediction"),
-    "scale": _one_of("share", "log", "weight"),  # share: in multiples of an even spread
-    "range": _one_of("shared", "each"),  # one colour scale for all maps, or one for each
-    "clip": _between(90, 100),  # percentile of the values at which the colours end
-    "colormap": _one_of(*COLORMAPS),
-    "outline": _is_switch,
-    "predictedOutline": _is_switch,
-    "hollows": _is_switch,
-    "difference": _is_switch,
-    "photoOpacity": _between(0, 0.8),
-    "direction": _one_of("row", "column"),
+CHOICES: dict[str, OneOf | Between] = {
+    "gate": OneOf(("off", *GATES)),
+    "retention": OneOf(RETENTIONS),
+    "kernel": OneOf(KERNELS),
+    "temperature": Between(*TEMPERATURES),
 }
 
 
-def known_pins(pins) -> dict[str, list[tuple[int, int]]]:
+def known_pins(pins: Any) -> dict[str, list[tuple[int, int]]]:
     """The pins (y, x) of every image, without what is none: at most PIN_LIMIT different pixels an image."""
     if not isinstance(pins, dict):
         return {}
     return {image: _pixels(found) for image, found in pins.items() if isinstance(image, str)}
 
 
-def known_choices(choices) -> dict:
+def known_choices(choices: Any) -> dict[str, Any]:
     """The choices that have a meaning; nothing for the rest."""
-    checks = {
-        "gate": _one_of("off", *GATES),
-        "retention": _one_of(*RETENTIONS),
-        "kernel": lambda value: _is_number(value) and value in KERNELS,
-        "temperature": _between(*TEMPERATURES),
-    }
-    return _checked(choices, checks)
+    return checked(choices, CHOICES)
 
 
-def known_look(look) -> dict:
-    """The part of a look that has a meaning; nothing for the rest."""
-    return _checked(look, LOOKS)
-
-
-def chosen_pixels(capture: Capture, pins) -> list[tuple[int, int]]:
+def chosen_pixels(capture: Capture, pins: Any) -> list[tuple[int, int]]:
     """The pixels (y, x) that are pinned on this image, in the order of their numbers; else the starting pixel alone."""
     height, width = capture.image_size
     found = known_pins(pins).get(image_id(capture), [])
     inside = [(y, x) for y, x in found if 0 <= y < height and 0 <= x < width]
-    return inside or [capture.starting_pixel]
+    return inside or [starting_pixel(capture)]
 
 
-def row_options(capture: Capture, choices) -> dict:
-    """Keyword arguments of `attention_rows` for the user's choices; the model's own where one cannot be had."""
+def row_options(capture: Capture, choices: Any) -> dict[str, Any]:
+    """`map_options` as keyword arguments of `attention_rows`."""
+    return map_options(capture, choices).as_dict()
+
+
+def map_options(capture: Capture, choices: Any) -> MapOptions:
+    """How the maps are computed under the user's choices; the model's own where one cannot be had."""
     chosen = known_choices(choices)
-    options: dict[str, Any] = {"gate": capture.gate, "lr_kernel": capture.lr_kernel, "lr_weights": capture.lr_weights}
-    gate, retention = chosen.get("gate"), chosen.get("retention")
-    if gate == "off":
-        options["gate"] = None
-    elif gate is not None and (capture.class_probs if gate != "oracle" else capture.labels) is not None:
-        options["gate"] = gate
+    gate, kernel, weights = capture.gate, capture.lr_kernel, capture.lr_weights
+    asked, retention = chosen.get("gate"), chosen.get("retention")
+    if asked == "off":
+        gate = None
+    elif asked is not None and (capture.class_probs if asked != "oracle" else capture.labels) is not None:
+        gate = asked
     if retention == "off":
-        options["lr_kernel"] = None
+        kernel = None
     elif retention == "box" or (retention == "learnt" and capture.query is not None):
-        options["lr_kernel"] = capture.lr_kernel or DEFAULT_LR_KERNEL
-        options["lr_weights"] = retention
-    if options["lr_kernel"] is not None and "kernel" in chosen:
-        options["lr_kernel"] = int(chosen["kernel"])
+        kernel, weights = capture.lr_kernel or DEFAULT_LR_KERNEL, retention
+    if kernel is not None and "kernel" in chosen:
+        kernel = int(chosen["kernel"])
     # A finished map has no scores that a temperature could divide.
-    options["temperature"] = float(chosen.get("temperature", 1.0)) if capture.query is not None else 1.0
-    return options
+    temperature = float(chosen.get("temperature", 1.0)) if capture.query is not None else 1.0
+    return MapOptions(gate, kernel, weights, temperature)
 
 
-def _checked(values, checks: dict[str, Callable[[Any], bool]]) -> dict:
-    if not isinstance(values, dict):
-        return {}
-    return {name: values[name] for name, is_known in checks.items() if name in values and is_known(values[name])}
-
-
-def _pixels(found) -> list[tuple[int, int]]:
+def _pixels(found: Any) -> list[tuple[int, int]]:
     if not isinstance(found, list | tuple):
         return []
     pixels = [
@@ -119,6 +81,6 @@ def _pixels(found) -> list[tuple[int, int]]:
         for pixel in found
         if isinstance(pixel, list | tuple)
         and len(pixel) == 2
-        and all(_is_number(side) and side == int(side) for side in pixel)
+        and all(is_number(side) and side == int(side) for side in pixel)
     ]
     return list(dict.fromkeys(pixels))[:PIN_LIMIT]

@@ -1,27 +1,18 @@
 """Attention to numbers: of all queries of one image, and of a data set."""
 
 from analysis.measure.data_set import (
-    ImageRecord,
     checkpoint_differences,
     classes_of_few_cells,
     data_set_summary,
-    image_record,
     least_images,
     measured_images,
 )
-from analysis.measure.image import (
-    CONTROLS,
-    STAGES,
-    ImageReport,
-    MeasureOptions,
-    measure_capture,
-    metric_map,
-    worst_queries,
-)
+from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
+from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_record
 
 __all__ = [
-    "CONTROLS",
-    "STAGES",
+    "RECORD_METRICS",
+    "SPLITS",
     "ImageRecord",
     "ImageReport",
     "MeasureOptions",

@@ -1,163 +1,26 @@
-"""From images to a data set: what each image contributes, and the figures with their uncertainty.
+"""From the records of images to the figures of a data set, with their uncertainty.
 
-An ImageRecord holds sums per class, so that records are small, can be kept in files and add up in any order of work.
 `data_set_summary` turns records into means: over the queries of a class in an image, over images, over classes
 (macro), with bootstrap intervals over images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from analysis import noise
-from analysis.files.tables import OPTION_COLUMNS
-from analysis.measure.image import CONTROLS, HOLLOW_THRESHOLDS, STAGES, ImageReport, compared_with, metric_map
-from analysis.noise import ClassSums, DetectionScores, Leakage, image_noise, macro_means
+from analysis.measure.image import HOLLOW_THRESHOLDS
+from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord
+from analysis.noise import Leakage, macro_means
 
-# Which queries count: all of them, those at a border between labels or not, those that GR's class has right or wrong.
-SPLITS = ("all", "boundary", "interior", "gr_right", "gr_wrong")
-RECORD_METRICS = (*noise.METRICS, *DetectionScores._fields)
 # What a summary holds for each stage; chance stands beside the interclass noise.
 METRICS = tuple(metric for metric in RECORD_METRICS if metric != "chance")
 STAGE_PAIRS = (("rectified", "raw"), ("retained", "rectified"), ("retained", "raw"))
 
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # percentiles
-
-
-@dataclass(frozen=True, eq=False)
-class ImageRecord:
-    """What one image contributes. S stages (controls among them), K classes that have a cell, T hollow thresholds.
-
-    classes: K class indices, ascending. cells: K, labelled cells of each.
-    totals, counts: SPLITS × S × RECORD_METRICS × K, the sum of a metric over the valid queries of a class, and their
-    number. leakage_totals: S×K×K and leakage_queries: S×K, as in `noise.Leakage`.
-    hollow_totals: S×K×T, sums of the hollow fraction at each threshold over the queries that "hollow_fraction" counts.
-    emptied: S, rows. left_out: one for each of RECORD_METRICS, labelled queries without a value in some of the three
-    stages. queries: labelled queries. effective_keys: of every raw row that has them. detection_queries: labelled
-    queries whose AUC and average precision were measured, 0 for none.
-    noise_maps: stage -> h×w float32 interclass noise of each cell, NaN undefined.
-    options: gate, lr_kernel, lr_weights and temperature, as `attention_rows` takes them. image_sha256: as in Capture.
-    """
-
-    name: str
-    label_source: str
-    stages: tuple[str, ...]
-    classes: np.ndarray
-    cells: np.ndarray
-    totals: np.ndarray
-    counts: np.ndarray
-    leakage_totals: np.ndarray
-    leakage_queries: np.ndarray
-    hollow_totals: np.ndarray
-    emptied: np.ndarray
-    left_out: np.ndarray
-    queries: int
-    effective_keys: np.ndarray
-    query_dependence: float
-    distinct_argmax_keys: int
-    detection_queries: int
-    detection_sampled: bool
-    noise_maps: dict[str, np.ndarray]
-    options: dict[str, Any]
-    image_sha256: str | None
-
-
-# --- an image --------------------------------------------------------------------------------------------------------
-
-
-def image_record(report: ImageReport) -> ImageRecord:
-    """Gather one image's queries by class and split.
-
-    The three stages are compared on the queries that are valid in all three; a control on those that are valid in
-    the three and in itself, so that no control takes a query away from the method's own figures.
-    """
-    labels = report.labels.ravel()
-    labelled = labels[labels != report.ignore_index]
-    classes, cells = np.unique(labelled, return_counts=True)
-    stages = tuple(stage for stage in (*STAGES, *CONTROLS) if stage in report.stages)
-    totals = np.zeros((len(SPLITS), len(stages), len(RECORD_METRICS), len(classes)))
-    counts = np.zeros(totals.shape, np.int64)
-    detected = report.detection_queries if report.detection else np.empty(0, np.int64)
-    lacking = {}
-    for split, (name, selected) in enumerate(_splits(report).items()):
-        for place, stage in enumerate(stages):
-            sums, emptied, left_out = _class_sums(report, stage, selected)
-            totals[split, place] = [sums[metric].total[classes] for metric in RECORD_METRICS]
-            counts[split, place] = [sums[metric].count[classes] for metric in RECORD_METRICS]
-            if name == "all":
-                lacking[stage] = emptied, left_out
-    return ImageRecord(
-        name=report.name,
-        label_source=report.label_source,
-        stages=stages,
-        classes=classes,
-        cells=cells,
-        totals=totals,
-        counts=counts,
-        leakage_totals=np.stack([report.leakage[stage].total[np.ix_(classes, classes)] for stage in stages]),
-        leakage_queries=np.stack([report.leakage[stage].queries[classes] for stage in stages]),
-        hollow_totals=np.stack([_hollow_totals(report, stage, classes) for stage in stages]),
-        emptied=np.array([lacking[stage][0] for stage in stages]),
-        left_out=np.array([lacking[STAGES[0]][1][metric] for metric in RECORD_METRICS]),
-        queries=len(labelled),
-        effective_keys=_finite(report.stages["raw"].effective_keys),
-        query_dependence=report.query_dependence,
-        distinct_argmax_keys=report.distinct_argmax_keys,
-        detection_queries=int((labels[detected] != report.ignore_index).sum()),
-        detection_sampled=report.detection_sampled,
-        noise_maps={stage: metric_map(report, stage, "interclass_noise").astype(np.float32) for stage in STAGES},
-        options={name: getattr(report.options, name) for name in OPTION_COLUMNS},
-        image_sha256=report.image_sha256,
-    )
-
-
-def _splits(report: ImageReport) -> dict[str, np.ndarray]:
-    """Which queries are in each of SPLITS: bool of length N."""
-    every = np.ones(report.labels.size, bool)
-    right = wrong = ~every
-    if report.gr_right is not None:
-        right, wrong = report.gr_right, ~report.gr_right
-    return dict(zip(SPLITS, (every, report.boundary, ~report.boundary, right, wrong), strict=True))
-
-
-def _class_sums(report: ImageReport, stage: str, selected: np.ndarray):
-    """metric -> ClassSums of one stage over the selected queries; its emptied rows; metric -> queries left out."""
-    compared = compared_with(stage)
-    gathered = image_noise(
-        {name: report.stages[name] for name in compared}, report.labels, report.num_classes, selected=selected
-    )
-    sums, left_out = dict(gathered.sums[stage]), dict(gathered.left_out)
-    labels = report.labels.ravel()[report.detection_queries]
-    counted = selected[report.detection_queries] & (labels != report.ignore_index)
-    for metric in DetectionScores._fields:
-        valid = np.zeros(len(labels), bool)
-        total: np.ndarray = np.zeros(report.num_classes)
-        if report.detection:
-            values = [getattr(report.detection[name], metric) for name in compared]
-            valid = counted & np.isfinite(values).all(axis=0)
-            own = getattr(report.detection[stage], metric)[valid]
-            total = np.bincount(labels[valid], weights=own, minlength=report.num_classes)
-        sums[metric] = ClassSums(total, np.bincount(labels[valid], minlength=report.num_classes))
-        left_out[metric] = int(counted.sum() - valid.sum()) if report.detection else 0
-    return sums, gathered.emptied[stage], left_out
-
-
-def _hollow_totals(report: ImageReport, stage: str, classes: np.ndarray) -> np.ndarray:
-    """Sums of the hollow curve by class, K×T, over the queries that count for the stage's hollow fraction."""
-    valid = np.all([np.isfinite(report.stages[name].hollow_fraction) for name in compared_with(stage)], axis=0)
-    member = (report.labels.ravel() == classes[:, None]) & valid  # K×N
-    return member.astype(np.float64) @ np.where(valid[:, None], report.hollow_curve[stage], 0)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]
-
-
-# --- a data set ------------------------------------------------------------------------------------------------------
 
 
 def least_images(images: int) -> int:
@@ -207,9 +70,6 @@ def data_set_summary(
     def estimate(table: np.ndarray) -> _Estimate:
         return _estimate(table, weights, min_images)
 
-    def difference(later: str, earlier: str, metric: str) -> dict:
-        return estimate(tables.table("all", later, metric) - tables.table("all", earlier, metric)).macro
-
     images_of_class = np.isfinite(tables.table("all", "raw", "interclass_noise")).sum(axis=0)
     return {
         "images": len(records),
@@ -219,20 +79,9 @@ def data_set_summary(
             stage: {metric: _metric_block(tables, stage, metric, class_names, estimate) for metric in METRICS}
             for stage in tables.stages
         },
-        "differences": {
-            f"{later} - {earlier}": {metric: difference(later, earlier, metric) for metric in METRICS}
-            for later, earlier in STAGE_PAIRS
-        },
+        "differences": _stage_differences(tables, estimate),
         "leakage": {stage: _rows(tables.leakage(stage).matrix()) for stage in tables.stages},
-        "hollow_curve": {
-            "thresholds": list(HOLLOW_THRESHOLDS),
-            "stages": {
-                stage: [
-                    estimate(tables.hollow_table(stage, place)).macro["mean"] for place in range(len(HOLLOW_THRESHOLDS))
-                ]
-                for stage in tables.stages
-            },
-        },
+        "hollow_curve": _hollow_curve(tables, estimate),
         "query_dependence": float(np.mean([record.query_dependence for record in records])),
         "distinct_argmax_keys": float(np.mean([record.distinct_argmax_keys for record in records])),
         "effective_keys": _median([record.effective_keys for record in records]),
@@ -300,6 +149,10 @@ class _Estimate(NamedTuple):
     classes: dict[int, dict]
 
 
+# A table images×classes -> its figures.
+Estimate = Callable[[np.ndarray], _Estimate]
+
+
 def _estimate(table: np.ndarray, weights: np.ndarray | None, min_images: int) -> _Estimate:
     means = macro_means(table, min_images=min_images)
     shown = np.flatnonzero(np.isfinite(means))
@@ -326,7 +179,7 @@ def _estimate(table: np.ndarray, weights: np.ndarray | None, min_images: int) ->
 
 def _interval(mean: float, resampled: np.ndarray) -> dict:
     """The mean and the percentiles of its resampled values, of which NaN are left out."""
-    values = _finite(resampled)
+    values = resampled[np.isfinite(resampled)]
     low, high = map(float, np.percentile(values, INTERVAL)) if values.size else (None, None)
     return {"mean": float(mean), "low": low, "high": high}
 
@@ -336,20 +189,16 @@ def _divide(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def _metric_block(
-    tables: "_Tables",
-    stage: str,
-    metric: str,
-    class_names: Sequence[str],
-    estimate: Callable[[np.ndarray], _Estimate],
-) -> dict:
+def _metric_block(tables: "_Tables", stage: str, metric: str, class_names: Sequence[str], estimate: Estimate) -> dict:
     """One metric of one stage in the summary: the macro mean, each class, each split."""
     whole, classes = _split_block(tables, "all", stage, metric, estimate)
     splits = {split: _split_block(tables, split, stage, metric, estimate)[0] for split in SPLITS[1:]}
     return {**whole, "per_class": {class_names[index]: entry for index, entry in classes.items()}, **splits}
 
 
-def _split_block(tables, split, stage, metric, estimate) -> tuple[dict, dict[int, dict]]:
+def _split_block(
+    tables: "_Tables", split: str, stage: str, metric: str, estimate: Estimate
+) -> tuple[dict, dict[int, dict]]:
     """The figures of one split, and those of its classes; interclass noise stands beside its chance."""
     macro, classes = estimate(tables.table(split, stage, metric))
     block = {**macro, "micro": tables.micro_mean(split, stage, metric)}
@@ -362,6 +211,30 @@ def _split_block(tables, split, stage, metric, estimate) -> tuple[dict, dict[int
         }
         classes = {index: {**entry, "chance": chance_of_class[index]["mean"]} for index, entry in classes.items()}
     return block, classes
+
+
+def _stage_differences(tables: "_Tables", estimate: Estimate) -> dict:
+    """What each step changes of each metric, paired by image: "later - earlier" -> metric -> its macro mean."""
+
+    def difference(later: str, earlier: str, metric: str) -> dict:
+        return estimate(tables.table("all", later, metric) - tables.table("all", earlier, metric)).macro
+
+    return {
+        f"{later} - {earlier}": {metric: difference(later, earlier, metric) for metric in METRICS}
+        for later, earlier in STAGE_PAIRS
+    }
+
+
+def _hollow_curve(tables: "_Tables", estimate: Estimate) -> dict:
+    """The hollow fraction of each stage at each of HOLLOW_THRESHOLDS, macro means."""
+    places = range(len(HOLLOW_THRESHOLDS))
+    return {
+        "thresholds": list(HOLLOW_THRESHOLDS),
+        "stages": {
+            stage: [estimate(tables.hollow_table(stage, place)).macro["mean"] for place in places]
+            for stage in tables.stages
+        },
+    }
 
 
 def _rows(matrix: np.ndarray) -> list[list[float] | None]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from analysis.measure.streaming import Block, StreamedStages, block_detection, block_sums
+from analysis.measure.streaming import Block, SortedCells, StreamedStages, block_detection, block_sums
 from analysis.noise import DetectionScores, QuerySets, RowSums
 from analysis.threads import share
 
@@ -29,6 +29,7 @@ class Gathered(NamedTuple):
 
     @classmethod
     def empty(cls, cells: int, classes: int, detected: int) -> Gathered:
+        """Room for the sums of `cells` queries on `classes` classes, and for the scores of `detected` of them: NaN."""
         columns = [np.full(cells, np.nan) for _ in range(4)]
         by_class, below = np.full((cells, classes), np.nan), np.full((cells, len(HOLLOW_THRESHOLDS)), np.nan)
         sums = RowSums(by_class, columns[0], columns[1], columns[2], below)
@@ -70,7 +71,16 @@ def gather(
     return gathered, strongest
 
 
-def _put(into: Gathered, cells, block, values, logs, scale, places) -> None:
+def _put(
+    into: Gathered,
+    cells: SortedCells,
+    block: Block,
+    values: torch.Tensor,
+    logs: torch.Tensor | None,
+    scale: torch.Tensor,
+    places: np.ndarray,
+) -> None:
+    """Write a block's sums and scores to its queries' places. places: theirs among the detection queries, or −1."""
     queries = cells.order[block.first : block.stop]
     for whole, part in zip(into.sums, block_sums(values, logs, cells, block, HOLLOW_THRESHOLDS), strict=True):
         whole[queries] = part

@@ -1,30 +1,20 @@
 """One image's attention noise: a capture -> every metric of every query, in all stages and under the controls."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from analysis import noise
-from analysis.capture.brought import require_computable
-from analysis.maps import attention_rows
+from analysis.capture import Capture, require_computable
+from analysis.maps import stage_rows
 from analysis.measure.gathering import HOLLOW_THRESHOLDS, Gathered, gather, uniform
 from analysis.measure.streaming import SortedCells, StreamedStages
 from analysis.noise import DetectionScores, Leakage, QueryMetrics, QuerySets
+from analysis.options import CONTROLS, STAGES, MapOptions
 from analysis.threads import one_thread, share
-
-if TYPE_CHECKING:
-    from analysis.capture import Capture
-
-STAGES = ("raw", "rectified", "retained")
-
-# uniform: uniform attention. oracle: retained under the oracle gate (true labels instead of predictions). box:
-# retained with a constant box in place of LR's weights, under the same gate.
-CONTROLS = ("uniform", "oracle", "box")
 
 # AUC and average precision are exact, over all queries, up to this many cells; above, over a sample of queries.
 EXACT_DETECTION_CELLS = 2700
@@ -41,8 +31,8 @@ LABEL_SOURCES = {"truth": "ground truth", "prediction": "prediction"}
 
 
 @dataclass(frozen=True)
-class MeasureOptions:
-    """What is measured, and how. gate, lr_kernel, lr_weights, temperature: as in `analysis.maps.attention_rows`.
+class MeasureOptions(MapOptions):
+    """What is measured, and how.
 
     labels: "truth", or "prediction" to let the model's own prediction stand in on an unlabelled image.
     controls: which of CONTROLS to measure, as far as they apply.
@@ -50,10 +40,6 @@ class MeasureOptions:
     "auto": float64 up to DOUBLE_PRECISION_CELLS cells and for finished maps.
     """
 
-    gate: str | None = "model"
-    lr_kernel: int | str | None = "model"
-    lr_weights: str = "model"
-    temperature: float = 1.0
     labels: str = "truth"
     controls: tuple[str, ...] = CONTROLS
     precision: str = "auto"
@@ -122,17 +108,7 @@ def _measure(
     cells = SortedCells.of(sets)
     same_as = _repeated_stages(resolved)
     streamed = [stage for stage in _applying(resolved) if stage not in same_as and stage != "uniform"]
-    assert not isinstance(resolved.lr_kernel, str)  # "model" is resolved
-    stages = StreamedStages(
-        capture,
-        cells,
-        streamed,
-        gate=resolved.gate,
-        lr_kernel=resolved.lr_kernel,
-        lr_weights=resolved.lr_weights,
-        temperature=resolved.temperature,
-        dtype=getattr(torch, resolved.precision),
-    )
+    stages = StreamedStages(capture, cells, streamed, resolved, dtype=getattr(torch, resolved.precision))
     detected, sampled = _detection_queries(sets) if detection else (np.zeros(0, np.int64), False)
     gathered, strongest = gather(stages, detected, progress, threads)
     if "uniform" in resolved.controls:
@@ -212,18 +188,10 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
     if unknown := [control for control in options.controls if control not in CONTROLS]:
         raise ValueError(f"there is no control {unknown[0]!r}; choose from {', '.join(CONTROLS)}")
     _check_attention(capture)
-    # One row goes the plain way: whatever does not fit is said there.
-    attention_rows(
-        capture,
-        [0],
-        gate=options.gate,
-        lr_kernel=options.lr_kernel,
-        lr_weights=options.lr_weights,
-        temperature=options.temperature,
-    )
-    kernel = capture.lr_kernel if options.lr_kernel == "model" else options.lr_kernel
+    stage_rows(capture, [0], options)  # one row goes the plain way: whatever does not fit is said there
+    own = options.of(capture)
     applying = {"uniform"}
-    if kernel is not None:
+    if own.lr_kernel is not None:
         applying |= {"box", "oracle"} if options.labels == "truth" else {"box"}
     precision = options.precision
     if precision == "auto":
@@ -232,9 +200,7 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
         precision = "float64" if exact else "float32"
     return replace(
         options,
-        gate=capture.gate if options.gate == "model" else options.gate,
-        lr_kernel=kernel,
-        lr_weights=capture.lr_weights if options.lr_weights == "model" else options.lr_weights,
+        **own.as_dict(),
         controls=tuple(control for control in CONTROLS if control in options.controls and control in applying),
         precision=precision,
     )
@@ -293,7 +259,7 @@ def _query_dependence(capture: Capture, temperature: float, threads: int) -> flo
     """The query dependence of the raw map, over random pairs of queries."""
 
     def divergences(pairs: np.ndarray) -> np.ndarray:
-        raw = attention_rows(capture, pairs.ravel(), gate=None, lr_kernel=None, temperature=temperature).raw
+        raw = stage_rows(capture, pairs.ravel(), MapOptions(None, None, temperature=temperature)).raw
         return noise.row_divergences(raw[::2], raw[1::2])
 
     pieces = np.split(noise.query_pairs(capture.height * capture.width), DEPENDENCE_PIECES)
@@ -323,7 +289,7 @@ class _StageResult(NamedTuple):
     detection: DetectionScores
 
     @classmethod
-    def of(cls, gathered: Gathered, sets: QuerySets, detected: np.ndarray) -> _StageResult:
+    def of(cls, gathered: Gathered, sets: QuerySets, detected: np.ndarray) -> "_StageResult":
         sums, scale, scores = gathered
         curve = [noise.metrics_from_sums(sets, sums._replace(below=below), scale) for below in sums.below.T]
         metrics = curve[HOLLOW_THRESHOLDS.index(noise.HOLLOW_THRESHOLD)]

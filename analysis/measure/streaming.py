@@ -12,20 +12,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from analysis.capture import Capture
 from analysis.maps import oracle_probs
-from analysis.noise import DetectionScores, QuerySets, RowSums
-from analysis.noise.detection import marked_keys, rank_scores
+from analysis.noise import DetectionScores, QuerySets, RowSums, marked_keys, rank_scores
+from analysis.options import MapOptions
 from dnl.attention import offsets, retention_weights
-
-if TYPE_CHECKING:
-    from analysis.capture import Capture
 
 # Queries at a time: a multiple of the vector width, and few enough for a block to stay near the core.
 QUERY_BLOCK = 64
@@ -109,7 +107,7 @@ class Retention(NamedTuple):
 class StreamedStages:
     """The stages and controls of a capture, computed for one block of queries at a time.
 
-    gate, lr_kernel, lr_weights, temperature: as in `maps.attention_rows`, "model" already resolved, all checked.
+    options: checked, every "model" resolved.
     stages: which of rectified, retained, oracle and box are wanted beside raw; box and oracle need LR.
     """
 
@@ -118,24 +116,22 @@ class StreamedStages:
         capture: Capture,
         cells: SortedCells,
         stages: Sequence[str],
+        options: MapOptions,
         *,
-        gate: str | None,
-        lr_kernel: int | None,
-        lr_weights: str,
-        temperature: float,
         dtype: torch.dtype,
     ) -> None:
         self.cells, self.stages, self.dtype = cells, stages, dtype
-        self.gate = gate
+        self.gate, kernel = options.gate, options.lr_kernel
+        assert not isinstance(kernel, str)  # "model" is resolved
         self.attention = capture.attention
         if capture.query is not None and capture.key is not None:
-            self.query = self._by_cell(capture.query) / (temperature * math.log(2))
+            self.query = self._by_cell(capture.query) / (options.temperature * math.log(2))
             self.key = self._by_cell(capture.key)
-        self.class_map = None if gate is None else self._by_cell(_class_map(capture, gate))
-        if lr_kernel is not None:
-            self.retention = self._retention(capture, lr_kernel, lr_weights)
+        self.class_map = None if options.gate is None else self._by_cell(_class_map(capture, options.gate))
+        if kernel is not None:
+            self.retention = self._retention(capture, kernel, options.lr_weights)
             if "box" in stages:
-                self.box = self._retention(capture, lr_kernel, "box")
+                self.box = self._retention(capture, kernel, "box")
         self._oracle: tuple[tuple[int, int], Retention] | None = None  # of the run that was last asked for
 
     def raw(self, block: Block) -> RawBlock:

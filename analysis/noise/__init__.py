@@ -17,7 +17,7 @@ from analysis.noise.classes import (
     summarise,
     times_chance,
 )
-from analysis.noise.detection import DetectionScores
+from analysis.noise.detection import DetectionScores, marked_keys, rank_scores
 from analysis.noise.query import (
     EMPTIED,
     HOLLOW_THRESHOLD,
@@ -70,12 +70,14 @@ __all__ = [
     "leakage",
     "leakage_from_sums",
     "macro_means",
+    "marked_keys",
     "mean_dependence",
     "metrics_from_sums",
     "query_dependence",
     "query_metrics",
     "query_pairs",
     "query_sets",
+    "rank_scores",
     "row_divergences",
     "summarise",
     "times_chance",

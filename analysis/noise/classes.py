@@ -120,7 +120,7 @@ def times_chance(stage_summary: Mapping[str, MetricSummary]) -> float | None:
     return None if noise is None or not chance else noise / chance
 
 
-def _summary(images, stage, metric, min_cells, min_images) -> MetricSummary:
+def _summary(images: Sequence[ImageNoise], stage: str, metric: str, min_cells: int, min_images: int) -> MetricSummary:
     table = class_table(images, stage, metric, min_cells=min_cells)
     means = macro_means(table, min_images=min_images)
     shown = np.flatnonzero(np.isfinite(means))

@@ -5,7 +5,7 @@ shifted up by one they leave room for a mark "this cell is in S". Nothing of the
 numbers is many times faster than one that carries a permutation along.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,11 @@ class DetectionScores(NamedTuple):
     average_precision: np.ndarray
 
 
-def marked_keys(values: np.ndarray, same, own_cell) -> np.ndarray:
+def marked_keys(values: np.ndarray, same: Any, own_cell: Any) -> np.ndarray:
     """Rows as whole numbers that sort like them: M×K floats ≥ 0 -> M×K unsigned integers of the same width.
 
-    The last bit marks S. The query's own cell (`own_cell`: an index into the rows) comes behind everything, unmarked.
+    same, own_cell: what NumPy takes as an index into the rows, M×K bool say. The last bit marks S. The query's own
+    cell comes behind everything, unmarked.
     """
     unsigned = np.dtype(f"u{values.dtype.itemsize}")
     keys = (values + 0.0).view(unsigned)  # a copy, in which −0 has become 0

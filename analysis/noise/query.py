@@ -208,7 +208,10 @@ def query_sets(
     )
 
 
-def prepared_rows(stage_rows, labels, queries, ignore_index) -> LabelledRows:
+def prepared_rows(
+    stage_rows: np.ndarray, labels: np.ndarray, queries: Sequence[int] | np.ndarray, ignore_index: int
+) -> LabelledRows:
+    """The rows as the metrics need them; arguments and errors as in `query_metrics`."""
     labels = np.asarray(labels).astype(np.int64).ravel()
     queries = np.asarray(queries).astype(np.int64).ravel()
     values = np.asarray(stage_rows, np.float64)
@@ -248,4 +251,5 @@ def _split(by_class: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def where_defined(defined: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`values` where they are defined, NaN elsewhere: both of one shape."""
     return np.where(defined, values, np.nan)

@@ -19,6 +19,7 @@ class Leakage(NamedTuple):
     queries: np.ndarray
 
     def plus(self, other: "Leakage") -> "Leakage":
+        """Both together: that of the queries of either."""
         return Leakage(self.total + other.total, self.queries + other.queries)
 
     def matrix(self) -> np.ndarray:

@@ -13,11 +13,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dnl
-from analysis.figures import map_sentences, print_figure
-from analysis.figures.panels import Subject, compose
-from analysis.figures.recipe import PAGE_WIDTH, Attention, Colormap, Look, Scale
-from analysis.files.tables import OPTION_COLUMNS, csv_text, option_cells
-from analysis.pins.measured import PIN_METRICS, STAGES, PinnedPixels
+from analysis.figures import PAGE_WIDTH, Attention, Colormap, Look, Scale, Subject, compose, map_sentences, print_figure
+from analysis.files.tables import csv_text
+from analysis.options import OPTION_NAMES, STAGES, option_cells
+from analysis.pins.measured import PIN_METRICS, PinnedPixels
 
 HEADER = (
     "image",
@@ -31,7 +30,7 @@ HEADER = (
     "cell_column",
     "class",
     "measured_against",
-    *OPTION_COLUMNS,
+    *OPTION_NAMES,
     "stage",
     *PIN_METRICS,
     "emptied",
@@ -64,7 +63,7 @@ def provenance(views: Sequence[PinnedPixels]) -> dict:
 
 def options_of(view: PinnedPixels) -> dict:
     """How the view's maps were computed: gate and lr_kernel None for no GR and no LR."""
-    return {"temperature": 1.0, **view.options}
+    return {"temperature": view.options.temperature, **view.options.as_dict()}
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -165,7 +164,7 @@ def pins_figure(
 ) -> bytes:
     """The pins of one image as a figure file: a row a pin (and source), columns photo, labels, raw … retained.
 
-    views: one a source. colormap: one of `figure_recipe.Look`'s. The figure is as wide as a page; high panels are
+    views: one a source. colormap: one of `recipe.Look`'s. The figure is as wide as a page; high panels are
     shrunk to fit its height.
     """
     facts = provenance(views)
@@ -184,7 +183,7 @@ def pins_caption(views: Sequence[PinnedPixels], scale: Scale) -> str:
         f"{number} ({y}, {x}){f' {name}' if name else ''}"
         for number, ((y, x), name) in enumerate(zip(first.pixels, first.class_names, strict=True), start=1)
     )
-    rows = [(view.capture, Attention(**view.options)) for view in views]
+    rows = [(view.capture, Attention(**view.options.as_dict())) for view in views]
     measured = first.measured_against is not None
     sources = dict.fromkeys(view.source for view in views)
     made = " and ".join(f"{source.kind} {source.name} ({source.sha256[:12]})" for source in sources)
@@ -212,7 +211,7 @@ def _subjects(views: Sequence[PinnedPixels]) -> list[Subject]:
             view.capture,
             pixel,
             f"{pin + 1} · {view.source.name}" if several else f"{pin + 1}",
-            Attention(**view.options),
+            Attention(**view.options.as_dict()),
         )
         for pin, pixel in enumerate(views[0].pixels)
         for view in views

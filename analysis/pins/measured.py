@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from analysis.capture import Capture
 from analysis.geometry import cell_to_pixel, pixel_to_cell
-from analysis.maps import StageMaps, attention_rows
+from analysis.maps import StageMaps, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
+from analysis.options import STAGES, MapOptions
 
-STAGES = StageMaps._fields
 # What is measured of a pin in each stage: fields of QueryMetrics, and interclass noise over chance.
 PIN_METRICS = (
     "interclass_noise",
@@ -37,15 +37,15 @@ class Source:
 class PinnedPixels:
     """P pinned pixels of one image as one source attends from them.
 
-    pixels: (y, x) each, at least one; cells: (row, column) each. options: keyword arguments of `attention_rows`.
-    rows: those of the P cells. metrics: stage -> QueryMetrics of the P cells; empty where there are no classes.
-    class_names: of each pin's cell; None where it has no class.
+    pixels: (y, x) each, at least one; cells: (row, column) each. options: how the maps are computed, every
+    "model" replaced. rows: those of the P cells. metrics: stage -> QueryMetrics of the P cells; empty where there are
+    no classes. class_names: of each pin's cell; None where it has no class.
     """
 
     capture: Capture
     source: Source
     pixels: tuple[tuple[int, int], ...]
-    options: Mapping
+    options: MapOptions
     cells: tuple[tuple[int, int], ...]
     rows: StageMaps
     metrics: Mapping[str, QueryMetrics]
@@ -53,8 +53,8 @@ class PinnedPixels:
 
     @property
     def measured_against(self) -> str | None:
-        """ "labels", or "prediction" where there are none; None where there is nothing to measure against."""
-        return ("prediction" if self.capture.labels is None else "labels") if self.metrics else None
+        """The capture's `reference`; None where nothing is measured."""
+        return self.capture.reference if self.metrics else None
 
     def figures(self, pin: int, stage: str) -> dict[str, float | None]:
         """The PIN_METRICS of one pin in one stage; None is undefined (or not measured)."""
@@ -70,16 +70,17 @@ class PinnedPixels:
         return bool(self.metrics) and bool(self.metrics[stage].emptied[pin])
 
 
-def measure_pins(capture: Capture, pixels: Sequence[tuple[int, int]], options: Mapping, source: Source) -> PinnedPixels:
+def measure_pins(
+    capture: Capture, pixels: Sequence[tuple[int, int]], options: MapOptions, source: Source
+) -> PinnedPixels:
     """The maps and figures of some pixels (y, x) of the capture's image, at least one.
 
-    options: keyword arguments of `attention_rows`. Raises ValueError for a pixel off the image, and on options that do
-    not fit the capture.
+    Raises ValueError for a pixel off the image, and on options that do not fit the capture.
     """
     cells = [pixel_to_cell(*pixel, capture.image_size, capture.cells) for pixel in pixels]
     queries = [row * capture.width + column for row, column in cells]
-    rows = attention_rows(capture, queries, **options)
-    labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
+    rows = stage_rows(capture, queries, options)
+    labels = capture.reference_labels
     metrics: dict[str, QueryMetrics] = {}
     names: list[str | None] = [None] * len(cells)
     if labels is not None:
@@ -89,7 +90,14 @@ def measure_pins(capture: Capture, pixels: Sequence[tuple[int, int]], options: M
         }
         names = [_class_name(capture, int(labels[cell])) for cell in cells]
     return PinnedPixels(
-        capture, source, tuple((y, x) for y, x in pixels), dict(options), tuple(cells), rows, metrics, tuple(names)
+        capture,
+        source,
+        tuple((y, x) for y, x in pixels),
+        options.of(capture),
+        tuple(cells),
+        rows,
+        metrics,
+        tuple(names),
     )
 
 

@@ -16,25 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.measure import STAGES, ImageRecord
-from analysis.words import STAGE_COLOURS
+from analysis.geometry import map_extent
+from analysis.measure import ImageRecord
+from analysis.options import STAGES
+from analysis.words import METRIC_WORDS, STAGE_COLOURS
 from dnl.files import write_atomically
 
 INK = "#14181d"
 CHECKPOINT_COLOURS = tuple(
     STAGE_COLOURS[stage] for stage in ("raw", "rectified", "retained", "oracle", "box", "uniform")
 )
-TITLES = {
-    "interclass_noise": "interclass noise",
-    "intraclass_noise": "intraclass noise",
-    "hollow_fraction": "hollow fraction",
-    "kept_mass": "kept mass",
-    "interclass_mass": "interclass mass",
-    "top_mass": "top-1 mass",
-    "effective_keys": "effective keys",
-    "auc": "AUC",
-    "average_precision": "average precision",
-}
 # Metrics between 0 and 1 that get a bar chart by class.
 CLASS_METRICS = ("interclass_noise", "intraclass_noise", "hollow_fraction", "auc", "average_precision")
 DIFFERENCE_METRICS = CLASS_METRICS
@@ -84,7 +75,7 @@ def class_chart(summary: Mapping, metric: str) -> Figure:
     ax.set_yticks(places, ["all classes", *names])
     ax.get_yticklabels()[0].set_fontweight("bold")
     ax.set_ylim(len(names) + 0.6, -0.6)
-    ax.set_xlabel(TITLES[metric])
+    ax.set_xlabel(METRIC_WORDS[metric])
     ax.set_xlim(0, 1)
     ax.grid(axis="x")
     ax.set_axisbelow(True)
@@ -105,7 +96,7 @@ def stage_chart(summary: Mapping) -> Figure:
         if metric == "interclass_noise" and summary["stages"]["raw"][metric]["chance"] is not None:
             ax.axvline(summary["stages"]["raw"][metric]["chance"], color=INK, linewidth=1, linestyle=(0, (2, 1.2)))
         ax.set_yticks(range(len(stages)), stages)
-        ax.set_title(TITLES[metric])
+        ax.set_title(METRIC_WORDS[metric])
         ax.set_xlim(0, 1)
         ax.grid(axis="x")
         ax.set_axisbelow(True)
@@ -176,7 +167,7 @@ def difference_chart(differences: Mapping[str, Mapping[str, Mapping]]) -> Figure
             if entry["low"] is not None:
                 ax.plot([entry["low"], entry["high"]], [place, place], color=INK, linewidth=1.4)
             ax.plot(entry["mean"], place, "o", color="#3b82c4", markersize=5)
-        ax.set_title(TITLES[metric])
+        ax.set_title(METRIC_WORDS[metric])
         ax.set_yticks(range(len(differences)), [name.replace(" - ", " − ") for name in differences])
         ax.set_ylim(len(differences) - 0.5, -0.5)
         ax.margins(x=0.15)
@@ -198,7 +189,7 @@ def comparison_chart(summaries: Mapping[str, Mapping]) -> Figure:
             colour = CHECKPOINT_COLOURS[number % len(CHECKPOINT_COLOURS)]
             _bars(ax, at, entries, width * 0.9, colour, name, horizontal=False)
         ax.set_xticks(range(len(STAGES)), STAGES)
-        ax.set_title(TITLES[metric])
+        ax.set_title(METRIC_WORDS[metric])
         ax.set_ylim(0, 1)
         ax.grid(axis="y")
         ax.set_axisbelow(True)
@@ -208,20 +199,18 @@ def comparison_chart(summaries: Mapping[str, Mapping]) -> Figure:
 
 
 def noise_map_figure(image: np.ndarray, record: ImageRecord) -> Figure:
-    """A photo and where in it the queries are noisy, stage by stage, on one colour scale from 0 to 1."""
+    """A photo, H×W×3 uint8, and where in it the queries are noisy, stage by stage, on one colour scale from 0 to 1."""
     height, width = image.shape[:2]
     figure = Figure(figsize=(7.2, 0.32 + 1.58 * height / width), layout="constrained")
     axes = figure.subplots(1, 1 + len(STAGES))
     axes[0].imshow(image, interpolation="antialiased")
     axes[0].set_title("photo")
     colours = matplotlib.colormaps["magma"].with_extremes(bad="#8b929b")
-    rows, columns = record.noise_maps[STAGES[0]].shape
+    extent = map_extent((height, width), record.noise_maps[STAGES[0]].shape)
     for ax, stage in zip(axes[1:], STAGES, strict=True):
         ax.set_title(stage)
         values = np.ma.masked_invalid(record.noise_maps[stage])
-        picture = ax.imshow(values, cmap=colours, norm=Normalize(0, 1), interpolation="nearest")
-        # Corner pixels lie on corner cells, so a map covers a little more than the photo.
-        ax.set_aspect((height - 1) / (width - 1) * max(columns - 1, 1) / max(rows - 1, 1))
+        picture = ax.imshow(values, cmap=colours, norm=Normalize(0, 1), extent=extent, interpolation="nearest")
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -236,8 +225,16 @@ _NOTHING = {"mean": None, "low": None, "high": None}
 
 
 def _bars(
-    ax: Axes, at, entries: Sequence[Mapping], size: float, colour: str, label: str | None, *, horizontal, hatch=None
-):
+    ax: Axes,
+    at: Sequence[float] | np.ndarray,
+    entries: Sequence[Mapping],
+    size: float,
+    colour: str,
+    label: str | None,
+    *,
+    horizontal: bool,
+    hatch: str | None = None,
+) -> None:
     """Bars of means with their intervals; what is undefined has no bar."""
     means = np.array([_value(entry["mean"]) for entry in entries])
     lows, highs = (np.array([_value(entry[end]) for entry in entries]) for end in ("low", "high"))

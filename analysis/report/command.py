@@ -11,17 +11,19 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from analysis.maps import GATES
 from analysis.measure import MeasureOptions
-from analysis.report.measuring import Job, ReportError, measure_images, open_images
+from analysis.options import GATES
+from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
+from analysis.report.photos import Images, open_images
 from dnl import __version__
 from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card
 from dnl.commands import exit_status, in_one_line
@@ -139,17 +141,18 @@ def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
     return checkpoints
 
 
-def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images, labels: str, data: str | None) -> None:
-    if labels == "truth" and images.label_set is None:
+def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images: Images, labels: str, data: str | None) -> None:
+    true = images.label_set if labels == "truth" else None
+    if labels == "truth" and true is None:
         raise ReportError(
             f"the photos in {data} have no labels; measure against the model's prediction with --labels prediction"
         )
     first = checkpoints[0]
     for checkpoint in checkpoints:
-        if labels == "truth" and checkpoint.label_set.class_names != images.label_set.class_names:
+        if true is not None and checkpoint.label_set.class_names != true.class_names:
             raise ReportError(
-                f"{checkpoint.name} knows the classes of {checkpoint.label_set.name}, not of {images.label_set.name}; "
-                "choose another data set, or --labels prediction"
+                f"{checkpoint.name} knows the classes of {checkpoint.label_set.name}, not of {true.name}; choose "
+                "another data set, or --labels prediction"
             )
         if checkpoint.label_set.class_names != first.label_set.class_names:
             raise ReportError(f"{checkpoint.name} and {first.name} know different classes; report on each alone")
@@ -173,8 +176,8 @@ def _make_folders(folders: Sequence[Path], out: Path) -> None:
         raise ReportError(f"the folder {out} cannot be written to ({error.strerror}); choose another --out") from error
 
 
-def _bar(name: str, world: World):
-    def progress(items, **details):
+def _bar(name: str, world: World) -> Progress:
+    def progress(items: Iterable, **details: Any) -> Iterable:
         return tqdm(items, desc=name, unit="image", disable=not world.is_main, **details)
 
     return progress

@@ -15,79 +15,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from analysis.capture import capture_attention
-from analysis.files.photos import UploadError, read_photo
 from analysis.measure import ImageRecord, MeasureOptions, image_record, measure_capture
+from analysis.report.photos import Images, PhotoError, open_images
 from analysis.report.records import SkippedImage, read_record, write_record
 from dnl import __version__
 from dnl.checkpoints import load_checkpoint
 from dnl.classes import LabelSet
-from dnl.datasets import DatasetError, Sample, open_dataset
-from dnl.datasets.pairs import require_text_name, visible
+from dnl.datasets import Sample
 from dnl.distributed import World, total
 from dnl.network import SegmentationNetwork
 
 RECORD_FORMAT = 3
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Progress = Callable[..., Iterable]
 
 
 class ReportError(ValueError):
     """A report that cannot be made; the message says why in one sentence."""
-
-
-class PhotoError(DatasetError):
-    """A photo that cannot be used: its file's name, and the reason as a clause."""
-
-    def __init__(self, name: str, reason: str):
-        super().__init__(name, reason)
-        self.name, self.reason = name, reason
-
-    def __str__(self) -> str:
-        return f"{self.name} cannot be used: {self.reason}"
-
-
-class Photos:
-    """A folder of PNG, JPEG or WEBP photos without labels, as Samples whose `labels` are None.
-
-    Raises DatasetError for a folder without photos and a name that is no text, and PhotoError on reading a photo that
-    cannot be used.
-    """
-
-    label_set = None
-
-    def __init__(self, root: str | Path):
-        self.files = [file for file in visible(Path(root)) if file.suffix.lower() in PHOTO_SUFFIXES]
-        if not self.files:
-            raise DatasetError(f"{root} holds no PNG, JPEG or WEBP photo, and no images/ folder either")
-        for file in self.files:
-            require_text_name(file)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Sample:
-        file = self.files[index]
-        try:
-            return Sample(read_photo(file.read_bytes()).image, None, file.name)  # type: ignore[arg-type]
-        except OSError as error:
-            raise PhotoError(file.name, f"the file cannot be read ({error.strerror})") from error
-        except UploadError as error:
-            sentence = str(error).rstrip(".")
-            raise PhotoError(file.name, sentence[0].lower() + sentence[1:]) from error
-
-
-def open_images(dataset: str, data: str | None, split: str):
-    """A data set by name, or for "folder" also a plain folder of photos. Raises DatasetError."""
-    if dataset == "folder" and data is not None and Path(data).is_dir() and not (Path(data) / "images").is_dir():
-        return Photos(data)
-    return open_dataset(dataset, data, split)
 
 
 @dataclass(frozen=True)
@@ -112,6 +61,7 @@ class Job:
         return self.out / "records" / digest[:16]
 
     def path(self, index: int) -> Path:
+        """The file of one image's record."""
         return self.folder / f"{index:05d}.npz"
 
     def settings(self) -> dict:
@@ -184,7 +134,7 @@ def _surroundings_of_workers() -> Iterator[None]:
 # What a process works with.
 _job: Job
 _model: SegmentationNetwork
-_images: Any
+_images: Images
 
 
 def _start(job: Job) -> None:

@@ -12,14 +12,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.measure import (
-    STAGES,
-    ImageRecord,
-    checkpoint_differences,
-    data_set_summary,
-    least_images,
-    measured_images,
-)
+from analysis.measure import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
+from analysis.options import STAGES
 from analysis.report.charts import (
     CLASS_METRICS,
     class_chart,
@@ -33,6 +27,7 @@ from analysis.report.charts import (
 )
 from analysis.report.measuring import ReportError
 from analysis.report.page import report_page
+from analysis.report.photos import Images
 from analysis.report.records import SkippedImage
 from analysis.report.tables import write_class_table, write_image_table, write_leakage
 from dnl.classes import LabelSet
@@ -60,7 +55,7 @@ def write_report(
     out: Path,
     checkpoints: Sequence[Checkpoint],
     records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
-    images: Sequence,
+    images: Images,
     provenance: Mapping,
     *,
     min_images: int | None = None,
@@ -115,7 +110,7 @@ def _write(
     out: Path,
     checkpoints: Sequence[Checkpoint],
     records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
-    images: Sequence,
+    images: Images,
     provenance: Mapping,
     min_images: int | None,
 ) -> dict:
@@ -177,7 +172,12 @@ def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord
     return measured
 
 
-def _summary(records, measured: Sequence[ImageRecord], class_names: Sequence[str], min_images: int | None) -> dict:
+def _summary(
+    records: Sequence[ImageRecord | SkippedImage],
+    measured: Sequence[ImageRecord],
+    class_names: Sequence[str],
+    min_images: int | None,
+) -> dict:
     least = least_images(len(measured)) if min_images is None else min_images
     return {
         **data_set_summary(measured, class_names, min_images=least),
@@ -204,7 +204,7 @@ def _charts(summary: Mapping, class_names: Sequence[str], folder: Path) -> dict[
     return {name: save_chart(folder / "charts" / name, draw) for name, draw in drawings.items()}
 
 
-def _noise_maps(records: Sequence[ImageRecord | SkippedImage], images: Sequence, folder: Path) -> list[tuple[str, str]]:
+def _noise_maps(records: Sequence[ImageRecord | SkippedImage], images: Images, folder: Path) -> list[tuple[str, str]]:
     """Draw the images with the highest mean raw interclass noise, noisiest first: (image name, inline SVG)."""
     noise = {
         index: float(np.nanmean(record.noise_maps["raw"]))

@@ -4,8 +4,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from analysis import noise
-from analysis.measure import STAGES
-from analysis.report.charts import CLASS_METRICS, TITLES
+from analysis.options import STAGES
+from analysis.report.charts import CLASS_METRICS
+from analysis.words import (
+    CONTROL_WORDS,
+    METRIC_WORDS,
+    OWN_DEFINITIONS,
+    PREDICTION_WARNING,
+    REPORT_DEFINITIONS,
+    SPLIT_DEFINITIONS,
+)
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #ffffff; --text: #14181d; --soft: #5b6570; --line: #d5dae0; --tint: #f3f5f8;
@@ -44,48 +52,6 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
 )
-OWN_DEFINITIONS = (
-    "The figures follow this project's own definitions: the published method names interclass and intraclass noise in "
-    "words and gives no formula for them."
-)
-PREDICTION_WARNING = (
-    "The labels are the model's own prediction, not ground truth. A prediction measured against itself is flattered: "
-    "every figure below is better than it would be against true labels."
-)
-CONTROL_WORDS = {
-    "uniform": "uniform attention: every cell gets the same; what chance gets.",
-    "oracle": "retained attention under the oracle gate: true labels in place of GR's class prediction, the best that "
-    "any GR could do.",
-    "box": "retained attention with a constant box in place of LR's learnt weights, under the model's own gate.",
-}
-SPLIT_WORDS = {
-    "boundary": "cells with a neighbour of another label",
-    "interior": "cells without one",
-    "gr_right": "cells whose class GR's prediction has right",
-    "gr_wrong": "cells whose class it has wrong",
-}
-DEFINITIONS = {
-    "Stages": "raw: the softmax attention. rectified: after the gate of Global Rectifying (GR). retained: after Local "
-    "Retention (LR), which spreads each row over neighbouring cells.",
-    "Query, cell, label": "The attention map has one cell for a patch of pixels; each labelled cell is a query. Its "
-    "label is the most frequent one among its pixels. S are the other cells of the query's class, D the labelled cells "
-    "of other classes.",
-    "Interclass noise": "The share of a query's attention that falls on D. 0 is best. Chance is what uniform attention "
-    "gets: |D| / |S ∪ D|.",
-    "Intraclass noise": "How unevenly the attention on S is spread: one minus its entropy over that of an even spread. "
-    "0 is even, 1 is a single cell.",
-    "Hollow fraction": "The share of S that gets less than τ = 0.25 of the mean attention on S.",
-    "Kept mass, interclass mass": "The sum of a row over S ∪ D, and over D, before any normalisation: what really "
-    "arrives. Rows that keep less than a millionth are emptied: counted, never averaged.",
-    "Top-1 mass, effective keys": "The share of the strongest key; the exponential of the row's entropy, as if so many "
-    "keys shared the attention evenly.",
-    "AUC, average precision": "How well the attention of a row tells S from D. 1 is best; AUC 0.5 is chance.",
-    "Means": "Over a class's queries in each image in which it has enough cells, over images, over classes: so that "
-    "large classes do not drown small ones. The micro mean is over all queries alike.",
-    "Intervals": "95 % bootstrap intervals over images. Differences are paired by image.",
-    "Query dependence, distinct argmax keys": "Mean Jensen–Shannon divergence between the raw rows of random pairs of "
-    "queries: 0 where every query gets the same map. How many cells of an image are the strongest key of some query.",
-}
 HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
 
 
@@ -154,7 +120,9 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         "<h2>By class</h2>",
     ]
     parts += [
-        _figure(charts[f"classes_{metric}"], f"{TITLES[metric].capitalize() if metric != 'auc' else 'AUC'} by class.")
+        _figure(
+            charts[f"classes_{metric}"], f"{METRIC_WORDS[metric].capitalize() if metric != 'auc' else 'AUC'} by class."
+        )
         for metric in CLASS_METRICS
         if f"classes_{metric}" in charts
     ]
@@ -187,7 +155,7 @@ def _in_words(summary: Mapping) -> str:
     ]
     for pair, words in (("rectified - raw", "Rectifying"), ("retained - rectified", "Retention")):
         changes = [
-            f"{TITLES[metric]} by {_difference(summary['differences'][pair][metric])}"
+            f"{METRIC_WORDS[metric]} by {_difference(summary['differences'][pair][metric])}"
             for metric in ("interclass_noise", "hollow_fraction")
             if summary["differences"][pair][metric]["mean"] is not None
         ]
@@ -202,7 +170,13 @@ def _in_words(summary: Mapping) -> str:
 
 def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
     metrics = [metric for metric in HEADLINE if summary["stages"]["raw"][metric]["micro"] is not None]
-    header = ("stage", *(TITLES[metric] for metric in metrics), "× chance", "micro interclass noise", "emptied rows")
+    header = (
+        "stage",
+        *(METRIC_WORDS[metric] for metric in metrics),
+        "× chance",
+        "micro interclass noise",
+        "emptied rows",
+    )
     rows = []
     for stage in stages:
         block = summary["stages"][stage]
@@ -225,12 +199,12 @@ def _difference_table(differences: Mapping) -> str:
         (name.replace(" - ", " − "), *(_difference(block[metric]) for metric in metrics))
         for name, block in differences.items()
     ]
-    return _table("Paired by image.", ("", *(TITLES[metric] for metric in metrics)), rows)
+    return _table("Paired by image.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows)
 
 
 def _split_table(summary: Mapping) -> str:
     rows = []
-    for split, words in SPLIT_WORDS.items():
+    for split, words in SPLIT_DEFINITIONS.items():
         entries = [summary["stages"][stage]["interclass_noise"][split] for stage in STAGES]
         if any(entry["mean"] is not None for entry in entries):
             rows.append((words, *map(_with_interval, entries), _plain(entries[0]["chance"])))
@@ -271,7 +245,7 @@ def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: M
 
 def _left_out(summary: Mapping) -> list[str]:
     lines = [
-        f"{TITLES[metric]} is undefined for {_number(count, 'query', 'queries')}."
+        f"{METRIC_WORDS[metric]} is undefined for {_number(count, 'query', 'queries')}."
         for metric, count in summary["left_out"].items()
         if count
     ]
@@ -298,7 +272,7 @@ def _left_out(summary: Mapping) -> list[str]:
 
 
 def _definitions(summary: Mapping) -> list[str]:
-    entries = "".join(f"<dt>{escape(term)}</dt><dd>{escape(words)}</dd>" for term, words in DEFINITIONS.items())
+    entries = "".join(f"<dt>{escape(term)}</dt><dd>{escape(words)}</dd>" for term, words in REPORT_DEFINITIONS.items())
     limits = summary["limits"]
     return [
         "<h2>Definitions</h2>",

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from analysis import noise
-from analysis.files.tables import OPTION_COLUMNS, csv_text, option_cells
-from analysis.measure import ImageRecord
-from analysis.measure.data_set import RECORD_METRICS, SPLITS
+from analysis.files.tables import csv_text
+from analysis.measure import RECORD_METRICS, SPLITS, ImageRecord
+from analysis.options import OPTION_NAMES, option_cells
 from analysis.report.records import SkippedImage
 from dnl import __version__
 from dnl.files import write_atomically
@@ -35,7 +35,7 @@ CLASS_HEADER = (
     "valid_queries",
     *RECORD_METRICS,
     "measured_against",
-    *OPTION_COLUMNS,
+    *OPTION_NAMES,
     "checkpoint_sha256",
     "image_sha256",
     "version",
@@ -89,7 +89,7 @@ def write_class_table(
             if isinstance(record, SkippedImage):
                 continue
             options = option_cells(record.options)
-            made_of = [record.label_source, *(options[name] for name in OPTION_COLUMNS)]
+            made_of = [record.label_source, *(options[name] for name in OPTION_NAMES)]
             made_of += [hashes[checkpoint], record.image_sha256, __version__]
             for place, stage in enumerate(record.stages):
                 means = _class_means(record, place)

@@ -32,7 +32,8 @@ class CropDataset(Dataset):
             if index < len(dataset):
                 break
             index -= len(dataset)
-        sample, rng = dataset[index], np.random.default_rng((self.seed, epoch, position))
+        sample = dataset[index]
+        rng = np.random.default_rng((self.seed, epoch, position))
         image, labels = self.crop(sample.image, sample.labels, rng)
         return normalise(image), torch.from_numpy(labels).long()
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.geometry import cell_labels, cell_to_pixel, pixel_to_cell, spread_labels
+from analysis.geometry import Grid, cell_centres, cell_labels, cell_to_pixel, map_extent, pixel_to_cell
 
 
 def test_corners_of_the_image_fall_on_corner_cells():
@@ -44,6 +44,29 @@ def test_positions_off_the_image_or_map_are_refused():
         pixel_to_cell(8, 0, (8, 10), (2, 3))
     with pytest.raises(ValueError, match=r"cell .* off the map"):
         cell_to_pixel(0, -1, (8, 10), (2, 3))
+
+
+@pytest.mark.parametrize(("size", "cells"), [((360, 480), (45, 60)), ((37, 53), (5, 7)), ((33, 40), (1, 5))])
+def test_the_pixel_of_a_cell_is_the_one_nearest_to_its_centre(size, cells):
+    rows, columns = cell_centres(size, cells)
+    assert (len(rows), len(columns)) == cells
+    for row, column in np.ndindex(cells):
+        y, x = cell_to_pixel(row, column, size, cells)
+        assert max(abs(y - rows[row]), abs(x - columns[column])) <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(("size", "cells"), [((360, 480), (45, 60)), ((37, 53), (5, 7)), ((33, 40), (1, 5))])
+def test_a_map_drawn_in_its_extent_has_the_centres_of_its_cells_on_their_pixels(size, cells):
+    left, right, bottom, top = map_extent(size, cells)
+    rows, columns = (np.arange(count) + 0.5 for count in cells)
+    drawn = top + (bottom - top) * rows / cells[0], left + (right - left) * columns / cells[1]
+    for place, centres in zip(drawn, cell_centres(size, cells), strict=True):
+        assert place == pytest.approx(centres)
+
+
+def test_the_extent_by_hand():
+    assert map_extent((5, 9), (3, 5)) == (-1, 9, 5, -1)
+    assert map_extent((5, 9), (1, 1)) == (-0.5, 8.5, 4.5, -0.5)
 
 
 def test_labels_of_cells_by_majority():
@@ -89,7 +112,7 @@ def test_labels_must_be_two_dimensional():
 @pytest.mark.parametrize("size", [(47, 83), (6, 11), (30, 12)])
 def test_labels_of_cells_are_painted_on_their_own_pixels(size):
     cells = np.random.default_rng(0).integers(0, 4, (6, 11))
-    painted = spread_labels(cells, size)
+    painted = Grid(size, cells.shape).spread(cells, 255)
     for y, x in np.ndindex(size):
         assert painted[y, x] == cells[pixel_to_cell(y, x, size, (6, 11))]
     assert (cell_labels(painted, (6, 11), 4, 255) == cells).all()

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from analysis import Capture
-from analysis.maps import GATES, attention_rows, oracle_probs
+from analysis.maps import attention_rows, oracle_probs
+from analysis.options import GATES
 from dnl.attention import attention_stages
 from dnl.classes import LabelSet
 

@@ -26,7 +26,7 @@ from dnl.classes import CAMVID
 from dnl.datasets import Streets
 
 ROOT = Path(__file__).parents[2]
-PAGE_STYLE = (ROOT / "analysis" / "lens" / "standalone.css").read_text(encoding="utf-8")
+PAGE_STYLE = (ROOT / "analysis" / "lens" / "browser" / "standalone.css").read_text(encoding="utf-8")
 START_SECONDS = 60
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.geometry import cell_to_pixel, pixel_to_cell
-from analysis.lens import SCRIPT
+from analysis.lens.noise_map import SCRIPT
 from tests.browser.widgets import choose, png, upload
 
 pytestmark = pytest.mark.browser

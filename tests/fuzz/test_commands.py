@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from analysis import ablation as analysis_ablation
-from analysis.card import measuring as card
+from analysis.card import command as card
 from analysis.figures import command as figures
 from analysis.report import command as report
 from dnl import ablation, evaluate, export, train

@@ -10,7 +10,7 @@ import pytest
 import streamlit as st
 
 from pages.parts.app import links
-from pages.parts.subjects import pictures as shared
+from pages.parts.subjects import captures, models, pictures, places
 from tests.fuzz import corpus
 from tests.pages.small import APP, app_on, png, read, save_network
 
@@ -35,13 +35,13 @@ def app(zoo, monkeypatch):
 def runs(monkeypatch) -> list[str]:
     """The names of the images that a network was run on."""
     names = []
-    original = shared.capture_attention
+    original = captures.capture_attention
 
     def record(*arguments, name, **options):
         names.append(name)
         return original(*arguments, name=name, **options)
 
-    monkeypatch.setattr(shared, "capture_attention", record)
+    monkeypatch.setattr(captures, "capture_attention", record)
     return names
 
 
@@ -79,35 +79,35 @@ def test_every_cache_has_a_bound():
 
 
 def test_models_beyond_the_bound_leave_the_memory(app):
-    first = weakref.ref(shared.model_with_attention("network-0").network)
-    assert shared.model_with_attention("network-0").network is first()
+    first = weakref.ref(models.model_with_attention("network-0").network)
+    assert models.model_with_attention("network-0").network is first()
     for seed in (1, 2, 3):
-        shared.model_with_attention(f"network-{seed}")
+        models.model_with_attention(f"network-{seed}")
     gc.collect()
     assert first() is None
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("captured", 16), ("compared", 4)])
 def test_the_captures_and_buffers_of_all_sessions_are_bounded(app, runs, monkeypatch, kind, bound):
-    model, other = (shared.model_with_attention(f"network-{seed}") for seed in (0, 1))
-    pictures = [shared.Picture(photo(seed), None, f"picture {seed}") for seed in range(bound + 1)]
+    model, other = (models.model_with_attention(f"network-{seed}") for seed in (0, 1))
+    shown = [pictures.Picture(photo(seed), None, f"picture {seed}") for seed in range(bound + 1)]
     packed = []
-    original = shared.pack_capture
-    monkeypatch.setattr(shared, "pack_capture", lambda *a, **b: packed.append(1) or original(*a, **b))
+    original = captures.pack_capture
+    monkeypatch.setattr(captures, "pack_capture", lambda *a, **b: packed.append(1) or original(*a, **b))
 
     def work(picture) -> bool:
         """Look at a picture; whether anything had to be computed."""
         before = len(runs) + len(packed)
-        shared.captured(model, picture) if kind == "captured" else shared.compared(model, other, picture)
+        captures.captured(model, picture) if kind == "captured" else captures.compared(model, other, picture)
         return len(runs) + len(packed) > before
 
-    assert all(map(work, pictures))
-    assert not any(map(work, pictures[1:]))  # what is within the bound is kept
-    assert work(pictures[0])  # and the oldest was let go
+    assert all(map(work, shown))
+    assert not any(map(work, shown[1:]))  # what is within the bound is kept
+    assert work(shown[0])  # and the oldest was let go
 
 
 def test_a_session_keeps_no_photo_but_the_one_in_use(app, runs):
-    app.session_state["source"] = shared.UPLOAD
+    app.session_state["source"] = places.UPLOAD
     sizes = []
     for seed in range(6):
         app.session_state["kept photo"] = (f"photo-{seed}.png", png(photo(seed)))
@@ -139,15 +139,14 @@ def test_a_session_keeps_no_attention_file_but_the_one_in_use(app):
 
 def test_the_places_of_a_session_are_bounded(monkeypatch):
     state: dict = {}
-    monkeypatch.setattr(shared.st, "session_state", state)
-    for scene in range(shared.MOST_SEEN + 20):
-        shared._remember_place(f"image {scene}", {"source": shared.STREETS, "scene": scene})
-    own = {"source": shared.UPLOAD, "kept photo": ("a.png", b"x" * 99), "kept labels": None}
-    shared._remember_place("image 30", own)
-    seen = state["pictures seen"]
-    assert len(seen) == shared.MOST_SEEN and "image 19" not in seen and "image 20" in seen
+    monkeypatch.setattr(places.st, "session_state", state)
+    for scene in range(places.MOST_SEEN + 20):
+        places.remember_place(f"image {scene}", places.StreetPlace(scene))
+    places.remember_place("image 30", places.UploadPlace(("a.png", b"x" * 99)))
+    seen = places.seen_places()
+    assert len(seen) == places.MOST_SEEN and "image 19" not in seen and "image 20" in seen
     assert list(seen)[-1] == "image 30"
-    assert seen["image 30"] == {"source": shared.UPLOAD, "kept photo": "a.png", "kept labels": None}
+    assert seen["image 30"] == places.SeenUpload("a.png")
 
 
 @pytest.mark.parametrize(
@@ -156,8 +155,8 @@ def test_the_places_of_a_session_are_bounded(monkeypatch):
         ("explorer", {"batch source": "Your photos"}, "batch photos", 24),
         ("figures", {}, "figure photos", 24),
         ("figures", {}, "figure labels", 24),
-        ("noise_report", {"noise count": "Several", "noise source": shared.UPLOAD}, "noise photos", 100),
-        ("noise_report", {"noise count": "Several", "noise source": shared.UPLOAD}, "noise photo labels", 100),
+        ("noise_report", {"noise count": "Several", "noise source": places.UPLOAD}, "noise photos", 100),
+        ("noise_report", {"noise count": "Several", "noise source": places.UPLOAD}, "noise photo labels", 100),
     ],
 )
 def test_several_files_of_one_s_own_are_bounded_and_the_others_named(app, page, state, key, most):

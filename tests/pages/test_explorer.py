@@ -13,7 +13,8 @@ from dnl.classes import CAMVID
 from dnl.datasets import DatasetError
 from pages.parts.app.words import literal
 from pages.parts.explorer.exports import OTHER_BATCH, OWN_PIXEL
-from pages.parts.subjects import pictures as shared
+from pages.parts.subjects import pictures
+from pages.parts.subjects.places import CamVidPlace, camvid_name
 from tests.pages.small import app_on, png, read, save_network
 
 FIGURES = [
@@ -211,7 +212,7 @@ def test_a_camvid_folder_that_shrinks_between_listing_and_reading_is_said(app, t
     app.selectbox(key="file").select(1).run()
     assert_page_stands(app)
     assert not app.error
-    listed = shared.camvid_splits
+    listed = pictures.camvid_splits
 
     def list_and_lose(notices):
         """The folder is listed; before the image is read, the second one is gone."""
@@ -220,7 +221,7 @@ def test_a_camvid_folder_that_shrinks_between_listing_and_reading_is_said(app, t
             (tmp_path / folder / "two.png").unlink(missing_ok=True)
         return splits
 
-    monkeypatch.setattr(shared, "camvid_splits", list_and_lose)
+    monkeypatch.setattr(pictures, "camvid_splits", list_and_lose)
     app.run()
     assert_page_stands(app)  # with a street
     (error,) = app.error
@@ -233,12 +234,12 @@ def test_a_camvid_folder_that_shrinks_between_listing_and_reading_is_said(app, t
 def test_a_pinned_camvid_image_that_is_gone_is_no_row_of_a_figure(tmp_path, monkeypatch):
     write_camvid(tmp_path, "val")
     monkeypatch.setenv("DNL_DATA", str(tmp_path))
-    place = {"source": shared.CAMVID_FOLDER, "split": "val", "file": 0}
-    assert shared.camvid_name(place) == "one" and shared.camvid_name({**place, "file": 1}) is None
+    place = CamVidPlace("val", 0)
+    assert camvid_name(place) == "one" and camvid_name(CamVidPlace("val", 1)) is None
     with pytest.raises(DatasetError, match="image 2 of CamVid's val is gone"):
-        shared.camvid_picture("val", 1, CAMVID)
+        pictures.camvid_picture("val", 1, CAMVID)
     (tmp_path / "valannot").rename(tmp_path / "elsewhere")
-    assert shared.camvid_name(place) is None
+    assert camvid_name(place) is None
 
 
 # --- attention files -------------------------------------------------------------------------------------------------

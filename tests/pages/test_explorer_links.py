@@ -1,5 +1,4 @@
 import io
-import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +8,12 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from analysis.lens import image_id
+from analysis.lens import image_id, known_look
+from analysis.lens.script import SETTINGS
 from dnl.classes import CAMVID, VOC
 from pages.parts.app import links
-from pages.parts.explorer.link import FIRST_LOOK
-from tests.pages.small import APP, address, app_on, save_network
+from pages.parts.explorer.link import CHOICES, FIRST_LOOK, LOOK_NAMES
+from tests.pages.small import address, app_on, save_network
 
 
 @pytest.fixture(scope="module")
@@ -205,9 +205,8 @@ def test_a_model_of_other_classes_is_not_compared_and_that_is_said(app):
 
 
 def test_the_first_look_is_the_lens_s_own():
-    text = (APP.parent / "analysis" / "lens" / "browser" / "memory.js").read_text(encoding="utf-8")
-    block = re.search(r"  look: \{(.*?)\n  \}", text, re.DOTALL)[1]
-    assert json.loads("{" + re.sub(r"(\w+):", r'"\1":', block).rstrip().rstrip(",") + "}") == FIRST_LOOK
+    assert SETTINGS["firstLook"] == FIRST_LOOK == known_look(FIRST_LOOK)
+    assert list(SETTINGS["looks"]) == list(LOOK_NAMES) and tuple(SETTINGS["choices"]) == CHOICES
 
 
 class Query(dict):

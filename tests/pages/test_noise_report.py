@@ -21,6 +21,7 @@ from dnl import __version__, load_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import Streets
 from pages.parts.noise_report import work as noise_work
+from pages.parts.subjects.places import StreetPlace
 from tests.pages.small import app_on, png, save_network
 
 PAGE = "pages/noise_report.py"
@@ -178,7 +179,7 @@ def test_an_unlabelled_photo_is_measured_against_the_prediction_and_marked(app):
     assert not app.exception
     assert [summary["label_source"] for summary in summaries(app)] == ["prediction"]
     assert "own prediction" in app.warning[0].value and "flatters" in app.warning[0].value
-    assert app.session_state["noise work"].job.places[0]["kept photo"][0] == "wide.png"
+    assert app.session_state["noise work"].job.places[0].photo[0] == "wide.png"
 
 
 def test_a_photo_of_one_class_gets_a_sentence(app):
@@ -206,7 +207,7 @@ def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, m
     app.segmented_control(key="noise count").set_value("Several").run()
     app.multiselect(key="noise scenes").set_value([4, 1]).run()
     assert "no\\-attention cannot be measured" in app.error[0].value and "no attention" in words(app)
-    assert app.session_state["noise work"].job.places == ({"source": "Built-in streets", "scene": 0},)
+    assert app.session_state["noise work"].job.places == (StreetPlace(0),)
 
     measured = []
     take = noise_work.record_of

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.parts.app.turns import Turns
-from pages.parts.subjects import pictures as shared
+from pages.parts.subjects import captures, models, pictures
 from tests.pages.small import app_on, save_network
 
 
@@ -27,7 +27,7 @@ def app(tmp_path, monkeypatch):
 def runs(monkeypatch) -> list[tuple[float, float]]:
     """When each run of a network began and ended."""
     found = []
-    original = shared.capture_attention
+    original = captures.capture_attention
 
     def record(*arguments, **options):
         began = time.monotonic()
@@ -36,19 +36,19 @@ def runs(monkeypatch) -> list[tuple[float, float]]:
         found.append((began, time.monotonic()))
         return capture
 
-    monkeypatch.setattr(shared, "capture_attention", record)
+    monkeypatch.setattr(captures, "capture_attention", record)
     return found
 
 
 def test_networks_of_several_sessions_run_one_after_another(app, runs):
-    model = shared.model_with_attention("small")
+    model = models.model_with_attention("small")
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
     together = threading.Barrier(len(images))
 
     def visit(image: np.ndarray) -> None:
-        picture = shared.Picture(image, None, "picture")
+        picture = pictures.Picture(image, None, "picture")
         together.wait()
-        shared.captured(model, picture)
+        captures.captured(model, picture)
 
     visitors = [threading.Thread(target=visit, args=(image,)) for image in images]
     for visitor in visitors:
@@ -61,10 +61,10 @@ def test_networks_of_several_sessions_run_one_after_another(app, runs):
 
 
 def test_a_turn_is_given_back_by_a_network_that_fails(monkeypatch):
-    with pytest.raises(ValueError, match="broken"), shared.network_turn():
+    with pytest.raises(ValueError, match="broken"), captures.network_turn():
         raise ValueError("broken")
-    monkeypatch.setattr(shared, "give_way", lambda: pytest.fail("somebody still has the turn"))
-    with shared.network_turn():
+    monkeypatch.setattr(captures, "give_way", lambda: pytest.fail("somebody still has the turn"))
+    with captures.network_turn():
         pass
 
 
@@ -90,21 +90,21 @@ def test_turns_come_in_the_order_of_arrival():
 def held():
     """The turn, held by another until it is closed."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(shared.network_turn())
+        stack.enter_context(captures.network_turn())
         yield stack
 
 
 def test_a_visitor_who_goes_on_leaves_the_queue(app, runs, held, monkeypatch):
     """While the page waits for another's network, it is asked to stop, as by a click elsewhere."""
     waits = []
-    original = shared.give_way
+    original = captures.give_way
 
     def click_elsewhere() -> None:
         waits.append(time.monotonic())
         get_script_run_ctx().script_requests.request_stop()
         original()
 
-    monkeypatch.setattr(shared, "give_way", click_elsewhere)
+    monkeypatch.setattr(captures, "give_way", click_elsewhere)
     # A page that would not leave gets its turn in the end, and the test fails.
     turn = threading.Timer(20, held.close)
     turn.start()

@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis import Capture, capture_attention
 from analysis.figures.recipe import Scale
-from analysis.lens import row_options
+from analysis.lens import map_options
 from analysis.pins.files import pins_csv, pins_figure, pins_json, pins_npz
 from analysis.pins.measured import PinnedPixels, Source, measure_pins
 from dnl import load_checkpoint
@@ -86,7 +86,7 @@ def _is_own(answer: Answer) -> bool:
 
 def _view(photo: Photo, model: str, pins: tuple[tuple[int, int], ...]) -> PinnedPixels:
     capture = _capture(photo, model)
-    return measure_pins(capture, pins, row_options(capture, None), _model(model)[1])
+    return measure_pins(capture, pins, map_options(capture, None), _model(model)[1])
 
 
 @functools.cache

@@ -81,7 +81,7 @@ def held_bytes(server: Server) -> dict[str, int]:
     return {
         "uploads": total('cache_type="UploadedFileManager",cache=""'),
         "files to fetch": total('cache_type="st_memory_media_file_storage",cache=""'),
-        "captures": total('cache_type="st_cache_data",cache="pages.parts.subjects.pictures._(?:captured|compared)"'),
+        "captures": total('cache_type="st_cache_data",cache="pages.parts.subjects.captures._(?:captured|compared)"'),
     }
 
 

@@ -13,6 +13,16 @@ export function* allLogSums(model, { temperature }) {
   return sums;
 }
 
+// The figures of `queryMetrics` that are numbers, and have a mean.
+const AVERAGED = [
+  "interclassNoise",
+  "chance",
+  "keptMass",
+  "intraclassNoise",
+  "hollowFraction",
+  "effectiveKeys",
+];
+
 /**
  * The mean over several query cells: `stages`, their mean rows (or columns), and `metrics` of each stage, the mean of
  * the figures over the queries that have them in all three, so that stages are compared on the same queries.
@@ -21,7 +31,7 @@ export function* allLogSums(model, { temperature }) {
 export function* regionAverage(model, { cells, choices, direction, logSums }) {
   const space = workspace(model.cells);
   const sums = workspace(model.cells);
-  const totals = Object.fromEntries(STAGES.map((stage) => [stage, METRICS.map(() => [0, 0])]));
+  const totals = Object.fromEntries(STAGES.map((stage) => [stage, AVERAGED.map(() => [0, 0])]));
   const emptied = { raw: 0, rectified: 0, retained: 0 };
   for (const [done, cell] of cells.entries()) {
     const stages =
@@ -34,7 +44,7 @@ export function* regionAverage(model, { cells, choices, direction, logSums }) {
       const row = stages[stage];
       for (let n = 0; n < row.length; n++) sums[stage][n] += row[n] / cells.length;
       emptied[stage] += Number(found[place].emptied);
-      METRICS.forEach((name, index) => {
+      AVERAGED.forEach((name, index) => {
         // Chance is averaged over the very queries whose interclass noise stands beside it.
         const deciding = name === "chance" ? "interclassNoise" : name;
         if (!held || found.some((metrics) => metrics[deciding] === null)) return;
@@ -47,7 +57,7 @@ export function* regionAverage(model, { cells, choices, direction, logSums }) {
   const metrics = {};
   for (const stage of STAGES) {
     metrics[stage] = { labelled: true, emptied: emptied[stage] === cells.length, emptiedCount: emptied[stage] };
-    METRICS.forEach((name, index) => {
+    AVERAGED.forEach((name, index) => {
       const [total, count] = totals[stage][index];
       metrics[stage][name] = count ? total / count : null;
     });

@@ -1,26 +1,27 @@
 // The lens: the three attention maps of any pixel of one image, computed and drawn in the browser.
 //
-// The files of this folder are joined into one script, in the order that script.py gives. The first compute and do not
-// touch the page; they follow dnl/attention/stages.py, analysis/noise/__init__.py and analysis/geometry.py, and a test in a real
-// browser holds both together. Cells are numbered row by row; N is their number. Arrays over cells are flat.
+// The files of this folder are joined into one script, in the order that script.py gives, behind SETTINGS, which comes
+// from Python. The first compute and do not touch the page; they follow dnl/attention/stages.py, analysis/noise/query.py
+// and analysis/geometry.py, and a test in a real browser holds both together. Cells are numbered row by row; N is their
+// number. Arrays over cells are flat.
 
 // --- the buffer ------------------------------------------------------------------------------------------------------
 
-export const GATES = ["off", "sigmoid", "binary", "similarity", "oracle"];
-export const RETENTIONS = ["off", "learnt", "box"];
-export const KERNELS = [3, 5, 7];
-export const TEMPERATURES = { lowest: 0.1, highest: 10 };
-export const STAGES = ["raw", "rectified", "retained"];
+export const { stages: STAGES } = SETTINGS;
+export const { values: GATES } = SETTINGS.choices.gate;
+export const { values: RETENTIONS } = SETTINGS.choices.retention;
+export const { values: KERNELS } = SETTINGS.choices.kernel;
+export const TEMPERATURES = SETTINGS.choices.temperature;
 
-const FORMAT = 2;
-const DEFAULT_KERNEL = 3; // of LR put on top of a model that has none
 const ARRAY_TYPES = { uint8: Uint8Array, float32: Float32Array, float64: Float64Array };
 
 /** The header of a buffer of analysis/lens/payload.py, and where its arrays begin. Throws on another format. */
 export function readHeader(bytes) {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
-  if (header.format !== FORMAT) throw new Error(`the lens reads format ${FORMAT}, but was sent ${header.format}`);
+  if (header.format !== SETTINGS.format) {
+    throw new Error(`the lens reads format ${SETTINGS.format}, but was sent ${header.format}`);
+  }
   return { header, start: 4 + length };
 }
 
@@ -64,7 +65,7 @@ function modelOf({ imageHeight, imageWidth, class_names, palette, no_class }, fa
     ownChoices: {
       gate: facts.gate ?? "off",
       retention,
-      kernel: facts.lr_kernel ?? DEFAULT_KERNEL,
+      kernel: facts.lr_kernel ?? SETTINGS.defaultKernel,
       temperature: 1,
     },
     // What the figures are measured against: the truth, or else the model's own prediction, or else nothing.
@@ -97,8 +98,8 @@ export function availableRetentions(model) {
 /** The user's choices where they can be had, the model's own in their place where not. */
 export function effectiveChoices(model, chosen) {
   const own = model.ownChoices;
-  const { lowest, highest } = TEMPERATURES;
-  const hot = model.query !== undefined && chosen.temperature >= lowest && chosen.temperature <= highest;
+  const { low, high } = TEMPERATURES;
+  const hot = model.query !== undefined && chosen.temperature >= low && chosen.temperature <= high;
   return {
     gate: availableGates(model).includes(chosen.gate) ? chosen.gate : own.gate,
     retention: availableRetentions(model).includes(chosen.retention) ? chosen.retention : own.retention,

@@ -1,20 +1,46 @@
 // --- the parts of the page -------------------------------------------------------------------------------------------
 
 const KEYS =
-  "Keys: arrows move by one cell, Enter pins, Delete unpins, R turns row into column, 1–8 choose a pin, + and − zoom, " +
-  "0 shows the whole image, Ctrl+Z undoes, Escape goes back.";
+  `Keys: arrows move by one cell, Enter pins, Delete unpins, R turns row into column, 1–${PIN_LIMIT} choose a pin, ` +
+  "+ and − zoom, 0 shows the whole image, Ctrl+Z undoes, Escape goes back.";
 
-/** Everything on the page for one image. Returns its nodes and those that are changed later. */
-function partsOf(image, actions) {
+/** Put everything on the page that there is for the image, once for each buffer. */
+function build(lens) {
+  const { root, image } = lens;
+  lens.parts = partsOf(lens);
+  const actions = pointerActions(lens);
+  for (const { canvas } of lens.parts.surfaces) {
+    listen(canvas, actions);
+    canvas.addEventListener("keydown", (event) => onKey(lens, event));
+    canvas.addEventListener("blur", () => lens.byKeyboard && leave(lens));
+    lens.resizing.observe(canvas);
+  }
+  root.replaceChildren(...lens.parts.nodes);
+  root.style.setProperty("--lens-aspect", `${image.imageWidth} / ${image.imageHeight}`);
+  root.onkeydown = (event) => {
+    if (isUndo(event) && !event.defaultPrevented) onKey(lens, event);
+  };
+  lens.painting = false;
+  lens.listing = false;
+  lens.view = WHOLE;
+  paintTables(lens);
+  showBars(lens);
+  showPins(lens);
+}
+
+/** Everything on the page for one image: its nodes, its canvases (surfaces) and what is changed later. */
+function partsOf(lens) {
+  const { image } = lens;
   const models = image.models.map(modelPanelsOf);
+  const keysId = unique("lens-keys");
   const photo = panelOf("photo", 0, "Photo", image.name, {
     tabindex: 0,
     role: "application",
     "aria-label": `${image.name}: choose a pixel with the arrow keys, pin it with Enter, go back with Escape`,
-    "aria-describedby": "lens-keys",
+    "aria-describedby": keysId,
   });
   photo.figure.append(models[0].about.node);
-  const classes = classesOf(image, actions.averageClass);
+  const classes = classesOf(lens);
   const [bar, differenceBar] = [colourbarOf(), colourbarOf()];
   const classList = element("ul", { class: "classes", "aria-label": "Classes: choose one for its mean attention" });
   classList.append(...classes.map(({ item }) => item));
@@ -22,7 +48,7 @@ function partsOf(image, actions) {
   if (classes.length) {
     keys.append(element("p", { class: "note" }, "A class's mean attention: click its name."), classList);
   }
-  const tools = toolsOf(image, actions);
+  const tools = toolsOf(lens);
   const announcement = element("p", { class: "unseen", "aria-live": "polite" });
   const rows = models.map((panel, index) => {
     const left = index === 0 ? [photo.figure] : [panel.about.node];
@@ -33,19 +59,20 @@ function partsOf(image, actions) {
     return title ? [title, row] : [row];
   });
   const nodes = [
-    toolbarOf(image, actions),
+    toolbarOf(lens),
     tools.node,
     tools.noisiest,
     ...rows.flat(),
     ...(models.length > 1 ? [keys] : []),
-    element("p", { class: "unseen", id: "lens-keys" }, KEYS),
+    element("p", { class: "unseen", id: keysId }, KEYS),
     announcement,
   ];
-  return { ...tools, nodes, models, photo, classes, bar, differenceBar, announcement };
+  const surfaces = [photo.surface, ...models.flatMap(({ maps }) => STAGES.map((stage) => maps[stage].surface))];
+  return { ...tools, nodes, surfaces, models, photo, classes, bar, differenceBar, announcement };
 }
 
 /** Pins, and what can be done on the panels. */
-function toolsOf(image, { undo, zoomBy, setView, toggleNoisiest }) {
+function toolsOf(lens) {
   const parts = {
     noPins: element(
       "p",
@@ -56,40 +83,44 @@ function toolsOf(image, { undo, zoomBy, setView, toggleNoisiest }) {
     ),
     pins: element("ul", { class: "pins", "aria-label": "Pins" }),
     status: element("p", { class: "status", role: "status" }),
-    undo: button("Undo", "Undo the last change of the pins (Ctrl+Z)", undo, { class: "tool" }),
-    brush: button("Brush", "Paint over a region to see its mean attention", () => {}, {
+    undo: button("Undo", "Undo the last change of the pins (Ctrl+Z)", () => undo(lens), { class: "tool" }),
+    brush: button("Brush", "Paint over a region to see its mean attention", () => usePaint(lens, !lens.painting), {
       class: "tool",
       "aria-pressed": "false",
     }),
-    whole: button("Fit", "Show the whole image (0, or a double click)", () => setView(WHOLE), {
+    whole: button("Fit", "Show the whole image (0, or a double click)", () => setView(lens, WHOLE), {
       class: "tool",
       disabled: true,
       "aria-label": "Show the whole image",
     }),
-    noisiestButton: button("Noisiest pixels", "Look for the pixels with the most interclass noise", toggleNoisiest, {
-      class: "tool",
-      "aria-expanded": "false",
-    }),
+    noisiestButton: button(
+      "Noisiest pixels",
+      "Look for the pixels with the most interclass noise",
+      () => toggleNoisiest(lens),
+      { class: "tool", "aria-expanded": "false" },
+    ),
     noisiest: element("div", { class: "noisiest", role: "group", "aria-label": "Noisiest pixels", hidden: true }),
   };
   const zoom = element(
     "div",
     { class: "group", role: "group", "aria-label": "Zoom" },
-    button("−", "Zoom out (−)", () => zoomBy(1 / ZOOM_STEP), { class: "tool", "aria-label": "Zoom out" }),
-    button("+", "Zoom in (+, or Ctrl and the wheel, or two fingers)", () => zoomBy(ZOOM_STEP), {
+    button("−", "Zoom out (−)", () => zoomBy(lens, 1 / ZOOM_STEP), { class: "tool", "aria-label": "Zoom out" }),
+    button("+", "Zoom in (+, or Ctrl and the wheel, or two fingers)", () => zoomBy(lens, ZOOM_STEP), {
       class: "tool",
       "aria-label": "Zoom in",
     }),
     parts.whole,
   );
-  const known = image.models[0].hasClasses ? [parts.noisiestButton] : [];
+  const known = lens.image.models[0].hasClasses ? [parts.noisiestButton] : [];
   const buttons = element("div", { class: "buttons" }, parts.undo, parts.brush, ...known, zoom);
   const pinned = element("div", { class: "pinned" }, parts.noPins, parts.pins, parts.status);
   return { ...parts, node: element("div", { class: "tools" }, pinned, buttons) };
 }
 
 /** One pin: choose it, or take it away. */
-function pinChipOf(image, pixel, index, active, touch, unpin) {
+function pinChipOf(lens, pixel, index) {
+  const { memory, image } = lens;
+  const active = index === activeIndex(memory, image);
   const [model] = image.models;
   const name = className(model, model.cellClasses[cellOf(model, pixel)]);
   const words = model.hasClasses ? name : placeWords(pixel);
@@ -97,27 +128,28 @@ function pinChipOf(image, pixel, index, active, touch, unpin) {
   const number = element("b", { style: { background: colour, color: inkOn(colour) } }, String(index + 1));
   return element(
     "li",
-    { class: index === active ? "active" : "" },
+    { class: active ? "active" : "" },
     element(
       "button",
       {
         type: "button",
         title: `Show the pixel in ${placeWords(pixel)} (key ${index + 1})`,
-        "aria-pressed": index === active,
-        onclick: () => touch(index),
+        "aria-pressed": active,
+        onclick: () => touch(lens, index),
       },
       number,
       element("span", {}, words),
     ),
-    button("×", "Remove this pin (Delete)", () => unpin(index), { "aria-label": `Remove pin ${index + 1}` }),
+    button("×", "Remove this pin (Delete)", () => unpin(lens, index), { "aria-label": `Remove pin ${index + 1}` }),
   );
 }
 
 /** The classes of the image and their colours: [{ item, button }] by label. */
-function classesOf(image, averageClass) {
+function classesOf(lens) {
+  const { image } = lens;
   const present = new Set(image.models.flatMap(({ cellClasses }) => [...new Set(cellClasses)]));
   return image.class_names.map((name, label) => {
-    const of = button("", "Show the mean attention of this class", () => averageClass(label), {
+    const of = button("", "Show the mean attention of this class", () => averageClass(lens, label), {
       disabled: !present.has(label),
       "aria-pressed": "false",
     });
@@ -137,4 +169,48 @@ function noisiestOf(model, found, pin) {
     return button(`${name} → ${className(model, taker)}`, words, () => pin(cell), { class: "tool" });
   });
   return [element("span", { class: "quiet" }, "Most raw attention on other classes: "), ...buttons];
+}
+
+// --- what changes of them --------------------------------------------------------------------------------------------
+
+function paintTables(lens) {
+  const { image, memory } = lens;
+  const place = Math.max(0, image.colormaps.indexOf(memory.look.colormap));
+  lens.tables = {
+    maps: colourTable(image.colours.subarray(place * 768, (place + 1) * 768)),
+    differences: colourTable(image.difference_colours),
+  };
+}
+
+function showBars({ memory, parts }) {
+  const { range, difference } = memory.look;
+  parts.bar.node.hidden = range === "each";
+  parts.differenceBar.node.hidden = range === "each" || !difference;
+  for (const { maps } of parts.models) {
+    for (const stage of STAGES) {
+      maps[stage].bar.node.hidden = range === "shared";
+      write(maps[stage].title, (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][0]);
+    }
+  }
+}
+
+function showPins(lens) {
+  const { memory, image, parts } = lens;
+  parts.undo.disabled = !canUndo(memory, image);
+  const chips = pinsOf(memory, image).map((pixel, index) => pinChipOf(lens, pixel, index));
+  parts.pins.replaceChildren(...chips);
+  parts.pins.hidden = !chips.length;
+  parts.noPins.hidden = chips.length > 0;
+}
+
+function showNoisiest(lens) {
+  const { memory, image, background, parts } = lens;
+  const [model] = image.models;
+  const found = background.noisiest(effectiveChoices(model, memory.choices));
+  if (found === null) {
+    write(parts.noisiest, background.words("noisiest", "Looking at every pixel"));
+  } else if (parts.noisiest.found !== found) {
+    parts.noisiest.replaceChildren(...noisiestOf(model, found, (cell) => pin(lens, pixelOf(model, cell))));
+  }
+  parts.noisiest.found = found;
 }

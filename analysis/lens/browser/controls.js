@@ -12,13 +12,25 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+let named = 0;
+
+/** A name that nothing else on the page has: two lenses may stand on it. */
+const unique = (name) => `${name}-${++named}`;
+
 /** One choice out of a few, as a row of radio buttons. options: [value, label, explanation]. */
 function segmented(name, legend, options, chosen, onchange) {
+  const group = unique(name);
   const buttons = options.map(([value, label, title]) =>
     element(
       "label",
       { title },
-      element("input", { type: "radio", name, value, checked: value === chosen, onchange: () => onchange(value) }),
+      element("input", {
+        type: "radio",
+        name: group,
+        value,
+        checked: value === chosen,
+        onchange: () => onchange(value),
+      }),
       element("span", {}, String(label)),
     ),
   );

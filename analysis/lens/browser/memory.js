@@ -1,104 +1,79 @@
 // --- memory ----------------------------------------------------------------------------------------------------------
 
-// What the user has chosen, kept while the browser tab lives: the component is taken down on every change of page.
-// Pins, choices and look are told to the server as a whole, so that both sides always read them alike.
-const memory = {
-  pins: new Map(), // image_id -> list of pixels [y, x], in the order of their numbers
-  active: new Map(), // image_id -> index of the pin last touched
-  undone: new Map(), // image_id -> what the pins were, the latest last
-  choices: { gate: null, retention: null, kernel: null, temperature: null }, // null: the model's own
-  look: {
-    overlay: "photo",
-    scale: "share",
-    range: "shared",
-    clip: 99.8,
-    colormap: "magma",
-    outline: true,
-    predictedOutline: false,
-    hollows: false,
-    difference: false,
-    photoOpacity: 0.3,
-    direction: "row",
-  },
-  folded: true, // the rarely used options
-  granted: null, // id of the last request, which the page may have sent along with the buffer
-};
-const PIN_LIMIT = 8;
+const PIN_LIMIT = SETTINGS.pinLimit;
 const UNDO_LIMIT = 100;
 
-const pinsOf = (image) => memory.pins.get(image.image_id) ?? [];
-const activeIndex = (image) => Math.min(memory.active.get(image.image_id) ?? 0, pinsOf(image).length - 1);
-/** What is shown when nothing is hovered. */
-const activePixel = (image) => pinsOf(image)[activeIndex(image)] ?? image.starting_pixel;
-const canUndo = (image) => (memory.undone.get(image.image_id) ?? []).length > 0;
+/**
+ * What the user has chosen in one lens. Pins, choices and look are told to the server as a whole, so that both sides
+ * always read them alike.
+ */
+function newMemory() {
+  return {
+    pins: new Map(), // image_id -> list of pixels [y, x], in the order of their numbers
+    active: new Map(), // image_id -> index of the pin last touched
+    undone: new Map(), // image_id -> what the pins were, the latest last
+    choices: Object.fromEntries(Object.keys(SETTINGS.choices).map((name) => [name, null])), // null: the model's own
+    look: { ...SETTINGS.firstLook },
+    folded: true, // the rarely used options
+    granted: null, // id of the last request, which the page may have sent along with the buffer
+  };
+}
 
-function touchPin(image, index) {
+// They live as long as the browser tab: a component is taken down on every change of page, and comes back in a new element.
+const memories = []; // { component, memory, root }, in the order in which the lenses were built
+
+/** The memory of a lens in `root`: that of the first lens of the same component which has left the page, or a new one. */
+function memoryFor(component, root) {
+  let place = memories.find((each) => each.component === component && !each.root.deref()?.isConnected);
+  if (!place) memories.push((place = { component, memory: newMemory() }));
+  place.root = new WeakRef(root);
+  return place.memory;
+}
+
+const pinsOf = (memory, image) => memory.pins.get(image.image_id) ?? [];
+const activeIndex = (memory, image) =>
+  Math.min(memory.active.get(image.image_id) ?? 0, pinsOf(memory, image).length - 1);
+/** What is shown when nothing is hovered. */
+const activePixel = (memory, image) => pinsOf(memory, image)[activeIndex(memory, image)] ?? image.starting_pixel;
+const canUndo = (memory, image) => (memory.undone.get(image.image_id) ?? []).length > 0;
+
+function touchPin(memory, image, index) {
   memory.active.set(image.image_id, index);
 }
 
 /** Put other pins in place of an image's, so that they can be undone. */
-function changePins(image, pins, active) {
-  const before = [...(memory.undone.get(image.image_id) ?? []), pinsOf(image)];
+function changePins(memory, image, pins, active) {
+  const before = [...(memory.undone.get(image.image_id) ?? []), pinsOf(memory, image)];
   memory.undone.set(image.image_id, before.slice(-UNDO_LIMIT));
   memory.pins.set(image.image_id, pins);
-  touchPin(image, Math.max(0, active));
+  touchPin(memory, image, Math.max(0, active));
 }
 
-function addPin(image, pixel) {
-  const pins = pinsOf(image);
-  changePins(image, [...pins, pixel], pins.length);
+function addPin(memory, image, pixel) {
+  const pins = pinsOf(memory, image);
+  changePins(memory, image, [...pins, pixel], pins.length);
 }
 
-function removePin(image, index) {
-  const pins = pinsOf(image).toSpliced(index, 1);
-  const active = activeIndex(image);
-  changePins(image, pins, Math.min(active > index ? active - 1 : active, pins.length - 1));
+function removePin(memory, image, index) {
+  const pins = pinsOf(memory, image).toSpliced(index, 1);
+  const active = activeIndex(memory, image);
+  changePins(memory, image, pins, Math.min(active > index ? active - 1 : active, pins.length - 1));
 }
 
-function undoPins(image) {
+function undoPins(memory, image) {
   const before = memory.undone.get(image.image_id) ?? [];
   if (!before.length) return;
   memory.pins.set(image.image_id, before.at(-1));
   memory.undone.set(image.image_id, before.slice(0, -1));
-  touchPin(image, Math.max(0, before.at(-1).length - 1));
+  touchPin(memory, image, Math.max(0, before.at(-1).length - 1));
 }
 
-const oneOf =
-  (...values) =>
-  (value) =>
-    values.includes(value);
-const between = (low, high) => (value) => typeof value === "number" && value >= low && value <= high;
-const isSwitch = (value) => typeof value === "boolean";
+/** Whether a value is among `values`, or else a number from `low` to `high`. */
+const isKnown = ({ values, low, high }, value) =>
+  values ? values.includes(value) : typeof value === "number" && value >= low && value <= high;
 
-// As analysis/lens/state.py knows them: a request may come from a link, and what is not as here is ignored.
-const KNOWN_CHOICES = {
-  gate: oneOf(null, ...GATES),
-  retention: oneOf(null, ...RETENTIONS),
-  kernel: oneOf(null, ...KERNELS),
-  temperature: (value) => value === null || between(TEMPERATURES.lowest, TEMPERATURES.highest)(value),
-};
-const KNOWN_LOOKS = {
-  overlay: oneOf("photo", "labels", "prediction"),
-  scale: oneOf("share", "log", "weight"),
-  range: oneOf("shared", "each"),
-  clip: between(90, 100),
-  colormap: (value) => typeof value === "string",
-  outline: isSwitch,
-  predictedOutline: isSwitch,
-  hollows: isSwitch,
-  difference: isSwitch,
-  photoOpacity: between(0, 0.8),
-  direction: oneOf("row", "column"),
-};
-
-function take(into, values, known) {
-  for (const [name, isKnown] of Object.entries(known)) {
-    if (values && name in values && isKnown(values[name])) into[name] = values[name];
-  }
-}
-
-/** Take over what a request asks for, once; returns whether it was new. */
-export function grant(image, request) {
+/** Take over what a request asks for, once; returns whether it was new. It may come from a link: nonsense is ignored. */
+export function grant(memory, image, request) {
   if (!request || request.id === memory.granted) return false;
   memory.granted = request.id;
   if (Array.isArray(request.pins)) {
@@ -107,10 +82,15 @@ export function grant(image, request) {
       (pixel) => Array.isArray(pixel) && inside(pixel[0], image.imageHeight) && inside(pixel[1], image.imageWidth),
     );
     memory.pins.set(image.image_id, pins.slice(0, PIN_LIMIT));
-    touchPin(image, 0);
+    touchPin(memory, image, 0);
   }
-  take(memory.choices, request.choices, KNOWN_CHOICES);
-  take(memory.look, request.look, KNOWN_LOOKS);
-  if (!image.colormaps.includes(memory.look.colormap)) memory.look.colormap = image.colormaps[0];
+  for (const [name, check] of Object.entries(SETTINGS.choices)) {
+    const asked = request.choices?.[name];
+    if (asked === null || isKnown(check, asked)) memory.choices[name] = asked;
+  }
+  for (const [name, check] of Object.entries(SETTINGS.looks)) {
+    const asked = request.look?.[name];
+    if (isKnown(check, asked)) memory.look[name] = asked;
+  }
   return true;
 }

@@ -1,20 +1,9 @@
 // --- noise -----------------------------------------------------------------------------------------------------------
 
-const EMPTIED = 1e-6;
-const HOLLOW_THRESHOLD = 0.25;
-
-/** The figures of `queryMetrics` that are numbers. */
-export const METRICS = [
-  "interclassNoise",
-  "chance",
-  "keptMass",
-  "intraclassNoise",
-  "hollowFraction",
-  "effectiveKeys",
-];
+const { emptied: EMPTIED, hollowThreshold: HOLLOW_THRESHOLD } = SETTINGS;
 
 /**
- * The noise of one query's row, as analysis/noise/__init__.py defines it; null where a figure is undefined.
+ * The noise of one query's row, as analysis/noise/query.py defines it; null where a figure is undefined.
  * classes: the label of every cell, noClass for those that take no part.
  */
 export function queryMetrics(row, classes, cell, noClass) {

@@ -1,26 +1,10 @@
-// The noise map: one metric of every query cell, painted over the photo. Moving over it reads a cell out, a click or
-// Enter picks its pixel. Cells are numbered row by row. Geometry as in analysis/geometry.py.
+// --- the noise map ---------------------------------------------------------------------------------------------------
+
+// One metric of every query cell, painted over the photo. Moving over it reads a cell out, a click or Enter picks its
+// pixel. Joined with geometry.js and controls.js; cells are numbered row by row.
 
 const PHOTO_OPACITY = 0.25; // of the photo through the map
 const STRIPE = 3; // pixels, of the pattern that marks emptied rows
-
-/** The index of the cell, of `count` along one side, into which a pixel of `pixels` falls. */
-export function pixelToCell(pixel, pixels, count) {
-  if (pixels === 1 || count === 1) return 0;
-  return Math.floor((2 * pixel * (count - 1) + (pixels - 1)) / (2 * (pixels - 1)));
-}
-
-/** The pixel nearest to a cell's centre. */
-export function cellToPixel(cell, pixels, count) {
-  return count === 1 ? Math.floor((pixels - 1) / 2) : Math.floor((cell * (pixels - 1)) / (count - 1) + 0.5);
-}
-
-/** Where the map lies on the image, in pixels along one side: corner cells are centred on corner pixels. */
-export function mapSpan(pixels, count) {
-  if (pixels === 1 || count === 1) return { start: 0, pitch: pixels / count };
-  const pitch = (pixels - 1) / (count - 1);
-  return { start: 0.5 - pitch / 2, pitch };
-}
 
 export function formatValue(value) {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(3);
@@ -79,9 +63,8 @@ function stripes(context) {
   return context.createPattern(tile, "repeat");
 }
 
-function draw(canvas, data, photo, cells, shown) {
-  const [imageHeight, imageWidth] = data.image_size;
-  const [height, width] = data.cells;
+function draw({ data, grid, photo, picture, shown, parts: { canvas } }) {
+  const { imageHeight, imageWidth, height, width } = grid;
   const screen = window.devicePixelRatio || 1;
   const across = Math.max(1, Math.round(canvas.clientWidth * screen));
   const down = Math.max(1, Math.round((across * imageHeight) / imageWidth));
@@ -102,7 +85,7 @@ function draw(canvas, data, photo, cells, shown) {
   context.globalAlpha = 1 - PHOTO_OPACITY;
   context.imageSmoothingEnabled = false; // a cell is a cell: no invented values between them
   const [left, top] = box(0);
-  context.drawImage(cells, left, top, columns.pitch * width * scale, rows.pitch * height * scale);
+  context.drawImage(picture, left, top, columns.pitch * width * scale, rows.pitch * height * scale);
   context.globalAlpha = 1;
   context.fillStyle = stripes(context);
   for (const cell of data.reasons.emptied) context.fillRect(...box(cell));
@@ -116,144 +99,153 @@ function draw(canvas, data, photo, cells, shown) {
 
 // --- the page --------------------------------------------------------------------------------------------------------
 
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
+/** What a map consists of. The canvas's listeners are the map's own. */
+function mapPartsOf(listeners) {
+  const parts = {
+    canvas: element("canvas", { tabindex: 0, role: "application", ...listeners }),
+    readout: element("p", { class: "readout", "aria-live": "polite" }),
+    gradient: element("canvas", { width: 256, height: 1, role: "img" }),
+    ticks: element("div", { class: "ticks" }),
+    keys: element("p", { class: "keys" }),
+    title: element("span", { class: "title" }),
+  };
+  const scale = element("div", { class: "gradient" }, parts.gradient, parts.ticks);
+  const bar = element("div", { class: "bar" }, parts.title, scale);
+  const box = element("div", { class: "frame" }, parts.canvas);
+  return { ...parts, nodes: [box, parts.readout, element("div", { class: "legend" }, bar, parts.keys)] };
 }
 
-function createMap(root) {
-  let data = null;
-  let photo = null;
-  let cells = null;
-  let shown = null; // the cell under the pointer or the keyboard's cursor
-  let pick = () => {};
-  let frame = null;
-  const resizing = new ResizeObserver(() => schedule());
-  const canvas = element("canvas", {
-    tabindex: 0,
-    role: "application",
-    onpointermove: (event) => look(cellAt(pixelUnder(event))),
-    onpointerleave: () => look(null),
-    onblur: () => look(null),
-    onclick: (event) => pick(pixelUnder(event)),
-    onkeydown: onKey,
-  });
-  const readout = element("p", { class: "readout", "aria-live": "polite" });
-  const gradient = element("canvas", { width: 256, height: 1, role: "img" });
-  const ticks = element("div", { class: "ticks" });
-  const keys = element("p", { class: "keys" });
-  const title = element("span", { class: "title" });
-  const bar = element("div", { class: "bar" }, title, element("div", { class: "gradient" }, gradient, ticks));
-  const box = element("div", { class: "frame" }, canvas);
-  root.replaceChildren(box, readout, element("div", { class: "legend" }, bar, keys));
+function showLegend({ gradient, title, ticks, keys }, data) {
+  const colours = new Uint8ClampedArray(256 * 4).fill(255);
+  for (let n = 0; n < 256; n++) colours.set(data.colormap.slice(3 * n, 3 * n + 3), 4 * n);
+  gradient.getContext("2d").putImageData(new ImageData(colours, 256, 1), 0, 0);
+  gradient.setAttribute("aria-label", `Colour scale from 0 to ${formatValue(data.highest)}`);
+  title.textContent = data.words;
+  ticks.replaceChildren(
+    ...scaleTicks(data.highest).map((value) =>
+      element("span", { style: { left: `${(100 * value) / data.highest}%` } }, String(value)),
+    ),
+  );
+  const counts = [
+    ["stripes", data.reasons.emptied.length, "emptied by the gate"],
+    ["clear", data.reasons["no label"].length, "no label: only the photo"],
+    ["clear", data.reasons.undefined.length, "undefined: only the photo"],
+  ];
+  keys.replaceChildren(
+    ...counts
+      .filter(([, count]) => count > 0)
+      .map(([kind, count, words]) => element("span", {}, element("i", { class: kind }), `${words} (${count} cells)`)),
+  );
+}
 
-  function pixelUnder(event) {
-    const place = canvas.getBoundingClientRect();
-    const inside = (share, pixels) => Math.min(pixels - 1, Math.max(0, Math.floor(share * pixels)));
-    return [
-      inside((event.clientY - place.top) / place.height, data.image_size[0]),
-      inside((event.clientX - place.left) / place.width, data.image_size[1]),
-    ];
-  }
+/** The map's sizes, as the functions of geometry.js take them. */
+function gridOf({ image_size: [imageHeight, imageWidth], cells: [height, width] }) {
+  return { imageHeight, imageWidth, height, width };
+}
 
-  function cellAt([y, x]) {
-    const row = pixelToCell(y, data.image_size[0], data.cells[0]);
-    return row * data.cells[1] + pixelToCell(x, data.image_size[1], data.cells[1]);
-  }
-
-  function onKey(event) {
-    const [height, width] = data.cells;
-    const cell = shown ?? Math.floor(height / 2) * width + Math.floor(width / 2);
-    const [row, column] = [Math.floor(cell / width), cell % width];
-    const steps = {
-      ArrowUp: () => Math.max(0, row - 1) * width + column,
-      ArrowDown: () => Math.min(height - 1, row + 1) * width + column,
-      ArrowLeft: () => row * width + Math.max(0, column - 1),
-      ArrowRight: () => row * width + Math.min(width - 1, column + 1),
-    };
-    if (event.key in steps) look(steps[event.key]());
-    else if (event.key === "Escape") look(null);
-    else if (event.key === "Enter") {
-      pick([cellToPixel(row, data.image_size[0], height), cellToPixel(column, data.image_size[1], width)]);
-    } else return;
-    event.preventDefault();
-  }
-
-  function look(cell) {
-    shown = cell;
-    readout.textContent = cell === null ? readout.dataset.hint : describe(data, cell);
-    root.dataset.cell = cell ?? "";
-    schedule();
-  }
-
-  function schedule() {
-    frame ??= requestAnimationFrame(() => {
-      frame = null;
-      if (root.isConnected && photo?.complete && photo.naturalWidth) draw(canvas, data, photo, cells, shown);
-    });
-  }
-
-  function legend() {
-    const colours = new Uint8ClampedArray(256 * 4).fill(255);
-    for (let n = 0; n < 256; n++) colours.set(data.colormap.slice(3 * n, 3 * n + 3), 4 * n);
-    gradient.getContext("2d").putImageData(new ImageData(colours, 256, 1), 0, 0);
-    gradient.setAttribute("aria-label", `Colour scale from 0 to ${formatValue(data.highest)}`);
-    title.textContent = data.words;
-    ticks.replaceChildren(
-      ...scaleTicks(data.highest).map((value) =>
-        element("span", { style: `left: ${(100 * value) / data.highest}%` }, String(value)),
-      ),
-    );
-    const counts = [
-      ["stripes", data.reasons.emptied.length, "emptied by the gate"],
-      ["clear", data.reasons["no label"].length, "no label: only the photo"],
-      ["clear", data.reasons.undefined.length, "undefined: only the photo"],
-    ];
-    keys.replaceChildren(
-      ...counts
-        .filter(([, count]) => count > 0)
-        .map(([kind, count, words]) => element("span", {}, element("i", { class: kind }), `${words} (${count} cells)`)),
-    );
-  }
-
-  return {
-    show(next, report) {
-      pick = report;
-      if (next.photo !== data?.photo) {
-        photo = new Image();
-        photo.onload = schedule;
-        photo.src = next.photo;
-      }
-      data = next;
-      cells = paintCells(data);
-      root.style.setProperty("--noise-map-aspect", `${data.image_size[1]} / ${data.image_size[0]}`);
-      readout.dataset.hint = "Move over the map to read a cell out; click it to open its pixel in the Explorer.";
-      canvas.setAttribute(
-        "aria-label",
-        `${data.words} over ${data.name}: arrow keys choose a cell, Enter opens its pixel in the Explorer`,
-      );
-      legend();
-      look(null);
-      resizing.observe(root);
-    },
-    rest() {
-      resizing.disconnect();
-      pick = () => {};
-    },
+/** The cell that an arrow key leads to from a cell; undefined for another key. */
+function cellBeside({ height, width }, cell, key) {
+  const [row, column] = [Math.floor(cell / width), cell % width];
+  const steps = {
+    ArrowUp: () => Math.max(0, row - 1) * width + column,
+    ArrowDown: () => Math.min(height - 1, row + 1) * width + column,
+    ArrowLeft: () => row * width + Math.max(0, column - 1),
+    ArrowRight: () => row * width + Math.min(width - 1, column + 1),
   };
+  return steps[key]?.();
+}
+
+/** A map in `root`: what is known of it, and its parts on the page. */
+function newMap(root) {
+  const map = {
+    root,
+    data: null, // as noise_map.py sends it
+    grid: null,
+    photo: null,
+    picture: null, // of the cells
+    shown: null, // the cell under the pointer or the keyboard's cursor
+    frame: null, // asked for, in which it will be drawn
+    pick: () => {}, // (pixel): what the user has chosen
+  };
+  map.resizing = new ResizeObserver(() => schedule(map));
+  map.parts = mapPartsOf({
+    onpointermove: (event) => look(map, cellOf(map.grid, pixelUnder(map, event))),
+    onpointerleave: () => look(map, null),
+    onblur: () => look(map, null),
+    onclick: (event) => map.pick(pixelUnder(map, event)),
+    onkeydown: (event) => onKey(map, event),
+  });
+  root.replaceChildren(...map.parts.nodes);
+  return map;
+}
+
+function pixelUnder({ parts, grid }, event) {
+  const place = parts.canvas.getBoundingClientRect();
+  const inside = (share, pixels) => Math.min(pixels - 1, Math.max(0, Math.floor(share * pixels)));
+  return [
+    inside((event.clientY - place.top) / place.height, grid.imageHeight),
+    inside((event.clientX - place.left) / place.width, grid.imageWidth),
+  ];
+}
+
+function onKey(map, event) {
+  const { height, width } = map.grid;
+  const cell = map.shown ?? Math.floor(height / 2) * width + Math.floor(width / 2);
+  const next = cellBeside(map.grid, cell, event.key);
+  if (next !== undefined) look(map, next);
+  else if (event.key === "Escape") look(map, null);
+  else if (event.key === "Enter") map.pick(pixelOf(map.grid, cell));
+  else return;
+  event.preventDefault();
+}
+
+/** Read a cell out and mark it; null: none. */
+function look(map, cell) {
+  const { readout } = map.parts;
+  map.shown = cell;
+  readout.textContent = cell === null ? readout.dataset.hint : describe(map.data, cell);
+  map.root.dataset.cell = cell ?? "";
+  schedule(map);
+}
+
+function schedule(map) {
+  map.frame ??= requestAnimationFrame(() => {
+    map.frame = null;
+    const { root, photo } = map;
+    if (root.isConnected && photo?.complete && photo.naturalWidth) draw(map);
+  });
+}
+
+function show(map, data, pick) {
+  const { root, parts } = map;
+  if (data.photo !== map.data?.photo) {
+    map.photo = new Image();
+    map.photo.onload = () => schedule(map);
+    map.photo.src = data.photo;
+  }
+  Object.assign(map, { data, pick, grid: gridOf(data), picture: paintCells(data) });
+  root.style.setProperty("--noise-map-aspect", `${map.grid.imageWidth} / ${map.grid.imageHeight}`);
+  parts.readout.dataset.hint = "Move over the map to read a cell out; click it to open its pixel in the Explorer.";
+  parts.canvas.setAttribute(
+    "aria-label",
+    `${data.words} over ${data.name}: arrow keys choose a cell, Enter opens its pixel in the Explorer`,
+  );
+  showLegend(parts, data);
+  look(map, null);
+  map.resizing.observe(root);
+}
+
+function rest(map) {
+  map.resizing.disconnect();
+  map.pick = () => {};
 }
 
 const maps = new WeakMap(); // element -> map: the script runs again whenever its data is sent again
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function showMap({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".noise-map");
-  if (!maps.has(root)) maps.set(root, createMap(root));
+  if (!maps.has(root)) maps.set(root, newMap(root));
   const map = maps.get(root);
-  map.show(data, (pixel) => setTriggerValue("picked", pixel));
-  return () => map.rest();
+  show(map, data, (pixel) => setTriggerValue("picked", pixel));
+  return () => rest(map);
 }

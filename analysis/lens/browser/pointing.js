@@ -15,10 +15,7 @@ function listen(canvas, actions) {
   let dragged = false;
   let double = false;
 
-  const pointOf = ({ clientX, clientY }) => {
-    const box = canvas.getBoundingClientRect();
-    return [(clientY - box.top) / box.height, (clientX - box.left) / box.width];
-  };
+  const pointOf = (event) => pointOn(canvas, event);
   const between = ([a, b]) => ({ clientX: (a.clientX + b.clientX) / 2, clientY: (a.clientY + b.clientY) / 2 });
   const distance = ([a, b]) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) || 1;
   const panFrom = (before, after) => {
@@ -81,6 +78,11 @@ function listen(canvas, actions) {
     dblclick: () => actions.doubleClick(),
   };
   for (const [name, handle] of Object.entries(events)) canvas.addEventListener(name, handle);
+  listenToZoom(canvas, actions);
+}
+
+/** Zoom by the wheel, and by two fingers, which zoom the lens, not the page. */
+function listenToZoom(canvas, actions) {
   canvas.addEventListener(
     "wheel",
     (event) => {
@@ -89,12 +91,17 @@ function listen(canvas, actions) {
       if (event.deltaY > 0 && !actions.isZoomed()) return;
       event.preventDefault();
       const units = event.deltaY * (event.deltaMode === 1 ? 30 : 1) * (event.ctrlKey ? 3 : 1);
-      actions.zoom(WHEEL_STEP ** -Math.max(-400, Math.min(400, units)), pointOf(event));
+      actions.zoom(WHEEL_STEP ** -Math.max(-400, Math.min(400, units)), pointOn(canvas, event));
     },
     { passive: false },
   );
-  // Two fingers zoom the lens, not the page.
   canvas.addEventListener("touchstart", (event) => event.touches.length > 1 && event.preventDefault(), {
     passive: false,
   });
+}
+
+/** The place of an event as shares [down, across] of a panel. */
+function pointOn(canvas, { clientX, clientY }) {
+  const box = canvas.getBoundingClientRect();
+  return [(clientY - box.top) / box.height, (clientX - box.left) / box.width];
 }

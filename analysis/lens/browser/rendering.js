@@ -1,26 +1,33 @@
 // --- what is drawn for every move ------------------------------------------------------------------------------------
 
-/**
- * Compute, draw and say everything about one pixel or region.
- *
- * scene: { image, background, panels, parts, tables, view, preview, painted, region, pixel, aloud }, as the page keeps
- * them; region is null where a pixel is shown, painted where no brush is at work; aloud: also while previewing.
- */
+/** Compute, draw and say everything about the pixel or region that a lens shows. */
+function render(lens) {
+  const started = performance.now();
+  const region = lens.preview ? null : lens.background.region();
+  const pixel = lens.preview ?? activePixel(lens.memory, lens.image);
+  renderScene({ ...lens, region, pixel });
+  if (lens.listing) showNoisiest(lens);
+  lens.root.dataset.pixel = pixel.join(" ");
+  performance.clearMeasures("lens");
+  performance.measure("lens", { start: started, end: performance.now() });
+}
+
+/** scene: a lens, with the `region` that is shown, or null, and the `pixel` that is shown where there is no region. */
 function renderScene(scene) {
-  const { image, panels, parts, region, pixel } = scene;
-  const found = panels.map((panel) => (region ? regionOf(scene, panel) : pixelIn(scene, panel, pixel)));
+  const { image, parts, region, pixel } = scene;
+  const found = parts.models.map((panel) => (region ? regionOf(scene, panel) : pixelIn(scene, panel, pixel)));
   drawAll(scene, found);
-  panels.forEach((panel, index) => showWords(scene, panel, found[index]));
+  parts.models.forEach((panel, index) => showWords(scene, panel, found[index]));
   const own = region ? region.own[0] : image.models[0].cellClasses[cellOf(image.models[0], pixel)];
   parts.classes.forEach(({ item, button: of }, label) => {
     item.classList.toggle("current", label === own);
     of.setAttribute("aria-pressed", region?.label === label);
   });
-  if (!scene.preview || scene.aloud) announce(scene, found);
+  if (!scene.preview || scene.byKeyboard) announce(scene, found);
 }
 
 /** One model's stages and metrics for a pixel; `stages` is null as long as a worker is at it. */
-function pixelIn({ background }, { model, space }, pixel) {
+function pixelIn({ background, memory }, { model, space }, pixel) {
   const cell = cellOf(model, pixel);
   const choices = effectiveChoices(model, memory.choices);
   let stages;
@@ -37,16 +44,16 @@ function pixelIn({ background }, { model, space }, pixel) {
   return { cell, stages, metrics };
 }
 
-function regionOf({ background }, { model }) {
+function regionOf({ background, memory }, { model }) {
   const result = background.regionResult(model, effectiveChoices(model, memory.choices), memory.look.direction);
   return { cell: null, stages: result?.stages ?? null, metrics: result?.metrics ?? {} };
 }
 
 /** Work out what each map shows, in `values`; returns the maps and, where they are asked for, the changes. */
-function shownMaps({ panels }, found) {
+function shownMaps({ parts, memory }, found) {
   const { scale, difference } = memory.look;
   const [maps, changes] = [[], []];
-  panels.forEach(({ maps: of, differences }, index) => {
+  parts.models.forEach(({ maps: of, differences }, index) => {
     const { stages } = found[index];
     if (!stages) return;
     for (const stage of STAGES) of[stage].values = shownRow(stages[stage], scale, of[stage].shown);
@@ -65,7 +72,7 @@ const CHANGES = [
 ];
 
 /** Paint maps in the colours of `table`, on one scale with a colour bar of its own, or on one for each map. */
-function paintMaps(maps, table, rangeOf, bar, name) {
+function paintMaps({ memory }, maps, table, rangeOf, bar, name) {
   if (!maps.length) return;
   if (memory.look.range === "each") {
     for (const { values, picture, bar: own } of maps) {
@@ -81,27 +88,27 @@ function paintMaps(maps, table, rangeOf, bar, name) {
 }
 
 function drawAll(scene, found) {
-  const { image, panels, parts, tables, view } = scene;
+  const { image, memory, parts, tables, view } = scene;
   const { scale, clip, overlay, photoOpacity } = memory.look;
   const { maps, changes } = shownMaps(scene, found);
   const words = scale === "weight" ? "attention weight" : "attention, in multiples of an even spread";
-  paintMaps(maps, tables.maps, (rows) => colourRange(rows, scale, clip), parts.bar, words);
-  paintMaps(changes, tables.differences, (rows) => differenceRange(rows, clip), parts.differenceBar, "change");
+  paintMaps(scene, maps, tables.maps, (rows) => colourRange(rows, scale, clip), parts.bar, words);
+  paintMaps(scene, changes, tables.differences, (rows) => differenceRange(rows, clip), parts.differenceBar, "change");
 
   mark(scene, drawPhoto(parts.photo.surface, image, view, overlay), image.models[0], drawPin);
-  panels.forEach(({ model, maps: of }, index) => {
+  parts.models.forEach(({ model, maps: of }, index) => {
     const { stages, metrics, cell } = found[index];
     for (const stage of STAGES) {
       // As long as a worker is at it there is the photo alone.
       const context = drawMap(of[stage].surface, image, model, view, of[stage].picture, stages ? photoOpacity : 1);
-      if (stages && cell !== null) outline(context, model, cell, stages[stage], metrics[stage]);
+      if (stages && cell !== null) outline(scene, context, model, cell, stages[stage], metrics[stage]);
       mark(scene, context, model, drawMapPin);
     }
   });
 }
 
 /** What is marked of the query's class. */
-function outline(context, model, cell, row, metrics) {
+function outline({ memory }, context, model, cell, row, metrics) {
   const { outline: own, predictedOutline, hollows, direction } = memory.look;
   const label = model.cellClasses[cell];
   if (own && label !== model.no_class) strokeTwice(context, classOutline(model, label, "cellClasses"), OUTLINE_COLOUR, 1);
@@ -115,12 +122,12 @@ function outline(context, model, cell, row, metrics) {
 }
 
 /** Pins, the pixel under the pointer, and the region. drawOne: how a pin is drawn here. */
-function mark({ image, region, pixel, preview, painted }, context, model, drawOne) {
+function mark({ image, memory, region, pixel, preview, painted }, context, model, drawOne) {
   const under = painted?.[model.index];
   if (under) strokeTwice(context, outlineOf(model, (cell) => under.has(cell)), HOVER_COLOUR, 2);
   else if (region) strokeTwice(context, region.outlines[model.index], HOVER_COLOUR, 1.5, [6, 3]);
-  const pins = pinsOf(image);
-  const shown = activeIndex(image);
+  const pins = pinsOf(memory, image);
+  const shown = activeIndex(memory, image);
   pins.forEach((each, index) => index !== shown && drawOne(context, each, index + 1, image.pin_colours[index], false));
   if (pins.length) drawOne(context, pins[shown], shown + 1, image.pin_colours[shown], !preview && !region);
   else if (!region) drawRing(context, image.starting_pixel, HOVER_COLOUR, 7);
@@ -128,7 +135,7 @@ function mark({ image, region, pixel, preview, painted }, context, model, drawOn
 }
 
 function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
-  const { background, region, pixel } = scene;
+  const { background, memory, region, pixel } = scene;
   const { direction, difference } = memory.look;
   const inColumns = direction === "column";
   const choices = effectiveChoices(model, memory.choices);
@@ -152,24 +159,24 @@ function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
 }
 
 /** What kind of pixel is shown: words, and the colour of its pin. */
-function stateOf({ image, preview }) {
+function stateOf({ image, memory, preview }) {
   if (preview) return ["Preview", null];
-  if (!pinsOf(image).length) return ["Example", null];
-  return ["Pinned", image.pin_colours[activeIndex(image)]];
+  if (!pinsOf(memory, image).length) return ["Example", null];
+  return ["Pinned", image.pin_colours[activeIndex(memory, image)]];
 }
 
 /** The text alternative of the maps: spoken for what stays and for the keyboard, or it would never be silent. */
-function announce({ panels, parts, region, preview }, found) {
-  const [{ about }] = panels;
+function announce({ parts, region, preview }, found) {
+  const [{ about }] = parts.models;
   const state = preview ? "" : `${about.state.textContent} `;
   write(parts.announcement, `${state}${about.name.textContent}${about.says.textContent}. ${about.sentence.textContent}`);
   if (!found[0].stages) return;
-  panels.forEach(({ model, maps: of }, index) => {
+  parts.models.forEach(({ model, maps: of, about: { name } }) => {
     for (const stage of STAGES) {
       const value = of[stage].figures.values.interclassNoise.textContent;
       const term = of[stage].figures.terms.interclassNoise.textContent;
-      const who = panels.length > 1 && model.name ? `${model.name}: ` : "";
-      const what = region ? "the region's mean" : `the pixel (${panels[index].about.name.textContent})`;
+      const who = parts.models.length > 1 && model.name ? `${model.name}: ` : "";
+      const what = region ? "the region's mean" : `the pixel (${name.textContent})`;
       const label = `${who}${of[stage].title.textContent} attention of ${what}; ${term} ${value}`;
       const { canvas } = of[stage].surface;
       if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);

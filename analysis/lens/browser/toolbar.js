@@ -1,134 +1,140 @@
 // --- the toolbar -----------------------------------------------------------------------------------------------------
 
 const OWN = "own"; // with two models, each of which has its own
+// What the lists call what they offer.
+const DIRECTION_NAMES = { row: "where it looks", column: "who looks at it" };
+const OVERLAY_NAMES = { photo: "nothing", labels: "the labels", prediction: "the prediction" };
+const SCALE_NAMES = {
+  share: "multiples of an even spread",
+  log: "multiples, logarithmic",
+  weight: "weights as they are",
+};
+const RANGE_NAMES = { shared: "one for all maps", each: "one for each map" };
 
-/** The choices of the model and, folded away, how the lens draws. actions: { choose(name, value), look(name, value) }. */
-function toolbarOf(image, { choose, look }) {
-  const [model] = image.models;
+/** The choices of the model and, folded away, how the lens draws. */
+function toolbarOf(lens) {
+  const { image, memory } = lens;
   const several = image.models.length > 1;
   const union = (available) => [...new Set(image.models.flatMap(available))];
-  const chosen = effectiveChoices(model, memory.choices);
-
-  function modelChoice(name, legend, values, words) {
-    const own = model.ownChoices[name];
-    const options = values.map((value) => [
-      value,
-      value === own && !several ? `${value} •` : value,
-      words(value) + (value === own && !several ? " The model's own." : ""),
-    ]);
-    if (several) options.unshift([OWN, OWN, "Each model as it was trained."]);
-    const current = several ? (memory.choices[name] ?? OWN) : chosen[name];
-    return segmented(name, legend, options, current, (value) => choose(name, value === OWN ? null : value));
-  }
-
   const gates = GATES.filter((gate) => union(availableGates).includes(gate));
   const retentions = RETENTIONS.filter((retention) => union(availableRetentions).includes(retention));
-  const direction = segmented(
-    "direction",
-    "Shown is",
-    [
-      ["row", "where it looks", DIRECTION_WORDS.row],
-      ["column", "who looks at it", DIRECTION_WORDS.column],
-    ],
-    memory.look.direction,
-    (value) => look("direction", value),
-  );
   const bar = element(
     "div",
     { class: "toolbar" },
-    modelChoice("gate", "Gate (GR)", gates, (value) => GATE_WORDS[value]),
-    modelChoice("retention", "Retention (LR)", retentions, (value) => RETENTION_WORDS[value]),
+    modelChoice(lens, "gate", "Gate (GR)", gates, (value) => GATE_WORDS[value]),
+    modelChoice(lens, "retention", "Retention (LR)", retentions, (value) => RETENTION_WORDS[value]),
   );
   if (!several) bar.append(element("p", { class: "own" }, "• the model's own"));
-  bar.append(direction);
-  const kernel = modelChoice("kernel", "LR window", KERNELS, (value) => `LR gathers over ${value}×${value} cells.`);
-  return element("div", {}, bar, moreOf(image, kernel, { choose, look }));
+  const directions = SETTINGS.looks.direction.values.map((value) => [
+    value,
+    DIRECTION_NAMES[value],
+    DIRECTION_WORDS[value],
+  ]);
+  bar.append(
+    segmented("direction", "Shown is", directions, memory.look.direction, (value) => look(lens, "direction", value)),
+  );
+  return element("div", {}, bar, moreOf(lens));
 }
 
-function moreOf(image, kernel, { choose, look }) {
-  const current = memory.look;
+/** A choice of what the models compute; their own is marked. words(value): its explanation. */
+function modelChoice(lens, name, legend, values, words) {
+  const { image, memory } = lens;
   const [model] = image.models;
-  const overlays = [
-    ["photo", "nothing"],
-    ["labels", "the labels"],
-    ["prediction", "the prediction"],
-  ].filter(([name]) => name === "photo" || (name === "labels" ? image.labels : model.prediction));
-  const scales = [
-    ["share", "multiples of an even spread"],
-    ["log", "multiples, logarithmic"],
-    ["weight", "weights as they are"],
-  ];
-  const ranges = [
-    ["shared", "one for all maps"],
-    ["each", "one for each map"],
-  ];
-  const power = Math.log10(memory.choices.temperature ?? 1);
-  const degrees = (value) => Number((10 ** value).toPrecision(2));
-  const setTemperature = (value) => choose("temperature", degrees(value) === 1 ? null : degrees(value));
-  const hot = image.models.some(({ query }) => query);
+  const several = image.models.length > 1;
+  const own = model.ownChoices[name];
+  const options = values.map((value) => [
+    value,
+    value === own && !several ? `${value} •` : value,
+    words(value) + (value === own && !several ? " The model's own." : ""),
+  ]);
+  if (several) options.unshift([OWN, OWN, "Each model as it was trained."]);
+  const current = several ? (memory.choices[name] ?? OWN) : effectiveChoices(model, memory.choices)[name];
+  return segmented(name, legend, options, current, (value) => choose(lens, name, value === OWN ? null : value));
+}
 
-  const models = element("div", { class: "toolbar" }, kernel);
-  if (hot) {
-    models.append(
-      slider(
-        "temperature",
-        "Temperature of the softmax",
-        { low: -1, high: 1, step: 0.05 },
-        power,
-        (value) => String(degrees(value)),
-        (value) => choose("temperature", degrees(value) === 1 ? null : degrees(value), false),
-        setTemperature,
-      ),
-    );
-  }
-  const colours = element(
+/** The rarely used options, folded away. */
+function moreOf(lens) {
+  const { memory } = lens;
+  const details = element(
+    "details",
+    { class: "more", open: !memory.folded, ontoggle: () => (memory.folded = !details.open) },
+    element("summary", {}, "More options"),
+    element("div", { class: "options" }, mapOptionsOf(lens), colourOptionsOf(lens), markOptionsOf(lens)),
+  );
+  return details;
+}
+
+/** Of what the maps are computed with, and what they are drawn over. */
+function mapOptionsOf(lens) {
+  const { image, memory } = lens;
+  const [model] = image.models;
+  const there = { photo: true, labels: image.labels, prediction: model.prediction };
+  const overlays = namedValues("overlay", OVERLAY_NAMES).filter(([name]) => there[name]);
+  const options = element(
     "div",
     { class: "toolbar" },
-    dropdown("scale", "Colours show", scales, current.scale, (value) => look("scale", value)),
-    dropdown("range", "Colour scale", ranges, current.range, (value) => look("range", value)),
-    dropdown(
-      "colormap",
-      "Colours",
-      image.colormaps.map((name) => [name, name]),
-      current.colormap,
-      (value) => look("colormap", value),
-    ),
-    slider(
-      "clip",
-      "Colours end at percentile",
-      { low: 90, high: 100, step: 0.1 },
-      current.clip,
-      (value) => value.toFixed(1),
-      (value) => look("clip", value, false),
-      (value) => look("clip", value),
-    ),
+    modelChoice(lens, "kernel", "LR window", KERNELS, (value) => `LR gathers over ${value}×${value} cells.`),
   );
-  models.append(
-    dropdown("overlay", "On the photo", overlays, current.overlay, (value) => look("overlay", value)),
-    slider(
-      "photoOpacity",
-      "Photo under the maps",
-      { low: 0, high: 0.8, step: 0.05 },
-      current.photoOpacity,
-      percent,
-      (value) => look("photoOpacity", value, false),
-      (value) => look("photoOpacity", value),
-    ),
+  if (image.models.some(({ query }) => query)) options.append(temperatureOf(lens));
+  options.append(
+    lookList(lens, "overlay", "On the photo", overlays),
+    lookSlider(lens, "photoOpacity", "Photo under the maps", 0.05, percent),
   );
-  const checks = element("div", { class: "toolbar" });
-  const check = (name, words) => checks.append(checkbox(name, words, current[name], (value) => look(name, value)));
+  return options;
+}
+
+/** The softmax's temperature, on a logarithmic scale. */
+function temperatureOf(lens) {
+  const degrees = (power) => Number((10 ** power).toPrecision(2));
+  const set = (final) => (power) =>
+    choose(lens, "temperature", degrees(power) === 1 ? null : degrees(power), final);
+  return slider(
+    "temperature",
+    "Temperature of the softmax",
+    { low: Math.log10(TEMPERATURES.low), high: Math.log10(TEMPERATURES.high), step: 0.05 },
+    Math.log10(lens.memory.choices.temperature ?? 1),
+    (power) => String(degrees(power)),
+    set(false),
+    set(true),
+  );
+}
+
+/** Of what the colours mean. */
+function colourOptionsOf(lens) {
+  const colormaps = lens.image.colormaps.map((name) => [name, name]);
+  return element(
+    "div",
+    { class: "toolbar" },
+    lookList(lens, "scale", "Colours show", namedValues("scale", SCALE_NAMES)),
+    lookList(lens, "range", "Colour scale", namedValues("range", RANGE_NAMES)),
+    lookList(lens, "colormap", "Colours", colormaps),
+    lookSlider(lens, "clip", "Colours end at percentile", 0.1, (value) => value.toFixed(1)),
+  );
+}
+
+/** Of what is marked on the maps. */
+function markOptionsOf(lens) {
+  const [model] = lens.image.models;
+  const options = element("div", { class: "toolbar" });
+  const check = (name, words) =>
+    options.append(checkbox(name, words, lens.memory.look[name], (value) => look(lens, name, value)));
   if (model.hasClasses) {
     check("outline", model.hasLabels ? "outline the true class" : "outline the predicted class");
     if (model.hasLabels && model.cell_prediction) check("predictedOutline", "outline the predicted class");
     check("hollows", "mark the hollows");
   }
   check("difference", "show what GR and LR change");
+  return options;
+}
 
-  const details = element(
-    "details",
-    { class: "more", open: !memory.folded, ontoggle: () => (memory.folded = !details.open) },
-    element("summary", {}, "More options"),
-    element("div", { class: "options" }, models, colours, checks),
-  );
-  return details;
+/** The values of one entry of the look, each with its name. */
+const namedValues = (name, names) => SETTINGS.looks[name].values.map((value) => [value, names[value]]);
+
+const lookList = (lens, name, label, options) =>
+  dropdown(name, label, options, lens.memory.look[name], (value) => look(lens, name, value));
+
+function lookSlider(lens, name, label, step, words) {
+  const { low, high } = SETTINGS.looks[name];
+  const set = (final) => (value) => look(lens, name, value, final);
+  return slider(name, label, { low, high, step }, lens.memory.look[name], words, set(false), set(true));
 }

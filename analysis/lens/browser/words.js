@@ -1,15 +1,15 @@
 // --- words -----------------------------------------------------------------------------------------------------------
 
-const STAGE_WORDS = {
-  raw: ["Raw", "softmax of q·k"],
-  rectified: ["Rectified", "raw × gate (GR)"],
-  retained: ["Retained", "neighbours gathered (LR)"],
-};
-const DIFFERENCE_WORDS = {
-  raw: STAGE_WORDS.raw,
-  rectified: ["Rectified − raw", "what GR changes"],
-  retained: ["Retained − rectified", "what LR changes"],
-};
+const {
+  stages: STAGE_WORDS,
+  differences: DIFFERENCE_WORDS, // of the stages, where their changes are shown
+  gates: GATE_WORDS,
+  retentions: RETENTION_WORDS,
+  directions: DIRECTION_WORDS,
+  figures: FIGURES, // name: [in rows, definition, in columns, definition]; the last two are missing where undefined
+  columnNote: COLUMN_NOTE,
+} = SETTINGS.words;
+
 /** What stands beside a stage's name under the choices at work; difference: whether its change is what is shown. */
 function stageNote(stage, { gate, retention }, difference) {
   if (stage === "rectified" && gate === "off") return difference ? "no GR: no change" : "no GR: the same as raw";
@@ -23,52 +23,6 @@ function stageNote(stage, { gate, retention }, difference) {
 function atWork({ gate, retention }) {
   return [gate !== "off" && "GR", retention !== "off" && "LR"].filter(Boolean).join(" and ");
 }
-
-const GATE_WORDS = {
-  off: "GR off: rectified equals raw.",
-  sigmoid: "σ(p·p), between 0.50 and 0.73: what the authors' code computes.",
-  binary: "1 where both cells have the same predicted class, else 0: what the paper's abstract says.",
-  similarity: "p·p, the probability that both cells share a class.",
-  oracle: "1 where the true labels agree: the best that any gate could do.",
-};
-const RETENTION_WORDS = {
-  off: "LR off: retained equals rectified.",
-  learnt: "Each cell gathers its neighbours' attention with weights σ(q·k).",
-  box: "A constant box in place of the learnt weights: a control.",
-};
-const DIRECTION_WORDS = {
-  row: "A row of the map: where this pixel looks.",
-  column: "A column of the map: who looks at this pixel.",
-};
-// name: [in rows, definition, in columns, definition]; what has no meaning for a column has no words there.
-const FIGURES = {
-  interclassNoise: [
-    "interclass noise",
-    "The share of the attention that falls on cells of other classes: 0 is none, 1 is all of it. " +
-      "Chance is what attention spread evenly over the image would get.",
-    "from other classes",
-    "The share of the attention that this pixel gets which comes from cells of other classes. " +
-      "Chance is the share if every cell gave alike.",
-  ],
-  intraclassNoise: [
-    "intraclass noise",
-    "How unevenly the attention lies on the query's own class: 0 is evenly, 1 is all on one cell.",
-  ],
-  hollowFraction: [
-    "hollow fraction",
-    "The share of the class's cells that get less than a quarter of the class's mean attention.",
-  ],
-  keptMass: [
-    "kept mass",
-    "The row's total on labelled cells, the query's own left out. Raw rows sum to 1 with it; GR takes mass away, " +
-      "LR adds up neighbours and can raise it above 1.",
-    "received",
-    "The attention that this pixel gets from all other labelled cells together; each cell has 1 to give, so the " +
-      "average cell gets about 1 in the raw map.",
-  ],
-};
-const COLUMN_NOTE =
-  "Noise is defined for rows, for where a pixel looks. Of who looks at it, two figures make sense.";
 
 const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no classes to measure noise against.";
 const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.app.session import enter
+
 APP = Path(__file__).parents[3] / "app.py"
 _RUNS = "the app runs"
 
@@ -19,21 +21,13 @@ def announce_app() -> None:
 def require_app(page: str) -> None:
     """Called first by every page, with its name: without the app around it, run the app, which comes back to this page.
 
-    Until app.py has run once on a server, Streamlit takes every file in pages/ for a page of its own and runs the
-    one whose name stands in the address by itself.
+    Until app.py has run once on a server, Streamlit takes the files in pages/ for the app's pages by itself, and runs
+    the one whose name stands in the address alone.
     """
     if _RUNS not in st.session_state:
         runpy.run_path(str(APP), run_name="__main__")
         st.stop()
-    if st.session_state.get("page") != page:
-        st.session_state["page"] = page
-        visit(anew=True)
-
-
-def visit(*, anew: bool = False) -> int:
-    """The number of this visit to a page: it changes when another page comes in between, and with `anew`."""
-    st.session_state["visits"] = st.session_state.get("visits", 0) + anew
-    return st.session_state["visits"]
+    enter(page)
 
 
 def settle() -> None:

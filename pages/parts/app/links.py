@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.parts.app.words import literal
@@ -78,7 +79,7 @@ def unpacked(parameter: str, most: int) -> str:
     return text.decode()
 
 
-def say_ignored(notices, ignored: Sequence[str]) -> None:
+def say_ignored(notices: DeltaGenerator, ignored: Sequence[str]) -> None:
     """One sentence on the parts of a link that could not be used; `ignored` are words such as "gate=fancy"."""
     if not ignored:
         return

@@ -4,9 +4,10 @@ import hashlib
 from typing import NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis import Capture
-from analysis.capture.files import CaptureFile, CaptureFileError, read_capture_file
+from analysis.capture import CaptureFile, CaptureFileError, read_capture_file
 from analysis.lens import MAX_MAP_CELLS, pack_capture
 from analysis.pins.measured import Source
 from pages.parts.app.uploaders import kept_upload
@@ -43,10 +44,13 @@ def _shown(digest: str, name: str, head: int | str, _file: CaptureFile) -> tuple
     return capture, pack_capture(capture)
 
 
-def choose_attention_file(notices) -> BroughtAttention | None:
+def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
     """An uploader, and what its file brings, or None; says in `notices` what is wrong."""
     kept = kept_upload(
-        "Attention file", ["npz", "safetensors"], "attention file", help="It stays in your session. No model is run."
+        "Attention file",
+        ["npz", "safetensors"],
+        key="attention file",
+        help="It stays in your session. No model is run.",
     )
     with st.popover("What such a file holds"):
         st.markdown(FORMAT)

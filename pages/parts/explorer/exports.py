@@ -2,21 +2,24 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
 from analysis.capture import Capture
-from analysis.figures.recipe import Scale
-from analysis.lens import chosen_pixels, known_choices, row_options, standalone_html
+from analysis.figures import Scale
+from analysis.lens import chosen_pixels, known_choices, map_options, standalone_html
 from analysis.pins.files import options_of, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
 from analysis.pins.measured import PinnedPixels, measure_pins, same_place
 from dnl.datasets import Streets
 from pages.parts.app.downloads import offer_file
+from pages.parts.app.session import ask_for_figure
 from pages.parts.app.uploaders import PHOTO_TYPES, kept_uploads
 from pages.parts.app.words import as_clause, literal
-from pages.parts.figures.from_pins import ask_for_figure
-from pages.parts.subjects.pictures import STREETS, UPLOAD, Model, captured, picture_at, street_name
+from pages.parts.subjects.captures import captured
+from pages.parts.subjects.models import Model
+from pages.parts.subjects.pictures import picture_at
+from pages.parts.subjects.places import STREETS, StreetPlace, UploadPlace, street_name
 
 SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "an example pixel of each image"
 OTHER_BATCH = "The zip file made before belongs to other choices: make the files again, or go back to those choices."
@@ -87,7 +90,9 @@ def file_stem(capture: Capture) -> str:
 # --- several images --------------------------------------------------------------------------------------------------
 
 
-def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, scale: Scale, colormap: str) -> None:
+def show_batch(
+    models: Sequence[Model], views: Sequence[PinnedPixels], choices: Mapping | None, scale: Scale, colormap: str
+) -> None:
     """The same figures of several images, as one zip file."""
     with st.expander("Several images at once", icon=":material/burst_mode:"):
         st.markdown("The figure (PDF) of every image, and all numbers in one CSV, as one zip file.")
@@ -97,10 +102,9 @@ def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, 
         if source == STREETS:
             scenes = range(len(Streets("gallery")))
             chosen = st.multiselect("Streets", scenes, default=scenes, format_func=street_name, key="batch scenes")
-            places = [{"source": STREETS, "scene": scene} for scene in sorted(chosen)]
+            places: list[StreetPlace | UploadPlace] = [StreetPlace(scene) for scene in sorted(chosen)]
         else:
-            photos = kept_uploads("Photos", PHOTO_TYPES, "batch photos")
-            places = [{"source": UPLOAD, "kept photo": photo, "kept labels": None} for photo in photos]
+            places = [UploadPlace(photo) for photo in kept_uploads("Photos", PHOTO_TYPES, key="batch photos")]
         which = st.radio("Pixels", [SAME_PLACES, OWN_PIXEL], key="batch pixels", horizontal=True)
         pins = views[0] if which == SAME_PLACES else None
         wanted = batch_facts(models, places, pins, choices, scale, colormap)
@@ -119,10 +123,17 @@ def show_batch(models: Sequence[Model], views: Sequence[PinnedPixels], choices, 
             st.caption(OTHER_BATCH)
 
 
-def batch_facts(models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str) -> tuple:
+def batch_facts(
+    models: Sequence[Model],
+    places: Sequence[StreetPlace | UploadPlace],
+    pins: PinnedPixels | None,
+    choices: Mapping | None,
+    scale: Scale,
+    colormap: str,
+) -> tuple:
     """All that a batch's files depend on, to tell whether files made before are those that are asked for now."""
     images = [
-        (place["kept photo"][0], hashlib.sha256(place["kept photo"][1]).hexdigest()) if "kept photo" in place else place
+        (place.photo[0], hashlib.sha256(place.photo[1]).hexdigest()) if isinstance(place, UploadPlace) else place
         for place in places
     ]
     pixels = None if pins is None else (pins.pixels, pins.capture.image_size)
@@ -130,7 +141,12 @@ def batch_facts(models, places, pins: PinnedPixels | None, choices, scale: Scale
 
 
 def _batch(
-    models, places, pins: PinnedPixels | None, choices, scale: Scale, colormap: str
+    models: Sequence[Model],
+    places: Sequence[StreetPlace | UploadPlace],
+    pins: PinnedPixels | None,
+    choices: Mapping | None,
+    scale: Scale,
+    colormap: str,
 ) -> tuple[bytes | None, list[str]]:
     """The zip file, None where no image could be used; and a sentence about each image that could not."""
     progress = st.progress(0.0, "Running the network …")
@@ -144,8 +160,7 @@ def _batch(
             files[f"{name}.pdf"] = pins_figure(views, scale, colormap, "pdf")
             all_views += views
         except ValueError as error:
-            named = place["kept photo"][0] if "kept photo" in place else street_name(place["scene"])
-            left_out.append(f"{literal(named)} was left out: {as_clause(error)}.")
+            left_out.append(f"{literal(_name_of(place))} was left out: {as_clause(error)}.")
         progress.progress((index + 1) / len(places), f"{index + 1} of {len(places)} images")
     progress.empty()
     if not all_views:
@@ -155,7 +170,13 @@ def _batch(
     return zipped(files), left_out
 
 
-def batch_views(models: Sequence[Model], place: dict, pins: PinnedPixels | None, choices) -> list[PinnedPixels]:
+def _name_of(place: StreetPlace | UploadPlace) -> str:
+    return place.photo[0] if isinstance(place, UploadPlace) else street_name(place.scene)
+
+
+def batch_views(
+    models: Sequence[Model], place: StreetPlace | UploadPlace, pins: PinnedPixels | None, choices: Mapping | None
+) -> list[PinnedPixels]:
     """One image of a batch as each model sees it. pins: whose relative places to take; None: the starting pixel."""
     picture = picture_at(place, models[0].network.label_set)
     captures = [captured(model, picture)[0] for model in models]
@@ -165,6 +186,6 @@ def batch_views(models: Sequence[Model], place: dict, pins: PinnedPixels | None,
         size = pins.capture.image.shape[:2]
         pixels = [same_place(pixel, size, picture.image.shape[:2]) for pixel in pins.pixels]
     return [
-        measure_pins(capture, pixels, row_options(capture, choices), model.source)
+        measure_pins(capture, pixels, map_options(capture, choices), model.source)
         for model, capture in zip(models, captures, strict=True)
     ]

@@ -6,42 +6,39 @@ pins         y.x of each pixel, joined by _
 and the lens's choices and look under their own names
 """
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
-from analysis.lens import PIN_LIMIT, known_choices, known_look
-from analysis.lens.state import LOOKS
+from analysis.lens import FIRST_LOOK, LOOKS, PIN_LIMIT, known_choices, known_look
 from dnl import list_checkpoints
-from dnl.datasets import CamVid, DatasetError, Streets
-from pages.parts.subjects.pictures import CAMVID_FOLDER, CAMVID_SPLITS, STREETS, camvid_name, opened_models
+from pages.parts.app.session import keep_lens_report
+from pages.parts.subjects.models import opened_models, show_model, show_other_model
+from pages.parts.subjects.pictures import show_place
+from pages.parts.subjects.places import Place, image_place, image_words
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
-# How the lens looks before anyone changes it; a link leaves out what is as here.
-FIRST_LOOK = {
-    "overlay": "photo",
-    "scale": "share",
-    "range": "shared",
-    "clip": 99.8,
-    "colormap": "magma",
-    "outline": True,
-    "predictedOutline": False,
-    "hollows": False,
-    "difference": False,
-    "photoOpacity": 0.3,
-    "direction": "row",
-}
+# The session's entry of the pins that a link has, until its image is known.
+_PINS = "link pins"
 
 
 def view_parameters(
-    place: Mapping, model: str | None, other: str | None, pixels: list[tuple[int, int]], choices, look
+    place: Place | None,
+    models: Sequence[str],
+    pixels: list[tuple[int, int]],
+    choices: Mapping | None,
+    look: Mapping | None,
 ) -> dict[str, str]:
-    """The parameters of a view. place: as in `Picture.place`, {} for a file. pixels: the pins of this image."""
+    """The parameters of a view.
+
+    place: where the image comes from; None for a file. models: the names of at most two. pixels: the pins of this
+    image. choices, look: as the lens has reported them.
+    """
     image = image_words(place)
-    parameters = {"image": image, "model": model, "with": other}
+    parameters = {"image": image, **dict(zip(("model", "with"), models, strict=False))}
     if image is not None:  # pins mean nothing on another image
         parameters["pins"] = "_".join(f"{y}.{x}" for y, x in pixels)
     changed = {name: value for name, value in known_look(look).items() if value != FIRST_LOOK[name]}
@@ -50,31 +47,36 @@ def view_parameters(
 
 
 def follow(parameters: Mapping[str, str]) -> list[str]:
-    """Set what the Explorer shows to what a link asks for, before its widgets are there.
+    """Have the Explorer show what a link asks for, before its widgets are there; its pins wait for `link_pins`.
 
-    The session gets the entries of the widgets, of the lens's choices and look, and "link pins" for the image that
-    will be shown. Returns the parts of the link that cannot be used.
+    Returns the parts of the link that cannot be used.
     """
     ignored = [f"{name}={value}" for name, value in parameters.items() if name not in _KNOWN]
-    entries: dict = {"lens choices": dict.fromkeys(CHOICES), "lens look": FIRST_LOOK, "compared with": None}
-    for name, read in _READERS.items():
-        if name in parameters:
-            lost = name == "pins" and "image" in parameters and "source" not in entries  # pins of an unknown image
-            found = None if lost else read(parameters[name])
-            if found is None:
-                ignored.append(f"{name}={parameters[name]}")
-            else:
-                entries |= found
-    if "source" in entries:
-        entries.setdefault("link pins", [])  # a link that names an image names all of its pins
-    for names, key, known in ((CHOICES, "lens choices", known_choices), (LOOK_NAMES, "lens look", known_look)):
-        asked = {name: parameters[name] for name in names if name in parameters}
-        found = {name: value for name, text in asked.items() for value in _readings(text) if known({name: value})}
-        ignored += [f"{name}={text}" for name, text in asked.items() if name not in found]
-        entries[key] = {**entries[key], **found}
-    for name, value in entries.items():
-        st.session_state[name] = value
+    found = {name: read(parameters[name]) for name, read in _READERS.items() if name in parameters}
+    if "image" in found and found["image"] is None and "pins" in found:
+        found["pins"] = None  # pins of an unknown image
+    ignored += [f"{name}={parameters[name]}" for name, value in found.items() if value is None]
+    place, pixels = found.get("image"), found.get("pins")
+    if place is not None:
+        show_place(place)
+        pixels = pixels or []  # a link that names an image names all of its pins
+    if pixels is not None:
+        st.session_state[_PINS] = pixels
+    if found.get("model") is not None:
+        show_model(found["model"])
+    show_other_model(found.get("with"))
+    first_choices = dict.fromkeys(CHOICES)
+    for entry, first, known in (("choices", first_choices, known_choices), ("look", FIRST_LOOK, known_look)):
+        asked = {name: parameters[name] for name in first if name in parameters}
+        read = {name: value for name, text in asked.items() for value in _readings(text) if known({name: value})}
+        ignored += [f"{name}={text}" for name, text in asked.items() if name not in read]
+        keep_lens_report(entry, {**first, **read})
     return ignored
+
+
+def link_pins() -> list[tuple[int, int]] | None:
+    """The pixels of the link that was followed since the last call; None where there was none, or it says nothing."""
+    return st.session_state.pop(_PINS, None)
 
 
 def read_pins(text: str) -> list[tuple[int, int]] | None:
@@ -89,59 +91,24 @@ def read_pins(text: str) -> list[tuple[int, int]] | None:
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def image_words(place: Mapping) -> str | None:
-    """What a link calls the image of a `Picture.place`; None for a user's own, and one that is gone."""
-    if place.get("source") == STREETS:
-        return f"street-{place['scene'] + 1}"
-    if place.get("source") == CAMVID_FOLDER:
-        name = camvid_name(place)
-        return None if name is None else f"camvid-{place['split']}-{name}"
-    return None
+def _read_model(text: str) -> str | None:
+    return text if text in list_checkpoints() or text in opened_models() else None
 
 
-def image_place(text: str) -> dict | None:
-    """The `Picture.place` of what a link calls an image; None where there is none of that name."""
-    if match := re.fullmatch(r"street-(\d{1,4})", text, re.ASCII):
-        scene = int(match[1]) - 1
-        return {"source": STREETS, "scene": scene} if 0 <= scene < len(Streets("gallery")) else None
-    match = re.fullmatch(rf"camvid-({'|'.join(CAMVID_SPLITS)})-(.+)", text)
-    if not match or not os.environ.get("DNL_DATA"):
-        return None
-    try:
-        names = CamVid(os.environ["DNL_DATA"], match[1]).names
-    except DatasetError:
-        return None  # the page says what is wrong with the folder where someone chooses from it
-    if match[2] not in names:
-        return None
-    return {"source": CAMVID_FOLDER, "split": match[1], "file": names.index(match[2])}
-
-
-def _read_model(key: str):
-    def read(text: str) -> dict | None:
-        return {key: text} if text in list_checkpoints() or text in opened_models() else None
-
-    return read
-
-
-def _read_pins(text: str) -> dict | None:
-    pixels = read_pins(text)
-    return None if pixels is None else {"link pins": pixels}
-
-
-_READERS = {
+_READERS: dict[str, Callable[[str], Any]] = {
     "image": image_place,
-    "model": _read_model("model"),
-    "with": _read_model("compared with"),
-    "pins": _read_pins,
+    "model": _read_model,
+    "with": _read_model,
+    "pins": read_pins,
 }
 _KNOWN = {*_READERS, *CHOICES, *LOOK_NAMES}
 
 
-def _text(value) -> str:
+def _text(value: bool | str | float) -> str:
     return str(int(value)) if isinstance(value, bool) else value if isinstance(value, str) else f"{value:g}"
 
 
-def _readings(text: str):
+def _readings(text: str) -> Iterator[str | bool | float]:
     """What a text may mean: itself, a switch or a number."""
     yield text
     if text in ("0", "1"):

@@ -11,32 +11,23 @@ import streamlit as st
 from matplotlib.colors import Normalize
 from PIL import Image, ImageDraw
 
-from analysis.charts.noise import METRIC_WORDS, STAGE_WORDS
 from analysis.charts.pins import pins_figure
-from analysis.figures.panels import FACTORS, MAP_LABELS, map_scale, shares
-from analysis.figures.recipe import Scale
+from analysis.figures import FACTORS, MAP_LABELS, MapScale, Scale, map_scale, shares
 from analysis.lens import PIN_COLOURS
-from analysis.pins.measured import STAGES, PinnedPixels
-from analysis.start import LEAST_MENDED
-from pages.parts.app.words import DEFINITIONS
+from analysis.lens.start import LEAST_MENDED
+from analysis.options import STAGES
+from analysis.pins.measured import PinnedPixels
+from analysis.words import DEFINITIONS, METRIC_WORDS, PIN_WORDS, STAGE_WORDS
 
-# Figure -> heading, digits, and what it means.
-COLUMNS = {
-    "interclass_noise": ("interclass noise", 3, "Share of the attention on cells of other classes; low is good."),
-    "chance": ("chance", 3, "The interclass noise of attention spread evenly over the image."),
-    "times_chance": ("× chance", 2, "Interclass noise over chance: below 1, the attention knows the class."),
-    "intraclass_noise": ("intraclass noise", 3, "How unevenly the attention lies on the own class; low is good."),
-    "hollow_fraction": (
-        "hollow fraction",
-        3,
-        "Share of the class's cells with under a quarter of its mean attention; low is good.",
-    ),
-    "kept_mass": (
-        "kept mass",
-        3,
-        "The row's total without the own cell: what GR leaves of it; LR adds up neighbours and can raise it above 1.",
-    ),
-    "effective_keys": ("effective keys", 1, "Over how many cells the attention is spread."),
+# Figures of the table, with their digits.
+DIGITS = {
+    "interclass_noise": 3,
+    "chance": 3,
+    "times_chance": 2,
+    "intraclass_noise": 3,
+    "hollow_fraction": 3,
+    "kept_mass": 3,
+    "effective_keys": 1,
 }
 CHARTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys")
 PHOTO_WIDTH = 360  # pixels of the small multiples' photos
@@ -129,7 +120,7 @@ def figures_table(views: Sequence[PinnedPixels], *, pinned: bool) -> str:
     words = ["pixel", *(["model"] if several else []), "stage"]
     head = "".join(f'<th scope="col" class="words">{word}</th>' for word in words) + "".join(
         f'<th scope="col"><abbr title="{html.escape(meaning)}">{heading}</abbr></th>'
-        for heading, _, meaning in COLUMNS.values()
+        for heading, meaning in map(PIN_WORDS.get, DIGITS)
     )
     groups = []
     for pin in range(len(views[0].pixels)):
@@ -154,7 +145,7 @@ def _numbers(view: PinnedPixels, pin: int, stage: str) -> str:
     found = view.figures(pin, stage)
     missing = "emptied" if view.emptied(pin, stage) else "–"
     cells = []
-    for name, (_, digits, _) in COLUMNS.items():
+    for name, digits in DIGITS.items():
         text = missing if found[name] is None else f"{found[name]:.{digits}f}"
         emphasis = ' class="noise"' if name == "interclass_noise" else ""
         cells.append(f'<td data-figure="{name}"{emphasis}>{text}</td>')
@@ -244,7 +235,7 @@ def _address(picture: np.ndarray, file_format: str = "PNG") -> str:
     return f"data:image/{file_format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _bar(common, scale: Scale, colormap: str) -> str:
+def _bar(common: MapScale | None, scale: Scale, colormap: str) -> str:
     """The colour bar with its numbers."""
     colours = _address(matplotlib.colormaps[colormap](np.linspace(0, 1, 256), bytes=True)[None, :, :3])
     words = html.escape(MAP_LABELS[scale.kind][0])

@@ -6,12 +6,15 @@ Every entry is named after its field of the recipe.
 import dataclasses
 import typing
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import streamlit as st
 
-from analysis.figures.recipe import (
+from analysis.figures import (
     COLUMN_WIDTH,
     COLUMNS,
+    MAX_PIXEL,
+    MAX_ROWS,
     MAX_TITLE_LENGTH,
     MAX_WIDTH,
     PAGE_WIDTH,
@@ -22,6 +25,7 @@ from analysis.figures.recipe import (
     DifferenceColormap,
     FontFamily,
     Gate,
+    ImageSource,
     Letters,
     Look,
     Outline,
@@ -33,8 +37,8 @@ from analysis.figures.recipe import (
 )
 
 WIDTHS = {"One column, 3.5 in": COLUMN_WIDTH, "Two columns, 7.16 in": PAGE_WIDTH, "Another": None}
-GATES = ("none", *typing.get_args(Gate))
-KERNELS = ("none", "model", *map(str, range(1, 16, 2)))
+GATE_CHOICES = ("none", *typing.get_args(Gate))
+KERNEL_CHOICES = ("none", "model", *map(str, range(1, 16, 2)))
 # What the recipe's words are called on the page.
 WORDS = {
     "model": "the model's own",
@@ -60,11 +64,13 @@ def entry(name: str) -> str:
     return f"figure {name}"
 
 
-def get(name: str):
+def get(name: str) -> Any:
+    """The value of a choice."""
     return st.session_state[entry(name)]
 
 
-def put(name: str, value) -> None:
+def put(name: str, value: object) -> None:
+    """Make `value` that of a choice; before its widget is there, as every function that changes choices."""
     st.session_state[entry(name)] = value
 
 
@@ -73,13 +79,18 @@ def keyed(name: str) -> dict:
     return {"key": entry(name), "persist_state": "session"}
 
 
+def are_there() -> bool:
+    """Whether the session has choices yet."""
+    return entry("columns") in st.session_state
+
+
 # --- recipe -> choices -> recipe -------------------------------------------------------------------------------------
 
 
 def show_recipe(recipe: Recipe) -> None:
     """Make every choice that of `recipe`; before the widgets are there."""
-    put("left out", "")  # what the recipe does not have of what was to be shown
-    put("checkpoint", recipe.checkpoints[0].name)
+    say_left_out("")
+    show_checkpoint(recipe.checkpoints[0].name)
     put("hashes", {checkpoint.name: checkpoint.sha256 for checkpoint in recipe.checkpoints})
     show_rows(recipe.rows)
     put("columns", list(recipe.columns))
@@ -93,14 +104,49 @@ def show_recipe(recipe: Recipe) -> None:
     put("width words", next((words for words, width in WIDTHS.items() if width == recipe.look.width), "Another"))
 
 
+def show_checkpoint(name: str) -> None:
+    """The model of all rows that name none, with the file that is here."""
+    put("checkpoint", name)
+    forget_hashes()
+
+
+def forget_hashes() -> None:
+    """Fix no checkpoint to the file that an opened recipe was made with."""
+    put("hashes", {})
+
+
 def show_attention(attention: Attention) -> None:
+    """How the maps are computed."""
     _put_fields(attention)
     put("gate", attention.gate or "none")
     put("lr_kernel", str(attention.lr_kernel or "none"))
 
 
 def show_scale(scale: Scale) -> None:
+    """The maps' colour scale."""
     _put_fields(scale)
+
+
+def show_colours(colormap: Colormap, outline: Outline) -> None:
+    """The maps' colours, and the outline of the query's class."""
+    put("colormap", colormap)
+    put("class_outline", outline)
+
+
+def exchange_column(name: str, other: str) -> None:
+    """A column in place of another one, unless it is there already."""
+    columns = [other if column == name else column for column in get("columns")]
+    put("columns", list(dict.fromkeys(columns)))
+
+
+def say_left_out(sentence: str) -> None:
+    """Say what the choices do not have of what was to be shown; "" for nothing."""
+    put("left out", sentence)
+
+
+def left_out() -> str:
+    """What `say_left_out` was told last."""
+    return get("left out")
 
 
 def _put_fields(part: Attention | Scale | Look) -> None:
@@ -109,6 +155,7 @@ def _put_fields(part: Attention | Scale | Look) -> None:
 
 
 def show_rows(rows: Sequence[Row]) -> None:
+    """Make the rows `rows`."""
     put("row count", len(rows))
     for index, row in enumerate(rows):
         y, x = row.pixel or (0, 0)
@@ -118,6 +165,7 @@ def show_rows(rows: Sequence[Row]) -> None:
 
 
 def chosen_rows() -> list[Row]:
+    """The rows as they are chosen."""
     return [_chosen_row(index) for index in range(get("row count"))]
 
 
@@ -161,7 +209,55 @@ def _kernel(words: str) -> str | int | None:
     return int(words) if words.isdigit() else _or_none(words)
 
 
+def add_row() -> None:
+    """One more row, like the last one."""
+    rows = chosen_rows()
+    show_rows([*rows, dataclasses.replace(rows[-1], title="")])
+
+
+def remove_row(index: int) -> None:
+    """One row less."""
+    rows = chosen_rows()
+    show_rows(rows[:index] + rows[index + 1 :])
+
+
 # --- widgets ---------------------------------------------------------------------------------------------------------
+
+
+def choose_checkpoint(names: Sequence[str]) -> None:
+    """The widget of the model of all rows that name none. names: those of the listed checkpoints."""
+    options = [*names, *({get("checkpoint")} - set(names))]
+    st.selectbox("Model", options, **keyed("checkpoint"), on_change=forget_hashes)
+
+
+def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Callable[[ImageSource], str]) -> None:
+    """The widgets of the rows. names: as above. images: what a row can show, which `words` names."""
+    count = get("row count")
+    for index in range(count):
+        row = f"row {index + 1}"
+        widths = [3, 1.3, 1.3, 2.5, *([2] if len(names) > 1 else []), 0.8]
+        image, y, x, title, *model, remove = st.columns(widths, vertical_alignment="bottom")
+        image.selectbox(f"Image, {row}", images, format_func=words, **keyed(f"row {index} image"))
+        down, across = (f"Of the pixel in {row}, counted from the {side}." for side in ("top", "left"))
+        y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help=down)
+        x.number_input("Pixel's column", 0, MAX_PIXEL, step=8, **keyed(f"row {index} x"), help=across)
+        title.text_input(f"Title, {row}", **keyed(f"row {index} title"), max_chars=MAX_TITLE_LENGTH)
+        if model:
+            options = ["", *names]
+            kept = get(f"row {index} checkpoint")
+            options += [kept] if kept not in options else []
+            key = keyed(f"row {index} checkpoint")
+            model[0].selectbox(f"Model, {row}", options, format_func=lambda name: name or "as chosen", **key)
+        remove.button(
+            "",
+            icon=":material/delete:",
+            help=f"Remove {row}",
+            key=f"remove row {index}",
+            disabled=count == 1,
+            on_click=remove_row,
+            args=(index,),
+        )
+    st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
 
 
 def show_look() -> None:
@@ -172,8 +268,8 @@ def show_look() -> None:
         for name in get("columns"):
             st.text_input(f"Title of {_words(name)}", **keyed(f"title {name}"), max_chars=MAX_TITLE_LENGTH)
     with st.expander("Attention", expanded=True):
-        _choose("GR gate", GATES, "gate")
-        _choose("LR window", KERNELS, "lr_kernel", words=_window)
+        _choose("GR gate", GATE_CHOICES, "gate")
+        _choose("LR window", KERNEL_CHOICES, "lr_kernel", words=_window)
         _choose("LR weights", typing.get_args(Weights), "lr_weights")
         st.number_input("Temperature", 0.01, 100.0, step=0.1, **keyed("temperature"), help="1 is the method.")
     with st.expander("Colours"):

@@ -1,16 +1,24 @@
 """What the Figures page takes over from the Explorer: its pins as rows, how maps are computed and coloured."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import streamlit as st
-
-from analysis.figures.recipe import MAX_ROWS, MAX_TITLE_LENGTH, Attention, Colormap, ImageSource, Outline, Row, Scale
+from analysis.figures import MAX_ROWS, MAX_TITLE_LENGTH, Attention, Colormap, ImageSource, Outline, Row, Scale
 from analysis.lens import known_pins
 from analysis.pins.measured import PinnedPixels
 from dnl import list_checkpoints
-from pages.parts.figures.choices import get, put, show_attention, show_rows, show_scale
+from pages.parts.app.session import lens_report
+from pages.parts.figures.choices import (
+    exchange_column,
+    say_left_out,
+    show_attention,
+    show_checkpoint,
+    show_colours,
+    show_rows,
+    show_scale,
+)
 from pages.parts.figures.sources import source_at
+from pages.parts.subjects.places import Place, seen_places
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,12 @@ class PinnedFigure:
 
 
 def pinned_figure(
-    views: Sequence[PinnedPixels], place: Mapping, scale: Scale, colormap: Colormap, *, outlined: bool
+    views: Sequence[PinnedPixels], place: Place | None, scale: Scale, colormap: Colormap, *, outlined: bool
 ) -> PinnedFigure | None:
     """The figure of an Explorer's view; None where the Figures page cannot open its model or image.
 
-    views: one a model, of the same pixels. place: as in `Picture.place`, {} for an attention file. outlined: whether
-    the query's class is outlined.
+    views: one a model, of the same pixels. place: where the image comes from; None for an attention file. outlined:
+    whether the query's class is outlined.
     """
     image, names = source_at(place), [view.source.name for view in views]
     if image is None or not set(names) <= set(list_checkpoints()):
@@ -57,41 +65,22 @@ def shared_attention(views: Sequence[PinnedPixels]) -> Attention | None:
     """How the maps of all views are computed, each model's own where that is so; None where no recipe can say it."""
     fields = {}
     for name in ("gate", "lr_kernel", "lr_weights"):
-        chosen = [view.options[name] for view in views]
+        chosen = [getattr(view.options, name) for view in views]
         if chosen == [getattr(view.capture, name) for view in views]:
             fields[name] = "model"
         elif len(set(chosen)) == 1:
             fields[name] = chosen[0]
         else:
             return None
-    return Attention(**fields, temperature=views[0].options["temperature"])
-
-
-def keep_figure(figure: PinnedFigure | None) -> None:
-    """Called by the Explorer: what it shows now, for the Figures page."""
-    st.session_state["explorer figure"] = figure
-
-
-def kept_figure() -> PinnedFigure | None:
-    return st.session_state.get("explorer figure")
-
-
-def ask_for_figure() -> None:
-    """Have the Figures page show the Explorer's pins when it is opened next."""
-    st.session_state["explorer figure wanted"] = True
-
-
-def is_figure_asked_for() -> bool:
-    """Whether it was asked for since the last call."""
-    return st.session_state.pop("explorer figure wanted", False)
+    return Attention(**fields, temperature=views[0].options.temperature)
 
 
 def pinned_pixels() -> list[tuple[ImageSource, tuple[int, int]]]:
     """The Explorer's pins on every image that is known here: (image, pixel)."""
-    places = st.session_state.get("pictures seen", {})
+    places = seen_places()
     return [
         (source, pixel)
-        for image, pixels in known_pins(st.session_state.get("lens pins")).items()
+        for image, pixels in known_pins(lens_report("pins")).items()
         if (source := source_at(places.get(image))) is not None
         for pixel in pixels
     ]
@@ -108,15 +97,12 @@ def show_pinned(figure: PinnedFigure, pixels: Iterable[tuple[ImageSource, tuple[
         for image, pixel in pixels
         for name in figure.models
     ]
-    put("checkpoint", figure.models[0])
-    put("hashes", {})
+    show_checkpoint(figure.models[0])
     show_rows(rows[:MAX_ROWS])
     show_attention(figure.attention)
     show_scale(figure.scale)
-    put("colormap", figure.colormap)
-    put("class_outline", figure.outline)
+    show_colours(figure.colormap, figure.outline)
     if not figure.labelled:
-        columns = ["prediction" if name == "labels" else name for name in get("columns")]
-        put("columns", list(dict.fromkeys(columns)))
+        exchange_column("labels", "prediction")
     too_many = f"A figure has {MAX_ROWS} rows: {len(rows) - MAX_ROWS} more were left out."
-    put("left out", " ".join(filter(None, [figure.left_out, too_many if len(rows) > MAX_ROWS else ""])))
+    say_left_out(" ".join(filter(None, [figure.left_out, too_many if len(rows) > MAX_ROWS else ""])))

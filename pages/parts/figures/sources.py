@@ -5,29 +5,40 @@ A recipe can come from a stranger, so that nothing in it is ever taken for a pat
 
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.capture import Capture
-from analysis.figures import FigureImage, FigureModel, camvid_image, file_image, open_captures, require_street
-from analysis.figures.recipe import CamVidImage, FileImage, ImageSource, Recipe, RecipeError, Row, StreetImage
+from analysis.figures import (
+    CamVidImage,
+    FigureImage,
+    FigureModel,
+    FileImage,
+    ImageSource,
+    Recipe,
+    RecipeError,
+    Row,
+    StreetImage,
+    camvid_image,
+    file_image,
+    open_captures,
+    require_street,
+)
 from dnl import list_checkpoints
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
-from pages.parts.subjects.pictures import (
-    CAMVID_FOLDER,
-    STREETS,
-    Picture,
-    camvid_name,
-    camvid_splits,
-    captured,
-    model_with_attention,
-    street_name,
-    street_picture,
-)
+from pages.parts.app.uploaders import PHOTO_TYPES, kept_files, kept_uploads
+from pages.parts.figures.choices import entry
+from pages.parts.subjects.captures import captured
+from pages.parts.subjects.models import model_with_attention
+from pages.parts.subjects.pictures import Picture, camvid_splits, own_labels, own_photo, street_picture
+from pages.parts.subjects.places import CamVidPlace, SeenPlace, StreetPlace, UploadPlace, camvid_name, street_name
+
+# The session's entries of the uploaders.
+_PHOTOS, _LABELS = entry("photos"), entry("labels")
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -36,6 +47,7 @@ def _hash(name: str, modified: int, size: int) -> str:
 
 
 def model_hash(name: str) -> str:
+    """The SHA-256 of a checkpoint by its listed name. Raises CheckpointError or OSError."""
     stat = checkpoint_path(name).stat()
     return _hash(name, stat.st_mtime_ns, stat.st_size)
 
@@ -58,15 +70,28 @@ def own_files() -> dict[str, bytes]:
     return dict(photos) | {label_path(name, dict(photos)): content for name, content in labels}
 
 
+def choose_own_photos() -> None:
+    """An uploader of photos."""
+    words = "PNG, JPEG or WebP. They stay in your session, and join the images of the rows."
+    kept_uploads("Your photos", PHOTO_TYPES, key=_PHOTOS, help=words)
+
+
+def choose_own_labels() -> None:
+    """An uploader of the photos' labels."""
+    words = "PNGs of class indices, each named like its photo: street.jpg and street-labels.png."
+    kept_uploads("Their labels", ["png"], key=_LABELS, help=words)
+
+
 def photo_uploads() -> list[tuple[str, bytes]]:
     """(name, content) of the photos brought here, and of the one brought to the Explorer."""
-    explorers = st.session_state.get("kept photo")
-    return [*([explorers] if explorers else []), *(st.session_state.get("kept figure photos") or [])]
+    explorers = own_photo()
+    return [*([explorers] if explorers else []), *kept_files(_PHOTOS)]
 
 
 def label_uploads() -> list[tuple[str, bytes]]:
-    explorers = st.session_state.get("kept labels")
-    return [*([explorers] if explorers else []), *(st.session_state.get("kept figure labels") or [])]
+    """(name, content) of the label files brought here, and of the Explorer's photo."""
+    explorers = own_labels()
+    return [*([explorers] if explorers else []), *kept_files(_LABELS)]
 
 
 def label_path(name: str, photos: dict) -> str:
@@ -77,7 +102,7 @@ def label_path(name: str, photos: dict) -> str:
 def own_images() -> list[FileImage]:
     """Each photo with its labels: the Explorer's pair, else the label file whose name begins with the photo's."""
     photos, labels = photo_uploads(), dict(label_uploads())
-    explorers = st.session_state.get("kept photo"), st.session_state.get("kept labels")
+    explorers = own_photo(), own_labels()
     found = []
     for name, content in photos:
         pair = next((label for label in labels if Path(label).stem.startswith(Path(name).stem)), None)
@@ -89,6 +114,7 @@ def own_images() -> list[FileImage]:
 
 
 def sha256(content: bytes) -> str:
+    """In hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -127,7 +153,7 @@ def remembered_captures(recipe: Recipe) -> tuple[list[Capture], dict[str, str]]:
 # --- choosing images -------------------------------------------------------------------------------------------------
 
 
-def image_choices(rows: list[Row], notices) -> list[ImageSource]:
+def image_choices(rows: list[Row], notices: DeltaGenerator) -> list[ImageSource]:
     """Every image that a row can show, and those that an opened recipe names."""
     offered: list[ImageSource] = [StreetImage(index) for index in range(len(Streets("gallery")))] + own_images()
     if os.environ.get("DNL_DATA"):
@@ -137,6 +163,7 @@ def image_choices(rows: list[Row], notices) -> list[ImageSource]:
 
 
 def image_words(source: ImageSource) -> str:
+    """An image's name among a row's choices."""
     if isinstance(source, StreetImage):
         return street_name(source.index)
     if isinstance(source, CamVidImage):
@@ -144,15 +171,14 @@ def image_words(source: ImageSource) -> str:
     return source.path if source.labels is None else f"{source.path} (with labels)"
 
 
-def source_at(place: Mapping | None) -> ImageSource | None:
-    """The image of a `Picture.place` or of one in "pictures seen"; None where it is not at hand (any more)."""
-    if not place:
+def source_at(place: UploadPlace | SeenPlace | None) -> ImageSource | None:
+    """The image of a picture's place or of one that was seen; None where it is not at hand (any more)."""
+    if place is None:
         return None
-    if place["source"] == STREETS:
-        return StreetImage(place["scene"])
-    if place["source"] == CAMVID_FOLDER:
+    if isinstance(place, StreetPlace):
+        return StreetImage(place.scene)
+    if isinstance(place, CamVidPlace):
         name = camvid_name(place)
-        return None if name is None else CamVidImage(place["split"], name)
-    photo = place["kept photo"]
-    name = photo if isinstance(photo, str) else photo[0]  # of what was seen before, the name alone is kept
+        return None if name is None else CamVidImage(place.split, name)
+    name = place.photo[0] if isinstance(place, UploadPlace) else place.photo
     return next((image for image in own_images() if image.path == name), None)

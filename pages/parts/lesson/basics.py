@@ -14,6 +14,7 @@ from pages.parts.lesson.widgets import choice, plot, question, show_figures, sli
 
 
 def softmax() -> None:
+    """The step on the row of attention."""
     by_hand, saturating = st.tabs(["By hand", "When scores grow"])
     with by_hand:
         _softmax_by_hand()
@@ -111,6 +112,7 @@ def _saturation() -> None:
 
 
 def noise() -> None:
+    """The step on the two kinds of noise."""
     words, picture = st.columns([5, 6], gap="large")
     with words:
         st.markdown(

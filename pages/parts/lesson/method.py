@@ -7,13 +7,15 @@ import streamlit as st
 
 from analysis import lesson
 from analysis.charts.lesson import cost_figure, distributions_figure, gate_figure, grid_figure
+from analysis.words import GATE_WORDS
 from dnl.attention import GATES
-from pages.parts.lesson.widgets import GATE_WORDS, choice, number, plot, plot_small, question, show_figures, slider
+from pages.parts.lesson.widgets import choice, number, plot, plot_small, question, show_figures, slider
 
 # --- 3: GR -----------------------------------------------------------------------------------------------------------
 
 
 def rectifying() -> None:
+    """The step on GR."""
     pair, street = st.tabs(["Two cells", "A whole row"])
     with pair:
         _gates_of_two_cells()
@@ -119,6 +121,7 @@ def _gates_of_a_row() -> None:
 
 
 def retaining() -> None:
+    """The step on LR."""
     filling, folding = st.tabs(["Filling a hollow", "Folding"])
     with filling:
         _filling()
@@ -224,6 +227,7 @@ SIZES = {
 
 
 def cost() -> None:
+    """The step on what LR costs on the map and folded into the values."""
     words, picture = st.columns([5, 6], gap="large")
     with words:
         st.markdown(
@@ -237,25 +241,7 @@ def cost() -> None:
         height, width = (math.ceil(side / stride) for side in SIZES[size])
         cells = height * width
         spent = lesson.retention_cost(cells, kernel=kernel, channels=channels)
-        st.table(
-            [
-                {
-                    f"{height}×{width}: N = {cells:,}": what,
-                    "on the map": unfolded,
-                    "folded": folded,
-                }
-                for what, unfolded, folded in (
-                    ("memory (float32)", _bytes(spent.unfolded_numbers), _bytes(spent.folded_numbers)),
-                    ("multiplications", f"{spent.unfolded_multiplications:.1e}", f"{spent.folded_multiplications:.1e}"),
-                    (
-                        "of the product A′V",
-                        f"{spent.unfolded_multiplications / spent.product:.2%}",
-                        f"{spent.folded_multiplications / spent.product:.2%}",
-                    ),
-                )
-            ],
-            hide_index=True,
-        )
+        st.table(_cost_rows(spent, f"{height}×{width}: N = {cells:,}"), hide_index=True)
     with picture:
         every = np.unique(np.geomspace(256, 65536, 60).astype(int))
         costs = [lesson.retention_cost(int(count), kernel=kernel, channels=channels) for count in every]
@@ -283,6 +269,22 @@ def cost() -> None:
         "Twice the side is four times the cells. On the map that is 4² = 16 times the memory, folded 4 times. The "
         "product A′V itself still takes 16 times the multiplications: folding saves what LR adds, not the attention.",
     )
+
+
+def _cost_rows(spent: lesson.Cost, head: str) -> list[dict[str, str]]:
+    """A table of what both formulas need; head: of the column of names."""
+    return [
+        {head: what, "on the map": unfolded, "folded": folded}
+        for what, unfolded, folded in (
+            ("memory (float32)", _bytes(spent.unfolded_numbers), _bytes(spent.folded_numbers)),
+            ("multiplications", f"{spent.unfolded_multiplications:.1e}", f"{spent.folded_multiplications:.1e}"),
+            (
+                "of the product A′V",
+                f"{spent.unfolded_multiplications / spent.product:.2%}",
+                f"{spent.folded_multiplications / spent.product:.2%}",
+            ),
+        )
+    ]
 
 
 def _bytes(numbers: int) -> str:

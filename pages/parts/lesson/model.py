@@ -6,28 +6,23 @@ import streamlit as st
 
 from analysis import lesson
 from analysis.capture import Capture
-from analysis.card.health import COST_WORDS
+from analysis.card import COST_WORDS
 from analysis.charts.lesson import street_figure, worth_figure
 from analysis.geometry import cell_to_pixel
-from analysis.maps import DEFAULT_LR_KERNEL, GATES, attention_rows
+from analysis.maps import attention_rows
 from analysis.noise import query_metrics
+from analysis.options import DEFAULT_LR_KERNEL, GATES, STAGES
+from analysis.words import TILE_DEFINITIONS
 from dnl.datasets import Streets
 from pages.parts.app.words import as_sentence, literal
-from pages.parts.lesson.widgets import DEFINITIONS, choice, plot, question
-from pages.parts.subjects.pictures import (
-    Model,
-    Picture,
-    captured,
-    choose_model,
-    network_turn,
-    say_health,
-    street_name,
-    street_picture,
-)
+from pages.parts.lesson.widgets import choice, plot, question
+from pages.parts.subjects.captures import captured, network_turn
+from pages.parts.subjects.models import Model, choose_model, say_health
+from pages.parts.subjects.pictures import Picture, street_picture
+from pages.parts.subjects.places import street_name
 
-STAGES = ("raw", "rectified", "retained")
 CLASS_TO_START_WITH = "Road"
-LR_CHOICES = {"learnt": "learnt weights", "box": "constant box", "off": "off"}
+RETENTION_CHOICES = {"learnt": "learnt weights", "box": "constant box", "off": "off"}
 IN_PLACE = {
     "learnt": "the learnt map",
     "uniform": "uniform attention",
@@ -60,7 +55,7 @@ def _scene(model: Model) -> Picture:
 
 def _query(capture: Capture) -> tuple[int, str]:
     """A cell chosen by its class, and the class's name."""
-    labels = capture.cell_labels if capture.cell_labels is not None else capture.cell_prediction
+    labels = capture.reference_labels
     names = capture.label_set.class_names
     present = [name for index, name in enumerate(names) if (labels == index).any()]
     key = "lesson class"
@@ -76,6 +71,7 @@ def _query(capture: Capture) -> tuple[int, str]:
 
 
 def real_model() -> None:
+    """The step on the three stages of a real model."""
     model = _model()
     words, picture = st.columns([5, 6], gap="large")
     with words:
@@ -91,7 +87,7 @@ def real_model() -> None:
         query, class_name = _query(capture)
         gates = GATES if capture.cell_labels is not None else GATES[:-1]
         gate = choice("gate", gates, "sigmoid", "model gate", help="oracle: the true labels in place of GR's guess.")
-        retention = choice("LR", tuple(LR_CHOICES), "learnt", "model LR", format_func=LR_CHOICES.get)
+        retention = choice("LR", tuple(RETENTION_CHOICES), "learnt", "model LR", format_func=RETENTION_CHOICES.get)
         rows = attention_rows(
             capture,
             [query],
@@ -103,7 +99,7 @@ def real_model() -> None:
         head = literal(f"one cell of {class_name}")
         st.table(
             [
-                {head: DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
+                {head: TILE_DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
                 for name in lesson.FIGURES
             ],
             hide_index=True,
@@ -138,8 +134,7 @@ def _shares(row: np.ndarray) -> np.ndarray:
 
 
 def _stage_figures(capture: Capture, row: np.ndarray, query: int) -> dict[str, str]:
-    labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
-    metrics = query_metrics(row, labels, [query], ignore_index=capture.ignore_index)
+    metrics = query_metrics(row, capture.reference_labels, [query], ignore_index=capture.ignore_index)
     values = {name: float(getattr(metrics, name)[0]) for name in lesson.FIGURES}
     missing = "emptied" if metrics.emptied[0] else "–"
     digits = {name: 1 if name == "effective_keys" else 3 for name in values}
@@ -165,6 +160,7 @@ def _predictions(model: Model, street: Picture) -> dict[str, np.ndarray] | None:
 
 
 def worth() -> None:
+    """The step on what the attention is worth."""
     model = _model()
     words, picture = st.columns([5, 6], gap="large")
     with words:
@@ -255,6 +251,7 @@ QUESTIONS = (
 
 
 def explanation() -> None:
+    """The step on what a map does not explain."""
     model = _model()
     words, picture = st.columns([5, 6], gap="large")
     with words:

@@ -1,73 +1,69 @@
 """What the steps of the lesson are made of: widgets whose values stay, figures, tiles of numbers and questions."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
 import streamlit as st
 
-DEFINITIONS = {
-    "interclass_noise": (
-        "interclass noise",
-        "Share of the attention that falls on cells of other classes; 0 … 1, low is good. This project's own "
-        "definition.",
-    ),
-    "chance": ("chance", "The interclass noise of attention that is spread evenly over all other cells."),
-    "intraclass_noise": (
-        "intraclass noise",
-        "1 − entropy of the attention within the own class, over its greatest possible value: 0 is evenly spread, 1 "
-        "is all on one cell. This project's own definition.",
-    ),
-    "hollow_fraction": (
-        "hollow fraction",
-        "Share of the own class's cells that get less than a quarter of the class's mean attention. This project's "
-        "own definition.",
-    ),
-    "kept_mass": (
-        "kept mass",
-        "The row's total without the query's own cell. Raw rows sum to 1 with it; LR can raise it above 1.",
-    ),
-    "effective_keys": (
-        "effective keys",
-        "Over how many cells the attention is spread: the exponential of its entropy.",
-    ),
-}
+from analysis.words import TILE_DEFINITIONS
+
+Number = TypeVar("Number", int, float)
+Option = TypeVar("Option", int, str)
 SMALL_WIDTH = 240  # pixels of a small figure, two of which stand beside the text of a step
-GATE_WORDS = {
-    "sigmoid": "sigmoid (the release)",
-    "similarity": "similarity (soft)",
-    "binary": "binary (the abstract)",
-}
 
 
-def plot(figure, key: str, alt: str) -> None:
+def plot(figure: object, key: str, alt: str) -> None:
+    """A Plotly figure. alt: what it shows, in words."""
     st.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def plot_small(figure, key: str, alt: str) -> None:
+def plot_small(figure: object, key: str, alt: str) -> None:
     """`plot` as wide as its numbers need: in a horizontal container, one below the other where the page is narrow."""
     with st.container(width=SMALL_WIDTH):
         plot(figure, key, alt)
 
 
-def slider(label: str, low, high, start, step, key: str, **options):
+def slider(label: str, low: Number, high: Number, start: Number, step: Number, key: str) -> Number:
     """A slider whose value outlives its step and its page."""
-    return st.slider(label, low, high, start, step, key=f"lesson {key}", persist_state="session", **options)
+    return st.slider(label, low, high, start, step, key=f"lesson {key}", persist_state="session")
 
 
-def choice(label: str, options, start, key: str, **more):
+def choice(
+    label: str,
+    options: Sequence[Option],
+    start: Option,
+    key: str,
+    *,
+    format_func: Callable[[Option], str] | None = None,
+    help: str | None = None,
+) -> Option:
     """A row of options, one of which is always chosen; the choice outlives its step and its page."""
     return st.segmented_control(
-        label, options, default=start, required=True, wrap=True, key=f"lesson {key}", persist_state="session", **more
+        label,
+        options,
+        default=start,
+        required=True,
+        wrap=True,
+        format_func=format_func,
+        help=help,
+        key=f"lesson {key}",
+        persist_state="session",
     )
 
 
 def question(words: str, answer: str) -> None:
+    """A question for the class, with its answer folded away."""
     with st.expander(f"**For the class:** {words}", icon=":material/help:"):
         st.markdown(answer)
 
 
-def show_figures(figures: dict, names, before: dict | None = None) -> None:
+def show_figures(
+    figures: Mapping[str, float | None], names: Sequence[str], before: Mapping[str, float | None] | None = None
+) -> None:
     """Noise figures as tiles; `before` adds what changed. What is undefined shows a dash."""
     with st.container(horizontal=True):
         for name in names:
-            words, meaning = DEFINITIONS[name]
+            words, meaning = TILE_DEFINITIONS[name]
             value = figures[name]
             change = None
             if before is not None and None not in (value, before[name]):
@@ -83,4 +79,5 @@ def show_figures(figures: dict, names, before: dict | None = None) -> None:
 
 
 def number(value: float | None) -> str:
+    """A figure in a table; a dash where it is undefined."""
     return "–" if value is None else f"{value:.3f}"

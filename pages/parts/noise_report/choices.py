@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dnl import list_checkpoints
 from dnl.checkpoints import CheckpointError
@@ -12,30 +13,38 @@ from dnl.classes import LabelSet
 from dnl.datasets import Streets
 from pages.parts.app.uploaders import PHOTO_TYPES, kept_uploads
 from pages.parts.app.words import NO_CHECKPOINT, as_clause, literal
-from pages.parts.subjects.pictures import (
+from pages.parts.noise_report import entries
+from pages.parts.subjects.models import Model, chosen_model, model_with_attention
+from pages.parts.subjects.pictures import camvid_splits, choose_picture
+from pages.parts.subjects.places import (
     CAMVID_FOLDER,
     STREETS,
     UPLOAD,
-    Model,
-    camvid_splits,
-    choose_picture,
-    model_with_attention,
+    CamVidPlace,
+    Place,
+    StreetPlace,
+    UploadPlace,
     street_name,
 )
 
 ONE, SEVERAL = "One image", "Several"
 # Of a user's own, measured together.
 MOST_PHOTOS = 100
-LABELS = {"truth": "Ground truth", "prediction": "Prediction"}
-# What `row_options` calls the user's choices, in words.
-GATES = {
+LABEL_CHOICES = {"truth": "Ground truth", "prediction": "Prediction"}
+# What `map_options` calls the user's choices, in words.
+GATE_CHOICES = {
     None: "the model's own",
     "off": "off",
     "sigmoid": "sigmoid (the authors' code)",
     "binary": "binary (the paper's words)",
     "similarity": "similarity",
 }
-RETENTIONS = {None: "the model's own", "off": "off", "learnt": "learnt weights", "box": "constant box (a control)"}
+RETENTION_CHOICES = {
+    None: "the model's own",
+    "off": "off",
+    "learnt": "learnt weights",
+    "box": "constant box (a control)",
+}
 
 # What can be painted: METRICS of `analysis.noise` that say where the noise is.
 PAINTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "interclass_mass", "effective_keys")
@@ -43,34 +52,40 @@ PAINTED = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be measured. places: as in `Picture.place`. choices: as in `row_options`. labels: a key of LABELS."""
+    """What is to be measured. choices: "gate" and "retention" for `map_options`. labels: a key of LABEL_CHOICES."""
 
     models: tuple[str, ...]
-    places: tuple[dict, ...]
-    choices: dict
+    places: tuple[Place, ...]
+    choices: dict[str, str | None]
     labels: str
 
 
-def choose_job(notices) -> Job | None:
+def choose_job(notices: DeltaGenerator) -> Job | None:
     """The sidebar's widgets; says in `notices` what cannot be used. None where something is still to be chosen."""
     models = _choose_models(notices)
     if not models:
         return None
     places = _choose_places(next(iter(models.values())).network.label_set, notices)
-    st.session_state.setdefault("noise labels", "truth")
+    st.session_state.setdefault(entries.LABELS, "truth")
     labels = st.segmented_control(
         "Measured against",
-        list(LABELS),
-        format_func=LABELS.get,
+        list(LABEL_CHOICES),
+        format_func=LABEL_CHOICES.get,
         required=True,
-        key="noise labels",
+        key=entries.LABELS,
         persist_state="session",
         help="The prediction always stands in where an image has no labels. It flatters the model, and is marked.",
     )
     with st.expander("Gate and LR"):
-        gate = st.selectbox("Gate (GR)", GATES, format_func=GATES.get, key="noise gate", persist_state="session")
+        gate = st.selectbox(
+            "Gate (GR)", GATE_CHOICES, format_func=GATE_CHOICES.get, key=entries.GATE, persist_state="session"
+        )
         retention = st.selectbox(
-            "Retention (LR)", RETENTIONS, format_func=RETENTIONS.get, key="noise retention", persist_state="session"
+            "Retention (LR)",
+            RETENTION_CHOICES,
+            format_func=RETENTION_CHOICES.get,
+            key=entries.RETENTION,
+            persist_state="session",
         )
     if not places:
         notices.info("Choose at least one image in the sidebar.")
@@ -78,17 +93,17 @@ def choose_job(notices) -> Job | None:
     return Job(tuple(models), tuple(places), {"gate": gate, "retention": retention}, labels)
 
 
-def _choose_models(notices) -> dict[str, Model]:
+def _choose_models(notices: DeltaGenerator) -> dict[str, Model]:
     names = list_checkpoints()
     if not names:
         notices.error(NO_CHECKPOINT)
         return {}
-    current = st.session_state.get("model", names[0])
-    st.session_state.setdefault("noise models", [current if current in names else names[0]])
+    current = chosen_model()
+    st.session_state.setdefault(entries.MODELS, [current if current in names else names[0]])
     chosen = st.multiselect(
         "Checkpoints",
         names,
-        key="noise models",
+        key=entries.MODELS,
         persist_state="session",
         help="Several are measured on the same images and compared.",
     )
@@ -103,62 +118,59 @@ def _choose_models(notices) -> dict[str, Model]:
     return found
 
 
-def _choose_places(label_set: LabelSet, notices) -> list[dict]:
-    st.session_state.setdefault("noise count", ONE)
+def _choose_places(label_set: LabelSet, notices: DeltaGenerator) -> list[Place]:
+    st.session_state.setdefault(entries.COUNT, ONE)
     count = st.segmented_control(
         "Images",
         [ONE, SEVERAL],
         required=True,
-        key="noise count",
+        key=entries.COUNT,
         persist_state="session",
     )
     if count == ONE:
         return [choose_picture(label_set, notices).place]
     sources = [STREETS, UPLOAD, *([CAMVID_FOLDER] if os.environ.get("DNL_DATA") else [])]
-    source = st.selectbox("From", sources, key="noise source", persist_state="session")
+    source = st.selectbox("From", sources, key=entries.SOURCE, persist_state="session")
     if source == UPLOAD:
         return _choose_uploads()
     if source == CAMVID_FOLDER:
         return _choose_camvid_files(notices)
-    st.session_state.setdefault("noise scenes", [0, 1, 2])
+    st.session_state.setdefault(entries.SCENES, [0, 1, 2])
     scenes = st.multiselect(
         "Scenes",
         range(len(Streets("gallery"))),
         format_func=street_name,
-        key="noise scenes",
+        key=entries.SCENES,
         persist_state="session",
     )
-    return [{"source": STREETS, "scene": scene} for scene in sorted(scenes)]
+    return [StreetPlace(scene) for scene in sorted(scenes)]
 
 
-def _choose_uploads() -> list[dict]:
-    photos = kept_uploads("Photos", PHOTO_TYPES, "noise photos", MOST_PHOTOS)
+def _choose_uploads() -> list[Place]:
+    photos = kept_uploads("Photos", PHOTO_TYPES, key="noise photos", most=MOST_PHOTOS)
     labels = kept_uploads(
         "Labels (optional)",
         ["png"],
-        "noise photo labels",
-        MOST_PHOTOS,
+        key="noise photo labels",
+        most=MOST_PHOTOS,
         help="PNG label images, each named like its photo.",
     )
     by_stem = {PurePath(name).stem: (name, content) for name, content in labels}
-    return [
-        {"source": UPLOAD, "kept photo": (name, content), "kept labels": by_stem.get(PurePath(name).stem)}
-        for name, content in photos
-    ]
+    return [UploadPlace((name, content), by_stem.get(PurePath(name).stem)) for name, content in photos]
 
 
-def _choose_camvid_files(notices) -> list[dict]:
+def _choose_camvid_files(notices: DeltaGenerator) -> list[Place]:
     splits = camvid_splits(notices)
     if not splits:
         return []
-    split = st.selectbox("Split", list(splits), key="noise split", persist_state="session")
+    split = st.selectbox("Split", list(splits), key=entries.SPLIT, persist_state="session")
     files = splits[split].files
-    st.session_state.setdefault(f"noise files {split}", list(range(min(3, len(files)))))
+    st.session_state.setdefault(entries.files_of(split), list(range(min(3, len(files)))))
     chosen = st.multiselect(
         "Files",
         range(len(files)),
         format_func=lambda index: files[index].stem,
-        key=f"noise files {split}",
+        key=entries.files_of(split),
         persist_state="session",
     )
-    return [{"source": CAMVID_FOLDER, "split": split, "file": index} for index in sorted(chosen)]
+    return [CamVidPlace(split, index) for index in sorted(chosen)]

@@ -6,12 +6,17 @@ import streamlit as st
 from analysis.capture import Capture
 from analysis.charts import noise as charts
 from analysis.geometry import cell_to_pixel
-from analysis.lens import image_id, noise_map, row_options
-from analysis.maps import attention_rows
-from analysis.measure import STAGES, ImageReport, worst_queries
+from analysis.lens import image_id, map_options, noise_map
+from analysis.maps import stage_rows
+from analysis.measure import ImageReport, worst_queries
+from analysis.options import STAGES
+from analysis.words import METRIC_WORDS, STAGE_WORDS
+from pages.parts.app.session import ask_for_view
 from pages.parts.app.words import as_clause, literal
+from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import PAINTED
 from pages.parts.noise_report.work import Work, image_of
+from pages.parts.subjects.captures import PinnedView
 
 WORST = 8
 
@@ -23,8 +28,8 @@ def show_image(work: Work, name: str) -> None:
     st.subheader("Where in the image?")
     with st.container(horizontal=True):
         index = _choose_image(work, name)
-        stage = _choose("Stage", [*STAGES], charts.STAGE_WORDS, "map stage")
-        metric = _choose("Metric", [*PAINTED], charts.METRIC_WORDS, "map metric")
+        stage = _choose("Stage", [*STAGES], STAGE_WORDS, key=entries.MAP_STAGE)
+        metric = _choose("Metric", [*PAINTED], METRIC_WORDS, key=entries.MAP_METRIC)
     try:
         with st.spinner("Painting the noise map …"):
             capture, report = image_of(work.job, name, index)
@@ -34,7 +39,7 @@ def show_image(work: Work, name: str) -> None:
     seen, worst = st.columns([3, 2], gap="large")
     with seen:
         st.caption(f"{literal(capture.name)}: each cell is a query, bright cells are the high ones.")
-        words, highest = charts.METRIC_WORDS[metric], 1.0 if metric in charts.SHARES else None
+        words, highest = METRIC_WORDS[metric], 1.0 if metric in charts.SHARES else None
         picked = map_component(
             key="noise map",
             data=noise_map.noise_map_data(capture, report, stage, metric, words=words, highest=highest),
@@ -53,10 +58,8 @@ def show_image(work: Work, name: str) -> None:
         open_in_explorer(work, name, index, capture, (int(picked[0]), int(picked[1])))
 
 
-def _choose(label: str, options: list[str], words: dict[str, str], key: str) -> str:
-    return st.selectbox(
-        label, options, format_func=words.get, key=f"noise {key}", persist_state="session", width="stretch"
-    )
+def _choose(label: str, options: list[str], words: dict[str, str], *, key: str) -> str:
+    return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session", width="stretch")
 
 
 def _choose_image(work: Work, name: str) -> int:
@@ -73,7 +76,7 @@ def _choose_image(work: Work, name: str) -> int:
 
 
 def _show_worst(work: Work, name: str, index: int, capture: Capture, report: ImageReport, stage: str) -> None:
-    st.markdown(f"**The noisiest queries, {charts.STAGE_WORDS[stage]}**")
+    st.markdown(f"**The noisiest queries, {STAGE_WORDS[stage]}**")
     cells = worst_queries(report, stage, count=WORST)
     if not cells.size:
         st.info("No query of this image has interclass noise.")
@@ -98,7 +101,7 @@ def _show_worst(work: Work, name: str, index: int, capture: Capture, report: Ima
 
 def strongest_takers(work: Work, capture: Capture, report: ImageReport, stage: str, cells: np.ndarray) -> np.ndarray:
     """For each query the other class that gets most of its attention: class indices."""
-    rows = getattr(attention_rows(capture, cells, **row_options(capture, work.job.choices)), stage)
+    rows = getattr(stage_rows(capture, cells, map_options(capture, work.job.choices)), stage)
     labels = report.labels.ravel()
     classes = np.arange(report.num_classes)
     mass = rows.reshape(len(cells), -1) @ (labels[:, None] == classes)  # M×classes
@@ -112,11 +115,5 @@ def _class_name(capture: Capture, label: int) -> str:
 
 def open_in_explorer(work: Work, name: str, index: int, capture: Capture, pixel: tuple[int, int]) -> None:
     """Go to the Explorer: the same image, checkpoint, gate and LR, with this pixel pinned."""
-    image, pin, choices = image_id(capture), list(pixel), work.job.choices
-    st.session_state["explorer link"] = {
-        **work.job.places[index],
-        "model": name,
-        "lens pins": {**st.session_state.get("lens pins", {}), image: [pin]},
-        "lens choices": choices,
-    }
+    ask_for_view(PinnedView(work.job.places[index], name, image_id(capture), pixel, work.job.choices))
     st.switch_page("pages/explorer.py")

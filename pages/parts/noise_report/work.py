@@ -1,7 +1,7 @@
 """The Noise report's measuring: cached by content, image by image, so that it can be watched and cancelled."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import streamlit as st
 
 from analysis.capture import Capture
-from analysis.lens import row_options
+from analysis.lens import map_options
 from analysis.measure import (
     ImageRecord,
     ImageReport,
@@ -20,11 +20,14 @@ from analysis.measure import (
     measure_capture,
     measured_images,
 )
-from analysis.report.tables import write_class_table
+from analysis.report import write_class_table
 from dnl import __version__
+from pages.parts.app.session import give_way
 from pages.parts.app.words import as_sentence
 from pages.parts.noise_report.choices import Job
-from pages.parts.subjects.pictures import Model, Picture, captured, give_way, model_with_attention, picture_at
+from pages.parts.subjects.captures import captured
+from pages.parts.subjects.models import Model, model_with_attention
+from pages.parts.subjects.pictures import Picture, picture_at
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Work:
 
     @property
     def several(self) -> bool:
+        """Whether the job is on several images."""
         return len(self.job.places) > 1
 
     def missing(self) -> list[tuple[str, int]]:
@@ -56,13 +60,29 @@ class Work:
 # --- cached work -----------------------------------------------------------------------------------------------------
 
 
-def _report(model_key, picture_key, choices, labels, detection, _model: Model, _picture: Picture) -> ImageReport:
+def _report(
+    model_key: str,
+    picture_key: str,
+    choices: Mapping,
+    labels: str,
+    detection: bool,
+    _model: Model,
+    _picture: Picture,
+) -> ImageReport:
     capture, _ = captured(_model, _picture)
-    options = MeasureOptions(**row_options(capture, choices), labels=labels)
+    options = MeasureOptions(**map_options(capture, choices).as_dict(), labels=labels)
     return measure_capture(capture, options, detection=detection, progress=lambda share: give_way())
 
 
-def _record(model_key, picture_key, choices, labels, detection, _model: Model, _picture: Picture) -> ImageRecord:
+def _record(
+    model_key: str,
+    picture_key: str,
+    choices: Mapping,
+    labels: str,
+    detection: bool,
+    _model: Model,
+    _picture: Picture,
+) -> ImageRecord:
     return image_record(_measured(_model, _picture, choices, labels, detection))
 
 
@@ -72,7 +92,7 @@ _record_for_all = st.cache_data(_record, max_entries=1000, show_spinner=False)
 _record_for_one = st.cache_data(_record, max_entries=100, show_spinner=False, scope="session")
 
 
-def _measured(model: Model, picture: Picture, choices: dict, labels: str, detection: bool) -> ImageReport:
+def _measured(model: Model, picture: Picture, choices: Mapping, labels: str, detection: bool) -> ImageReport:
     run = _report_for_one if picture.private else _report_for_all
     return run(model.key, picture.content_hash(), choices, labels, detection, model, picture)
 
@@ -102,7 +122,7 @@ def _task(job: Job, name: str, index: int) -> tuple[Model, Picture, str]:
     return model, picture, "prediction" if picture.labels is None else job.labels
 
 
-def carry_on(work: Work, tell=None) -> None:
+def carry_on(work: Work, tell: Callable[[int], None] | None = None) -> None:
     """Measure what is missing and keep it in `work`. tell: called with the number of the finished tasks after each.
 
     A click on the page ends it here, between two steps; what is finished stays.

@@ -18,7 +18,7 @@ from analysis.figures.recipe import (
     recipe_hash,
     recipe_to_json,
 )
-from analysis.maps import GATES
+from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
 
 

@@ -19,6 +19,7 @@ from analysis.lens import (
     known_pins,
     pack_capture,
     row_options,
+    starting_pixel,
 )
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
@@ -172,12 +173,12 @@ def test_the_start_shows_the_method_at_work():
         for rows in attention_rows(capture, [3 * 8 + 2])
     )
     assert raw > 0.7 and retained < 0.4
-    assert pixel_to_cell(*capture.starting_pixel, (24, 32), (6, 8)) == noisy
+    assert pixel_to_cell(*starting_pixel(capture), (24, 32), (6, 8)) == noisy
     # Without GR and LR there is nothing to mend: the centre, as ever.
     plain = make_capture(
         query=query, key=key, class_probs=None, gate=None, lr_kernel=None, image=image, labels=labels, prediction=labels
     )
-    assert pixel_to_cell(*plain.starting_pixel, (24, 32), (6, 8)) == (2, 2)
+    assert pixel_to_cell(*starting_pixel(plain), (24, 32), (6, 8)) == (2, 2)
 
 
 def test_the_start_lies_inside_a_region():
@@ -187,7 +188,7 @@ def test_the_start_lies_inside_a_region():
     none = {"gate": None, "lr_kernel": None}  # nothing is mended
     # Three classes that all fill more than a fifth. Cell (1, 2) is the nearest to the centre whose 8 neighbours agree;
     # a cell is 10 pixels.
-    assert make_capture(cells, **none).starting_pixel == (10, 20)
+    assert starting_pixel(make_capture(cells, **none)) == (10, 20)
 
 
 def test_the_start_prefers_a_small_class_to_a_nearer_background():
@@ -203,22 +204,22 @@ def test_the_start_prefers_a_small_class_to_a_nearer_background():
         labels=labels,
         prediction=labels,
     )
-    y, x = capture.starting_pixel
+    y, x = starting_pixel(capture)
     row, column = pixel_to_cell(y, x, (72, 96), (9, 12))
     assert capture.cell_labels[row, column] == 2 and (row, column) == (3, 3)
 
 
 def test_the_start_is_the_centre_where_nothing_is_labelled():
     cells = np.full((5, 7), 3, np.uint8)
-    assert make_capture(cells).starting_pixel == (20, 30)
+    assert starting_pixel(make_capture(cells)) == (20, 30)
 
 
 def test_the_start_is_worked_out_once_for_a_capture_and_what_a_cache_hands_out_of_it(monkeypatch):
     capture = make_capture()
-    start = capture.starting_pixel
-    monkeypatch.setattr("analysis.capture.capture.starting_pixel", lambda capture: (-1, -1))
-    assert capture.starting_pixel == pickle.loads(pickle.dumps(capture)).starting_pixel == start
-    assert dataclasses.replace(capture, labels=None).starting_pixel == (-1, -1)  # another capture
+    start = starting_pixel(capture)
+    monkeypatch.setattr("analysis.lens.start._starting_pixel", lambda capture: (-1, -1))
+    assert starting_pixel(capture) == starting_pixel(pickle.loads(pickle.dumps(capture))) == start
+    assert starting_pixel(dataclasses.replace(capture, labels=None)) == (-1, -1)  # another capture
     kept = weakref.ref(capture)
     del capture
     gc.collect()
@@ -227,7 +228,7 @@ def test_the_start_is_worked_out_once_for_a_capture_and_what_a_cache_hands_out_o
 
 def test_a_pin_counts_on_its_own_image_alone():
     capture = make_capture()
-    start = [capture.starting_pixel]
+    start = [starting_pixel(capture)]
     assert chosen_pixels(capture, {"another": [[1, 1]], image_id(capture): [[40, 60]]}) == [(40, 60)]
     for pins in (None, {}, {"another": [[1, 1]]}, {image_id(capture): []}, {image_id(capture): [[41, 0]]}):
         assert chosen_pixels(capture, pins) == start
@@ -267,7 +268,7 @@ NONSENSE = (None, True, -1, float("nan"), float("inf"), "<b>", "7", [], [3], {},
 @pytest.mark.parametrize("value", NONSENSE)
 def test_nothing_from_outside_is_trusted(value):
     capture = make_capture()
-    own, start = row_options(capture, None), [capture.starting_pixel]
+    own, start = row_options(capture, None), [starting_pixel(capture)]
     assert row_options(capture, value) == own
     for name in ("gate", "retention", "kernel", "temperature"):
         assert row_options(capture, {name: value}) == own

@@ -1,17 +1,11 @@
 """The pixel that the lens shows before anyone has chosen one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from analysis.capture import Capture
 from analysis.geometry import cell_to_pixel
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
-
-if TYPE_CHECKING:
-    from analysis.capture import Capture
 
 # Cells of each class that are tried, and how many of the noisiest are followed through GR and LR: enough to find noise
 # where there is some, few enough not to be waited for.
@@ -29,9 +23,13 @@ def starting_pixel(capture: Capture) -> tuple[int, int]:
     Of some cells of each class, spread evenly over the image, the one whose interclass noise falls most from the raw
     to the retained map under the model's own GR and LR, and to little. Where none falls by LEAST_MENDED, the cell
     nearest to the image's centre, preferring classes that are no background; the central cell where there is no such
-    cell. Raises ValueError where there is no image. `Capture.starting_pixel` works it out once.
+    cell. Worked out once for a capture. Raises ValueError where there is no image.
     """
-    labels = capture.cell_prediction if capture.cell_labels is None else capture.cell_labels
+    return capture.remembered("starting pixel", _starting_pixel)
+
+
+def _starting_pixel(capture: Capture) -> tuple[int, int]:
+    labels = capture.reference_labels
     cell = ((capture.height - 1) // 2, (capture.width - 1) // 2)
     if labels is not None:
         inside = inside_regions(labels) & (labels != capture.ignore_index)

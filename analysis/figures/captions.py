@@ -1,0 +1,61 @@
+"""Captions for the paper: what a figure's columns, colours and numbers are, and what it was made of."""
+
+from collections.abc import Mapping, Sequence
+
+import dnl
+from analysis.capture import Capture
+from analysis.figures.panels import stage_words
+from analysis.figures.recipe import DIFFERENCES, Attention, Recipe, Scale, recipe_hash
+from analysis.options import STAGES
+from analysis.words import NOISE_SENTENCE
+
+
+def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str]) -> str:
+    """A caption for the paper: what the columns, colours and figures are, and what the figure was made of."""
+    made = ", ".join(f"{checkpoint.name} ({hashes[checkpoint.name][:12]})" for checkpoint in recipe.checkpoints)
+    sentences = [
+        f"Attention of {len(recipe.rows)} pixel{'s' * (len(recipe.rows) > 1)} in {_names(captures)}.",
+        *map_sentences(
+            [(capture, recipe.attention) for capture in captures],
+            recipe.columns,
+            recipe.scale,
+            noise=recipe.look.noise_figures,
+        ),
+        f"Checkpoint {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.",
+    ]
+    return " ".join(sentences)
+
+
+def map_sentences(
+    rows: Sequence[tuple[Capture, Attention]], columns: Sequence[str], scale: Scale, *, noise: bool
+) -> list[str]:
+    """What the maps of a figure's rows, their colours and the figures under them are; noise: whether it has those."""
+    words = stage_words(rows)
+    stages = [f"{stage} ({words[stage]})" if stage in words else stage for stage in STAGES if stage in columns]
+    changes = [name.replace("-", " − ") for name in columns if name in DIFFERENCES]
+    sentences = [f"Maps: {', '.join(stages)}."] if stages else []
+    if changes:
+        sentences.append(f"Differences: {', '.join(changes)}.")
+    if stages or changes:
+        sentences.append(SCALE_SENTENCES[scale.kind])
+        if scale.clip_percentile < 100:
+            sentences.append(f"Scales end at the {scale.clip_percentile:g}th percentile of the values.")
+    if noise and (stages or changes):
+        sentences.append(NOISE_SENTENCE)
+        if any(capture.labels is None for capture, _ in rows):
+            sentences.append("Images without labels are measured against the model's own prediction.")
+    for temperature in sorted({attention.temperature for _, attention in rows} - {1.0}):
+        sentences.append(f"Softmax temperature {temperature:g}.")
+    return sentences
+
+
+def _names(captures: Sequence[Capture]) -> str:
+    return ", ".join(dict.fromkeys(capture.name for capture in captures))
+
+
+SCALE_SENTENCES = {
+    "uniform": "Colours: each map over its own sum, in multiples of an even spread over the image.",
+    "log": "Colours: each map over its own sum, in multiples of an even spread over the image, logarithmic.",
+    "shared": "Colours: attention weights on one scale.",
+    "map": "Colours: attention weights, each map on its own scale.",
+}

@@ -1,0 +1,90 @@
+"""Figures of the attention of chosen pixels: of a capture, and of a recipe."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+import dnl
+from analysis.capture import Capture
+from analysis.figures.panels import Subject, compose
+from analysis.figures.printing import print_figure
+from analysis.figures.recipe import (
+    PAGE_WIDTH,
+    Attention,
+    Colormap,
+    Gate,
+    Look,
+    Recipe,
+    Scale,
+    ScaleKind,
+    Weights,
+    naming,
+    recipe_hash,
+)
+from analysis.geometry import cell_to_pixel
+from analysis.options import STAGES
+
+
+def attention_figure(
+    capture: Capture,
+    queries: Sequence[int],
+    *,
+    gate: Gate | None = "model",
+    lr_kernel: int | Literal["model"] | None = "model",
+    lr_weights: Weights = "model",
+    temperature: float = 1.0,
+    scale: ScaleKind = "uniform",
+    clip_percentile: float = 99.5,
+    colormap: Colormap = "magma",
+    width: float = PAGE_WIDTH,
+) -> Figure:
+    """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
+
+    queries: flat cell indices row·w + column, at least one; marked at the cell's centre. What the capture lacks has
+    no column. gate, lr_kernel, lr_weights, temperature: as in `attention_rows`. scale: a kind of
+    `recipe.Scale`, and clip_percentile its end. width: of the whole figure, in inches. Under each map stand its
+    interclass noise and that over chance. Raises ValueError on options that do not fit.
+    """
+    if not len(queries):
+        raise ValueError("there is no query to draw; give at least one cell index")
+    subject = Subject(capture)
+    cells = [divmod(int(query), capture.width) for query in queries]
+    subjects = [Subject(capture, cell_to_pixel(*cell, subject.size, capture.cells)) for cell in cells]
+    pictures = {"photo": capture.image}
+    if capture.label_set is not None:
+        pictures |= {"labels": capture.labels, "prediction": capture.prediction}
+    columns = [name for name, picture in pictures.items() if picture is not None]
+    attention = Attention(gate, lr_kernel, lr_weights, temperature)
+    look = Look(width=width, colormap=colormap)
+    return compose(subjects, [*columns, *STAGES], None, attention, Scale(scale, clip_percentile), look)
+
+
+def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> Figure:
+    """The figure of a recipe; captures: one a row, of the row's image and checkpoint. Raises RecipeError."""
+    subjects = [Subject(capture, row.pixel, row.title) for capture, row in zip(captures, recipe.rows, strict=True)]
+    for index, subject in enumerate(subjects):
+        if subject.pixel is not None:
+            with naming(f"rows[{index}].pixel"):
+                subject.query  # noqa: B018  raises for a pixel off the image
+    with naming("the figure"):
+        return compose(subjects, recipe.columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
+
+
+def figure_file(
+    recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str], file_format: str, dpi: int = 300
+) -> bytes:
+    """The recipe's figure as a file: "pdf", "svg", or "png" of `dpi` dots an inch.
+
+    hashes: SHA-256 by checkpoint name, written into the file's metadata with the recipe's. Raises RecipeError.
+    """
+    return print_figure(lambda: recipe_figure(recipe, captures), provenance(recipe, hashes), file_format, dpi)
+
+
+def provenance(recipe: Recipe, hashes: Mapping[str, str]) -> dict:
+    """What a figure was made of: checkpoints with the SHA-256 of their files, the recipe's own, and the version."""
+    return {
+        "checkpoints": {checkpoint.name: hashes[checkpoint.name] for checkpoint in recipe.checkpoints},
+        "recipe_sha256": recipe_hash(recipe),
+        "version": dnl.__version__,
+    }

@@ -1,0 +1,124 @@
+"""What a recipe names, opened: checkpoints and images, and the captures of its rows."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.capture import Capture, capture_attention
+from analysis.figures.recipe import (
+    CamVidImage,
+    Checkpoint,
+    FileImage,
+    ImageSource,
+    OtherFileError,
+    Recipe,
+    RecipeError,
+    StreetImage,
+    naming,
+)
+from analysis.files.photos import read_labels, read_photo
+from dnl.classes import LabelSet
+from dnl.datasets import CamVid, Streets, camvid_labels
+from dnl.network import SegmentationNetwork
+
+
+class FigureImage(NamedTuple):
+    """An image for a figure: `image` H×W×3 uint8, `labels` H×W class indices or None, and its name."""
+
+    image: np.ndarray
+    labels: np.ndarray | None
+    name: str
+
+
+class FigureModel(NamedTuple):
+    """A loaded network and the SHA-256 of its file."""
+
+    network: SegmentationNetwork
+    sha256: str
+
+
+def open_captures(
+    recipe: Recipe,
+    open_model: Callable[[str], FigureModel],
+    open_image: Callable[[ImageSource, LabelSet], FigureImage],
+    capture: Callable[[str, FigureImage], Capture] | None = None,
+) -> tuple[list[Capture], dict[str, str]]:
+    """One capture a row, and each checkpoint's SHA-256 by name.
+
+    open_model gets a checkpoint's name; open_image an image source and the model's classes; what they may open is up
+    to them. capture, if given, gets a checkpoint's name and an image, and stands in for `capture_attention` (to
+    remember its results). Raises RecipeError in one sentence that names the part.
+    """
+    models = {checkpoint.name: _open_checkpoint(checkpoint, open_model) for checkpoint in recipe.checkpoints}
+    found: dict[tuple[str, ImageSource], Capture] = {}
+    captures = []
+    for index, row in enumerate(recipe.rows):
+        name = recipe.checkpoint_of(row).name
+        if (name, row.image) not in found:
+            with naming(f"rows[{index}].image"):
+                label_set = models[name].network.label_set
+                assert label_set is not None  # loading sets it
+                picture = open_image(row.image, label_set)
+                run = capture or (lambda name, picture: _capture(models[name].network, picture))
+                found[name, row.image] = run(name, picture)
+        captures.append(found[name, row.image])
+    return captures, {name: model.sha256 for name, model in models.items()}
+
+
+def _capture(network: SegmentationNetwork, picture: FigureImage) -> Capture:
+    return capture_attention(network, picture.image, labels=picture.labels, name=picture.name)
+
+
+def _open_checkpoint(checkpoint: Checkpoint, open_model: Callable[[str], FigureModel]) -> FigureModel:
+    with naming(f"checkpoint {checkpoint.name}"):
+        model = open_model(checkpoint.name)
+        require_hash(model.sha256, checkpoint.sha256)
+    return model
+
+
+def require_hash(found: str, wanted: str | None) -> None:
+    """Raises OtherFileError where a file is not the one that the recipe was made with."""
+    if wanted is not None and found != wanted.lower():
+        raise OtherFileError(
+            f"its SHA-256 is {found[:12]}… but the recipe was made with {wanted[:12]}…; get that file, or take sha256 "
+            "out of the recipe to use this one"
+        )
+
+
+def street_image(source: StreetImage, label_set: LabelSet) -> FigureImage:
+    """A street of the built-in gallery. Raises RecipeError where there is none of this index."""
+    gallery = Streets("gallery")
+    require_street(source, len(gallery))
+    street = gallery[source.index]
+    return FigureImage(street.image, camvid_labels(street, label_set), f"Street {source.index + 1}")
+
+
+def require_street(source: StreetImage, count: int) -> None:
+    """Raises RecipeError where a gallery of `count` streets has none of this index."""
+    if source.index >= count:
+        raise RecipeError(f"index is {source.index}; the gallery's streets are 0 … {count - 1}")
+
+
+def camvid_image(source: CamVidImage, folder: Path, label_set: LabelSet) -> FigureImage:
+    """An image of the CamVid folder, looked up among its names. Raises DatasetError or RecipeError."""
+    data = CamVid(folder, source.split)
+    if source.file not in data.names:
+        raise RecipeError(f"{source.split} has no file {source.file!r}; give the name of one, without .png")
+    sample = data[data.names.index(source.file)]
+    return FigureImage(sample.image, camvid_labels(sample, label_set), source.file)
+
+
+def file_image(source: FileImage, read: Callable[[str], bytes], label_set: LabelSet) -> FigureImage:
+    """A user's photo and labels; read: the bytes of a path. Raises RecipeError or UploadError."""
+    data = read(source.path)
+    require_hash(hashlib.sha256(data).hexdigest(), source.sha256)
+    photo = read_photo(data)
+    labels = None
+    if source.labels is not None:
+        label_data = read(source.labels)
+        require_hash(hashlib.sha256(label_data).hexdigest(), source.labels_sha256)
+        labels = read_labels(label_data, photo.original_size, label_set)
+    return FigureImage(photo.image, labels, Path(source.path).name)

@@ -1,0 +1,70 @@
+"""A plain folder of photos as a data set."""
+
+from pathlib import Path
+from typing import Protocol
+
+from analysis.files.photos import UploadError, read_photo
+from dnl.classes import LabelSet
+from dnl.datasets import DatasetError, Sample, open_dataset
+from dnl.datasets.pairs import require_text_name, visible
+
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Images(Protocol):
+    """A sequence of Samples, and the classes of their labels; None where they have none."""
+
+    @property
+    def label_set(self) -> LabelSet | None: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+class PhotoError(DatasetError):
+    """A photo that cannot be used: its file's name, and the reason as a clause."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be used: {self.reason}"
+
+
+class Photos:
+    """A folder of PNG, JPEG or WEBP photos without labels, as Samples whose `labels` are None.
+
+    Raises DatasetError for a folder without photos and a name that is no text, and PhotoError on reading a photo that
+    cannot be used.
+    """
+
+    label_set = None
+
+    def __init__(self, root: str | Path):
+        self.files = [file for file in visible(Path(root)) if file.suffix.lower() in PHOTO_SUFFIXES]
+        if not self.files:
+            raise DatasetError(f"{root} holds no PNG, JPEG or WEBP photo, and no images/ folder either")
+        for file in self.files:
+            require_text_name(file)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:
+        file = self.files[index]
+        try:
+            return Sample(read_photo(file.read_bytes()).image, None, file.name)  # type: ignore[arg-type]
+        except OSError as error:
+            raise PhotoError(file.name, f"the file cannot be read ({error.strerror})") from error
+        except UploadError as error:
+            sentence = str(error).rstrip(".")
+            raise PhotoError(file.name, sentence[0].lower() + sentence[1:]) from error
+
+
+def open_images(dataset: str, data: str | None, split: str) -> Images:
+    """A data set by name, or for "folder" also a plain folder of photos. Raises DatasetError."""
+    if dataset == "folder" and data is not None and Path(data).is_dir() and not (Path(data) / "images").is_dir():
+        return Photos(data)
+    return open_dataset(dataset, data, split)
