@@ -1,27 +1,129 @@
 """Where pixels and attention cells lie on each other.
 
-The network resizes with `align_corners=True`: the corner pixels of the image lie on the corner cells of the map, so
-image row y of H falls into cell row round(y·(h−1)/(H−1)) of h; columns alike. Sizes are (height, width) throughout.
+A network that resizes with `align_corners=True`, as ours do, lays the corner cells of a map on the corner pixels of the
+image ("corners"): image row y of H falls into cell row round(y·(h−1)/(H−1)) of h. A cell of a transformer is a patch,
+a block of pixels ("blocks"): row y falls into cell row floor(y·h/H). Columns alike. Sizes are (height, width)
+throughout. The functions with `image_size` and `cells` alone speak of corners.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+
+PLACEMENTS = ("corners", "blocks")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells of a map, and how they lie on an image.
+
+    image_size: H×W pixels. cells: h×w. placement: one of PLACEMENTS. crop: (top, left, height, width) in pixels, the
+    part of the image that the cells lie on, which is what the model saw; None for all of it. Raises ValueError for
+    another placement and for a crop that leaves the image.
+    """
+
+    image_size: tuple[int, int]
+    cells: tuple[int, int]
+    placement: str = "corners"
+    crop: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise ValueError(f"placement is {self.placement!r}; choose one of {', '.join(PLACEMENTS)}")
+        top, left, height, width = self.seen
+        inside = top >= 0 and left >= 0 and top + height <= self.image_size[0] and left + width <= self.image_size[1]
+        if min(height, width) < 1 or not inside:
+            raise ValueError(
+                f"the crop of {height}×{width} pixels from row {top}, column {left} leaves the image of "
+                f"{self.image_size[0]}×{self.image_size[1]}; give (top, left, height, width) within it"
+            )
+
+    @property
+    def seen(self) -> tuple[int, int, int, int]:
+        """The crop; the whole image where there is none."""
+        return (0, 0, *self.image_size) if self.crop is None else self.crop
+
+    def cell_at(self, y: int, x: int) -> tuple[int, int]:
+        """The (row, column) of the cell into which pixel (y, x) falls. Raises ValueError for a pixel off the cells."""
+        _require_inside("pixel", (y, x), self.image_size, "image")
+        top, left, height, width = self.seen
+        if not (top <= y < top + height and left <= x < left + width):
+            raise ValueError(
+                f"pixel ({y}, {x}) is off the part that the model saw: rows {top} … {top + height - 1}, columns "
+                f"{left} … {left + width - 1}"
+            )
+        rows, columns = self._cells_of_pixels()
+        return int(rows[y - top]), int(columns[x - left])
+
+    def pixel_at(self, row: int, column: int) -> tuple[int, int]:
+        """The pixel (y, x) nearest to the centre of a cell. Raises ValueError for a cell off the map."""
+        _require_inside("cell", (row, column), self.cells, "map")
+        y, x = (
+            start + _centre(index, pixels, count, self.placement)
+            for index, start, pixels, count in zip((row, column), self.seen[:2], self.seen[2:], self.cells, strict=True)
+        )
+        return y, x
+
+    def extent(self) -> tuple[float, float, float, float]:
+        """The edges (left, right, bottom, top) of the map's cells in pixels.
+
+        Pixel (y, x) covers y − ½ … y + ½ and x − ½ … x + ½. Placed on corners, the cells cover a little more than the
+        image; a single row or column of cells is as long as the image.
+        """
+        (top, bottom), (left, right) = (
+            tuple(start + edge for edge in _edges(pixels, count, self.placement))
+            for start, pixels, count in zip(self.seen[:2], self.seen[2:], self.cells, strict=True)
+        )
+        return left, right, bottom, top
+
+    def votes(self, labels: np.ndarray, num_classes: int, ignore_index: int) -> np.ndarray:
+        """The most frequent label among each cell's pixels, ties to the lowest class.
+
+        labels: H×W integer; a value outside 0 … num_classes − 1, or equal to `ignore_index`, means "ignore", which has
+        a vote like any class (the last in a tie). Returns h×w int64, `ignore_index` where ignore wins or no pixel
+        falls.
+        """
+        if labels.shape != tuple(self.image_size):
+            raise ValueError(f"labels are {labels.shape}; they must be H×W")
+        top, left, high, wide = self.seen
+        rows, columns = self._cells_of_pixels()
+        values = labels[top : top + high, left : left + wide].astype(np.int64)
+        ignored = (values < 0) | (values >= num_classes) | (values == ignore_index)
+        candidates = np.where(ignored, num_classes, values)
+        count = self.cells[0] * self.cells[1]
+        cell = rows[:, None] * self.cells[1] + columns[None, :]
+        votes = np.bincount((cell * (num_classes + 1) + candidates).ravel(), minlength=count * (num_classes + 1))
+        votes = votes.reshape(count, num_classes + 1)
+        winner = votes.argmax(axis=1)
+        winner[(winner == num_classes) | (votes.sum(axis=1) == 0)] = ignore_index
+        return winner.reshape(self.cells)
+
+    def spread(self, labels: np.ndarray, outside: int) -> np.ndarray:
+        """One label a cell, painted on the cell's pixels: h×w -> H×W, `outside` beyond the crop.
+
+        `votes` undoes it where every cell has a pixel.
+        """
+        top, left, high, wide = self.seen
+        rows, columns = self._cells_of_pixels()
+        painted = np.full(self.image_size, outside, labels.dtype)
+        painted[top : top + high, left : left + wide] = labels[rows[:, None], columns]
+        return painted
+
+    def _cells_of_pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The cell row of each pixel row of the crop, and the cell column of each pixel column, int64."""
+        sides = zip(self.seen[2:], self.cells, strict=True)
+        rows, columns = (_cell_of_pixels(pixels, count, self.placement) for pixels, count in sides)
+        return rows, columns
 
 
 def pixel_to_cell(y: int, x: int, image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[int, int]:
     """The (row, column) of the cell into which pixel (y, x) falls. Raises ValueError for a pixel off the image."""
-    _require_inside("pixel", (y, x), image_size, "image")
-    rows, columns = (_cell_of_pixels(*sides) for sides in zip(image_size, cells, strict=True))
-    return int(rows[y]), int(columns[x])
+    return Grid(image_size, cells).cell_at(y, x)
 
 
 def cell_to_pixel(row: int, column: int, image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[int, int]:
     """The pixel (y, x) nearest to the centre of a cell. Raises ValueError for a cell off the map."""
-    _require_inside("cell", (row, column), cells, "map")
-    y, x = (
-        _round(index * (pixels - 1) / (count - 1)) if count > 1 else (pixels - 1) // 2
-        for index, pixels, count in zip((row, column), image_size, cells, strict=True)
-    )
-    return y, x
+    return Grid(image_size, cells).pixel_at(row, column)
 
 
 def cell_centres(image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -34,52 +136,38 @@ def cell_centres(image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[n
 
 
 def map_extent(image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The edges (left, right, bottom, top) of a map's cells in pixels; it covers a little more than the image.
-
-    Pixel (y, x) covers y − ½ … y + ½ and x − ½ … x + ½. A single row or column of cells is as long as the image.
-    """
-    (top, bottom), (left, right) = (_edges(*sides) for sides in zip(image_size, cells, strict=True))
-    return left, right, bottom, top
+    """The edges (left, right, bottom, top) of a map's cells in pixels; see `Grid.extent`."""
+    return Grid(image_size, cells).extent()
 
 
 def cell_labels(labels: np.ndarray, cells: tuple[int, int], num_classes: int, ignore_index: int) -> np.ndarray:
-    """The most frequent label among each cell's pixels, ties to the lowest class.
-
-    labels: H×W integer; a value outside 0 … num_classes − 1, or equal to `ignore_index`, means "ignore", which has a
-    vote like any class (the last in a tie). Returns h×w int64, `ignore_index` where ignore wins or no pixel falls.
-    """
+    """The most frequent label among each cell's pixels, h×w; see `Grid.votes`. Raises ValueError unless H×W."""
     if labels.ndim != 2:
         raise ValueError(f"labels are {labels.shape}; they must be H×W")
-    rows, columns = (_cell_of_pixels(*sides) for sides in zip(labels.shape, cells, strict=True))
-    values = labels.astype(np.int64)
-    ignored = (values < 0) | (values >= num_classes) | (values == ignore_index)
-    candidates = np.where(ignored, num_classes, values)
-    count = cells[0] * cells[1]
-    cell = rows[:, None] * cells[1] + columns[None, :]  # H×W
-    votes = np.bincount((cell * (num_classes + 1) + candidates).ravel(), minlength=count * (num_classes + 1))
-    votes = votes.reshape(count, num_classes + 1)
-    winner = votes.argmax(axis=1)
-    winner[(winner == num_classes) | (votes.sum(axis=1) == 0)] = ignore_index
-    return winner.reshape(cells)
+    return Grid(labels.shape, cells).votes(labels, num_classes, ignore_index)
 
 
-def spread_labels(labels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """One label a cell, painted on the cell's pixels: h×w -> H×W; `cell_labels` undoes it where every cell has one."""
-    rows, columns = (_cell_of_pixels(*sides) for sides in zip(image_size, labels.shape, strict=True))
-    return labels[rows[:, None], columns]
-
-
-def _cell_of_pixels(pixels: int, count: int) -> np.ndarray:
+def _cell_of_pixels(pixels: int, count: int, placement: str) -> np.ndarray:
     """The cell index of each pixel along one side of `pixels` pixels and `count` cells: int64 of length `pixels`."""
+    if placement == "blocks":
+        return np.arange(pixels) * count // pixels
     if pixels == 1 or count == 1:
         return np.zeros(pixels, np.int64)
     # Half rounds up. In whole numbers, so that no rounding error moves a pixel that lies exactly between two cells.
     return (2 * np.arange(pixels) * (count - 1) + (pixels - 1)) // (2 * (pixels - 1))
 
 
-def _edges(pixels: int, count: int) -> tuple[float, float]:
+def _centre(index: int, pixels: int, count: int, placement: str) -> int:
+    """The pixel nearest to the centre of a cell along one side."""
+    if placement == "blocks":
+        first, last = -(-index * pixels // count), -(-(index + 1) * pixels // count) - 1  # of the block's pixels
+        return min(max((2 * index + 1) * pixels // (2 * count), first), max(last, first), pixels - 1)
+    return _round(index * (pixels - 1) / (count - 1)) if count > 1 else (pixels - 1) // 2
+
+
+def _edges(pixels: int, count: int, placement: str) -> tuple[float, float]:
     """Where the first of `count` cells along a side of `pixels` pixels begins and the last one ends."""
-    if count == 1:
+    if count == 1 or placement == "blocks":
         return -0.5, pixels - 0.5
     half = (pixels - 1) / (count - 1) / 2
     return -half, pixels - 1 + half

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from analysis.geometry import spread_labels
+from analysis.geometry import Grid
 from dnl.classes import LabelSet
 
 # What users bring: NumPy arrays, tensors on any device, lists of numbers.
@@ -211,7 +211,7 @@ def _on_pixels(
         return array
     if array.shape == cells:
         height, width = size
-        return spread_labels(array, (height, width))
+        return Grid((height, width), cells).spread(array, label_set.ignore_index)
     raise ValueError(
         f"{name} are {_shape(array.shape)} but the image is {_shape(size)} and the map {_shape(cells)}; give them "
         "the size of either"

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.capture import brought
 from analysis.capture.brought import Array, Description
-from analysis.geometry import cell_labels
+from analysis.geometry import Grid
 from dnl.classes import LabelSet
 
 T = TypeVar("T")
@@ -107,6 +107,12 @@ class Capture:
     query, key: d×h×w float32; or both None, and `attention` is the finished map itself: N×N float32 for N = h·w,
     entry [i, j] is what cell i gives to cell j, and `attention_size` its (h, w). LR's learnt weights need query and
     key, so a finished map can have LR's constant box alone; GR works on both.
+    key_size: (h′, w′) where the keys are other cells than the queries, as under spatial reduction: key is d×h′×w′ then,
+    and attention N×N′. None where both are the same cells.
+    placement, crop: how the cells of either grid lie on the image, as in `analysis.geometry.Grid`.
+    query_names: of queries without a place, such as object queries or class tokens, one each: h×w is 1×Q then, and
+    query_labels Q class indices, or None where it is not known what they look for. None where queries are cells.
+    dropped: h×w float32, the share of each query's row that went to tokens that are no cells and is not in the map.
     class_probs: classes×h×w float32, GR's class distribution, or None.
     image: H×W×3 uint8. labels, prediction: H×W integer class indices. Any of these three may be None.
     gate, lr_kernel, lr_weights: the model's own GR gate and LR window (None: it has none) and kind of LR weights.
@@ -125,6 +131,12 @@ class Capture:
     name: str = "image"
     attention: np.ndarray | None = None
     attention_size: tuple[int, int] | None = None
+    key_size: tuple[int, int] | None = None
+    placement: str = "corners"
+    crop: tuple[int, int, int, int] | None = None
+    query_names: tuple[str, ...] | None = None
+    query_labels: np.ndarray | None = None
+    dropped: np.ndarray | None = None
 
     # Their arguments and checks stand in functions of their own, above.
     from_qk = staticmethod(capture_of_qk)
@@ -174,15 +186,48 @@ class Capture:
         """The label value that means "no class"."""
         return DEFAULT_IGNORE_INDEX if self.label_set is None else self.label_set.ignore_index
 
+    @property
+    def key_cells(self) -> tuple[int, int]:
+        """(height, width) of the keys' grid, that of the map's rows; `cells` where keys are the same cells."""
+        return self.cells if self.key_size is None else self.key_size
+
+    @property
+    def grid(self) -> Grid:
+        """How the queries' cells lie on the image. Raises ValueError without an image or where they have no place."""
+        if self.query_names is not None:
+            raise ValueError(f"the queries of {self.name!r} have no place on the image; choose one by its number")
+        return Grid(self.image_size, self.cells, self.placement, self.crop)
+
+    @property
+    def key_grid(self) -> Grid:
+        """How the keys' cells lie on the image. Raises ValueError without an image."""
+        return Grid(self.image_size, self.key_cells, self.placement, self.crop)
+
+    def cell_at(self, y: int, x: int) -> int:
+        """The flat index row·w + column of the query's cell under a pixel. Raises ValueError for one off the cells."""
+        row, column = self.grid.cell_at(y, x)
+        return row * self.width + column
+
     @cached_property
     def cell_labels(self) -> np.ndarray | None:
-        """The true label of each cell, h×w, `ignore_index` where there is none; None without labels."""
-        return self._to_cells(self.labels)
+        """The true label of each query, h×w, `ignore_index` where there is none; None without labels."""
+        if self.query_names is not None:
+            return None if self.labels is None else self._labels_of_queries()
+        return self._votes(self.labels, self.cells)
 
     @cached_property
     def cell_prediction(self) -> np.ndarray | None:
-        """The predicted label of each cell, h×w; None without a prediction."""
-        return self._to_cells(self.prediction)
+        """The predicted label of each query, h×w; None without a prediction."""
+        if self.query_names is not None:
+            return None if self.prediction is None else self._labels_of_queries()
+        return self._votes(self.prediction, self.cells)
+
+    @cached_property
+    def key_labels(self) -> np.ndarray | None:
+        """The label of each key by `reference`, h′×w′, `ignore_index` where there is none; None without a reference."""
+        if self.key_size is None:
+            return self.reference_labels
+        return self._votes(self.labels if self.reference == "labels" else self.prediction, self.key_size)
 
     @property
     def reference(self) -> str | None:
@@ -212,8 +257,16 @@ class Capture:
             return self
         shown = self.labels if self.reference == "labels" else self.prediction
         if shown is None or self.label_set is None:
-            return dataclasses.replace(self, image=np.full((*self.cells, 3), PLAIN_GREY, np.uint8))
+            return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8))
         return dataclasses.replace(self, image=self.label_set.colour(shown))
 
-    def _to_cells(self, labels: np.ndarray | None) -> np.ndarray | None:
-        return None if labels is None else cell_labels(labels, self.cells, self.num_classes, self.ignore_index)
+    def _votes(self, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:
+        if labels is None:
+            return None
+        crop = self.crop if self.image is not None else None
+        return Grid(labels.shape, cells, self.placement, crop).votes(labels, self.num_classes, self.ignore_index)
+
+    def _labels_of_queries(self) -> np.ndarray:
+        if self.query_labels is None:
+            return np.full(self.cells, self.ignore_index, np.int64)
+        return self.query_labels.reshape(self.cells).astype(np.int64)

@@ -23,23 +23,8 @@ import torch
 from torch import Tensor
 
 from dnl.attention.class_sorted import class_sorted_attention
-from dnl.attention.retention import LR_WEIGHTS, fold_retention, offsets, retain_rows, retain_values, retention_weights
+from dnl.attention.retention import LR_WEIGHTS, fold_retention, retain_rows, retention_weights
 from dnl.attention.streamed import Options, StreamedAttention
-
-__all__ = [
-    "GATES",
-    "LR_WEIGHTS",
-    "AttentionStages",
-    "attention_stages",
-    "denoised_attention",
-    "gate_rows",
-    "gated_attention",
-    "mean_attention_row",
-    "offsets",
-    "retain_rows",
-    "retain_values",
-    "retention_weights",
-]
 
 GATES = ("sigmoid", "binary", "similarity")
 

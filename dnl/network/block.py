@@ -4,8 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnl.attention import denoised_attention, gated_attention, mean_attention_row, retain_values, retention_weights
-from dnl.attention.stages import at_least_float32
+from dnl.attention import (
+    at_least_float32,
+    denoised_attention,
+    gated_attention,
+    mean_attention_row,
+    retain_values,
+    retention_weights,
+)
 
 ATTENTION_SOURCES = ("learnt", "uniform", "mean")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.geometry import cell_centres, cell_labels, cell_to_pixel, map_extent, pixel_to_cell, spread_labels
+from analysis.geometry import Grid, cell_centres, cell_labels, cell_to_pixel, map_extent, pixel_to_cell
 
 
 def test_corners_of_the_image_fall_on_corner_cells():
@@ -112,7 +112,7 @@ def test_labels_must_be_two_dimensional():
 @pytest.mark.parametrize("size", [(47, 83), (6, 11), (30, 12)])
 def test_labels_of_cells_are_painted_on_their_own_pixels(size):
     cells = np.random.default_rng(0).integers(0, 4, (6, 11))
-    painted = spread_labels(cells, size)
+    painted = Grid(size, cells.shape).spread(cells, 255)
     for y, x in np.ndindex(size):
         assert painted[y, x] == cells[pixel_to_cell(y, x, size, (6, 11))]
     assert (cell_labels(painted, (6, 11), 4, 255) == cells).all()

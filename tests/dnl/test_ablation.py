@@ -120,7 +120,7 @@ def test_the_same_command_again_trains_nothing(whole, camvid, monkeypatch, capsy
 
 
 def test_an_interrupted_ablation_goes_on_to_the_same_weights(whole, camvid, tmp_path, monkeypatch, capsys):
-    from dnl import train as training
+    from dnl.training import run as training
 
     original, epochs = training.train_one_epoch, []
 

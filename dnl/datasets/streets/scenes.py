@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dnl.classes import CAMVID
-from dnl.datasets import Sample
+from dnl.datasets.base import Sample
 from dnl.datasets.streets import elements, traffic
 from dnl.datasets.streets.painting import (
     HEIGHT,

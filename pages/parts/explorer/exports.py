@@ -19,7 +19,7 @@ from pages.parts.app.words import as_clause, literal
 from pages.parts.subjects.captures import captured
 from pages.parts.subjects.models import Model
 from pages.parts.subjects.pictures import picture_at
-from pages.parts.subjects.places import STREETS, Place, StreetPlace, UploadPlace, street_name
+from pages.parts.subjects.places import STREETS, StreetPlace, UploadPlace, street_name
 
 SAME_PLACES, OWN_PIXEL = "the pins, at the same places", "an example pixel of each image"
 OTHER_BATCH = "The zip file made before belongs to other choices: make the files again, or go back to those choices."
@@ -102,7 +102,7 @@ def show_batch(
         if source == STREETS:
             scenes = range(len(Streets("gallery")))
             chosen = st.multiselect("Streets", scenes, default=scenes, format_func=street_name, key="batch scenes")
-            places: list[Place] = [StreetPlace(scene) for scene in sorted(chosen)]
+            places: list[StreetPlace | UploadPlace] = [StreetPlace(scene) for scene in sorted(chosen)]
         else:
             places = [UploadPlace(photo) for photo in kept_uploads("Photos", PHOTO_TYPES, key="batch photos")]
         which = st.radio("Pixels", [SAME_PLACES, OWN_PIXEL], key="batch pixels", horizontal=True)
@@ -125,7 +125,7 @@ def show_batch(
 
 def batch_facts(
     models: Sequence[Model],
-    places: Sequence[Place],
+    places: Sequence[StreetPlace | UploadPlace],
     pins: PinnedPixels | None,
     choices: Mapping | None,
     scale: Scale,
@@ -142,7 +142,7 @@ def batch_facts(
 
 def _batch(
     models: Sequence[Model],
-    places: Sequence[Place],
+    places: Sequence[StreetPlace | UploadPlace],
     pins: PinnedPixels | None,
     choices: Mapping | None,
     scale: Scale,
@@ -170,12 +170,12 @@ def _batch(
     return zipped(files), left_out
 
 
-def _name_of(place: Place) -> str:
+def _name_of(place: StreetPlace | UploadPlace) -> str:
     return place.photo[0] if isinstance(place, UploadPlace) else street_name(place.scene)
 
 
 def batch_views(
-    models: Sequence[Model], place: Place, pins: PinnedPixels | None, choices: Mapping | None
+    models: Sequence[Model], place: StreetPlace | UploadPlace, pins: PinnedPixels | None, choices: Mapping | None
 ) -> list[PinnedPixels]:
     """One image of a batch as each model sees it. pins: whose relative places to take; None: the starting pixel."""
     picture = picture_at(place, models[0].network.label_set)

@@ -21,8 +21,6 @@ from pages.parts.subjects.places import Place, image_place, image_words
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
-
-
 # The session's entry of the pins that a link has, until its image is known.
 _PINS = "link pins"
 

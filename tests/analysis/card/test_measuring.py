@@ -11,6 +11,7 @@ from analysis.card import measuring as card
 from analysis.maps import attention_rows
 from analysis.options import GATES
 from dnl.classes import CAMVID
+from dnl.evaluate import altered_attention
 from dnl.training.engine import evaluate
 from tests.analysis.card.small import CONFIG, Dataset, make_model, make_samples
 
@@ -107,7 +108,7 @@ def test_what_the_attention_is_worth():
 
 
 def test_the_attention_comes_back_after_an_error(model):
-    with pytest.raises(RuntimeError), card.altered_attention(model, gamma=0.0, source="mean"):
+    with pytest.raises(RuntimeError), altered_attention(model, gamma=0.0, source="mean"):
         assert model.context.gamma.item() == 0 and model.context.attention_source == "mean"
         raise RuntimeError
     assert model.context.gamma.item() == 0.5 and model.context.attention_source == "learnt"

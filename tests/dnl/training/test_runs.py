@@ -17,12 +17,12 @@ import safetensors.torch
 import torch
 
 from dnl import files
-from dnl import train as training
 from dnl.checkpoints import load_checkpoint
 from dnl.evaluate import main as evaluate_main
 from dnl.files import remove_leftovers, write_atomically
 from dnl.network import ModelConfig, build_model
 from dnl.training import engine
+from dnl.training import run as training
 from dnl.training.engine import learning_rate, train_one_epoch
 from dnl.training.recipes import from_dict
 from dnl.training.runs import Update, epoch_seed, read_curves, save_progress

@@ -1,0 +1,323 @@
+"""What is written down of each attention, and how it is recognised among the operations of a module.
+
+An attention is a fused call, or a product in which one operand descends from a softmax (the weights) and the other is
+an activation (the values). Products of two activations before that may be scores: their operands are copied, since a
+module may change them in place afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.capture.brought import MAX_MAP_CELLS
+from analysis.catch.contractions import Contraction, Product, arranged, product_of, sizes
+from analysis.catch.lineage import Lineage, Lineages, Move, Place, Source
+from analysis.catch.operands import (
+    FinishedMap,
+    Weights,
+    distance,
+    flex_weights,
+    fused_weights,
+    plain_weights,
+    tolerance,
+)
+from analysis.catch.operations import PRODUCTS, SOFTMAXES
+from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
+
+MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
+# Stands for scores outside the watched modules.
+NOT_KEPT = Product(torch.empty(0), torch.empty(0), Contraction("k", "k", ""))
+
+
+@dataclass(eq=False)
+class Softmax:
+    """A softmax along `axis`. scores, scale: the product that went in, as in Lineage. used: by a product."""
+
+    axis: int
+    scores: Product | None
+    scale: float | None
+    used: bool = False
+
+
+@dataclass(eq=False)
+class Attention:
+    """One attention that ran.
+
+    form: how it was written, in words. weights: None where `problem` says why not. shape: (…, queries, keys), the
+    heads and windows among the leading axes. error: how far rows · values lie from what was passed on, relative; None
+    where dropout makes that random. allowed: how far they may. own: of our own block, what it does with the weights.
+    """
+
+    form: str
+    weights: Weights | None
+    shape: tuple[int, ...]
+    places: TokenPlaces | MapPlaces
+    softmaxes: tuple[Softmax, ...] = ()
+    error: float | None = 0.0
+    allowed: float = 0.0
+    dropped: bool = False
+    multiplied_again: bool = False
+    own: dict = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether queries and keys gave the weights, and not a layer of scores alone."""
+        return not self.softmaxes or any(softmax.scores is not None for softmax in self.softmaxes)
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a watched module. number: which of its calls, from 1. unweighted: products with weights that no
+    softmax made; from_scores: whether those were products of queries and keys."""
+
+    path: str
+    module: nn.Module
+    number: int
+    attentions: list[Attention] = field(default_factory=list)
+    softmaxes: list[Softmax] = field(default_factory=list)
+    unweighted: int = 0
+    from_scores: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Gathering:
+    """Where weights met values. value: …×M×C. put_back: …×N×C as the operation gave it."""
+
+    attention: Attention
+    value: Tensor
+    put_back: Callable[[Tensor], Tensor]
+
+
+def observe(
+    call: Call | None, lineages: Lineages, name: str, function, args: tuple, kwargs: dict, output: Any
+) -> Gathering | None:
+    """Follow one operation; inside a watched call, write down what it has to do with attention, and return what the
+    operation gathered, if it did."""
+    if name == "scaled_dot_product_attention":
+        return _fused(call, lineages, output, *args, **kwargs)
+    if name == "flex_attention":
+        return _flexible(call, lineages, output, *args, **kwargs)
+    if (product := _product(name, args, kwargs)) is not None and isinstance(output, Tensor):
+        return _multiply(call, lineages, product, output)
+    if name in SOFTMAXES and isinstance(output, Tensor):
+        _softmax(call, lineages, args, kwargs, output)
+    else:
+        lineages.follow(name, function, args, kwargs, output, inside=call is not None)
+    return None
+
+
+def _product(name: str, args: tuple, kwargs: dict) -> Product | None:
+    return product_of(name, args, kwargs) if name in PRODUCTS else None
+
+
+# --- fused calls -----------------------------------------------------------------------------------------------------
+
+
+def _fused(
+    call, lineages, output, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
+    enable_gqa=False,
+) -> Gathering | None:  # fmt: skip
+    form, problem = "scaled_dot_product_attention", None
+    if query.is_nested:
+        problem = "ran on nested tensors, whose sequences differ in length; run it on padded ones"
+    elif attn_mask is not None and attn_mask.nbytes > MAX_MAP_BYTES:
+        problem = _too_large(attn_mask, "mask")
+    if call is None or problem is not None:
+        return _unread(call, lineages, query, key, output, form, problem)
+    weights = fused_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
+    return _read(call, lineages, form, weights, query, key, value, output, dropout_p > 0)
+
+
+def _flexible(call, lineages, output, query, key, value, score_mod, block_mask, scale, *rest, **options):
+    form, problem = "flex_attention", None
+    if 4 * query.shape[:-1].numel() * key.shape[-2] > MAX_MAP_BYTES:
+        problem = "runs flex_attention on a map of more than 1 GiB; run it on a smaller image or batch"
+    if call is None or problem is not None:
+        return _unread(call, lineages, query, key, output[0], form, problem)
+    weights = flex_weights(query, key, score_mod, block_mask, scale)
+    return _read(call, lineages, form, weights, query, key, value, output[0], False)
+
+
+def _unread(call: Call | None, lineages: Lineages, query, key, output, form: str, problem: str | None) -> None:
+    """A fused call outside the watched modules, or one that cannot be shown."""
+    attention = None
+    if call is not None:
+        places = TokenPlaces(None, None, ())
+        attention = Attention(form, None, (), places, problem=problem)
+        call.attentions.append(attention)
+    _lies_as(lineages, output, lineages.of(query).place, attention)
+
+
+def _read(call: Call, lineages: Lineages, form, weights: Weights, query, key, value, output, dropped) -> Gathering:
+    places = TokenPlaces(lineages.of(query).place, lineages.of(key).place, weights.leading)
+    if weights.leading and value.shape[-3] not in (1, weights.leading[-1]):  # fewer heads of values than of queries
+        value = value.repeat_interleave(weights.leading[-1] // value.shape[-3], -3)
+    error = None if dropped else distance(weights, value, output, weights.leading)
+    shape = (*weights.leading, *weights.shape[1:])
+    attention = Attention(form, weights, shape, places, error=error, allowed=tolerance(output.dtype), dropped=dropped)
+    call.attentions.append(attention)
+    _lies_as(lineages, output, places.query, attention)
+    return Gathering(attention, value, lambda gathered: gathered)
+
+
+def _too_large(tensor: Tensor, what: str) -> str:
+    return (
+        f"has a {what} of {tensor.nbytes / 2**30:.1f} GiB ({'×'.join(map(str, tensor.shape))}); {what}s are kept up to "
+        f"{MAX_MAP_BYTES / 2**30:.0f} GiB: run it on a smaller image or batch"
+    )
+
+
+def _lies_as(lineages: Lineages, output: Tensor, query_place: Place | None, attention: Attention | None) -> None:
+    """What an attention gives lies where its queries do."""
+    place = query_place
+    if place is not None and place.shape != tuple(output.shape):
+        place = Move("widen", tuple(output.shape), (place,), axis=output.ndim - 1)
+    lineages.put(output, Lineage(place, gathered=attention))
+
+
+# --- written out -----------------------------------------------------------------------------------------------------
+
+
+def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, output: Tensor) -> None:
+    given = args[0] if args else kwargs["input"]
+    before = lineages.of(given)
+    axis = kwargs.get("dim", args[1] if len(args) > 1 and isinstance(args[1], int) else -1)
+    if not before.active:
+        lineages.put(output, before)
+        return
+    axis = (-1 if axis is None else axis) % max(output.ndim, 1)
+    softmax = Softmax(axis, before.scores, before.scale)
+    if call is not None:
+        call.softmaxes.append(softmax)
+    place = Move("softmax", tuple(output.shape), (before.place,), axis=axis)
+    lineages.put(output, Lineage(place, True, frozenset({softmax}), before.scores, None))
+
+
+def _multiply(call: Call | None, lineages: Lineages, product: Product, output: Tensor) -> Gathering | None:
+    """call: None outside the watched modules, where places are followed and no data is kept."""
+    first, second = lineages.of(product.first), lineages.of(product.second)
+    if not (first.active and second.active):
+        _mixed(lineages, product, first, second, output)
+        return None
+    for part in (first, second):
+        if call is not None and part.gathered in call.attentions:
+            part.gathered.multiplied_again = True
+    if second.softmaxes and (not first.softmaxes or first.scores is None):
+        product, first, second = product.swapped(), second, first
+    shape = tuple(output.shape)
+    if first.softmaxes:
+        attention = _weighted(product, first, call is not None)
+        place = Move("gathered", shape, (), partial(_asking, attention), letters=product.letters)
+        lineages.put(output, Lineage(place, gathered=attention))
+        if call is not None:
+            call.attentions.append(attention)
+            return None if attention.weights is None else _gathering(attention, product)
+    elif first.scores is not None or second.scores is not None:
+        if call is not None:
+            call.unweighted, call.from_scores = call.unweighted + 1, True
+        lineages.put(output, Lineage())
+    else:
+        place = Move("scores", shape, (first.place, second.place), letters=product.letters)
+        lineages.put(
+            output, Lineage(place, scores=_scores(call, product), scale=None if product.added else product.factor)
+        )
+    return None
+
+
+def _gathering(attention: Attention, product: Product) -> Gathering:
+    letters = product.letters
+    row, summed = letters.rows(), letters.summed
+    leading = "".join(a for a in letters.first if a not in row + summed)
+    channels = "".join(a for a in letters.second if a not in leading + summed)
+    value = arranged(product.second, letters.second, leading + summed, channels)
+    if not channels:
+        value = value[..., None]
+    length = sizes(product)
+    order = leading + row + channels
+
+    def put_back(gathered: Tensor) -> Tensor:
+        return gathered.reshape([length[a] for a in order]).permute([order.index(a) for a in letters.out])
+
+    return Gathering(attention, value, put_back)
+
+
+def _scores(call: Call | None, product: Product) -> Product:
+    """The product that may turn out to be scores; with copies of its operands inside a watched module."""
+    if call is None:
+        return NOT_KEPT
+    call.unweighted += 1
+    return replace(product, first=product.first.detach().clone(), second=product.second.detach().clone())
+
+
+def _mixed(lineages: Lineages, product: Product, first: Lineage, second: Lineage, output: Tensor) -> None:
+    """A product with a constant: a layer, a mixing of heads, a table of relative positions."""
+    own = first if first.active else second
+    if not own.active:
+        lineages.put(output, own)
+        return
+    places = (first.place if first.active else None, second.place if second.active else None)
+    known = any(place is not None for place in places)
+    place = Move("contract", tuple(output.shape), places, letters=product.letters) if known else None
+    # A product of an operand with constants takes no part in the scores, unless it is made of scores.
+    lineages.put(output, Lineage(place, True, own.softmaxes, own.scores, None, own.dropped, own.gathered))
+
+
+def _weighted(product: Product, lineage: Lineage, keep: bool) -> Attention:
+    """Weights meet values; product.first are the weights."""
+    softmaxes = tuple(lineage.softmaxes)
+    for softmax in softmaxes:
+        softmax.used = True
+    letters = product.letters
+    row = letters.rows()
+    if len(letters.summed) != 1 or not row:
+        places = MapPlaces(lineage.place, letters.first, letters.first)
+        return Attention(
+            "a softmax", None, tuple(product.first.shape), places, softmaxes,
+            problem="multiplies the weights of its softmax in a form that has no rows of queries",
+        )  # fmt: skip
+    order = "".join(a for a in letters.first if a not in row + letters.summed) + row + letters.summed
+    return _from_weights(arranged(product.first, letters.first, order), letters.first, order, lineage, keep)
+
+
+def _asking(attention: Attention, sources: list[Source]) -> Tensor | None:
+    """Cell numbers of the queries, with the axes of the map but for the keys."""
+    try:
+        query, _ = attention.places.numbers(attention.shape, sources)
+    except NotOverTokens:  # what such a product gives lies nowhere; it is refused when it is asked for
+        return None
+    return None if query is None else query.reshape(attention.shape[:-1])
+
+
+def _from_weights(weights: Tensor, letters: str, order: str, lineage: Lineage, keep: bool = True) -> Attention:
+    """weights: …×queries×keys, arranged in `order` from the axes `letters` of the tensor at lineage.place. keep: them,
+    or their query and key, not only where they lie."""
+    softmaxes = tuple(lineage.softmaxes)
+    places = MapPlaces(lineage.place, letters, order)
+    attention = Attention("a softmax", None, tuple(weights.shape), places, softmaxes, dropped=lineage.dropped)
+    if not keep:
+        return attention
+    if len(softmaxes) == 1 and softmaxes[0].scores is not None and softmaxes[0].scale is not None:
+        attention.weights = plain_weights(softmaxes[0].scores, softmaxes[0].scale, weights.detach())
+    if attention.weights is None and weights.nbytes > MAX_MAP_BYTES:
+        attention.problem = _too_large(weights, "map")
+    elif attention.weights is None:
+        attention.weights = FinishedMap(weights.detach().clone())
+    return attention
+
+
+def returned(call: Call, lineages: Lineages, outputs: list[Tensor]) -> None:
+    """A module that returns the weights of its softmax for others to multiply with values."""
+    for output in outputs:
+        lineage = lineages.of(output)
+        softmaxes = [softmax for softmax in lineage.softmaxes if not softmax.used and softmax in call.softmaxes]
+        if softmaxes and output.ndim >= 2 and lineage.scores is not None:
+            softmaxes[0].used = True
+            letters = "abcdefghijklmnop"[: output.ndim]
+            call.attentions.append(_from_weights(output, letters, letters, lineage))

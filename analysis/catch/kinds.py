@@ -1,0 +1,91 @@
+"""Which attention of a call is the one to show, and in words what the others are."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from analysis.catch.attentions import Attention, Call
+
+
+def one_attention(call: Call, index: int | None) -> Attention:
+    """The attention of a call, number `index` if there are several. Raises ValueError, in one sentence, without one."""
+    path = call.path or type(call.module).__name__
+    if not call.attentions:
+        raise ValueError(f"{path!r} {without_attention(call)}")
+    candidates = [one for one in call.attentions if one.has_queries]
+    # Without queries, a product that is multiplied again is linear attention, and others are parts of it.
+    candidates = candidates or [one for one in call.attentions if one.multiplied_again][:1] or call.attentions
+    if index is None and len(candidates) > 1:
+        raise ValueError(
+            f"{path!r} runs {len(candidates)} attentions in one call, and what it passes on is made of all of them: "
+            f"{'; '.join(f'{number}: {summary(one)}' for number, one in enumerate(candidates))}; choose with index=…"
+        )
+    if index is not None and not 0 <= index < len(candidates):
+        raise ValueError(f"index is {index}, but {path!r} ran the attentions 0 … {len(candidates) - 1}")
+    return candidates[index or 0]
+
+
+def problem_of(attention: Attention) -> str | None:
+    """Why this attention cannot be shown, to follow the module's path; None if it can."""
+    if attention.problem is not None:
+        return attention.problem
+    if not attention.has_queries and attention.multiplied_again:
+        return (
+            "is linear attention: a softmax over its keys alone, whose product with the values is multiplied with the "
+            "queries afterwards, so that no map of queries over keys exists"
+        )
+    if attention.error is not None and not attention.error <= attention.allowed:
+        return (
+            f"passed on something else than its softmax times its values (off by {attention.error:.1g} of their "
+            "largest), so its rows would not be what the model used"
+        )
+    return None
+
+
+def without_attention(call: Call) -> str:
+    """What a call did that ran no softmax over tokens, to follow the module's path."""
+    scripted = [
+        name or "itself" for name, part in call.module.named_modules() if isinstance(part, torch.jit.ScriptModule)
+    ]
+    if scripted:
+        return f"is scripted or traced ({scripted[0]}), so its operations cannot be seen; give the module before that"
+    if call.softmaxes and any(softmax.scores is not None for softmax in call.softmaxes):
+        return "ran a softmax over products of its activations, but multiplied no values with it"
+    if call.softmaxes:
+        axes = "deformable, local or gating weights" if len(call.softmaxes) == 1 else "several such weights"
+        return (
+            f"has a softmax that no product of queries and keys went into and that is multiplied with no values by a "
+            f"matrix product ({axes}): it is no softmax over tokens"
+        )
+    if call.from_scores:
+        return (
+            "multiplies the products of queries and keys with the values without a softmax (dot-product attention "
+            "divided by the number of cells, or linear attention), so that there is no softmax over tokens to show"
+        )
+    if call.unweighted:
+        return (
+            "multiplies values with weights that no softmax made (concatenation or another form), so that there is no "
+            "softmax over tokens to show"
+        )
+    return "ran no softmax and no fused attention, so there is no softmax over tokens to show"
+
+
+def summary(attention: Attention) -> str:
+    """One attention in a few words."""
+    size = "×".join(map(str, attention.shape))
+    words = attention.form if attention.has_queries else f"{attention.form} without queries"
+    return f"{words} {size}" if size else words
+
+
+def not_called(module: nn.Module, path: str) -> str:
+    """Why a watched module was not seen."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return (
+            f"{path!r} is scripted or traced, so its operations cannot be seen; load or build the model without "
+            "torch.jit and watch that"
+        )
+    return (
+        f"{path!r} was not called while it was hooked, so nothing was caught; run the model inside the `with` block, "
+        "and check that this module takes part and is itself called (others may use its weights without calling it)"
+    )

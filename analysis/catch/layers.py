@@ -1,0 +1,214 @@
+"""The two ways in: `hook` for one attention module, `watch` for all of them, while a model runs.
+
+with analysis.catch.watch(model, "*.attn") as watched:
+    model(images)
+print(watched.summary)
+
+with analysis.catch.hook(model, "blocks.11.attn") as caught:
+    model(images)
+rows = caught.attention().rows([0, 1], head=3)
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from analysis.catch import kinds
+from analysis.catch.attentions import Attention, Call
+from analysis.catch.caught import Caught
+from analysis.catch.layout import Layout, layout_of
+from analysis.catch.operands import SUM_TOLERANCE, FinishedMap, sample
+from analysis.catch.recording import Recording
+
+# How modules that compute attention are called, in their path or class.
+ATTENTION_WORDS = re.compile(r"att(n|ention)|non_?local|mhsa|token_mixer|xca", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One call of one watched module. kind: what it computes, in words. heads, shape (queries, keys): None where there
+    is no softmax over tokens; then `why_not` says why."""
+
+    path: str
+    call: int
+    kind: str
+    heads: int | None = None
+    windows: int | None = None
+    shape: tuple[int, int] | None = None
+    why_not: str | None = None
+
+
+class Watched:
+    """What the modules at `paths` computed while the model ran. Ask for anything after the run."""
+
+    def __init__(self, recording: Recording, modules: dict[str, nn.Module], found_by_name: bool):
+        self._recording = recording
+        self._modules = modules
+        self._found_by_name = found_by_name
+        self._layouts: dict[int, Layout] = {}
+
+    @property
+    def paths(self) -> list[str]:
+        """Of the watched modules, in the model's order."""
+        return list(self._modules)
+
+    @property
+    def calls(self) -> int:
+        """How many calls of watched modules there were."""
+        return len(self._recording.calls)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """One for each call of a watched module, in the order of the calls."""
+        return [self._entry(call) for call in self._recording.calls if self._is_attention(call)]
+
+    @property
+    def summary(self) -> str:
+        """How many attention modules ran through a softmax over tokens, and which did not, and why."""
+        entries = self.entries
+        seen = {entry.path for entry in entries}
+        good = {entry.path for entry in entries if entry.why_not is None}
+        silent = [path for path in self._modules if path not in seen and not self._found_by_name]
+        total = len(seen) + len(silent)
+        words = f"{len(good)} of {total} attention modules ran through a softmax over tokens"
+        reasons = {entry.path: entry.why_not for entry in entries if entry.path not in good}
+        reasons |= dict.fromkeys(silent, "was not called")
+        if not reasons:
+            return words + "."
+        listed = "; ".join(f"{path} {reason}" for path, reason in reasons.items())
+        return f"{words}; these did not: {listed}."
+
+    def attention(self, path: str | None = None, *, call: int | None = None, index: int | None = None) -> Caught:
+        """The attention that the module at `path` computed. call: in which of its calls, from 1 (None: the last).
+        index: which of several attentions in that call. Raises ValueError, in one sentence, where there is none."""
+        path = self.paths[0] if path is None else path
+        calls = [one for one in self._recording.calls if one.path == path]
+        if not calls:
+            self._require_watched(path)
+            raise ValueError(kinds.not_called(self._modules[path], path))
+        if call is not None and not 1 <= call <= len(calls):
+            raise ValueError(f"call is {call}, but {path!r} was called {len(calls)} times; choose 1 … {len(calls)}")
+        chosen = calls[-1 if call is None else call - 1]
+        attention = kinds.one_attention(chosen, index)
+        name = path or type(chosen.module).__name__
+        if (problem := kinds.problem_of(attention)) is not None:
+            raise ValueError(f"{name!r} {problem}")
+        layout = self._layout(attention, name)
+        assert attention.weights is not None
+        return Caught(name, attention.form, attention.weights, layout, _notes(attention, name), attention.own)
+
+    def _layout(self, attention: Attention, name: str) -> Layout:
+        if id(attention) not in self._layouts:
+            try:
+                self._layouts[id(attention)] = layout_of(attention, self._recording.images)
+            except ValueError as error:
+                raise ValueError(f"{name!r} {error}") from None
+        return self._layouts[id(attention)]
+
+    def _require_watched(self, path: str) -> None:
+        if path not in self._modules:
+            near = difflib.get_close_matches(path, self._modules, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise ValueError(f"{path!r} was not watched{hint}")
+
+    def _is_attention(self, call: Call) -> bool:
+        """Whether a module that nobody named is worth a line."""
+        return not self._found_by_name or bool(call.attentions) or bool(call.softmaxes)
+
+    def _entry(self, call: Call) -> Entry:
+        try:
+            found = self.attention(call.path, call=call.number)
+        except ValueError as error:
+            return Entry(call.path, call.number, "no softmax over tokens", why_not=str(error))
+        _, *shape = found.weights.shape
+        return Entry(call.path, call.number, found.form, found.heads, found.windows, (shape[0], shape[1]))
+
+
+def _notes(attention: Attention, name: str) -> tuple[str, ...]:
+    notes = []
+    if attention.dropped:
+        notes.append(
+            f"{name}: dropout was on, so that another run gives other values; call model.eval() for a map that stays"
+        )
+    if isinstance(attention.weights, FinishedMap):
+        low, high = _sums(attention.weights)
+        notes.append(
+            f"{name}: a bias, a mask or mixed heads take part, so the finished map is kept, without query and key"
+        )
+        if max(abs(low - 1), abs(high - 1)) > SUM_TOLERANCE:
+            notes.append(f"{name}: the rows sum to {low:.3g} … {high:.3g}, not to 1, as the model uses them")
+    if not attention.has_queries:
+        notes.append(f"{name}: its weights come from a layer of scores, without queries and keys")
+    return tuple(notes)
+
+
+def _sums(weights: FinishedMap) -> tuple[float, float]:
+    sums = np.concatenate([weights.rows(group, rows).sum(-1).cpu().numpy() for group, rows in sample(weights.shape)])
+    return float(sums.min()), float(sums.max())
+
+
+@contextmanager
+def watch(model: nn.Module, layers: str | Sequence[str] | None = None) -> Iterator[Watched]:
+    """Watch attention modules of `model` while it runs inside the block.
+
+    layers: a pattern of paths as in the shell ("*.attn"), a list of paths, or None for every module that computes an
+    attention itself. The model's outputs stay as they are to the bit, and nothing is left behind, whatever happens in
+    the block. Raises ValueError for paths that the model does not have and patterns that fit none.
+    """
+    modules = _chosen(model, layers)
+    _require_visible(model, modules)
+    recording = Recording(model, modules)
+    with recording:
+        yield Watched(recording, modules, layers is None)
+
+
+@contextmanager
+def hook(model: nn.Module, path: str) -> Iterator[Watched]:
+    """Watch the one attention module at `path` (dots as in `named_modules`; "" is the model itself).
+
+    As `watch`; raises ValueError at the end too, where the module was not called or ran no softmax over tokens.
+    """
+    with watch(model, [path]) as watched:
+        yield watched
+    watched.attention(path)
+
+
+def _chosen(model: nn.Module, layers) -> dict[str, nn.Module]:
+    modules = dict(model.named_modules())
+    if layers is None:
+        return modules
+    if isinstance(layers, str):
+        chosen = {path: module for path, module in modules.items() if fnmatch.fnmatchcase(path, layers)}
+        if not chosen:
+            telling = [path for path in modules if ATTENTION_WORDS.search(path.rpartition(".")[2])]
+            hint = f"; attention may be in {', '.join(telling[:4])} …" if telling else ""
+            raise ValueError(f"no module's path fits {layers!r}{hint}")
+        return chosen
+    return {path: module_at(model, path) for path in layers}
+
+
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """The module at this path. Raises ValueError, with paths that are near, where there is none."""
+    modules = dict(model.named_modules())
+    if path in modules:
+        return modules[path]
+    near = difflib.get_close_matches(path, modules, n=3, cutoff=0.5)
+    last = path.rpartition(".")[2]
+    near += [name for name in modules if name.rpartition(".")[2] == last and name not in near][: 3 - len(near)]
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see model.named_modules() for its paths."
+    raise ValueError(f"the model has no module {path!r}; {hint}")
+
+
+def _require_visible(model: nn.Module, modules: dict[str, nn.Module]) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        path = next(iter(modules), "")
+        raise ValueError(kinds.not_called(model, path))

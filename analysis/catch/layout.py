@@ -1,0 +1,142 @@
+"""How the tokens of one attention lie: which groups are heads, windows and images, and which cell each token is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from analysis.catch.attentions import Attention
+from analysis.catch.lineage import Source
+from analysis.catch.places import SPAN
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The queries or the keys. cells: images×windows×tokens, the cell of each on a map of `grid` (height, width), row
+    by row; -1 for none (class and register tokens, padding, object queries). known: False where nothing tells of
+    places, so that tokens are counted as they come. ordered: whether the model itself tells which token is which cell
+    (False: the order of the model's own input)."""
+
+    cells: np.ndarray
+    grid: tuple[int, int]
+    known: bool = True
+    ordered: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """groups: images×windows×heads, which group of the call's leading axes each is."""
+
+    groups: np.ndarray
+    query: Side
+    key: Side
+
+
+def layout_of(attention: Attention, images: int | None) -> Layout:
+    """images: in the batch, None if unknown. Raises NotOverTokens where the softmax is not over tokens."""
+    sources: list[Source] = []
+    query, key = attention.places.numbers(attention.shape, sources)
+    *leading, queries, keys = attention.shape
+    groups = math.prod(leading)
+    sides = [_Numbered.of(numbers, sources) for numbers in (query, key)]
+    clusters = _clusters(sides, groups)
+    if clusters is None:
+        return _by_shape(leading, queries, keys, images, sides)
+    return Layout(clusters, *(_side(side, clusters, count) for side, count in zip(sides, (queries, keys), strict=True)))
+
+
+# --- cells -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Numbered:
+    """One side before its groups are sorted: groups×tokens each. cells, images: -1 for none."""
+
+    raw: np.ndarray
+    cells: np.ndarray
+    images: np.ndarray
+    grid: tuple[int, int]
+    ordered: bool
+
+    @classmethod
+    def of(cls, numbers: Tensor | None, sources: list[Source]) -> _Numbered | None:
+        """None where no token lies on a map, or they lie on several."""
+        if numbers is None:
+            return None
+        raw = numbers.numpy().astype(np.int64)
+        known = raw > 0
+        origins = np.unique((raw[known] - 1) // SPAN)
+        if len(origins) != 1:
+            return None
+        source = sources[int(origins[0])]
+        inside = (raw - 1) % SPAN
+        image, cell = inside // math.prod(source.grid), inside % math.prod(source.grid)
+        width = source.grid[1]
+        if source.given and len(source.axes) == 1 and _is_constant(cell, known) and not _is_constant(image, known):
+            image, cell, width = cell, image, source.shape[0]  # N×B×C
+        if any(_is_repeated(cell[group][known[group]]) for group in range(len(raw))):
+            return None
+        # A pooled or sub-sampled map is counted over the cells that are left of it.
+        rows, columns = np.unique(cell[known] // width), np.unique(cell[known] % width)
+        place = np.searchsorted(rows, cell // width) * len(columns) + np.searchsorted(columns, cell % width)
+        grid, ordered = (len(rows), len(columns)), not source.given
+        if len(found := np.unique(cell[known])) < len(rows) * len(columns):
+            place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
+        return cls(raw, np.where(known, place, -1), np.where(known, image, -1), grid, ordered)
+
+
+def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:
+    """Whether each group has one value only."""
+    return all(len(np.unique(own[told])) <= 1 for own, told in zip(values, known, strict=True))
+
+
+def _is_repeated(values: np.ndarray) -> bool:
+    return len(np.unique(values)) < len(values)
+
+
+def _clusters(sides: list[_Numbered | None], groups: int) -> np.ndarray | None:
+    """images×windows×heads of groups: heads are groups with the same tokens. None where that cannot be told."""
+    told = [side for side in sides if side is not None]
+    if not told:
+        return None
+    same: dict[bytes, list[int]] = {}
+    for group in range(groups):
+        same.setdefault(b"".join(side.raw[group].tobytes() for side in told), []).append(group)
+    windows: dict[int, list[list[int]]] = {}
+    for members in same.values():
+        images = np.unique(np.concatenate([side.images[members[0]] for side in told]))
+        images = images[images >= 0]
+        if len(images) != 1:
+            return None
+        windows.setdefault(int(images[0]), []).append(members)
+    counts = {(len(of_image), len(members)) for of_image in windows.values() for members in of_image}
+    if len(counts) != 1:
+        return None
+    return np.array([windows[image] for image in sorted(windows)])
+
+
+def _side(side: _Numbered | None, clusters: np.ndarray, tokens: int) -> Side:
+    first = clusters[:, :, 0]
+    if side is None:
+        return Side(np.broadcast_to(np.arange(tokens), (*first.shape, tokens)), (1, tokens), known=False)
+    return Side(side.cells[first], side.grid, ordered=side.ordered)
+
+
+def _by_shape(leading, queries: int, keys: int, images: int | None, sides) -> Layout:
+    """Where nothing tells of places: images first, heads after them."""
+    groups = math.prod(leading)
+    count = leading[0] if len(leading) >= 2 else groups
+    if (len(leading) == 1 and groups != images) or len(leading) > 2:
+        raise ValueError(
+            f"computes {groups} maps of {queries}×{keys}, and nothing tells which of them are images, windows and "
+            "heads; hook the module around it, which gets the tokens"
+        )
+    found = np.arange(groups).reshape(count, 1, groups // count if count else 1)
+    parts = []
+    for tokens in (queries, keys):
+        cells = np.broadcast_to(np.arange(tokens), (count, 1, tokens))
+        parts.append(Side(cells, (1, tokens), known=False))
+    return Layout(found, *parts)

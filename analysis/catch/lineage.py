@@ -1,0 +1,334 @@
+"""What each tensor of a running model was made of: enough to know later which cells its entries belong to.
+
+A Lineage is kept beside every tensor that a model makes, and holds no data of activations. Its parts:
+
+place      How the tensor's entries came from a map of cells: a chain of Moves (view, permute, roll, pad, gather …) that
+           begins at a Source (the patches that a strided convolution makes, a pooled map, the model's own input).
+           Operations entry by entry leave the place as it is. `analysis.catch.places` runs the chain again on cell
+           numbers in place of data.
+softmaxes  Which softmaxes it descends from, until a product with values takes them up.
+scores     Which product of two activations it descends from, and `scale`: what that product was multiplied with since,
+           None once something else was done to it (a bias, a mask, mixed heads).
+active     False for what comes from parameters and constants alone, such as tables of positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from analysis.catch.contractions import Contraction
+from analysis.catch.operations import (
+    AS_ANOTHER,
+    CONSTANTS,
+    CONVOLUTIONS,
+    COPIES,
+    DIVISIONS,
+    MOVES,
+    MULTIPLICATIONS,
+    ORDERINGS,
+    POOLINGS,
+    RANDOM,
+    REDUCTIONS,
+)
+
+
+@dataclass(eq=False, slots=True)
+class Source:
+    """A map where cells begin. axes: those of a tensor of this shape that run over cells; images lie along the first.
+
+    given: it is the model's own input, so that its axes are a convention: B×C×h×w, or tokens B×N×C.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    given: bool = False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(height, width) in cells; a sequence is one row."""
+        *rows, width = (self.shape[axis] for axis in self.axes)
+        return math.prod(rows), width
+
+
+@dataclass(eq=False, slots=True)
+class Move:
+    """One step of a chain, which gives a tensor of this shape.
+
+    kind: "move" (`function` again), "widen" (other channels along `axis`), "least" (reduced over `axis`), "expand"
+    (broadcast), "contract" (with a constant), "scores" (a product of two parents), "softmax" (along `axis`),
+    "gathered" (by an attention whose queries `function` gives) or "either" (the first parent that is known).
+    parents: places of the operands, None where an operand lies on no map.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    parents: tuple[Source | Move | None, ...]
+    function: Callable | None = None
+    args: tuple = ()
+    kwargs: dict = field(default_factory=dict)
+    axis: Any = None
+    index: int | None = None
+    letters: Contraction | None = None
+
+
+Place = Source | Move
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Stands in recorded arguments for the operand of that number and shape."""
+
+    number: int
+    shape: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Lineage:
+    """See the module's docstring. dropped: dropout was at work since the softmax. gathered: these are values that
+    the weights of that attention gathered."""
+
+    place: Place | None = None
+    active: bool = True
+    softmaxes: frozenset = frozenset()
+    scores: Any = None
+    scale: float | None = None
+    dropped: bool = False
+    gathered: Any = None
+
+
+CONSTANT = Lineage(active=False)
+
+
+class Lineages:
+    """The lineages of all tensors that are alive."""
+
+    def __init__(self, model: nn.Module):
+        self._of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._constants = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+
+    def of(self, tensor: Tensor) -> Lineage:
+        """Of a tensor that no operation made: a parameter or buffer, or else an input."""
+        found = self._of.get(tensor)
+        if found is None:
+            if id(tensor) in self._constants or isinstance(tensor, nn.Parameter):
+                return CONSTANT
+            found = self._of[tensor] = Lineage(_given(tensor))
+        return found
+
+    def put(self, tensor: Tensor, lineage: Lineage) -> None:
+        self._of[tensor] = lineage
+
+    def follow(self, name: str, function: Callable, args: tuple, kwargs: dict, output: Any, *, inside: bool) -> None:
+        """Give the outputs of an operation their lineages; softmaxes and products of activations are not for here.
+
+        inside: a watched module.
+        """
+        outputs = [output] if isinstance(output, Tensor) else tensors_in(output)
+        if name == "__setitem__":
+            outputs, function = [args[0]], _assigned
+        if not outputs:
+            return
+        operands = operands_of(args, kwargs)
+        lineages = [self.of(operand) for operand in operands]
+        if name in RANDOM and not operands:
+            return  # an input that the model makes itself
+        if name in CONSTANTS or not any(lineage.active for lineage in lineages):
+            for made in outputs:
+                self._of[made] = CONSTANT
+            return
+        if inside and name == "linear" and lineages[0].active:
+            lineages[0].place = _told_apart(lineages[0].place, operands[0])
+        places = [lineage.place for lineage in lineages]
+        attention = _attention_of(name, args, kwargs, operands, lineages)
+        for index, made in enumerate(outputs):
+            place = _place(name, function, args, kwargs, operands, places, made, _index(output, index))
+            self._of[made] = Lineage(place, True, **attention)
+
+
+def operands_of(args: tuple, kwargs: dict) -> list[Tensor]:
+    """The tensors of real numbers among the arguments of an operation, in order; those in lists and tuples too."""
+    return [value for value in _flat((*args, *kwargs.values())) if value.is_floating_point()]
+
+
+def tensors_in(output: Any) -> list[Tensor]:
+    return list(_flat(output)) if isinstance(output, (list, tuple)) else []
+
+
+def _flat(values: Sequence) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif type(value) in (list, tuple):
+            yield from _flat(value)
+
+
+def _index(output: Any, index: int) -> int | None:
+    return index if isinstance(output, (list, tuple)) else None
+
+
+def _given(tensor: Tensor) -> Source | None:
+    if not tensor.is_floating_point() or tensor.is_nested or tensor.ndim not in (3, 4):
+        return None
+    return Source(tuple(tensor.shape), (2, 3) if tensor.ndim == 4 else (1,), given=True)
+
+
+def _assigned(target: Tensor, index: Any, value: Any) -> Tensor:
+    target = target.clone()
+    target[index] = value
+    return target
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def _place(name, function, args, kwargs, operands, places, made: Tensor, index: int | None) -> Place | None:
+    shape = tuple(made.shape)
+    if name in CONVOLUTIONS:
+        return _convolved(operands[0], places[0], shape)
+    if name in POOLINGS:
+        return Source(shape, tuple(range(2, made.ndim))) if made.ndim > 2 else None
+    if all(place is None for place in places) or name in ORDERINGS:
+        return None
+    if name == "linear":
+        return _widened(places[0], shape, made.ndim - 1)
+    if name in AS_ANOTHER:
+        return Move("move", shape, (places[0],), AS_ANOTHER[name], (Part(0, tuple(operands[0].shape)), shape))
+    if name == "pad":
+        return Move("move", shape, (places[0],), F.pad, (Part(0, tuple(operands[0].shape)), *_padding(args, kwargs)))
+    if name in MOVES or name == "__setitem__":
+        packed = _packed(args, operands), {key: _packed(value, operands) for key, value in kwargs.items()}
+        return Move("move", shape, tuple(places), _repeatable(name, function), *packed, index=index)
+    return _kept(name, args, kwargs, operands, places, shape)
+
+
+def _padding(args: tuple, kwargs: dict) -> tuple:
+    """How a map is padded: with cells that are none, or with its own ones (reflect, replicate, circular)."""
+    pad = args[1] if len(args) > 1 else kwargs["pad"]
+    mode = args[2] if len(args) > 2 else kwargs.get("mode", "constant")
+    return (pad,) if mode == "constant" else (pad, mode)
+
+
+def _repeatable(name: str, function: Callable) -> Callable:
+    # A view of the data may need a copy of the cell numbers, which are broadcast along channels.
+    return Tensor.reshape if name == "view" else function
+
+
+def _packed(value: Any, operands: list[Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        number = next((number for number, operand in enumerate(operands) if operand is value), None)
+        return value if number is None else Part(number, tuple(value.shape))
+    if isinstance(value, (list, tuple)):
+        packed = [_packed(entry, operands) for entry in value]
+        return packed if isinstance(value, list) else tuple(packed)
+    return value
+
+
+def _convolved(operand: Tensor, place: Place | None, shape: tuple[int, ...]) -> Place | None:
+    if len(shape) < 3:
+        return None
+    if place is not None and shape[2:] == tuple(operand.shape[2:]) and not (isinstance(place, Source) and place.given):
+        return _widened(place, shape, 1)
+    return Source(shape, tuple(range(2, len(shape))))
+
+
+def _widened(place: Place | None, shape: tuple[int, ...], axis: int) -> Place | None:
+    """The same cells with other channels along `axis`."""
+    if place is None or (place.shape == shape and not _is_input(place)):
+        return place
+    if _is_input(place) and len(shape) == 4:
+        # A linear layer is what tells that the channels of an input lie last.
+        place = Source(place.shape, (1, 2))
+    if isinstance(place, Move) and place.kind == "widen" and place.axis == axis:
+        place = place.parents[0]
+    return Move("widen", shape, (place,), axis=axis)
+
+
+def _told_apart(place: Place | None, tokens: Tensor) -> Place | None:
+    """The place of tokens that enter a layer of a watched module; should their cells prove unknown, such as those of
+    object queries, then at least they are told apart from here on."""
+    if isinstance(place, Source) or (isinstance(place, Move) and place.kind == "either"):
+        return place
+    given = _given(tokens)
+    if place is None or given is None:
+        return place or given
+    return Move("either", tuple(tokens.shape), (place, given))
+
+
+def _is_lost(place: Place) -> bool:
+    """Whether this is a sequence that begins at a module because nothing is known of what was before."""
+    return _is_input(place) or (isinstance(place, Move) and place.kind == "widen" and _is_lost(place.parents[0]))
+
+
+def _is_input(place: Place) -> bool:
+    return isinstance(place, Source) and place.given
+
+
+def _kept(name, args, kwargs, operands, places, shape) -> Place | None:
+    """Of an operation entry by entry, or of a sum or maximum over some axes; None for anything else."""
+    found = [(operand, place) for operand, place in zip(operands, places, strict=True) if place is not None]
+    same = [place for operand, place in found if tuple(operand.shape) == shape]
+    if same:
+        return next((place for place in same if not _is_lost(place)), same[0])
+    operand, place = found[0]
+    if name in REDUCTIONS and operand is operands[0]:
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
+        keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
+        return None if dim is None or isinstance(dim, Tensor) else Move("least", shape, (place,), axis=(dim, keepdim))
+    tail = tuple(operand.shape)
+    if len(tail) <= len(shape) and all(a in (1, b) for a, b in zip(tail[::-1], shape[::-1], strict=False)):
+        return Move("expand", shape, (place,))
+    return None
+
+
+# --- attention -------------------------------------------------------------------------------------------------------
+
+
+def _attention_of(name, args, kwargs, operands, lineages) -> dict[str, Any]:
+    """What a tensor inherits of softmaxes and scores."""
+    softmaxes = frozenset().union(*(lineage.softmaxes for lineage in lineages))
+    from_scores = next((lineage for lineage in lineages if lineage.scores is not None), None)
+    gathered = next((lineage.gathered for lineage in lineages if lineage.gathered is not None), None)
+    found: dict[str, Any] = {"softmaxes": softmaxes, "gathered": gathered}
+    found["dropped"] = any(lineage.dropped for lineage in lineages) or (bool(softmaxes) and _drops(name, args, kwargs))
+    if from_scores is not None:
+        found |= {"scores": from_scores.scores, "scale": _scaled(name, args, kwargs, operands, from_scores)}
+    return found
+
+
+def _drops(name: str, args: tuple, kwargs: dict) -> bool:
+    if name not in ("dropout", "dropout_", "feature_dropout", "alpha_dropout"):
+        return False
+    rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+    training = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train", True))
+    return bool(training) and rate > 0
+
+
+def _scaled(name, args, kwargs, operands, scores: Lineage) -> float | None:
+    """What the product of query and key is multiplied with after this operation; None where that is not all."""
+    if scores.scale is None:
+        return None
+    if name in COPIES or name in MOVES or name in AS_ANOTHER:
+        return scores.scale
+    if name in MULTIPLICATIONS | DIVISIONS and not kwargs and len(args) == 2:
+        factor = next((_number(value) for value in args if _number(value) is not None), None)
+        if factor is None or (name in DIVISIONS and (_number(args[0]) is not None or factor == 0)):
+            return None
+        return scores.scale * factor if name in MULTIPLICATIONS else scores.scale / factor
+    return None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, Tensor) and value.numel() == 1 and value.ndim <= 1 and not value.is_complex():
+        with torch.no_grad():
+            return float(value)
+    return None

@@ -1,0 +1,220 @@
+"""The weights of one attention call: rows of softmax(scale · q·k + bias), or of a finished map; and their check.
+
+Leading axes (images, windows, heads) are counted as one: `groups`, row by row as they lie in the call.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex
+
+from analysis.catch.contractions import Product, arranged
+
+# How far the caught rows times the values may lie from what the module passed on, relative to its largest value.
+TOLERANCE = 1e-4
+# How far a row of a softmax may leave 1.
+SUM_TOLERANCE = 1e-3
+# How many groups, and rows of each, a check looks at.
+SAMPLED_GROUPS, SAMPLED_ROWS = 6, 8
+
+
+@dataclass(frozen=True, eq=False)
+class QueryKey:
+    """softmax(scale · q·k + bias). query: …×N×d; key: …×M×d. leading: what … is broadcast to.
+
+    bias: float (added to the scores) or bool (True takes part), to be broadcast to …×N×M; or None. causal: key j
+    takes part for query i where j ≤ i.
+    """
+
+    query: Tensor
+    key: Tensor
+    leading: tuple[int, ...]
+    scale: float
+    bias: Tensor | None = None
+    causal: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(groups, queries, keys)."""
+        return math.prod(self.leading), self.query.shape[-2], self.key.shape[-2]
+
+    @property
+    def slack(self) -> float:
+        """How far the sum of a row may lie from 1."""
+        return SUM_TOLERANCE
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether query and key say all, without a bias or mask."""
+        return self.bias is None and not self.causal
+
+    def operands(self, group: int) -> tuple[Tensor, Tensor]:
+        """Query N×d, without the scale, and key M×d of one group."""
+        return _of_group(self.query, self.leading, group), _of_group(self.key, self.leading, group)
+
+    def rows(self, group: int, queries: Tensor) -> Tensor:
+        """The rows of these queries, len(queries)×keys in float64; all 0 where a mask leaves no key."""
+        query = _of_group(self.query, self.leading, group)[queries.to(self.query.device)].double()
+        scores = query @ _of_group(self.key, self.leading, group).double().t() * self.scale
+        if self.causal:
+            keys = torch.arange(scores.shape[1], device=scores.device)
+            scores = scores.masked_fill(keys > queries.to(scores.device)[:, None], -math.inf)
+        if self.bias is not None:
+            bias = _of_group(self.bias, self.leading, group)
+            bias = bias[queries.to(bias.device)] if bias.shape[0] > 1 else bias
+            scores = scores.masked_fill(~bias, -math.inf) if bias.dtype == torch.bool else scores + bias.double()
+        return torch.softmax(scores, -1).nan_to_num(0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedMap:
+    """Weights as the model computed them: …×N×M in its own precision."""
+
+    weights: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(groups, queries, keys)."""
+        return math.prod(self.weights.shape[:-2]), self.weights.shape[-2], self.weights.shape[-1]
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The sizes of the axes before queries and keys."""
+        return tuple(self.weights.shape[:-2])
+
+    @property
+    def slack(self) -> float:
+        """How far the sum of a row may lie from 1: half precision rounds each entry."""
+        return max(SUM_TOLERANCE, 4 * torch.finfo(self.weights.dtype).eps)
+
+    @property
+    def is_plain(self) -> bool:
+        """Never: there is no query and key."""
+        return False
+
+    def rows(self, group: int, queries: Tensor) -> Tensor:
+        """The rows of these queries, len(queries)×keys in float64."""
+        return _of_group(self.weights, self.weights.shape[:-2], group)[queries.to(self.weights.device)].double()
+
+
+Weights = QueryKey | FinishedMap
+
+
+def _of_group(tensor: Tensor, leading: tuple[int, ...], group: int) -> Tensor:
+    """The matrix of one group; the tensor's leading axes may be missing, or of size 1 where they are broadcast."""
+    if tensor.ndim < 2:
+        tensor = tensor.expand(1, *tensor.shape[-1:]) if tensor.ndim else tensor.expand(1, 1)
+    indices = []
+    for size in reversed(leading):
+        indices.append(group % size)
+        group //= size
+    own = tensor.shape[:-2]
+    wanted = indices[: len(own)][::-1]
+    return tensor[tuple(0 if size == 1 else index for size, index in zip(own, wanted, strict=True))]
+
+
+def fused_weights(query, key, attn_mask, is_causal: bool, scale: float | None, enable_gqa: bool) -> QueryKey:
+    """The weights of one call of scaled_dot_product_attention, on copies of what it was given."""
+    query, key = (_as_computed(tensor) for tensor in (query, key))
+    if enable_gqa and key.shape[-3] != query.shape[-3]:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    leading = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    bias = None if attn_mask is None else _without_broadcast(attn_mask.detach()).clone()
+    scale = query.shape[-1] ** -0.5 if scale is None else float(scale)
+    return QueryKey(query, key, tuple(leading), scale, bias, is_causal)
+
+
+def flex_weights(query, key, score_mod, block_mask, scale: float) -> FinishedMap:
+    """The finished map of one eager call of flex_attention, whose score_mod may be any function of score and position.
+
+    block_mask: as the higher-order operator gets it, the mask_mod last.
+    """
+    query, key = query.detach(), key.detach()
+    if key.shape[-3] != query.shape[-3]:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    scores = (query.float() @ key.float().transpose(-2, -1)) * scale  # B×heads×N×M
+    positions = torch.meshgrid(*(torch.arange(size, device=scores.device) for size in scores.shape), indexing="ij")
+    scores = _for_each(score_mod, scores, *positions)
+    allowed = _for_each(block_mask[-1], *positions)
+    scores = scores.masked_fill(~allowed, -math.inf)
+    return FinishedMap(torch.softmax(scores, -1).nan_to_num(0.0))
+
+
+def _for_each(function, *tensors: Tensor) -> Tensor:
+    """A function of single numbers, which may look things up in tensors, for all entries at once."""
+    with TransformGetItemToIndex():
+        for _ in range(tensors[0].ndim):
+            function = torch.vmap(function)
+        return function(*tensors)
+
+
+def _as_computed(tensor: Tensor) -> Tensor:
+    """A copy in the precision of the product: autocast lowers it inside the call."""
+    copy = tensor.detach()
+    device = copy.device.type
+    if torch.is_autocast_enabled(device) and copy.dtype == torch.float32:
+        return copy.to(torch.get_autocast_dtype(device))
+    return copy.clone()
+
+
+def _without_broadcast(tensor: Tensor) -> Tensor:
+    for axis in range(tensor.ndim):
+        if tensor.stride(axis) == 0 and tensor.shape[axis] > 1:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor
+
+
+def plain_weights(scores: Product, scale: float, weights: Tensor) -> QueryKey | None:
+    """Query and key whose softmax gives these weights (…×N×M), or None where a bias, a mask or a mixing of heads, or
+    half precision, makes them differ by more than TOLERANCE in total variation."""
+    for product in (scores, scores.swapped()):
+        letters = product.letters
+        row, column = letters.rows(), letters.swapped().rows()
+        if not (row and column and letters.summed):
+            continue
+        leading = "".join(letter for letter in letters.out if letter not in row + column)
+        query = arranged(product.first, letters.first, leading + row, letters.summed)
+        key = arranged(product.second, letters.second, leading + column, letters.summed)
+        groups = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+        found = QueryKey(query, key, tuple(groups), scale)
+        if found.shape == (math.prod(weights.shape[:-2]), *weights.shape[-2:]) and _gives(found, weights):
+            return found
+    return None
+
+
+def _gives(found: QueryKey, weights: Tensor) -> bool:
+    for group, queries in sample(found.shape):
+        truth = _of_group(weights, weights.shape[:-2], group)[queries.to(weights.device)].double()
+        if not (found.rows(group, queries) - truth).abs().sum(-1).max() <= TOLERANCE:
+            return False
+    return True
+
+
+def sample(shape: tuple[int, int, int]) -> list[tuple[int, Tensor]]:
+    """Some groups and some queries of each, spread evenly, with the first and the last."""
+    groups, queries, _ = shape
+    some = torch.linspace(0, queries - 1, min(queries, SAMPLED_ROWS)).round().long()
+    return [(int(group), some) for group in torch.linspace(0, groups - 1, min(groups, SAMPLED_GROUPS)).round()]
+
+
+def distance(weights: Weights, value: Tensor, passed_on: Tensor, leading: tuple[int, ...]) -> float:
+    """How far weights · value lie from what was passed on (…×N×c), relative to its largest value, over a sample."""
+    worst = 0.0
+    for group, queries in sample(weights.shape):
+        rows = weights.rows(group, queries)
+        gathered = rows @ _of_group(value.detach(), leading, group).double()
+        truth = _of_group(passed_on.detach(), leading, group)[queries.to(passed_on.device)].double()
+        told = truth.isfinite().all(-1) & (rows.sum(-1) > 0)  # a masked row has no value that one could agree on
+        if told.any():
+            truth, gathered = truth[told], gathered[told]
+            worst = max(worst, float((truth - gathered).abs().max() / truth.abs().max().clamp_min(1e-30)))
+    return worst
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """TOLERANCE, or what the precision of the module allows."""
+    return max(TOLERANCE, 8 * torch.finfo(dtype).eps)

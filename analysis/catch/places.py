@@ -1,0 +1,209 @@
+"""Which cell of which image each token is: the moves of a tensor run again on cell numbers.
+
+A cell number is source·2³² + image·cells + cell + 1 as float64, exact and fit for every move; 0 is none (a class
+token, padding, a parameter). Numbers are broadcast along channels and heads, so that they take little memory until a
+move has to copy them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analysis.catch.contractions import arranged
+from analysis.catch.lineage import Move, Part, Place, Source
+
+SPAN = 2**32  # of the numbers of one source
+# Copies of cell numbers hold 8 bytes an entry: 1 GiB at this many.
+MAX_ENTRIES = 2**27
+
+
+class Replay:
+    """Cell numbers of places. side: of a product of query and key, the operand (0 or 1) whose cells are asked for; or
+    "softmax": numbers along the axis of the softmax instead of cells."""
+
+    def __init__(self, side: int | str = 0, sources: list[Source] | None = None):
+        self.side = side
+        self.sources = [] if sources is None else sources
+        self._done: dict[int, tuple[Place, Tensor | None]] = {}
+
+    def numbers(self, place: Place | None) -> Tensor | None:
+        """float64 of the place's shape, or None where its cells are not known."""
+        if place is None:
+            return None
+        waiting = [place]
+        while waiting:  # a chain may be longer than Python's stack
+            last = waiting[-1]
+            parents = () if isinstance(last, Source) or self._begins(last) else last.parents
+            missing = [parent for parent in self._wanted(last, parents) if id(parent) not in self._done]
+            if missing:
+                waiting.extend(missing)
+                continue
+            waiting.pop()
+            if id(last) not in self._done:
+                self._done[id(last)] = last, self._step(last)
+        return self._done[id(place)][1]
+
+    def _begins(self, move: Move) -> bool:
+        return self.side == "softmax" and move.kind in ("softmax", "scores")
+
+    def _wanted(self, place: Place, parents: tuple) -> list[Place]:
+        if isinstance(place, Move) and place.kind == "scores" and parents:
+            parents = (parents[self.side],)  # type: ignore[index]
+        return [parent for parent in parents if parent is not None]
+
+    def _step(self, place: Place) -> Tensor | None:
+        if isinstance(place, Source):
+            return None if self.side == "softmax" else self._begin(place)
+        if self._begins(place):
+            return None if place.kind == "scores" else _along(place.shape, place.axis)
+        if place.kind == "gathered":
+            return None if self.side == "softmax" else _gathered(place, self.sources)
+        known = [None if parent is None else self._done.get(id(parent), (None, None))[1] for parent in place.parents]
+        if all(numbers is None for numbers in known):
+            return None
+        return _STEPS[place.kind](place, known, self.side)
+
+    def _begin(self, source: Source) -> Tensor:
+        if source not in self.sources:
+            self.sources.append(source)
+        height, width = source.grid
+        images, cells = source.shape[0], height * width
+        first = self.sources.index(source) * SPAN + 1
+        numbers = torch.arange(first, first + images * cells, dtype=torch.float64)
+        shape = [size if axis in (0, *source.axes) else 1 for axis, size in enumerate(source.shape)]
+        return numbers.reshape(shape).expand(source.shape)
+
+
+def _along(shape: tuple[int, ...], axis: int) -> Tensor:
+    sizes = [1] * len(shape)
+    sizes[axis] = shape[axis]
+    return torch.arange(1, shape[axis] + 1, dtype=torch.float64).reshape(sizes).expand(shape)
+
+
+def _again(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    """The same operation on the numbers."""
+    if math.prod(move.shape) > MAX_ENTRIES:
+        return None
+    numbers = move.function(*_filled(move.args, known), **_filled(move.kwargs, known))  # type: ignore[misc]
+    if move.index is not None:
+        numbers = numbers[move.index]
+    return numbers if tuple(numbers.shape) == move.shape else None
+
+
+def _filled(value: Any, known: list[Tensor | None]) -> Any:
+    if isinstance(value, Part):
+        numbers = known[value.number]
+        return torch.zeros((), dtype=torch.float64).expand(value.shape) if numbers is None else numbers
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {key: _filled(entry, known) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        filled = [_filled(entry, known) for entry in value]
+        return filled if isinstance(value, list) else tuple(filled)
+    return value
+
+
+def constant_along(numbers: Tensor, axis: int) -> bool:
+    """Whether all cells along this axis are the same, everywhere; what lies on none does not count."""
+    if numbers.stride(axis) == 0:
+        return True
+    return bool(((numbers == numbers.amax(axis, keepdim=True)) | (numbers == 0)).all())
+
+
+def first_along(numbers: Tensor, axis: int, keepdim: bool = False) -> Tensor:
+    """The first of the cells along an axis; 0 where there is none."""
+    if numbers.stride(axis) == 0:
+        return numbers.narrow(axis, 0, 1) if keepdim else numbers.select(axis, 0)
+    least = numbers.masked_fill(numbers == 0, torch.inf).amin(axis, keepdim)
+    return least.masked_fill(least == torch.inf, 0)
+
+
+def _widen(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    """Merged patches (several cells along the channels) are known by the first of them."""
+    numbers = known[0]
+    assert numbers is not None
+    axis = move.axis - len(move.shape)
+    if -axis > numbers.ndim or not numbers.shape[axis]:
+        return None
+    return _broadcast(first_along(numbers, axis, keepdim=True), move.shape)
+
+
+def _broadcast(numbers: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    try:
+        return numbers.expand(shape)
+    except RuntimeError:  # it is no broadcast: the cells are not known
+        return None
+
+
+def _least(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    """A pooled token is known by the first of its cells."""
+    numbers = known[0]
+    assert numbers is not None
+    dims, keepdim = move.axis
+    for dim in sorted((dim % numbers.ndim for dim in ([dims] if isinstance(dims, int) else dims)), reverse=True):
+        numbers = first_along(numbers, dim, keepdim)
+    return numbers if tuple(numbers.shape) == move.shape else None
+
+
+def _contract(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    """Heads mixed by a constant: the numbers are the same in all of them."""
+    assert move.letters is not None
+    letters = move.letters
+    place, own = next((place, numbers) for place, numbers in enumerate(known) if numbers is not None)
+    of_operand = (letters.first, letters.second)[place]
+    for letter in letters.summed:
+        axis = of_operand.index(letter)
+        own = first_along(own, axis, keepdim=True)
+    kept = "".join(letter for letter in of_operand if letter not in letters.summed)
+    own = own.squeeze([of_operand.index(letter) for letter in letters.summed])
+    return _broadcast(arranged(own, kept, letters.out), move.shape)
+
+
+def _score(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    """The rows (side 0) or the columns (side 1) of a product."""
+    assert move.letters is not None and isinstance(side, int)
+    numbers = known[side]
+    if numbers is None:
+        return None
+    letters = move.letters if side == 0 else move.letters.swapped()
+    for letter in letters.summed:
+        numbers = numbers.narrow(letters.first.index(letter), 0, 1)
+    kept = "".join(letter for letter in letters.first if letter not in letters.summed)
+    numbers = numbers.squeeze([letters.first.index(letter) for letter in letters.summed])
+    return _broadcast(arranged(numbers, kept, letters.out), move.shape)
+
+
+def _gathered(move: Move, sources: list[Source]) -> Tensor | None:
+    """What an attention gathered lies where its queries do."""
+    assert move.function is not None and move.letters is not None
+    numbers = move.function(sources)  # …×queries, as the weights have them but for the keys
+    if numbers is None:
+        return None
+    letters, row = move.letters, move.letters.rows()
+    order = "".join(a for a in letters.first if a not in row + letters.summed) + row
+    return _broadcast(arranged(numbers, order, letters.out), move.shape)
+
+
+def _same(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    return known[0]
+
+
+def _either(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    first, second = known
+    return second if first is None or not bool(first.any()) else first
+
+
+def _expand(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    assert known[0] is not None
+    return _broadcast(known[0], move.shape)
+
+
+_STEPS = {
+    "move": _again, "widen": _widen, "least": _least, "contract": _contract, "scores": _score, "softmax": _same,
+    "expand": _expand, "either": _either,
+}  # fmt: skip

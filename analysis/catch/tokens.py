@@ -1,0 +1,115 @@
+"""Cell numbers of the queries and keys of one attention, groups×tokens: read from its operands, or from its map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from analysis.catch.lineage import Move, Place, Source
+from analysis.catch.places import Replay, constant_along, first_along
+
+
+class NotOverTokens(ValueError):
+    """There is no softmax over tokens; the message says what there is instead, to follow the module's path."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenPlaces:
+    """Places of queries and keys: tensors …×N×C and …×M×C, to be broadcast to `leading`."""
+
+    query: Place | None
+    key: Place | None
+    leading: tuple[int, ...]
+
+    def numbers(self, shape: tuple[int, ...], sources: list[Source]) -> list[Tensor | None]:
+        """groups×N and groups×M, None where not known. Raises NotOverTokens where channels are compared."""
+        return [self._side(place, sources) for place in (self.query, self.key)]
+
+    def _side(self, place: Place | None, sources) -> Tensor | None:
+        numbers = Replay(0, sources).numbers(place)
+        if numbers is None:
+            return None
+        _require_channels(numbers, -1, -2)
+        numbers = first_along(numbers, -1)
+        if numbers.ndim > 1 and self.leading:
+            own, wanted = numbers.shape[-2], self.leading[-1]
+            if own not in (1, wanted) and wanted % own == 0:  # fewer heads of keys than of queries
+                numbers = numbers.repeat_interleave(wanted // own, -2)
+        return numbers.expand(*self.leading, numbers.shape[-1]).reshape(-1, numbers.shape[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class MapPlaces:
+    """Places of a map that a softmax made: the chain from the product of query and key to the weights. letters: of
+    the weights' axes; order: how to arrange them, …, query, key."""
+
+    place: Place | None
+    letters: str
+    order: str
+
+    def numbers(self, shape: tuple[int, ...], sources: list[Source]) -> list[Tensor | None]:
+        """groups×N and groups×M for a map of this shape, None where not known; which operand asks is told by how the
+        cells of each vary over the map. Raises NotOverTokens where channels are compared, or where the softmax is over
+        another axis than the keys."""
+        self._require_keys(sources)
+        scores = _scores(self.place)
+        if scores is None:
+            numbers = self._arranged(Replay(0, sources))
+            return _queries_and_keys([None, numbers], shape)
+        assert scores.letters is not None
+        for place, letters in zip(scores.parents, (scores.letters.first, scores.letters.second), strict=True):
+            numbers = Replay(0, sources).numbers(place)
+            rows = [letter for letter in letters if letter not in scores.letters.summed]
+            if numbers is not None and rows:
+                for letter in scores.letters.summed:
+                    _require_channels(numbers, letters.index(letter), letters.index(rows[-1]))
+        return _queries_and_keys([self._arranged(Replay(side, sources)) for side in (0, 1)], shape)
+
+    def _require_keys(self, sources) -> None:
+        along = self._arranged(Replay("softmax", sources))
+        if along is not None and along.shape[-1] > 1 and not _varies(along, -1):
+            raise NotOverTokens(
+                "has a softmax over another axis than the one that is summed over with the values (over the queries, "
+                "say), so that its weights are no attention of a query to the keys"
+            )
+
+    def _arranged(self, replay: Replay) -> Tensor | None:
+        numbers = replay.numbers(self.place)
+        return None if numbers is None else numbers.permute([self.letters.index(letter) for letter in self.order])
+
+
+def _require_channels(numbers: Tensor, summed: int, rows: int) -> None:
+    """That a product of query and key is summed over channels, and not over the tokens."""
+    if not constant_along(numbers, summed) and constant_along(numbers, rows):
+        raise NotOverTokens(
+            "compares channels: its products of queries and keys run over the tokens, so its softmax is over channels "
+            "and there is no map over tokens to show"
+        )
+
+
+def _queries_and_keys(sides: list[Tensor | None], shape) -> list[Tensor | None]:
+    first, second = sides
+    if (first is not None and _varies(first, -1)) or (second is not None and _varies(second, -2)):
+        first, second = second, first
+    query = None if first is None or _varies(first, -1) else first[..., 0].reshape(-1, shape[-2])
+    key = None if second is None or _varies(second, -2) else second[..., 0, :].reshape(-1, shape[-1])
+    return [query, key]
+
+
+def _varies(numbers: Tensor, axis: int) -> bool:
+    return numbers.stride(axis) != 0 and bool((numbers != numbers.narrow(axis, 0, 1)).any())
+
+
+def _scores(place: Place | None) -> Move | None:
+    """The product of queries and keys that a map began with."""
+    waiting, seen = [place], set()
+    while waiting:
+        last = waiting.pop()
+        if not isinstance(last, Move) or id(last) in seen:
+            continue
+        seen.add(id(last))
+        if last.kind == "scores":
+            return last
+        waiting.extend(reversed(last.parents))
+    return None
