@@ -23,7 +23,7 @@ from dnl.checkpoints import load_checkpoint
 from dnl.datasets import CamVid
 from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
-from dnl.training.engine import evaluate
+from dnl.training import evaluate
 
 # How each score without the learnt attention is had.
 ABLATIONS: dict[str, dict[str, Any]] = {

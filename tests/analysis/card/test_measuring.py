@@ -12,7 +12,7 @@ from analysis.maps import attention_rows
 from analysis.options import GATES
 from dnl.classes import CAMVID
 from dnl.evaluate import altered_attention
-from dnl.training.engine import evaluate
+from dnl.training import evaluate
 from tests.analysis.card.small import CONFIG, Dataset, make_model, make_samples
 
 
