@@ -11,7 +11,6 @@ from analysis.card import measuring as card
 from analysis.maps import attention_rows
 from analysis.options import GATES
 from dnl.classes import CAMVID
-from dnl.evaluate import altered_attention
 from dnl.training import evaluate
 from tests.analysis.card.small import CONFIG, Dataset, make_model, make_samples
 
@@ -105,13 +104,6 @@ def test_what_the_attention_is_worth():
     for source in ("uniform", "mean"):
         model.context.attention_source = source
         assert worth[f"miou_{source}"] == evaluate(model, dataset).miou
-
-
-def test_the_attention_comes_back_after_an_error(model):
-    with pytest.raises(RuntimeError), altered_attention(model, gamma=0.0, source="mean"):
-        assert model.context.gamma.item() == 0 and model.context.attention_source == "mean"
-        raise RuntimeError
-    assert model.context.gamma.item() == 0.5 and model.context.attention_source == "learnt"
 
 
 def test_scores_carry_their_number_of_images(model):

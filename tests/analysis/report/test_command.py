@@ -120,6 +120,6 @@ def test_an_interrupted_report_says_what_is_kept(checkpoint, camvid, tmp_path, c
         raise KeyboardInterrupt
 
     monkeypatch.setattr(report, "measure_images", interrupted)
-    assert run(checkpoint, camvid, tmp_path) == 1
+    assert run(checkpoint, camvid, tmp_path) == 130
     error = capsys.readouterr().err
     assert "finished images are kept in" in error and error.count("\n") == 1
