@@ -211,23 +211,19 @@ class Capture:
     @cached_property
     def cell_labels(self) -> np.ndarray | None:
         """The true label of each query, h×w, `ignore_index` where there is none; None without labels."""
-        if self.query_names is not None:
-            return None if self.labels is None else self._labels_of_queries()
-        return self._votes(self.labels, self.cells)
+        return _of_queries(self, self.labels)
 
     @cached_property
     def cell_prediction(self) -> np.ndarray | None:
         """The predicted label of each query, h×w; None without a prediction."""
-        if self.query_names is not None:
-            return None if self.prediction is None else self._labels_of_queries()
-        return self._votes(self.prediction, self.cells)
+        return _of_queries(self, self.prediction)
 
     @cached_property
     def key_labels(self) -> np.ndarray | None:
         """The label of each key by `reference`, h′×w′, `ignore_index` where there is none; None without a reference."""
         if self.key_size is None:
             return self.reference_labels
-        return self._votes(self.labels if self.reference == "labels" else self.prediction, self.key_size)
+        return _of_cells(self, self.labels if self.reference == "labels" else self.prediction, self.key_size)
 
     @property
     def reference(self) -> str | None:
@@ -253,20 +249,30 @@ class Capture:
 
         A plain image has one pixel a cell.
         """
-        if self.image is not None:
-            return self
-        shown = self.labels if self.reference == "labels" else self.prediction
-        if shown is None or self.label_set is None:
-            return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8))
-        return dataclasses.replace(self, image=self.label_set.colour(shown))
+        return self if self.image is not None else dataclasses.replace(self, image=_painted(self))
 
-    def _votes(self, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:
-        if labels is None:
-            return None
-        crop = self.crop if self.image is not None else None
-        return Grid(labels.shape, cells, self.placement, crop).votes(labels, self.num_classes, self.ignore_index)
 
-    def _labels_of_queries(self) -> np.ndarray:
-        if self.query_labels is None:
-            return np.full(self.cells, self.ignore_index, np.int64)
-        return self.query_labels.reshape(self.cells).astype(np.int64)
+def _painted(capture: Capture) -> np.ndarray:
+    """The colours of the classes that the image shows, H×W×3 uint8; grey where there are none."""
+    shown = capture.labels if capture.reference == "labels" else capture.prediction
+    if shown is None or capture.label_set is None:
+        return np.full((*capture.key_cells, 3), PLAIN_GREY, np.uint8)
+    return capture.label_set.colour(shown)
+
+
+def _of_queries(capture: Capture, labels: np.ndarray | None) -> np.ndarray | None:
+    """The label of each query, h×w, out of those of the pixels; queries without a place have their own."""
+    if capture.query_names is None or labels is None:
+        return _of_cells(capture, labels, capture.cells)
+    if capture.query_labels is None:
+        return np.full(capture.cells, capture.ignore_index, np.int64)
+    return capture.query_labels.reshape(capture.cells).astype(np.int64)
+
+
+def _of_cells(capture: Capture, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:
+    """The label of each cell of a grid, h×w, out of those of the pixels, H×W."""
+    if labels is None:
+        return None
+    crop = capture.crop if capture.image is not None else None
+    grid = Grid(labels.shape, cells, capture.placement, crop)
+    return grid.votes(labels, capture.num_classes, capture.ignore_index)
