@@ -21,6 +21,7 @@ PURE = (
     "dnl.attention.streamed",
     "dnl.metrics",
     "analysis.geometry",
+    "analysis.intervals",
     "analysis.maps",
     "analysis.noise.classes",
     "analysis.noise.detection",
