@@ -37,8 +37,9 @@ import safetensors.torch
 import torch
 from numpy.lib import format as npy_format
 
-from analysis.capture.brought import IGNORE_INDEX, map_size, named_classes
+from analysis.capture.brought import map_size
 from analysis.capture.capture import Capture
+from analysis.capture.description import IGNORE_INDEX, named_classes
 from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet

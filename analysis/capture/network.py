@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.capture import require_computable
+from analysis.capture.brought import require_computable
 from analysis.capture.capture import Capture
 from analysis.threads import one_thread
 from dnl.network import MIN_SIDE, SegmentationNetwork
