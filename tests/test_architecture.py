@@ -62,7 +62,7 @@ ANALYSIS = {
     "noise": ("", "numpy"),
     "capture": ("geometry options threads dnl", "numpy safetensors torch"),
     "lesson": ("noise dnl", "numpy torch"),
-    "catch": ("capture dnl", "torch"),
+    "catch": ("capture dnl", "numpy torch"),
     "maps": ("capture options dnl", "numpy torch"),
     "measure": ("capture maps noise options threads words dnl", "numpy torch"),
     "figures": ("capture maps noise geometry options files threads words dnl", "matplotlib numpy"),

@@ -138,7 +138,8 @@ def _named_queries(
     indices = as_array(labels)
     if indices.shape != (len(names),) or indices.dtype.kind not in "iu":
         raise ValueError(
-            f"query_labels are {in_words(indices.shape)} {indices.dtype}; they must be {len(names)} integer class indices"
+            f"query_labels are {in_words(indices.shape)} {indices.dtype}; they must be {len(names)} integers, one "
+            "class index for each query"
         )
     ignored = IGNORE_INDEX if label_set is None else label_set.ignore_index
     count = IGNORE_INDEX if label_set is None else label_set.num_classes
