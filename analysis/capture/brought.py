@@ -49,9 +49,10 @@ class Extra:
         """Where the cells are among all tokens."""
         return slice(self.first, tokens - self.last)
 
-    def where_it_fits(self, tokens: int, cells: tuple[int, int]) -> "Extra":
-        """None of them for a sequence that holds the cells alone, as keys or queries of another grid may."""
-        return NO_EXTRA if tokens == cells[0] * cells[1] else self
+    def where_it_fits(self, array: Array, cells: tuple[int, int]) -> "Extra":
+        """None of them for tokens …×N×d that are the cells alone, as keys or queries of another grid may be."""
+        shape = tuple(array.shape) if isinstance(array, torch.Tensor) else np.shape(array)
+        return NO_EXTRA if len(shape) in (2, 3) and shape[-2] == cells[0] * cells[1] else self
 
 
 NO_EXTRA = Extra()
@@ -81,6 +82,12 @@ def cell_maps(array: Array, name: str, cells: tuple[int, int], extra: Extra = NO
     return maps.copy()
 
 
+def map_sizes(height: int, width: int, key_size: tuple[int, int] | None) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The queries' and the keys' (height, width), as `map_size`; key_size: None for the same."""
+    cells = map_size(height, width)
+    return cells, cells if key_size is None else map_size(*key_size)
+
+
 def chosen_head(head: int | str, heads: int) -> int | None:
     """The index of the head to keep, None for the mean of several."""
     if head == "mean":
@@ -105,12 +112,14 @@ def mean_attention(query: np.ndarray, key: np.ndarray) -> np.ndarray:
     return mean.numpy()
 
 
-def dropped_share(query: np.ndarray, key: Array, extra: Extra) -> np.ndarray:
-    """What softmax(q·k) gives to the extra tokens of `key`, before these are dropped: h×w float32, mean over heads.
+def dropped_share(query: np.ndarray, key: Array, extra: Extra, head: int | None) -> np.ndarray:
+    """What softmax(q·k) gives to the extra tokens of `key`, before these are dropped: h×w float32.
 
-    query: heads×d×h×w, scaled. key: N×d or heads×N×d with the extra tokens.
+    query: heads×d×h×w, scaled. key: N×d or heads×N×d with the extra tokens. head: None for the mean over heads.
     """
     keys = as_floats(key, "key").reshape(len(query), -1, query.shape[1])
+    if head is not None:
+        query, keys = query[head : head + 1], keys[head : head + 1]
     _require_finite(keys, "key")
     shares = torch.zeros(math.prod(query.shape[2:]))
     cells = extra.cells(keys.shape[1])
@@ -184,7 +193,7 @@ def _fitting(
     same = cells == key_cells and not named
     both = [NO_EXTRA if named else extra, extra]
     if len(shape) in (2, 3) and not same:
-        both = [own.where_it_fits(*facts) for own, *facts in zip(both, shape[-2:], (cells, key_cells), strict=True)]
+        both = [NO_EXTRA if size == count else own for own, size, count in zip(both, shape[-2:], counts, strict=True)]
     wanted = tuple(count + own.count for count, own in zip(counts, both, strict=True))
     if len(shape) in (2, 3) and tuple(shape[-2:]) == wanted:
         return both[0], both[1]
@@ -213,6 +222,15 @@ def as_floats(array: Array, name: str) -> np.ndarray:
         raise ValueError(f"{name} is of type {array.dtype}; it must hold real numbers")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         return array.astype(np.float32, copy=False)
+
+
+def require_alike(query: np.ndarray, key: np.ndarray) -> None:
+    """Raise ValueError unless both, heads×d×h×w, have as many heads and channels."""
+    if query.shape[:2] != key.shape[:2]:
+        raise ValueError(
+            f"query has {len(query)} heads of {query.shape[1]} channels but key {len(key)} of {key.shape[1]}; both "
+            "must have the same"
+        )
 
 
 def require_computable(query: np.ndarray, key: np.ndarray, **others: np.ndarray) -> None:

@@ -41,55 +41,41 @@ def capture_of_qk(
 ) -> "Capture":
     """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
 
-    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, where N = height·width runs
-    row by row. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in
-    transformers; it is multiplied into the stored query, so that softmax(q·k) is the model's attention. LR's
-    weights σ(q·k) see the scaled scores as well.
-    key_size: (h′, w′) where the keys are cells of another grid, as under spatial reduction. LR's learnt weights need
-    query and key of the same cells, so LR can only have its box then.
-    class_tokens, last_tokens: how many leading and trailing tokens are no cells (class and register tokens,
-    padding). They are dropped as queries and as keys; each row is thereby spread over the cells alone, as if
-    renormalised, and `dropped` of the capture says what they had. With a key_size or query_names, a side that has
-    no such tokens may come without.
-    head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
-    so with several heads it is stored as a map of 4·N·N′ bytes (N up to brought.MAX_MAP_CELLS), without query and
-    key; choose one head to have LR's learnt weights.
+    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, N = height·width row by row.
+    (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in transformers; it is
+    multiplied into the stored query, so that softmax(q·k) is the model's attention, and LR's weights σ(q·k) see it too.
+    key_size: (h′, w′) where the keys are cells of another grid, as under spatial reduction; LR has its box alone then.
+    class_tokens, last_tokens: how many leading and trailing tokens are no cells (class and register tokens, padding).
+    They are dropped as queries and as keys; each row is thereby spread over the cells alone, as if renormalised, and
+    `dropped` says what they had. With a key_size or query_names, a side without such tokens may come so.
+    head: which head; or "mean", the mean of the heads' maps: no attention of any query and key, so that of several
+    heads it is stored as a map of 4·N·N′ bytes (N up to MAX_MAP_CELLS); choose one head to have LR's learnt weights.
 
     class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
     image: H×W×3 uint8. labels: integer class indices as H×W of the image, or one a cell as h×w (or h′×w′).
     lr_weights: what the model itself does, if it has LR. description: see `description.Description`.
     Inputs are not changed. Warns of what is odd. Raises ValueError, in one sentence, for whatever does not fit.
     """
-    cells = brought.map_size(height, width)
-    key_cells = cells if key_size is None else brought.map_size(*key_size)
+    cells, key_cells = brought.map_sizes(height, width, key_size)
     if not 0 < scale < math.inf:
         raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
-    named, other_grid = description.get("query_names") is not None, key_size is not None
-    extra = Extra(class_tokens, last_tokens)
-    asking, asked = (brought.NO_EXTRA if named else extra), extra
-    if named or other_grid:
-        asking, asked = (
-            own.where_it_fits(np.shape(array)[-2], its_cells) if np.ndim(array) in (2, 3) else own
-            for own, array, its_cells in ((asking, query, cells), (asked, key, key_cells))
-        )
+    named = description.get("query_names") is not None
+    asking = asked = Extra(class_tokens, last_tokens)
+    if named or key_size is not None:  # either side may come without
+        asking = brought.NO_EXTRA if named else asking.where_it_fits(query, cells)
+        asked = asked.where_it_fits(key, key_cells)
     with np.errstate(over="ignore"):  # infinite queries are refused below
         queries = brought.cell_maps(query, "query", cells, asking) * np.float32(scale)
     keys = brought.cell_maps(key, "key", key_cells, asked)
-    if queries.shape[:2] != keys.shape[:2]:
-        raise ValueError(
-            f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
-            f"{keys.shape[1]}; both must have the same"
-        )
+    brought.require_alike(queries, keys)
     brought.require_computable(queries, keys)
     if description.get("placement") is None:
         description["placement"] = "corners" if brought.is_map(key, key_cells, asked) else "blocks"
     rest = described(cells, key_cells, class_probs, image, labels, **description)
-    rest |= {"key_size": key_cells if other_grid or named else None}
+    rest["key_size"] = key_cells if key_size is not None or named else None
     chosen = brought.chosen_head(head, len(queries))
     if asked.count:
-        which = slice(None) if chosen is None else slice(chosen, chosen + 1)
-        of_heads = key if np.ndim(key) == 2 else key[which]  # type: ignore[index,call-overload]
-        rest["dropped"] = brought.dropped_share(queries[which], of_heads, asked)
+        rest["dropped"] = brought.dropped_share(queries, key, asked, chosen)
     _say(rest["notes"])
     if chosen is None:
         attention = brought.mean_attention(queries, keys)
@@ -121,8 +107,7 @@ def capture_of_attention(
     a map can be looked at, and has no noise. LR needs query and key for its learnt weights, so a map can have the
     constant box alone. The rest is as in `from_qk`. Raises ValueError, also for a map that seems to be transposed.
     """
-    cells = brought.map_size(height, width)
-    key_cells = cells if key_size is None else brought.map_size(*key_size)
+    cells, key_cells = brought.map_sizes(height, width, key_size)
     named = description.get("query_names") is not None
     if description.get("placement") is None:
         description["placement"] = "blocks"
@@ -145,16 +130,15 @@ def _say(notes: tuple[str, ...]) -> None:
 class Capture:
     """The attention block's inputs for one image, and what the image shows. h×w are attention cells.
 
-    query, key: d×h×w float32; or both None, and `attention` is the finished map itself: N×N float32 for N = h·w,
-    entry [i, j] is what cell i gives to cell j, and `attention_size` its (h, w). LR's learnt weights need query and
-    key, so a finished map can have LR's constant box alone; GR works on both.
+    query, key: d×h×w float32; or both None, and `attention` is the finished map N×N float32, N = h·w, entry [i, j] what
+    cell i gives to cell j, and `attention_size` its (h, w); LR's learnt weights need query and key, GR works on both.
     key_size: (h′, w′) where the keys are other cells than the queries, as under spatial reduction: key is d×h′×w′ then,
     and attention N×N′. None where both are the same cells.
     placement, crop: how the cells of either grid lie on the image, as in `analysis.geometry.Grid`.
     query_names: of queries without a place, such as object queries or class tokens, one each: h×w is 1×Q then, and
     query_labels Q class indices, or None where it is not known what they look for. None where queries are cells.
     dropped: h×w float32, the share of each query's row that went to tokens that are no cells and is not in the map.
-    notes: what is odd about it, or has to be known of it, in sentences.
+    notes: what is odd about it or has to be known of it, in sentences.
     class_probs: classes×h×w float32, GR's class distribution, or None.
     image: H×W×3 uint8. labels, prediction: H×W integer class indices. Any of these three may be None.
     gate, lr_kernel, lr_weights: the model's own GR gate and LR window (None: it has none) and kind of LR weights.
@@ -186,6 +170,13 @@ class Capture:
     from_attention = staticmethod(capture_of_attention)
 
     @property
+    def cells(self) -> tuple[int, int]:
+        """(height, width) of the map."""
+        size = self.attention_size if self.query is None else self.query.shape[1:]
+        assert size is not None  # it comes with the finished map
+        return size
+
+    @property
     def height(self) -> int:
         """Rows of cells."""
         return self.cells[0]
@@ -194,14 +185,6 @@ class Capture:
     def width(self) -> int:
         """Columns of cells."""
         return self.cells[1]
-
-    @property
-    def cells(self) -> tuple[int, int]:
-        """(height, width) of the map."""
-        if self.query is not None:
-            return self.query.shape[1:]
-        assert self.attention_size is not None  # it comes with the finished map
-        return self.attention_size
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -247,30 +230,24 @@ class Capture:
         return Grid(self.image_size, self.key_cells, self.placement, self.crop)
 
     def cell_at(self, y: int, x: int) -> int:
-        """The flat index row·w + column of the query's cell under a pixel. Raises ValueError for one off the cells."""
+        """The query's cell row·w + column under a pixel. Raises ValueError for one off the cells."""
         row, column = self.grid.cell_at(y, x)
         return row * self.width + column
 
     @cached_property
     def cell_labels(self) -> np.ndarray | None:
         """The true label of each query, h×w, `ignore_index` where there is none; None without labels."""
-        if self.query_names is not None:
-            return None if self.labels is None else _labels_of_queries(self)
-        return _votes(self, self.labels, self.cells)
+        return _of_queries(self, self.labels)
 
     @cached_property
     def cell_prediction(self) -> np.ndarray | None:
         """The predicted label of each query, h×w; None without a prediction."""
-        if self.query_names is not None:
-            return None if self.prediction is None else _labels_of_queries(self)
-        return _votes(self, self.prediction, self.cells)
+        return _of_queries(self, self.prediction)
 
     @cached_property
     def key_labels(self) -> np.ndarray | None:
         """The label of each key by `reference`, h′×w′, `ignore_index` where there is none; None without a reference."""
-        if self.key_size is None:
-            return self.reference_labels
-        return _votes(self, self.labels if self.reference == "labels" else self.prediction, self.key_size)
+        return _votes(self, self.labels if self.reference == "labels" else self.prediction, self.key_cells)
 
     @property
     def reference(self) -> str | None:
@@ -299,9 +276,9 @@ class Capture:
         if self.image is not None:
             return self
         shown = self.labels if self.reference == "labels" else self.prediction
-        if shown is None or self.label_set is None:
-            return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8), crop=None)
-        return dataclasses.replace(self, image=self.label_set.colour(shown))
+        if shown is not None and self.label_set is not None:
+            return dataclasses.replace(self, image=self.label_set.colour(shown))
+        return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8), crop=None)
 
 
 def _votes(capture: Capture, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:
@@ -311,7 +288,10 @@ def _votes(capture: Capture, labels: np.ndarray | None, cells: tuple[int, int]) 
     return grid.votes(labels, capture.num_classes, capture.ignore_index)
 
 
-def _labels_of_queries(capture: Capture) -> np.ndarray:
+def _of_queries(capture: Capture, labels: np.ndarray | None) -> np.ndarray | None:
+    """Labels h×w: by the votes of pixels, or as they are known of queries without a place."""
+    if capture.query_names is None or labels is None:
+        return _votes(capture, labels, capture.cells)
     if capture.query_labels is None:
         return np.full(capture.cells, capture.ignore_index, np.int64)
     return capture.query_labels.reshape(capture.cells).astype(np.int64)

@@ -132,7 +132,8 @@ def _fused(
     elif attn_mask is not None and attn_mask.nbytes > MAX_MAP_BYTES:
         problem = _too_large(attn_mask, "mask")
     if call is None or problem is not None:
-        return _unread(call, lineages, query, key, output, form, problem)
+        _unread(call, lineages, query, output, form, problem)
+        return None
     weights = fused_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
     return _read(call, lineages, form, weights, query, key, value, output, dropout_p > 0)
 
@@ -142,12 +143,13 @@ def _flexible(call, lineages, output, query, key, value, score_mod, block_mask, 
     if 4 * query.shape[:-1].numel() * key.shape[-2] > MAX_MAP_BYTES:
         problem = "runs flex_attention on a map of more than 1 GiB; run it on a smaller image or batch"
     if call is None or problem is not None:
-        return _unread(call, lineages, query, key, output[0], form, problem)
+        _unread(call, lineages, query, output[0], form, problem)
+        return None
     weights = flex_weights(query, key, score_mod, block_mask, scale)
     return _read(call, lineages, form, weights, query, key, value, output[0], False)
 
 
-def _unread(call: Call | None, lineages: Lineages, query, key, output, form: str, problem: str | None) -> None:
+def _unread(call: Call | None, lineages: Lineages, query, output, form: str, problem: str | None) -> None:
     """A fused call outside the watched modules, or one that cannot be shown."""
     attention = None
     if call is not None:
@@ -230,9 +232,10 @@ def _multiply(
         lineages.put(output, Lineage())
     elif _is_linear(first, frame) or _is_linear(second, frame):
         # Queries meet what a softmax over keys alone gathered: these are no scores, and lie where the queries do.
-        places = (None, second.place) if _is_linear(first, frame) else (first.place, None)
-        place = Move("contract", shape, places, letters=product.letters) if any(places) else None
-        lineages.put(output, Lineage(place))
+        parents = (None, second.place) if _is_linear(first, frame) else (first.place, None)
+        lineages.put(
+            output, Lineage(Move("contract", shape, parents, letters=product.letters) if any(parents) else None)
+        )
     else:
         place = Move("scores", shape, (first.place, second.place), letters=product.letters)
         lineages.put(

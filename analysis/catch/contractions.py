@@ -64,7 +64,7 @@ def product_of(name: str, args: tuple, kwargs: dict) -> Product | None:
     first, second = values[:2]
     letters = _matrix_letters(first.ndim, second.ndim)
     factor = kwargs.get("alpha", 1) if name in ADDED_PRODUCTS else 1
-    return letters and Product(first, second, letters, factor, added)
+    return None if letters is None else Product(first, second, letters, factor, added)
 
 
 def arranged(tensor: Tensor, letters: str, order: str, joined: str = "") -> Tensor:

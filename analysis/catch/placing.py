@@ -85,7 +85,9 @@ def _by_appearance(values: np.ndarray) -> np.ndarray:
 
 
 def _alike(layout: Layout) -> bool:
-    return layout.query.cells.shape == layout.key.cells.shape
+    """Whether keys may be the cells of the queries, by their number."""
+    query, key = ((side.cells[0] >= 0).sum(-1) for side in (layout.query, layout.key))
+    return bool((query == key).all())
 
 
 def _placed(side: Side, given: Given, path: str, name: str) -> Side:
@@ -97,7 +99,7 @@ def _placed(side: Side, given: Given, path: str, name: str) -> Side:
         first = last = 0
     whole = math.prod(side.grid) if side.known else side.cells.shape[2]
     count = whole - first - last
-    grid = (side.grid if count == whole else (1, count)) if given.size is None else tuple(given.size)
+    grid = (side.grid if count == whole else (1, count)) if given.size is None else (given.size[0], given.size[1])
     if grid[0] * grid[1] != count:
         raise ValueError(_misfit(path, name, whole, first + last, grid))
     inside = (side.cells >= first) & (side.cells < whole - last)
@@ -135,7 +137,7 @@ def _agreeing(side: Side, given: Given, path: str, name: str) -> Side:
             )
         return side
     if 1 in side.grid and given.size[0] * given.size[1] == height * width:
-        return dataclasses.replace(side, grid=tuple(given.size))
+        return dataclasses.replace(side, grid=(given.size[0], given.size[1]))
     raise ValueError(
         f"{path!r} works on a map of {height}×{width} {name}, not {given.size[0]}×{given.size[1]}; leave the size out"
     )
