@@ -17,9 +17,12 @@ def one_attention(call: Call, index: int | None) -> Attention:
     # Without queries, a product that is multiplied again is linear attention, and others are parts of it.
     candidates = candidates or [one for one in call.attentions if one.multiplied_again][:1] or call.attentions
     if index is None and len(candidates) > 1:
+        alike = len({one.shape for one in candidates}) == 1
+        kind = " (heads in a loop, or maps that are added or subtracted)" if alike else ""
         raise ValueError(
-            f"{path!r} runs {len(candidates)} attentions in one call, and what it passes on is made of all of them: "
-            f"{'; '.join(f'{number}: {summary(one)}' for number, one in enumerate(candidates))}; choose with index=…"
+            f"{path!r} runs {len(candidates)} attentions in one call{kind}, and what it passes on is made of all of "
+            f"them: {'; '.join(f'{number}: {summary(one)}' for number, one in enumerate(candidates))}; choose with "
+            "index=…"
         )
     if index is not None and not 0 <= index < len(candidates):
         raise ValueError(f"index is {index}, but {path!r} ran the attentions 0 … {len(candidates) - 1}")

@@ -262,9 +262,11 @@ def _told_apart(place: Place | None, tokens: Tensor) -> Place | None:
     return Move("either", tuple(tokens.shape), (place, given))
 
 
-def _is_lost(place: Place) -> bool:
+def _is_lost(place: Place | None) -> bool:
     """Whether this is a sequence that begins at a module because nothing is known of what was before."""
-    return _is_input(place) or (isinstance(place, Move) and place.kind == "widen" and _is_lost(place.parents[0]))
+    if isinstance(place, Move):
+        return place.kind == "widen" and _is_lost(place.parents[0])
+    return place is not None and place.given
 
 
 def _is_input(place: Place) -> bool:

@@ -102,7 +102,8 @@ class Recording(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if name not in SILENT and not _is_backward():
             with torch.no_grad():
-                gathering = observe(self._call(), self._lineages, name, function, args, kwargs, output)
+                frame = self._frames[-1] if self._frames else None
+                gathering = observe(self._call(), frame, self._lineages, name, function, args, kwargs, output)
                 if gathering is not None and self._replace is not None:
                     return self._replaced(gathering, output)
         return output
