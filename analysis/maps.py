@@ -150,8 +150,8 @@ def _require_plain(capture: Capture, resolved: MapOptions) -> None:
         keys = f"the keys of {capture.name!r} have no place"
     if resolved.gate is not None:
         raise ValueError(
-            f"gate {resolved.gate!r} compares cells and needs keys that are the queries' cells, and {keys}; choose None "
-            "for no GR"
+            f"gate {resolved.gate!r} compares cells and needs keys that are the queries' cells, and {keys}; choose "
+            "None for no GR"
         )
     if resolved.lr_kernel is not None and (capture.key_size is None or resolved.lr_weights == "learnt"):
         what = "LR" if capture.key_size is None else "LR with learnt weights"

@@ -230,7 +230,7 @@ def query_sets(
     classes, sizes = np.unique(labels[labels != ignore_index], return_counts=True)
     if apart:  # a class that no key has is a column too, an empty one
         known, held = classes, sizes
-        classes = np.union1d(known, own_labels[labelled])
+        classes = np.union1d(known, labels_of_queries[labels_of_queries != ignore_index])
         sizes = np.zeros(len(classes), np.int64)
         sizes[np.searchsorted(classes, known)] = held
     own = np.minimum(np.searchsorted(classes, own_labels), max(len(classes) - 1, 0))
