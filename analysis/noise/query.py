@@ -267,7 +267,7 @@ def prepared_rows(
             f"the rows are {np.shape(stage_rows)}; {len(queries)} queries on {len(labels)} labelled cells need "
             f"{len(queries)}×{len(labels)} values"
         )
-    count = np.size(query_labels) if apart else len(labels)
+    count = len(labels) if query_labels is None else np.size(query_labels)
     if len(queries) and not (queries.min() >= 0 and queries.max() < count):
         there = f"there are labels of the queries 0 … {count - 1}" if apart else f"the map has cells 0 … {count - 1}"
         raise ValueError(f"query cells run from {queries.min()} to {queries.max()}; {there}")
