@@ -553,7 +553,7 @@ def test_means_over_whole_images_against_a_plain_loop():
 
 
 def slow_metrics_apart(row, labels, own, threshold=0.25):
-    """`slow_metrics` of a query of class `own` that is none of the keys: one more key is the query, with no attention."""
+    """`slow_metrics` of a query of class `own` that is no key: as one more key, which gets no attention."""
     return slow_metrics([*row, 0.0], [*labels, own], len(row), threshold)
 
 

@@ -17,7 +17,7 @@ from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from analysis.options import STAGES, MapOptions
 from analysis.pins.files import HEADER, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
-from analysis.pins.measured import PIN_METRICS, Source, measure_pins, same_place
+from analysis.pins.measured import PIN_METRICS, Source, measure_pins, measure_queries, same_place
 from dnl.classes import LabelSet
 
 LABEL_SET = LabelSet("tiny", ("a", "=b"), ((200, 0, 0), (0, 0, 200)), ignore_index=255)
@@ -242,3 +242,92 @@ def test_the_chart_shows_the_figures_beside_chance(views):
     chance = [trace for trace in figure.data if trace.name == "chance"]
     assert list(chance[0].y) == [views[0].figures(pin, "raw")["chance"] for pin in range(3)]
     assert not [trace for trace in chart(views, "kept_mass").data if trace.name == "chance"]
+
+
+# --- keys that are other cells than the queries, blocks, queries without a place -------------------------------------
+
+
+def make_pooled(**changes) -> Capture:
+    """6×11 queries and 2×4 keys, blocks of the photo."""
+    rng = np.random.default_rng(3)
+    fields = {
+        "query": rng.normal(size=(5, 6, 11)).astype(np.float32),
+        "key": rng.normal(size=(5, 2, 4)).astype(np.float32),
+        "key_size": (2, 4),
+        "placement": "blocks",
+        "class_probs": None,
+        "gate": None,
+        "lr_kernel": None,
+        "dropped": np.linspace(0, 0.5, 66, dtype=np.float32).reshape(6, 11),
+    }
+    return make_capture(**(fields | changes))
+
+
+def make_objects() -> Capture:
+    """Three object queries: of class 0, of none, of class 1."""
+    query = np.random.default_rng(4).normal(size=(5, 1, 3)).astype(np.float32)
+    names = ("=first", "second", "third")
+    return make_pooled(query=query, query_names=names, query_labels=np.array([0, 255, 1]), dropped=None)
+
+
+def test_pins_over_other_keys_are_the_blocks_under_their_pixels():
+    capture = make_pooled()
+    view = measure_pins(capture, [(8, 9), (46, 82)], PLAIN, FIRST)
+    assert view.cells == ((1, 1), (5, 10)) and [view.query(pin) for pin in range(2)] == [12, 65]
+    rows = attention_rows(capture, [12, 65])
+    np.testing.assert_array_equal(view.rows.raw, rows.raw)
+    metrics = query_metrics(rows.raw, capture.key_labels, [12, 65], ignore_index=255, query_labels=capture.cell_labels)
+    for pin in range(2):
+        assert view.figures(pin, "raw")["interclass_noise"] == metrics.interclass_noise[pin]
+    centred = measure_queries(capture, [12, 65], PLAIN, FIRST)
+    assert centred.pixels == (capture.grid.pixel_at(1, 1), capture.grid.pixel_at(5, 10))
+    assert centred.cells == view.cells and centred.metrics.keys() == view.metrics.keys()
+    with pytest.raises(ValueError, match="off the part that the model saw"):
+        measure_pins(make_pooled(crop=(8, 9, 30, 60)), [(7, 9)], PLAIN, FIRST)
+
+
+def test_files_say_the_grid_of_the_keys():
+    views = [
+        measure_pins(make_pooled(), [(8, 9)], PLAIN, FIRST),
+        measure_pins(make_capture(), [(8, 9)], OPTIONS, SECOND),
+    ]
+    first, *_, last = csv.DictReader(io.StringIO(pins_csv(views)))
+    assert set(first) - set(HEADER) == {"key_rows", "key_columns", "dropped"}
+    assert (first["cell_row"], first["cell_column"], first["key_rows"], first["key_columns"]) == ("1", "1", "2", "4")
+    assert float(first["dropped"]) == pytest.approx(12 / 130) and (last["key_rows"], last["dropped"]) == ("", "")
+    found = json.loads(pins_json(views))
+    grids = {"queries": [6, 11], "keys": [2, 4], "placement": "blocks", "crop": None}
+    assert found["provenance"]["grids"] == [{"image": "a street", "source": "one", **grids}]
+    assert found["pins"][0]["cell"] == [1, 1] and "dropped" not in found["pins"][1]
+    with np.load(io.BytesIO(pins_npz(views[:1]))) as maps:
+        assert maps["raw"].shape == (1, 2, 4) and maps["cells"].tolist() == [[1, 1]]
+        assert json.loads(str(maps["provenance"]))["grids"][0]["keys"] == [2, 4]
+
+
+def test_queries_without_a_place_are_pinned_by_number_and_name():
+    view = measure_queries(make_objects(), [2, 1], PLAIN, FIRST)
+    assert view.pixels == (None, None) and view.class_names == ("=b", None)
+    assert [view.query_name(pin) for pin in range(2)] == ["third", "second"]
+    assert view.figures(0, "raw")["interclass_noise"] is not None and view.figures(1, "raw")["interclass_noise"] is None
+    row = next(csv.DictReader(io.StringIO(pins_csv([view]))))
+    assert (row["query"], row["query_name"], row["cell_row"], row["y"]) == ("2", "third", "", "")
+    assert (
+        next(csv.DictReader(io.StringIO(pins_csv([measure_queries(make_objects(), [0], PLAIN, FIRST)]))))["query_name"]
+        == "'=first"
+    )  # no formula for a spreadsheet
+    found = json.loads(pins_json([view]))
+    assert found["pins"][0]["query"] == 2 and found["pins"][0]["query_name"] == "third"
+    assert "pixel" not in found["pins"][0] and found["provenance"]["grids"][0]["queries"] == 3
+    with np.load(io.BytesIO(pins_npz([view]))) as maps:
+        assert maps["queries"].tolist() == [2, 1] and maps["query_names"].tolist() == ["third", "second"]
+        assert maps["raw"].shape == (2, 2, 4) and "pixels" not in maps
+    caption = pins_caption([view], Scale())
+    assert caption.startswith("Attention of 2 queries in a street: 1 third =b, 2 second.")
+    assert pins_figure([view], Scale(), "magma", "pdf").startswith(b"%PDF")
+    assert len(chart([view], "interclass_noise").data)
+    with pytest.raises(ValueError, match="have no place on the image; choose one by its number"):
+        measure_pins(make_objects(), [(0, 0)], PLAIN, FIRST)
+
+
+def test_plain_captures_have_files_without_any_word_of_grids(views):
+    assert "grids" not in provenance(views) and pins_csv(views).splitlines()[0] == ",".join(HEADER)
