@@ -20,6 +20,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,34 @@ from typing import Any
 from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
+from dnl.commands import exit_status, in_one_line
 from dnl.datasets import open_dataset
 from dnl.distributed import World, joined
 from dnl.evaluate import alter_attention
 from dnl.files import write_atomically, write_json
 from dnl.network import build_model
 from dnl.tables import Column, markdown_table, mean_and_spread
-from dnl.train import open_split, train, training_batches
-from dnl.training.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
-from dnl.training.recipes import RECIPES, TrainConfig, from_dict, override, recipe
-from dnl.training.runs import RunError, is_run, resume, start
-from dnl.training.speed import interleaved_times, training_update
-from dnl.untrusted import error_line, one_line, read_json, read_text_file
+from dnl.training import (
+    RECIPES,
+    NonFiniteLoss,
+    RunError,
+    TrainConfig,
+    build_optimizer,
+    evaluate,
+    from_dict,
+    interleaved_times,
+    is_run,
+    open_split,
+    override,
+    recipe,
+    resume,
+    start,
+    train,
+    train_one_epoch,
+    training_batches,
+    training_update,
+)
+from dnl.untrusted import one_line, read_json, read_text_file
 
 # What each network changes in the recipe's.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -103,6 +120,7 @@ def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
 
 
 def run_folder(out: Path, variant: str, seed: int) -> Path:
+    """Where a run of the ablation in `out` lies."""
     return out / variant / f"seed-{seed}"
 
 
@@ -240,6 +258,7 @@ def tabulate(out: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m dnl.ablation", description="Train and score the ablation's runs.")
     parser.add_argument("--data", help="folder of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the ablation")
@@ -253,20 +272,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.minutes is None and options.epochs is None:
         options.minutes = 10.0
-    try:
+    kept = f"what is finished is kept in {one_line(str(options.out), 120)}: the same command goes on"
+
+    def work() -> None:
         with joined() as world:
             run_all(options, world)
-    except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error_line(error)}"
-        print(
-            f"{reason}; what is finished is kept in {one_line(str(options.out), 120)}: the same command goes on",
-            file=sys.stderr,
-        )
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    return 0
+
+    return exit_status(work, told=lambda error: f"{in_one_line(error)}; {kept}", also=(NonFiniteLoss,))
 
 
 def run_all(options: argparse.Namespace, world: World) -> None:
+    """Train and score all runs that are not finished yet, seeds first, and print the table. Raises RunError."""
     if world.size > 1:
         raise RunError(f"an ablation runs in one process, not in {world.size}; start it without torchrun")
     for name in ("seeds", "minutes", "epochs"):
@@ -287,7 +303,7 @@ def run_all(options: argparse.Namespace, world: World) -> None:
     print(tabulate(options.out))
 
 
-def _bar(description: str):
+def _bar(description: str) -> Callable:
     return lambda items: tqdm(items, desc=description, leave=False)
 
 

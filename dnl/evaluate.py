@@ -8,39 +8,62 @@ are shared among the processes. --json writes the scores to a file.
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from dnl.checkpoints import label_set_of, load_checkpoint
+from dnl.commands import exit_status
 from dnl.datasets import NAMES, open_dataset
 from dnl.distributed import World, joined
 from dnl.files import write_json
 from dnl.inference import Inference
 from dnl.metrics import SegmentationScores
-from dnl.network import SegmentationNetwork
-from dnl.network.block import ATTENTION_SOURCES
-from dnl.training.engine import evaluate
-from dnl.untrusted import error_line
+from dnl.network import ATTENTION_SOURCES, DenoisedNonLocal2d, SegmentationNetwork
+from dnl.training import evaluate
 
 
 def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt") -> None:
     """Override γ and the attention's source in place; raises ValueError when the model has no attention block."""
     if gamma is None and source == "learnt":
         return
-    if model.context is None:
-        raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
-    model.context.attention_source = source
+    block = _attention_block(model)
+    block.attention_source = source
     if gamma is not None:
-        most = torch.finfo(model.context.gamma.dtype).max
+        most = torch.finfo(block.gamma.dtype).max
         if not -most <= gamma <= most:
             raise ValueError(f"γ is {gamma}; it must be a finite number, at most {most:.1e}")
         with torch.no_grad():
-            model.context.gamma.fill_(gamma)
+            block.gamma.fill_(gamma)
+
+
+def _attention_block(model: SegmentationNetwork) -> DenoisedNonLocal2d:
+    if model.context is None:
+        raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
+    return model.context
+
+
+@contextmanager
+def altered_attention(
+    model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt"
+) -> Iterator[None]:
+    """`alter_attention` within a `with` block; afterwards γ and source are what they were. Raises as it does."""
+    block = _attention_block(model)
+    own_gamma, own_source = block.gamma.detach().clone(), block.attention_source
+    try:
+        alter_attention(model, gamma=gamma, source=source)
+        yield
+    finally:
+        with torch.no_grad():
+            block.gamma.copy_(own_gamma)
+        block.attention_source = own_source
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m dnl.evaluate", description="Score a checkpoint.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file")
     parser.add_argument("--dataset", required=True, choices=NAMES)
@@ -53,21 +76,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--window", type=int, metavar="PIXELS", help="slide windows of this side over larger images")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
     options = parser.parse_args(arguments)
-    try:
-        if options.json and not options.json.parent.is_dir():
-            raise ValueError(f"the folder of --json {options.json} does not exist; create it first")
-        if options.json and options.json.is_dir():
-            raise ValueError(f"--json {options.json} is a folder; name a file")
-        with joined() as world:
-            scores = _scores(options, world)
-            if world.is_main:
-                _show(scores)  # before anything is written, so that a full disk does not take them away
-                if options.json:
-                    write_json(options.json, scores._asdict())
-    except (ValueError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _evaluate(options))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    if options.json and not options.json.parent.is_dir():
+        raise ValueError(f"the folder of --json {options.json} does not exist; create it first")
+    if options.json and options.json.is_dir():
+        raise ValueError(f"--json {options.json} is a folder; name a file")
+    with joined() as world:
+        scores = _scores(options, world)
+        if world.is_main:
+            _show(scores)  # before anything is written, so that a full disk does not take them away
+            if options.json:
+                write_json(options.json, scores._asdict())
 
 
 def _show(scores: SegmentationScores) -> None:

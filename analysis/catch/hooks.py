@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from analysis.capture import Capture
-from dnl.network.block import DenoisedNonLocal2d, class_distribution
+from dnl.network import DenoisedNonLocal2d, class_distribution
 
 # Query and key as they are called in published code, the more telling names first.
 PAIRS = (

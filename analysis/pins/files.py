@@ -14,17 +14,7 @@ from matplotlib.figure import Figure
 
 import dnl
 from analysis.capture import Capture
-from analysis.figures import (
-    PAGE_WIDTH,
-    Attention,
-    Colormap,
-    Look,
-    Scale,
-    Subject,
-    compose,
-    map_sentences,
-    print_figure,
-)
+from analysis.figures import PAGE_WIDTH, Attention, Colormap, Look, Scale, Subject, compose, map_sentences, print_figure
 from analysis.files.tables import csv_text
 from analysis.options import OPTION_NAMES, STAGES, option_cells
 from analysis.pins.measured import PIN_METRICS, PinnedPixels

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +26,24 @@ from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, open_images
 from dnl import __version__
 from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card
+from dnl.commands import exit_status, in_one_line
 from dnl.datasets import NAMES
 from dnl.distributed import World, joined
-from dnl.untrusted import error_line
 
 MOST_WORKERS = 8
 MOST_LR_KERNEL = 99
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    try:
+    kept = f"interrupted: finished images are kept in {options.out / 'records'}; run the same command again to go on"
+
+    def work() -> None:
         with joined() as world:
             _report(options, world)
-    except KeyboardInterrupt:
-        print(
-            f"interrupted: finished images are kept in {options.out / 'records'}; run the same command again to go on",
-            file=sys.stderr,
-        )
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work, told=partial(in_one_line, interrupted=kept))
 
 
 def _parser() -> argparse.ArgumentParser:

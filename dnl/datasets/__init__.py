@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dnl.datasets.ade20k import ADE20K
-from dnl.datasets.base import Cached, DatasetError, Sample
+from dnl.datasets.base import Cached, DatasetError, LabelledDataset, Sample
 from dnl.datasets.camvid import CamVid, camvid_labels
 from dnl.datasets.cityscapes import Cityscapes
 from dnl.datasets.folder import Folder
@@ -22,6 +22,7 @@ __all__ = [
     "Cityscapes",
     "DatasetError",
     "Folder",
+    "LabelledDataset",
     "Sample",
     "Streets",
     "camvid_labels",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-def open_dataset(name: str, root: str | Path | None, split: str):
+def open_dataset(name: str, root: str | Path | None, split: str) -> LabelledDataset:
     """The data set `name` (one of NAMES) at `root`; streets are drawn, not read, and need no root."""
     if name == "streets":
         return Streets(split)

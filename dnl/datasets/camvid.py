@@ -42,5 +42,5 @@ class CamVid(LabelledFiles):
 
 
 def camvid_labels(sample: Sample, label_set: LabelSet) -> np.ndarray | None:
-    """CamVid's labels of a sample for a model of the classes `label_set`; None where they mean nothing to it."""
+    """CamVid's labels of a sample, H×W, for a model of the classes `label_set`; None where they mean nothing to it."""
     return sample.labels if label_set.class_names == CAMVID.class_names else None

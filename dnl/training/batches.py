@@ -1,12 +1,16 @@
 """Training batches whose content depends on (seed, epoch, position) alone, so that a resumed run repeats them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dnl.datasets import Cached, LabelledDataset, Streets, open_dataset
+from dnl.distributed import World
+from dnl.training.recipes import TrainConfig
+from dnl.training.runs import RunError
 from dnl.transforms import RandomCrop, normalise
 
 
@@ -17,7 +21,7 @@ class CropDataset(Dataset):
     random crop of it. Returns image 3×h×w float32 and labels h×w int64.
     """
 
-    def __init__(self, datasets: list, crop: RandomCrop, seed: int):
+    def __init__(self, datasets: Sequence[LabelledDataset], crop: RandomCrop, seed: int):
         self.datasets = datasets
         self.crop = crop
         self.seed = seed
@@ -28,7 +32,9 @@ class CropDataset(Dataset):
             if index < len(dataset):
                 break
             index -= len(dataset)
-        image, labels = self.crop(dataset[index], np.random.default_rng((self.seed, epoch, position)))
+        sample = dataset[index]
+        rng = np.random.default_rng((self.seed, epoch, position))
+        image, labels = self.crop(sample.image, sample.labels, rng)
         return normalise(image), torch.from_numpy(labels).long()
 
 
@@ -55,6 +61,7 @@ class EpochSampler(Sampler):
         self.epoch = 0
 
     def start(self, epoch: int) -> None:
+        """What the next pass gives: the items of epoch `epoch`, from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -83,3 +90,36 @@ def batch_loader(dataset: CropDataset, sampler: EpochSampler, workers: int) -> D
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own, so that loading never shifts the random state that dropout draws from
     )
+
+
+def open_split(config: TrainConfig, data: str | None, split: str) -> LabelledDataset:
+    """The data set of `config`, kept in memory if it says so. Raises DatasetError."""
+    dataset = open_dataset(config.dataset, data, split)
+    return Cached(dataset) if config.keep_in_memory else dataset
+
+
+def training_batches(config: TrainConfig, training: LabelledDataset, world: World) -> tuple[EpochSampler, DataLoader]:
+    """Sampler and loader of this process's share of the training batches. Raises RunError without a whole batch."""
+    crop = RandomCrop(
+        config.crop_height,
+        config.crop_width,
+        config.min_scale,
+        config.max_scale,
+        ignore_index=training.label_set.ignore_index,
+    )
+    datasets: list[LabelledDataset] = [training]
+    if config.streets_per_epoch:
+        datasets.append(Cached(Streets("train", config.streets_pool)))
+    sampler = EpochSampler(
+        [len(dataset) for dataset in datasets],
+        config.streets_per_epoch,
+        config.batch_size,
+        config.seed,
+        rank=world.rank,
+        processes=world.size,
+    )
+    if sampler.batches == 0:
+        raise RunError(
+            f"a batch of {config.batch_size} is more than the {len(training)} training images; set a smaller batch_size"
+        )
+    return sampler, batch_loader(CropDataset(datasets, crop, config.seed), sampler, config.workers)

@@ -6,8 +6,7 @@ import typing
 from dataclasses import dataclass, field
 
 from dnl.network import ModelConfig
-from dnl.network.config import require_type
-from dnl.untrusted import one_line, shortened
+from dnl.untrusted import one_line, require_type, shortened
 
 # Of whole numbers: the least that makes sense, and far more than anybody needs.
 RANGES = {

@@ -26,9 +26,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-import dnl
 from dnl.distributed import World
-from dnl.files import remove_leftovers, write_atomically, write_json
+from dnl.files import VERSION, remove_leftovers, write_atomically, write_json
 from dnl.training.recipes import TrainConfig, from_dict, override
 from dnl.untrusted import DECODING_ERRORS, read_json, read_text_file
 
@@ -231,5 +230,5 @@ def _environment(world: World) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "processes": world.size,
         "threads": torch.get_num_threads(),
-        "version": dnl.__version__,
+        "version": VERSION,
     }

@@ -15,26 +15,10 @@ from analysis.measure import MeasureOptions, image_record, measure_capture, metr
 from analysis.measure.image import HOLLOW_THRESHOLDS, boundary_cells
 from analysis.options import CONTROLS, STAGES
 from dnl.classes import CAMVID
+from tests.analysis.measure.small import make_capture
 
 IGNORE = CAMVID.ignore_index
 DEFAULTS = MeasureOptions()
-
-
-def make_capture(height=7, width=12, *, seed=0, **changes):
-    """Random attention on a small map: a common class, a rare one, one of a single cell, and ignored cells."""
-    rng = np.random.default_rng(seed)
-    labels = rng.choice([0, 1, 3, 5, IGNORE], (height, width), p=[0.4, 0.3, 0.15, 0.05, 0.1])
-    labels[0, 0] = 8
-    parts = {
-        "query": rng.normal(size=(6, height, width)).astype(np.float32),
-        "key": rng.normal(size=(6, height, width)).astype(np.float32),
-        "class_probs": rng.dirichlet(np.full(11, 0.3), (height, width)).transpose(2, 0, 1).astype(np.float32),
-        "labels": labels,
-        "label_set": CAMVID,
-        "gate": "sigmoid",
-        "lr_kernel": 3,
-    }
-    return Capture(**{**parts, **changes})
 
 
 def make_map_capture(attention, labels, **options):

@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import hashlib
 import io
 import json
@@ -10,101 +9,26 @@ import pytest
 from PIL import Image
 
 import dnl
-from analysis import Capture
-from analysis.charts.pins import pins_figure as chart
 from analysis.figures.recipe import Scale
-from analysis.maps import attention_rows
-from analysis.noise import query_metrics
-from analysis.options import STAGES, MapOptions
+from analysis.options import STAGES
 from analysis.pins.files import HEADER, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
-from analysis.pins.measured import PIN_METRICS, Source, measure_pins, measure_queries, same_place
-from dnl.classes import LabelSet
-
-LABEL_SET = LabelSet("tiny", ("a", "=b"), ((200, 0, 0), (0, 0, 200)), ignore_index=255)
-FIRST, SECOND = Source("one", "ab" * 32), Source("two", "cd" * 32)
-PIXELS = [(0, 0), (46, 82), (20, 41)]
-
-
-def make_capture(seed: int = 0, **changes) -> Capture:
-    """6×11 cells over a photo of 47×83 pixels: left class 0, right class 1, the lower left corner without a class."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros((47, 83), np.uint8)
-    labels[:, 42:] = 1
-    labels[40:, :20] = 255
-    fields = {
-        "query": rng.normal(size=(5, 6, 11)).astype(np.float32),
-        "key": rng.normal(size=(5, 6, 11)).astype(np.float32),
-        "class_probs": rng.dirichlet(np.ones(2), (6, 11)).transpose(2, 0, 1).astype(np.float32),
-        "image": np.random.default_rng(1).integers(0, 256, (47, 83, 3), dtype=np.uint8),
-        "labels": labels,
-        "prediction": np.zeros((47, 83), np.uint8),
-        "label_set": LABEL_SET,
-        "gate": "similarity",
-        "lr_kernel": 3,
-        "name": "a street",
-    }
-    return Capture(**(fields | changes))
-
-
-OPTIONS = MapOptions("similarity", 3, "learnt", 2.0)
-PLAIN = MapOptions(None, None, "learnt", 1.0)
+from analysis.pins.measured import Source, measure_pins, measure_queries
+from tests.analysis.pins.small import (
+    FIRST,
+    OPTIONS,
+    PIXELS,
+    PLAIN,
+    SECOND,
+    make_capture,
+    make_objects,
+    make_pooled,
+    make_views,
+)
 
 
 @pytest.fixture
 def views():
-    return [
-        measure_pins(make_capture(), PIXELS, OPTIONS, FIRST),
-        measure_pins(make_capture(2, gate=None, lr_kernel=None), PIXELS, PLAIN, SECOND),
-    ]
-
-
-# --- measuring -------------------------------------------------------------------------------------------------------
-
-
-def test_pins_have_the_maps_and_figures_of_their_cells(views):
-    capture, view = views[0].capture, views[0]
-    assert view.cells == ((0, 0), (5, 10), (2, 5))  # 41 of 83 pixels is the middle column of 11
-    assert view.class_names == ("a", "=b", "a") and view.measured_against == "labels"
-    rows = attention_rows(capture, [0, 65, 27], **OPTIONS.as_dict())
-    for stage in STAGES:
-        np.testing.assert_array_equal(getattr(view.rows, stage), getattr(rows, stage))
-        metrics = query_metrics(getattr(rows, stage), capture.cell_labels, [0, 65, 27], ignore_index=255)
-        for pin in range(3):
-            found = view.figures(pin, stage)
-            assert list(found) == list(PIN_METRICS)
-            assert found["hollow_fraction"] == metrics.hollow_fraction[pin]
-            assert found["times_chance"] == pytest.approx(metrics.interclass_noise[pin] / metrics.chance[pin])
-
-
-def test_a_cell_without_a_class_and_a_capture_without_classes_have_no_figures():
-    view = measure_pins(make_capture(), [(46, 0)], OPTIONS, FIRST)
-    assert view.class_names == (None,) and view.figures(0, "raw")["interclass_noise"] is None
-    bare = make_capture(labels=None, prediction=None, class_probs=None)
-    view = measure_pins(bare, [(46, 0)], PLAIN, FIRST)
-    assert view.measured_against is None and set(view.figures(0, "raw").values()) == {None}
-    assert not view.emptied(0, "raw")
-    assert measure_pins(make_capture(labels=None), [(1, 1)], OPTIONS, FIRST).measured_against == "prediction"
-
-
-def test_an_emptied_row_is_said():
-    probs = np.zeros((2, 6, 11), np.float32)
-    probs[0, 0, 0] = 1
-    probs[1].flat[1:] = 1
-    capture = make_capture(class_probs=probs)
-    view = measure_pins(capture, [(0, 0)], dataclasses.replace(OPTIONS, gate="binary"), FIRST)
-    assert view.emptied(0, "rectified") and not view.emptied(0, "raw")
-    assert view.figures(0, "rectified")["interclass_noise"] is None
-
-
-def test_a_pixel_off_the_image_is_refused():
-    with pytest.raises(ValueError, match="off the image"):
-        measure_pins(make_capture(), [(47, 0)], OPTIONS, FIRST)
-
-
-def test_places_are_relative_to_the_corners():
-    assert same_place((0, 0), (47, 83), (10, 300)) == (0, 0)
-    assert same_place((46, 82), (47, 83), (10, 300)) == (9, 299)
-    assert same_place((23, 41), (47, 83), (11, 301)) == (5, 150)
+    return make_views()
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -231,59 +155,7 @@ def test_the_caption_names_pixels_maps_scale_and_sources(views):
         assert part in words
 
 
-# --- the chart -------------------------------------------------------------------------------------------------------
-
-
-def test_the_chart_shows_the_figures_beside_chance(views):
-    figure = chart(views, "interclass_noise")
-    bars = [trace for trace in figure.data if trace.type == "bar"]
-    assert len(bars) == 6 and list(bars[0].x) == ["1 a", "2 =b", "3 a"]
-    assert list(bars[5].y) == [views[1].figures(pin, "retained")["interclass_noise"] for pin in range(3)]
-    chance = [trace for trace in figure.data if trace.name == "chance"]
-    assert list(chance[0].y) == [views[0].figures(pin, "raw")["chance"] for pin in range(3)]
-    assert not [trace for trace in chart(views, "kept_mass").data if trace.name == "chance"]
-
-
 # --- keys that are other cells than the queries, blocks, queries without a place -------------------------------------
-
-
-def make_pooled(**changes) -> Capture:
-    """6×11 queries and 2×4 keys, blocks of the photo."""
-    rng = np.random.default_rng(3)
-    fields = {
-        "query": rng.normal(size=(5, 6, 11)).astype(np.float32),
-        "key": rng.normal(size=(5, 2, 4)).astype(np.float32),
-        "key_size": (2, 4),
-        "placement": "blocks",
-        "class_probs": None,
-        "gate": None,
-        "lr_kernel": None,
-        "dropped": np.linspace(0, 0.5, 66, dtype=np.float32).reshape(6, 11),
-    }
-    return make_capture(**(fields | changes))
-
-
-def make_objects() -> Capture:
-    """Three object queries: of class 0, of none, of class 1."""
-    query = np.random.default_rng(4).normal(size=(5, 1, 3)).astype(np.float32)
-    names = ("=first", "second", "third")
-    return make_pooled(query=query, query_names=names, query_labels=np.array([0, 255, 1]), dropped=None)
-
-
-def test_pins_over_other_keys_are_the_blocks_under_their_pixels():
-    capture = make_pooled()
-    view = measure_pins(capture, [(8, 9), (46, 82)], PLAIN, FIRST)
-    assert view.cells == ((1, 1), (5, 10)) and [view.query(pin) for pin in range(2)] == [12, 65]
-    rows = attention_rows(capture, [12, 65])
-    np.testing.assert_array_equal(view.rows.raw, rows.raw)
-    metrics = query_metrics(rows.raw, capture.key_labels, [12, 65], ignore_index=255, query_labels=capture.cell_labels)
-    for pin in range(2):
-        assert view.figures(pin, "raw")["interclass_noise"] == metrics.interclass_noise[pin]
-    centred = measure_queries(capture, [12, 65], PLAIN, FIRST)
-    assert centred.pixels == (capture.grid.pixel_at(1, 1), capture.grid.pixel_at(5, 10))
-    assert centred.cells == view.cells and centred.metrics.keys() == view.metrics.keys()
-    with pytest.raises(ValueError, match="off the part that the model saw"):
-        measure_pins(make_pooled(crop=(8, 9, 30, 60)), [(7, 9)], PLAIN, FIRST)
 
 
 def test_files_say_the_grid_of_the_keys():
@@ -324,9 +196,6 @@ def test_queries_without_a_place_are_pinned_by_number_and_name():
     caption = pins_caption([view], Scale())
     assert caption.startswith("Attention of 2 queries in a street: 1 third =b, 2 second.")
     assert pins_figure([view], Scale(), "magma", "pdf").startswith(b"%PDF")
-    assert len(chart([view], "interclass_noise").data)
-    with pytest.raises(ValueError, match="have no place on the image; choose one by its number"):
-        measure_pins(make_objects(), [(0, 0)], PLAIN, FIRST)
 
 
 def test_plain_captures_have_files_without_any_word_of_grids(views):
