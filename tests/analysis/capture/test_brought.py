@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from analysis import Capture
-from analysis.capture.brought import chosen_head, mean_attention, named_classes
+from analysis.capture import named_classes
+from analysis.capture.brought import chosen_head, mean_attention
 from dnl.classes import CAMVID
 
 HEIGHT, WIDTH, CELLS = 3, 5, 15
