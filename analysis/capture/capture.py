@@ -269,10 +269,7 @@ class Capture:
         return memory[name]
 
     def with_image(self) -> "Capture":
-        """The capture with something to show: its image, else its labels or prediction painted, else plain grey.
-
-        A plain image has one pixel a cell.
-        """
+        """With something to show: its image, else its labels or prediction painted, else grey, one pixel a cell."""
         if self.image is not None:
             return self
         shown = self.labels if self.reference == "labels" else self.prediction
