@@ -27,7 +27,7 @@ from analysis.catch.operands import (
     plain_weights,
     tolerance,
 )
-from analysis.catch.operations import PRODUCTS, SOFTMAXES
+from analysis.catch.operations import NEIGHBOURHOODS, PRODUCTS, SOFTMAXES
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
@@ -77,7 +77,8 @@ class Attention:
 @dataclass(eq=False)
 class Call:
     """One call of a watched module. number: which of its calls, from 1. unweighted: products with weights that no
-    softmax made; from_scores: whether those were products of queries and keys."""
+    softmax made; from_scores: whether those were products of queries and keys. unfolded: whether it took neighbourhoods
+    apart. random: whether random numbers were drawn since the model began."""
 
     path: str
     module: nn.Module
@@ -86,6 +87,9 @@ class Call:
     softmaxes: list[Softmax] = field(default_factory=list)
     unweighted: int = 0
     from_scores: bool = False
+    unfolded: bool = False
+    random: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,8 @@ def observe(
     if name in SOFTMAXES and isinstance(output, Tensor):
         _softmax(call, lineages, args, kwargs, output)
     else:
+        if call is not None and name in NEIGHBOURHOODS:
+            call.unfolded = True
         lineages.follow(name, function, args, kwargs, output, inside=call is not None)
     return None
 

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from analysis.catch.attentions import Attention, Call
 from analysis.catch.caught import Caught
 from analysis.catch.layout import Layout, layout_of
 from analysis.catch.operands import SUM_TOLERANCE, FinishedMap, QueryKey
-from analysis.catch.recording import Recording
+from analysis.catch.recording import MAX_BYTES, Recording
 
 KEPT_WHOLE = "a bias, a mask or mixed heads take part, so the finished map is kept, without query and key"
 # How modules that compute attention are called, in their path or class.
@@ -55,7 +56,8 @@ class Entry:
 class Watched:
     """What the modules at `paths` computed while the model ran. Ask for anything after the run."""
 
-    def __init__(self, recording: Recording, modules: dict[str, nn.Module], found_by_name: bool):
+    def __init__(self, model: nn.Module, recording: Recording, modules: dict[str, nn.Module], found_by_name: bool):
+        self._model = model
         self._recording = recording
         self._modules = modules
         self._found_by_name = found_by_name
@@ -98,11 +100,11 @@ class Watched:
         call: in which of its calls, from 1; needed where there were several. index: which of several attentions in
         that call. Raises ValueError, in one sentence, where there is none.
         """
-        path = self._only_path() if path is None else path
+        path = self._only_path() if path is None else _inside(self._model, path)
         calls = [one for one in self._recording.calls if one.path == path]
         if not calls:
             self._require_watched(path)
-            raise ValueError(kinds.not_called(self._modules[path], path))
+            raise ValueError(kinds.not_called(self._model, path, self._recording.uses(self._modules[path])))
         if call is None and len(calls) > 1:
             raise ValueError(
                 f"{path!r} ran {len(calls)} times, such as once for each window that slides over a picture; choose one "
@@ -117,7 +119,7 @@ class Watched:
             raise ValueError(f"{name!r} {problem}")
         layout = self._layout(attention, name)
         assert attention.weights is not None
-        notes, doubts = _notes(attention, name)
+        notes, doubts = _notes(attention, chosen, name)
         return Caught(name, attention.form, attention.weights, layout, notes, doubts, attention.own)
 
     def capture(
@@ -207,13 +209,19 @@ def _with_operands(caught: Caught) -> QueryKey:
     raise ValueError(f"{caught.path!r} has no query and key to give: {KEPT_WHOLE}")
 
 
-def _notes(attention: Attention, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _notes(attention: Attention, call: Call, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What has to be known of an attention, and what of that makes its map doubtful."""
     notes, doubts = [], []
+    training = "it is in training mode" if call.module.training else "it takes dropout although it is in evaluation"
     if attention.dropped:
         doubts.append(
-            f"{name}: dropout was on, so that another run gives another map; call model.eval(), and see that its "
-            "attention takes no dropout of its own"
+            f"{name}: dropout was on in its attention ({training}), so that another run gives other values: the map is "
+            "that before dropout where query and key are kept; call model.eval()"
+        )
+    elif call.random:
+        doubts.append(
+            f"{name}: random numbers were drawn before its attention was computed (dropout, a shuffle or the like), so "
+            "that another run gives another map; call model.eval() if that was forgotten"
         )
     if isinstance(attention.weights, FinishedMap):
         low, high = attention.weights.sums
@@ -228,18 +236,19 @@ def _notes(attention: Attention, name: str) -> tuple[tuple[str, ...], tuple[str,
 
 
 @contextmanager
-def watch(model: nn.Module, layers: str | Sequence[str] | None = None) -> Iterator[Watched]:
+def watch(model: nn.Module, layers: str | Sequence[str] | None = None, *, limit: int = MAX_BYTES) -> Iterator[Watched]:
     """Watch attention modules of `model` while it runs inside the block.
 
     layers: a pattern of paths as in the shell ("*.attn"), a list of paths, or None for every module that computes an
-    attention itself. The model's outputs stay as they are to the bit, and nothing is left behind, whatever happens in
-    the block. Raises ValueError for paths that the model does not have and patterns that fit none.
+    attention itself. limit: bytes that may be kept of all together; what goes beyond is refused when it is asked for.
+    The model's outputs stay as they are to the bit, and nothing is left behind, whatever happens in the block. Raises
+    ValueError for paths that the model does not have and patterns that fit none.
     """
     modules = _chosen(model, layers)
     _require_visible(model, modules)
-    recording = Recording(model, modules)
+    recording = Recording(model, modules, limit=limit)
     with recording:
-        yield Watched(recording, modules, layers is None)
+        yield Watched(model, recording, modules, layers is None)
 
 
 @contextmanager
@@ -265,7 +274,7 @@ def hook(
         raise ValueError("only one of query and key is named; name both")
     for name in (query, key):
         if name is not None:
-            module_at(module_at(model, path), name)
+            module_at(module_at(model, _inside(model, path)), name)
     with watch(model, [path]) as watched:
         yield watched
     _require_said(watched.attention(path, call=watched.calls or None), heads, scale)
@@ -293,7 +302,18 @@ def _chosen(model: nn.Module, layers) -> dict[str, nn.Module]:
             hint = f"; attention may be in {', '.join(telling[:4])} …" if telling else ""
             raise ValueError(f"no module's path fits {layers!r}{hint}")
         return chosen
-    return {path: module_at(model, path) for path in layers}
+    return {path: module_at(model, path) for path in map(partial(_inside, model), layers)}
+
+
+def _inside(model: nn.Module, path: str) -> str:
+    """The path in a model with compiled parts, which torch.compile puts into modules around them."""
+    wanted = _without_compiled(path)
+    found = [name for name, _ in model.named_modules() if _without_compiled(name) == wanted]
+    return found[-1] if found else path
+
+
+def _without_compiled(path: str) -> str:
+    return ".".join(part for part in path.split(".") if part != "_orig_mod")
 
 
 def module_at(model: nn.Module, path: str) -> nn.Module:
@@ -310,5 +330,4 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
 
 def _require_visible(model: nn.Module, modules: dict[str, nn.Module]) -> None:
     if isinstance(model, torch.jit.ScriptModule):
-        path = next(iter(modules), "")
-        raise ValueError(kinds.not_called(model, path))
+        raise ValueError(kinds.not_called(model, next(iter(modules), ""), False))

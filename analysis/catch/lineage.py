@@ -113,12 +113,14 @@ class Lineages:
     def __init__(self, model: nn.Module):
         self._of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._constants = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self.used: set[int] = set()  # constants that took part, by id
 
     def of(self, tensor: Tensor) -> Lineage:
         """Of a tensor that no operation made: a parameter or buffer, or else an input."""
         found = self._of.get(tensor)
         if found is None:
             if id(tensor) in self._constants or isinstance(tensor, nn.Parameter):
+                self.used.add(id(tensor))
                 return CONSTANT
             found = self._of[tensor] = Lineage(_given(tensor))
         return found

@@ -56,6 +56,11 @@ class QueryKey:
         """Whether query and key say all, without a bias or mask."""
         return self.bias is None and not self.causal
 
+    @property
+    def nbytes(self) -> int:
+        """Of what is kept."""
+        return sum(tensor.nbytes for tensor in (self.query, self.key, self.bias) if tensor is not None)
+
     def operands(self, group: int) -> tuple[Tensor, Tensor]:
         """Query N×d, without the scale, and key M×d of one group."""
         return _of_group(self.query, self.leading, group), _of_group(self.key, self.leading, group)
@@ -89,6 +94,11 @@ class FinishedMap:
     def leading(self) -> tuple[int, ...]:
         """The sizes of the axes before queries and keys."""
         return tuple(self.weights.shape[:-2])
+
+    @property
+    def nbytes(self) -> int:
+        """Of what is kept."""
+        return self.weights.nbytes
 
     @cached_property
     def sums(self) -> tuple[float, float]:

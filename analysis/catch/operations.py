@@ -46,6 +46,8 @@ MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "mm"})
 # They multiply the second and third argument, and add the first.
 ADDED_PRODUCTS = frozenset({"baddbmm", "addmm", "addbmm"})
 PRODUCTS = MATRIX_PRODUCTS | ADDED_PRODUCTS | {"__rmatmul__", "einsum"}
+# They take the neighbourhood of each cell.
+NEIGHBOURHOODS = frozenset({"unfold", "im2col"})
 # They ask something of a tensor and make none.
 SILENT = frozenset({
     "size", "dim", "numel", "stride", "is_floating_point", "is_contiguous", "storage_offset", "__len__", "item",
