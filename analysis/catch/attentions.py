@@ -32,8 +32,8 @@ from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
 LOCAL = (
-    "is outlook or another local attention: a layer gives each cell the weights of its neighbourhood, so that there are "
-    "no keys and no softmax over tokens to show"
+    "is outlook or another local attention: a layer gives each cell the weights of its neighbourhood, so that there "
+    "are no keys and no softmax over tokens to show"
 )
 # Stands for scores outside the watched modules.
 NOT_KEPT = Product(torch.empty(0), torch.empty(0), Contraction("k", "k", ""))

@@ -280,16 +280,14 @@ def test_a_layer_whose_weight_is_used_directly_is_named():
 
     model = ViT(Direct(fused))
     model.attn.extra = nn.Linear(CHANNELS, CHANNELS)
-    with pytest.raises(
-        ValueError, match=r"'attn\.extra' was not called: its weights are used by 'attn' without calling"
-    ):  # noqa: SIM117
-        with torch.no_grad(), analysis.hook(model, "attn.extra"):
-            model(images())
+    words = r"'attn\.extra' was not called: its weights are used by 'attn' without calling"
+    with pytest.raises(ValueError, match=words), torch.no_grad(), analysis.hook(model, "attn.extra"):
+        model(images())
     module = nn.MultiheadAttention(CHANNELS, HEADS, batch_first=True).eval()
     tokens = torch.randn(1, CELLS, CHANNELS)
-    with pytest.raises(ValueError, match="'out_proj' was not called: its weights are used by the model around it"):  # noqa: SIM117
-        with torch.no_grad(), analysis.hook(module, "out_proj"):
-            module(tokens, tokens, tokens)
+    words = "'out_proj' was not called: its weights are used by the model around it"
+    with pytest.raises(ValueError, match=words), torch.no_grad(), analysis.hook(module, "out_proj"):
+        module(tokens, tokens, tokens)
 
 
 def test_a_compiled_model_answers_to_the_models_own_paths():
