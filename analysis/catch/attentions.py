@@ -31,6 +31,10 @@ from analysis.catch.operations import NEIGHBOURHOODS, PRODUCTS, SOFTMAXES
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
+LOCAL = (
+    "is outlook or another local attention: a layer gives each cell the weights of its neighbourhood, so that there "
+    "are no keys and no softmax over tokens to show"
+)
 # Stands for scores outside the watched modules.
 NOT_KEPT = Product(torch.empty(0), torch.empty(0), Contraction("k", "k", ""))
 
@@ -231,6 +235,8 @@ def _multiply(
         lineages.put(output, Lineage(place, gathered=attention))
         if call is not None:
             call.attentions.append(attention)
+            if call.unfolded and not attention.has_queries:
+                attention.problem = LOCAL
             return None if attention.weights is None else _gathering(attention, product)
     elif first.scores is not None or second.scores is not None:
         if call is not None:

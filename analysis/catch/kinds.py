@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from analysis.catch.attentions import Attention, Call
+from analysis.catch.attentions import LOCAL, Attention, Call
 
 # They hold modules, and are not called themselves.
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)
@@ -59,10 +59,7 @@ def without_attention(call: Call) -> str:
     if call.softmaxes and any(softmax.scores is not None for softmax in call.softmaxes):
         return "ran a softmax over products of its activations, but multiplied no values with it"
     if call.softmaxes and call.unfolded:
-        return (
-            "is outlook or another local attention: a layer gives each cell the weights of its neighbourhood, so that "
-            "there are no keys and no softmax over tokens to show"
-        )
+        return LOCAL
     if call.softmaxes:
         axes = "deformable, local or gating weights" if len(call.softmaxes) == 1 else "several such weights"
         return (
