@@ -56,7 +56,7 @@ function begin({ canvas, context }, image, view) {
   return context;
 }
 
-/** Dim what lies outside the part of the image that a model saw: { top, left, height, width }. */
+/** Dim what lies outside the part of the image that a model saw, { top, left, height, width }, and draw its border. */
 function dimOutside(context, image, { top, left, height, width }) {
   if (height === image.imageHeight && width === image.imageWidth) return;
   context.beginPath();
@@ -64,6 +64,9 @@ function dimOutside(context, image, { top, left, height, width }) {
   context.rect(left, top, width, height);
   context.fillStyle = OUTSIDE_COLOUR;
   context.fill("evenodd");
+  context.lineWidth = screenPixel(context);
+  context.strokeStyle = OUTSIDE_LINE;
+  context.strokeRect(left, top, width, height);
 }
 
 function drawPhoto(surface, image, view, overlay) {
@@ -245,5 +248,6 @@ const MAP_PIN_AWAY = 11; // from the ring's middle to the number's, across and d
 const HOVER_COLOUR = "#ffffff";
 const HOLLOW_COLOUR = "#3ff0ff";
 const OUTSIDE_COLOUR = "rgba(0, 0, 0, 0.65)";
+const OUTSIDE_LINE = "rgba(255, 255, 255, 0.45)";
 const OUTLINE_COLOUR = "rgba(255, 255, 255, 0.9)";
 const PREDICTED_COLOUR = "#ffd84d";

@@ -44,7 +44,7 @@ export function lacks(model) {
   return [
     !hasClasses && (model.signed ? SIGNED : NO_FIGURES),
     hasClasses && !model.hasLabels && FLATTERED,
-    apart && `${OTHER_KEYS.reason} (${keysWords(model)})`,
+    apart && `${OTHER_KEYS.reason} There are ${keysWords(model)}.`,
     !apart && !model.class_probs && NO_GATE,
     !apart && !model.query && NO_LEARNT,
     keyGrid.crop && CROPPED,
@@ -53,7 +53,7 @@ export function lacks(model) {
 
 const sizeWords = ({ height, width }) => `${height}×${width}`;
 const keysWords = ({ queryGrid, keyGrid, query_names }) =>
-  `${query_names ? query_names.length : sizeWords(queryGrid)} queries, ${sizeWords(keyGrid)} keys.`;
+  `${query_names ? query_names.length : sizeWords(queryGrid)} queries and ${sizeWords(keyGrid)} keys`;
 
 /** What a model's queries are called, counted. */
 function several({ query_names }, count) {
@@ -106,9 +106,11 @@ function halfOf(model, cell, { raw }) {
 function withoutClass(model, cell, stages) {
   if (!model.query_names) return "This cell has no class in the labels, so it has no figures, only maps.";
   const shares = [...sharesOf(model, model.keyGrid, stages.raw, cell)].filter(([, share]) => share >= 0.005);
-  const parts = shares.slice(0, 3).map(([label, share]) => `${percent(share)} on ${className(model, label)}`);
-  const where = parts.length ? `Of its raw attention, ${parts.join(", ")}${halfOf(model, cell, stages)}. ` : "";
-  return where + UNPLACED.noClass;
+  const [first, ...others] = shares.slice(0, 3).map(([label, share]) => [percent(share), className(model, label)]);
+  if (!first) return UNPLACED.noClass;
+  const more = others.map(([share, name]) => `, ${share} on ${name}`).join("");
+  const where = `${first[0]} of its raw attention falls on ${first[1]}${more}${halfOf(model, cell, stages)}.`;
+  return `${where} ${UNPLACED.noClass}`;
 }
 
 /** Noisy: the class that most of the stray attention falls on comes first. Else: the own class does. */
