@@ -229,7 +229,8 @@ def test_columns_follow_the_definitions(script_page, kind, choices):
         np.testing.assert_allclose(found[:, index], expected[stage].T, rtol=1e-9, atol=1e-15)
     metrics = script_page.evaluate(
         """([columns, cell]) => {
-          const stages = Object.fromEntries(lens.STAGES.map((stage, index) => [stage, Float64Array.from(columns[index])]));
+          const stages = {};
+          lens.STAGES.forEach((stage, index) => (stages[stage] = Float64Array.from(columns[index])));
           return lens.metricsOf(capture, cell, stages, "column").retained;
         }""",
         [found[9].tolist(), 9],
@@ -245,7 +246,7 @@ def test_log_sums_travel_for_every_query(script_page):
     expected = np.log(np.exp(query.T @ key).sum(axis=1))
     np.testing.assert_allclose(script_page.evaluate("Array.from(capture.log_sums)"), expected, rtol=1e-12)
     found = finish(script_page, "allLogSums", {"choices": {}, "temperature": 2})
-    np.testing.assert_allclose(list(found.values()), np.log(np.exp(query.T @ key / 2).sum(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(found, np.log(np.exp(query.T @ key / 2).sum(axis=1)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("direction", ["row", "column"])

@@ -94,7 +94,7 @@ def test_what_cannot_be_had_is_disabled_and_says_why(lens_page):
     for name, value in (("gate", "sigmoid"), ("gate", "oracle"), ("retention", "learnt")):
         button = lens.page.locator(f"[data-choice={name}] input[value={value}]")
         assert button.is_disabled()
-        assert "the keys are other cells" in lens.page.locator("label", has=button).get_attribute("title")
+        assert "the keys are other cells" in button.locator("..").get_attribute("title")
     assert lens.page.locator("[data-choice=gate] input[value=off]").is_checked()
     assert "There are 9×12 queries and 4×7 keys." in lens.page.locator(".about").inner_text()
     lens.choose("retention", "box")
@@ -182,7 +182,7 @@ def test_a_query_without_a_place_is_chosen_from_the_list(lens_page):
     lens = lens_page(pack_capture(capture))
     assert lens.page.locator("[data-panel=photo]").get_by_text("The queries have no place on the image").is_visible()
     assert chosen(lens) == "object 0"
-    choice = lens.page.get_by_label("Query")
+    choice = lens.page.locator("select[name=query]")
     assert choice.locator("option").all_inner_texts() == list(capture.query_names)
     choice.select_option("object 3")
     assert chosen(lens) == "object 3" and lens.page.locator(".state").inner_text() == "Chosen"
@@ -201,20 +201,20 @@ def test_a_query_without_a_place_is_chosen_from_the_list(lens_page):
 
 def test_the_list_and_the_panels_are_worked_by_the_keyboard(lens_page):
     lens = lens_page(pack_capture(object_queries()))
-    lens.page.get_by_label("Query").focus()
+    lens.page.locator("select[name=query]").focus()
     lens.page.keyboard.press("ArrowDown")
     assert chosen(lens) == "object 1"
     lens.canvas("photo").focus()
     lens.page.keyboard.press("ArrowRight")
     lens.page.keyboard.press("ArrowDown")
-    assert chosen(lens) == "object 3" and lens.page.get_by_label("Query").input_value() == "3"
+    assert chosen(lens) == "object 3" and lens.page.locator("select[name=query]").input_value() == "3"
     lens.page.keyboard.press("Enter")
     assert chosen(lens) == "object 3" and lens.pins() == [[0, 3]]
     for _ in range(9):
         lens.page.keyboard.press("ArrowRight")
     assert chosen(lens) == "object 9"
     lens.page.keyboard.press("Escape")
-    assert chosen(lens) == "object 3" and lens.page.get_by_label("Query").input_value() == "3"
+    assert chosen(lens) == "object 3" and lens.page.locator("select[name=query]").input_value() == "3"
     lens.page.keyboard.press("r")
     lens.settle()
     assert "these have no place" in lens.page.locator(".status").inner_text()
@@ -226,7 +226,7 @@ def test_pins_of_queries_without_a_place_hold_their_number(lens_page):
     buffer = pack_capture(object_queries())
     lens = lens_page(asking_for(buffer, {"id": 1, "pins": [[0, 7], [0, 10], [3, 3]], "look": {"direction": "column"}}))
     assert lens.chips().all_inner_texts() == ["1\nobject 7\n×"] and chosen(lens) == "object 7"
-    lens.page.get_by_label("Query").select_option("object 2")
+    lens.page.locator("select[name=query]").select_option("object 2")
     lens.page.get_by_role("button", name="Pin", exact=True).click()
     assert lens.pins() == [[0, 7], [0, 2]]
     assert lens.page.locator("[data-choice=direction] input[value=column]").is_disabled()
@@ -255,7 +255,7 @@ def test_a_file_of_its_own_shows_them_too(lens_page, chromium, tmp_path):
     page = chromium.new_page()
     page.goto(file.as_uri())
     page.wait_for_selector(".lens[data-pixel]")
-    page.get_by_label("Query").select_option("object 5")
+    page.locator("select[name=query]").select_option("object 5")
     page.wait_for_selector(".lens[data-pixel='0 5']")
     page.close()
 
