@@ -111,7 +111,7 @@ function offsets(kernel) {
   ]);
 }
 
-/** LR's weights sigmoid(q_m · k_{m+δ}), k²×N of the keys; "box" has 1/k² everywhere. Worked out once for each kernel. */
+/** LR's weights sigmoid(q_m · k_{m+δ}), k²×N of the keys; "box" has 1/k² everywhere. Worked out once a kernel. */
 export function retentionWeights(model, retention, kernel) {
   return remembered(model, `weights ${retention} ${kernel}`, () => {
     const { query, key, depth } = model;

@@ -25,8 +25,8 @@ const AVERAGED = [
 ];
 
 /**
- * The mean over several cells, of queries (or keys): `stages`, their mean rows (or columns), and `metrics` of each stage, the mean of
- * the figures over the queries that have them in all three, so that stages are compared on the same queries.
+ * The mean over several cells, of queries (or keys): `stages`, their mean rows (or columns), and `metrics` of each
+ * stage, the mean of the figures over the queries that have them in all three, so that stages are compared on the same.
  * logSums: of all queries, needed for columns.
  */
 export function* regionAverage(model, { cells, choices, direction, logSums }) {

@@ -13,7 +13,7 @@ function createBackground(image, changed) {
     logSums: (model, temperature) => logSumsFrom(jobs, model, temperature),
     noisiest: (choices) => noisiestFrom(jobs, image.models[0], choices),
 
-    /** Average over `cells` that are asked about, a set for each model. label: the class that they are, or null if painted by hand. */
+    /** Average over `cells` that are asked about, a set for each model. label: their class, or null if painted by hand. */
     averageOver(cells, label, direction) {
       this.endRegion();
       const grids = image.models.map((model) => gridsIn(model, direction).from);

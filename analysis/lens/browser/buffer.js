@@ -90,7 +90,8 @@ function gridsOfModel(image, { cells, key_cells, placement, crop, query_names, s
   const place = query_names ? gridOf(cells, cells) : gridOf(size, cells, placement, crop);
   const queryGrid = known(place, arrays.cell_labels, arrays.cell_prediction);
   if (!key_cells) return { queryGrid, keyGrid: queryGrid };
-  return { queryGrid, keyGrid: known(gridOf(size, key_cells, placement, crop), arrays.key_labels, arrays.key_prediction) };
+  const keys = gridOf(size, key_cells, placement, crop);
+  return { queryGrid, keyGrid: known(keys, arrays.key_labels, arrays.key_prediction) };
 }
 
 /** The grid on which a cell is asked about, and the one that the answer lies on: { from, onto }. */

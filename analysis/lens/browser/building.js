@@ -33,10 +33,11 @@ function partsOf(lens) {
   const { image } = lens;
   const models = image.models.map(modelPanelsOf);
   const keysId = unique("lens-keys");
+  const what = image.queryNames ? "query" : "pixel";
   const photo = panelOf("photo", 0, "Photo", image.name, {
     tabindex: 0,
     role: "application",
-    "aria-label": `${image.name}: choose a ${image.queryNames ? "query" : "pixel"} with the arrow keys, pin it with Enter, go back with Escape`,
+    "aria-label": `${image.name}: choose a ${what} with the arrow keys, pin it with Enter, go back with Escape`,
     "aria-describedby": keysId,
   });
   const queries = image.queryNames && queriesOf(lens);
@@ -175,8 +176,8 @@ const nameAt = ({ query_names }, pixel) => query_names?.[pixel[1]] ?? placeWords
 /** The classes of the image and their colours: [{ item, button }] by label. */
 function classesOf(lens) {
   const { image } = lens;
-  const grids = image.models.flatMap(({ queryGrid, keyGrid }) => (image.queryNames ? [queryGrid] : [queryGrid, keyGrid]));
-  const present = new Set(grids.flatMap(({ classes }) => [...new Set(classes)]));
+  const asked = ({ queryGrid, keyGrid }) => (image.queryNames ? [queryGrid] : [queryGrid, keyGrid]);
+  const present = new Set(image.models.flatMap(asked).flatMap(({ classes }) => [...new Set(classes)]));
   return image.class_names.map((name, label) => {
     const of = button("", "Show the mean attention of this class", () => averageClass(lens, label), {
       disabled: !present.has(label),
@@ -193,8 +194,8 @@ function noisiestOf(model, found, pin) {
   const buttons = found.map(({ cell, noise, chance, taker }) => {
     const name = className(model, model.queryGrid.classes[cell]);
     const words =
-      `Pin ${nameAt(model, pixelOf(model.queryGrid, cell))} (${name}): interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance, ` +
-      `most of it on ${className(model, taker)}`;
+      `Pin ${nameAt(model, pixelOf(model.queryGrid, cell))} (${name}): interclass noise ${noise.toFixed(3)}, ` +
+      `${(noise / chance).toFixed(2)} × chance, most of it on ${className(model, taker)}`;
     const who = model.query_names?.[cell] ?? name;
     return button(`${who} → ${className(model, taker)}`, words, () => pin(cell), { class: "tool" });
   });

@@ -17,7 +17,7 @@ let named = 0;
 /** A name that nothing else on the page has: two lenses may stand on it. */
 const unique = (name) => `${name}-${++named}`;
 
-/** One choice out of a few, as a row of radio buttons. options: [value, label, explanation, whether it cannot be had]. */
+/** One choice out of a few, as a row of radio buttons. options: [value, label, explanation, whether it is disabled]. */
 function segmented(name, legend, options, chosen, onchange) {
   const group = unique(name);
   const buttons = options.map(([value, label, title, disabled = false]) =>

@@ -163,7 +163,7 @@ function strokeTwice(context, path, colour, width, dashes = []) {
 /** The side of a pixel of the screen (as CSS counts them) in the context's coordinates. */
 const screenPixel = (context) => (window.devicePixelRatio || 1) / context.getTransform().a;
 
-/** A dot on every cell of the query's class that gets less than a quarter of the class's mean. cell: as in `ownPlace`. */
+/** A dot on every cell of the query's class that gets less than a quarter of its mean. cell: of `ownPlace`. */
 function drawHollows(context, grid, row, cell, label, below) {
   const { classes, width } = grid;
   const { across, down } = spansOf(grid);

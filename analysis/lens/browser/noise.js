@@ -77,7 +77,7 @@ export function metricsOf(model, cell, stages, direction) {
   return metrics;
 }
 
-/** The share of a row's attention on each class, largest first: [class, share]; the query's own cell, or NOWHERE, left out. */
+/** The share of a row's attention on each class, largest first: [class, share]; the query's own cell left out. */
 export function classShares(row, classes, cell, noClass) {
   const masses = new Float64Array(256);
   let total = 0;

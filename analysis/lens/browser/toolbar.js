@@ -18,8 +18,10 @@ function toolbarOf(lens) {
   const union = (available) => [...new Set(image.models.flatMap(available))];
   const [gates, retentions] = [union(availableGates), union(availableRetentions)];
   // What keys on another grid take away is shown all the same, with the reason.
-  const listed = (values, known, name) => values.filter((value) => known.includes(value) || refused(name).includes(value));
-  const refused = (name) => union((model) => refusedChoices(model)[name]);
+  const listed = (values, possible, name) => {
+    const known = [...possible, ...union((model) => refusedChoices(model)[name])];
+    return values.filter((value) => known.includes(value));
+  };
   const bar = element(
     "div",
     { class: "toolbar" },
@@ -46,18 +48,20 @@ function toolbarOf(lens) {
   return element("div", {}, bar, moreOf(lens));
 }
 
-/** A choice of what the models compute; their own is marked. words(value): its explanation. possible: all but these are disabled. */
+/**
+ * A choice of what the models compute; their own is marked. words(value): its explanation. Values that are not
+ * `possible` are disabled.
+ */
 function modelChoice(lens, name, legend, values, words, possible = values) {
   const { image, memory } = lens;
   const [model] = image.models;
   const several = image.models.length > 1;
   const own = model.ownChoices[name];
-  const options = values.map((value) => [
-    value,
-    value === own && !several ? `${value} •` : value,
-    possible.includes(value) ? words(value) + (value === own && !several ? " The model's own." : "") : OTHER_KEYS.reason,
-    !possible.includes(value),
-  ]);
+  const options = values.map((value) => {
+    if (!possible.includes(value)) return [value, value, OTHER_KEYS.reason, true];
+    const mark = value === own && !several;
+    return [value, mark ? `${value} •` : value, words(value) + (mark ? " The model's own." : "")];
+  });
   if (several) options.unshift([OWN, OWN, "Each model as it was trained."]);
   const current = several ? (memory.choices[name] ?? OWN) : effectiveChoices(model, memory.choices)[name];
   return segmented(name, legend, options, current, (value) => choose(lens, name, value === OWN ? null : value));

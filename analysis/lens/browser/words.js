@@ -86,7 +86,8 @@ export function sentence(model, cell, stages, choices) {
   if (own === model.no_class) return withoutClass(model, cell, stages);
   const name = className(model, own);
   const [raw, retained] = [stages.raw, stages.retained].map((row) => sharesOf(model, keyGrid, row, cell));
-  if (!raw.size) return apart ? "None of its attention is on labelled cells." : "This cell gives all its attention to itself.";
+  if (!raw.size && apart) return "None of its attention is on labelled cells.";
+  if (!raw.size) return "This cell gives all its attention to itself.";
   const itself = !apart && stages.raw[cell] > 0.5 ? `It gives itself ${percent(stages.raw[cell])}. Of the rest, ` : "";
   const half = halfOf(model, cell, stages);
   const start = `${itself}${whereTo(model, own, raw)}${half}`;
