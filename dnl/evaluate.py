@@ -22,7 +22,7 @@ from dnl.distributed import World, joined
 from dnl.files import write_json
 from dnl.inference import Inference
 from dnl.metrics import SegmentationScores
-from dnl.network import ATTENTION_SOURCES, SegmentationNetwork
+from dnl.network import ATTENTION_SOURCES, DenoisedNonLocal2d, SegmentationNetwork
 from dnl.training import evaluate
 
 
@@ -30,30 +30,36 @@ def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, s
     """Override γ and the attention's source in place; raises ValueError when the model has no attention block."""
     if gamma is None and source == "learnt":
         return
-    if model.context is None:
-        raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
-    model.context.attention_source = source
+    block = _attention_block(model)
+    block.attention_source = source
     if gamma is not None:
-        most = torch.finfo(model.context.gamma.dtype).max
+        most = torch.finfo(block.gamma.dtype).max
         if not -most <= gamma <= most:
             raise ValueError(f"γ is {gamma}; it must be a finite number, at most {most:.1e}")
         with torch.no_grad():
-            model.context.gamma.fill_(gamma)
+            block.gamma.fill_(gamma)
+
+
+def _attention_block(model: SegmentationNetwork) -> DenoisedNonLocal2d:
+    if model.context is None:
+        raise ValueError("this checkpoint has no attention block (context fcn); leave --gamma and --attention out")
+    return model.context
 
 
 @contextmanager
 def altered_attention(
     model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt"
 ) -> Iterator[None]:
-    """`alter_attention` within a block; afterwards γ and source are what they were. Needs a model with attention."""
-    own_gamma, own_source = model.context.gamma.detach().clone(), model.context.attention_source
+    """`alter_attention` within a `with` block; afterwards γ and source are what they were. Raises as it does."""
+    block = _attention_block(model)
+    own_gamma, own_source = block.gamma.detach().clone(), block.attention_source
     try:
         alter_attention(model, gamma=gamma, source=source)
         yield
     finally:
         with torch.no_grad():
-            model.context.gamma.copy_(own_gamma)
-        model.context.attention_source = own_source
+            block.gamma.copy_(own_gamma)
+        block.attention_source = own_source
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def remove_leftovers(folder: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, content) -> None:
+def write_json(path: str | Path, content: object) -> None:
     """Write `content` as indented UTF-8 JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,8 +1,8 @@
 """Measure a checkpoint and write the figures into its card: python -m analysis.card --checkpoint FILE --data DIR"""
 
 import argparse
-import sys
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -76,7 +76,7 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
         raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     camvid = measure_scores(model, dataset, progress=_bar(f"camvid {options.split}"))
-    metrics = {f"camvid_{options.split}": camvid}
+    metrics: dict[str, Any] = {f"camvid_{options.split}": camvid}
     if model.context is not None:
         camvid |= measure_worth(model, dataset, progress=_bar("without the learnt attention"))
         metrics["gamma"] = model.context.gamma.item()
@@ -89,7 +89,3 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
 
 def _bar(description: str) -> Progress:
     return lambda items: tqdm(items, desc=description, leave=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@ from analysis.card.health import Health, attention_health
 from analysis.words import STAGE_WORDS
 from dnl.ablation import VARIANTS
 from dnl.checkpoints import CheckpointError
-from dnl.training.recipes import RECIPES
+from dnl.training import RECIPES
 
 CONTEXT_WORDS = {
     "fcn": "no attention (FCN)",

@@ -34,6 +34,19 @@ class Layout:
     query: Side
     key: Side
 
+    @property
+    def windows(self) -> int:
+        """Of each image."""
+        return self.groups.shape[1]
+
+    @property
+    def same_cells(self) -> bool:
+        """Whether queries and keys are the same cells."""
+        query, key = self.query, self.key
+        return (
+            query.grid == key.grid and query.cells.shape == key.cells.shape and bool((query.cells == key.cells).all())
+        )
+
 
 def layout_of(attention: Attention, images: int | None) -> Layout:
     """images: in the batch, None if unknown. Raises NotOverTokens where the softmax is not over tokens."""

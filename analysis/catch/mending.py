@@ -26,7 +26,7 @@ from analysis.catch.layout import layout_of
 from analysis.catch.operands import QueryKey
 from analysis.catch.recording import Recording
 from dnl.attention import GATES, LR_WEIGHTS, gate_rows, retain_rows, retention_weights
-from dnl.network.block import DenoisedNonLocal2d
+from dnl.network import DenoisedNonLocal2d
 
 QUERY_BLOCK = 256
 
@@ -87,7 +87,7 @@ class Mended:
                 output = self._model(*args, **kwargs)
         attentions = [attention for call in recording.calls for attention in call.attentions]
         if not recording.calls:
-            raise ValueError(kinds.not_called(self._module, self._path))
+            raise ValueError(kinds.not_called(self._model, self._path, recording.uses(self._module)))
         if not attentions:
             raise ValueError(f"{self._path!r} {kinds.without_attention(recording.calls[-1])}")
         return output

@@ -10,7 +10,6 @@ must share the folder OUT.
 import argparse
 import math
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -181,7 +180,3 @@ def _bar(name: str, world: World) -> Progress:
         return tqdm(items, desc=name, unit="image", disable=not world.is_main, **details)
 
     return progress
-
-
-if __name__ == "__main__":
-    sys.exit(main())

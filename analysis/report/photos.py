@@ -5,10 +5,8 @@ from typing import Protocol
 
 from analysis.files.photos import UploadError, read_photo
 from dnl.classes import LabelSet
-from dnl.datasets import DatasetError, Sample, open_dataset
-from dnl.datasets.pairs import require_text_name, visible
-
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+from dnl.datasets import DatasetError, Sample, open_dataset, pictures_in, require_text_name
+from dnl.pictures import PHOTO_FORMATS, words_of
 
 
 class Images(Protocol):
@@ -34,18 +32,18 @@ class PhotoError(DatasetError):
 
 
 class Photos:
-    """A folder of PNG, JPEG or WEBP photos without labels, as Samples whose `labels` are None.
+    """A folder of photos without labels, as Samples whose `labels` are None; `unused` are the files that are none.
 
-    Raises DatasetError for a folder without photos and a name that is no text, and PhotoError on reading a photo that
-    cannot be used.
+    Raises DatasetError for a folder without photos, for a picture that cannot be read here and for a name that is no
+    text, and PhotoError on reading a photo that cannot be used.
     """
 
     label_set = None
 
     def __init__(self, root: str | Path):
-        self.files = [file for file in visible(Path(root)) if file.suffix.lower() in PHOTO_SUFFIXES]
+        self.files, self.unused = pictures_in(Path(root))
         if not self.files:
-            raise DatasetError(f"{root} holds no PNG, JPEG or WEBP photo, and no images/ folder either")
+            raise DatasetError(f"{root} holds no {words_of(PHOTO_FORMATS)} photo, and no images/ folder either")
         for file in self.files:
             require_text_name(file)
 

@@ -112,7 +112,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
 
 
 def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy `state` into `module`; raises CheckpointError where `require_fit` does."""
+    """Copy `state`, name by name, into `module`; raises CheckpointError, naming `source`, where `require_fit` does."""
     require_fit(module, state, source)
     module.load_state_dict(state)
 
@@ -139,7 +139,10 @@ def require_fit(module: torch.nn.Module, state: Mapping[str, Tensor], source: st
 
 
 def plain_state(source: str | Path | Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
-    """A flat mapping of names to tensors, and what to call it in messages. Runs no code from the file."""
+    """A flat mapping of names to tensors, and what to call it in messages. Runs no code from the file.
+
+    source: such a mapping, a file (.safetensors, else read as torch's) or an http(s) address. Raises CheckpointError.
+    """
     if isinstance(source, Mapping):
         return source, "the state dict"
     try:

@@ -54,10 +54,12 @@ class ModelConfig:
 
     @property
     def uses_gate(self) -> bool:
+        """Whether the block has GR."""
         return self.context in ("nl+gr", "dnl")
 
     @property
     def uses_retention(self) -> bool:
+        """Whether the block has LR."""
         return self.context in ("nl+lr", "dnl")
 
 

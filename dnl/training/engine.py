@@ -82,7 +82,7 @@ def train_one_epoch(
     scaler: torch.amp.GradScaler | None = None,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """One pass over `batches`; returns the mean loss.
+    """One pass over `batches`, of images B×3×H×W and labels B×H×W int64; returns the mean loss.
 
     first_step: number of updates before this epoch. processes: how many of them share each batch, with `model` then
     wrapped by `dnl.distributed.parallel`; the loss is normalised by the labels of all. scaler: for float16.
@@ -178,7 +178,8 @@ def settle_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], pro
     """Estimate every batch norm's statistics anew, in place, as plain means over `batches`.
 
     Averaged weights have statistics of their own, and dropout changes them: here all else is in evaluation mode.
-    processes: how many of them average what each has seen. Raises ValueError without any batch.
+    batches: images B×3×H×W, and labels that are not looked at. processes: how many of them average what each has seen.
+    Raises ValueError without any batch.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]

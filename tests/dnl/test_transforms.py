@@ -53,7 +53,7 @@ def test_the_same_generator_state_gives_the_same_crop_and_another_does_not():
 
 
 def test_jitter_of_zero_strength_keeps_the_image_and_never_changes_its_input():
-    image = coordinates(20, 30).image
+    image = coordinates(20, 30)[0]
     before = image.copy()
     assert np.abs(photometric_jitter(image, 0.0, np.random.default_rng(0)).astype(int) - image).max() <= 1
     assert not np.array_equal(photometric_jitter(image, 0.5, np.random.default_rng(0)), image)

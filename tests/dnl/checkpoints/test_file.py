@@ -1,7 +1,6 @@
 """Checkpoints: what is saved comes back, and whatever does not fit is refused in one sentence."""
 
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from dnl.checkpoints import (
     checkpoint_hash,
     list_checkpoints,
     load_checkpoint,
-    load_torchvision_backbone,
     read_card,
     save_checkpoint,
 )
@@ -141,47 +139,3 @@ def test_loading_leaves_the_compiler_alone():
     script = "import sys, dnl; dnl.load_checkpoint('camvid-dnl'); print({'torch._dynamo', 'sympy'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
-
-
-def torchvision_state(model):
-    """The backbone's weights under torchvision's names, with its classifier."""
-    names = {"stem.0.": "conv1.", "stem.1.": "bn1."}
-    state = {}
-    for key, tensor in model.backbone.state_dict().items():
-        name = key.replace("stage", "layer")
-        for ours, theirs in names.items():
-            name = theirs + key.removeprefix(ours) if key.startswith(ours) else name
-        state[name] = tensor.clone()
-    return {**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
-def test_torchvision_weights_fill_the_backbone(tmp_path, backbone):
-    config = ModelConfig(backbone, deep_stem=False, attention_stride=8)
-    state = torchvision_state(build_model(config))
-    old = {key: tensor for key, tensor in state.items() if "num_batches_tracked" not in key}
-    torch.save(old, tmp_path / "imagenet.pth")
-    model = build_model(config)
-    left_out = load_torchvision_backbone(tmp_path / "imagenet.pth", model)
-    assert left_out == ["fc.weight", "fc.bias"]
-    assert torch.equal(model.backbone.stem[0].weight, state["conv1.weight"])
-    assert torch.equal(model.backbone.stage4[1].conv2.weight, state["layer4.1.conv2.weight"])
-    assert torch.equal(model.backbone.stage2[0].downsample[0].weight, state["layer2.0.downsample.0.weight"])
-
-
-def test_torchvision_weights_need_the_classic_stem(tmp_path):
-    state = torchvision_state(build_model(ModelConfig("resnet18", deep_stem=False)))
-    torch.save(state, tmp_path / "imagenet.pth")
-    with pytest.raises(CheckpointError, match=r"missing stem\.3\.weight"):
-        load_torchvision_backbone(tmp_path / "imagenet.pth", build_model(ModelConfig("resnet18")))
-
-
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
-    class Payload:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "ran"), "w"))
-
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"conv1.weight": Payload()}))
-    with pytest.raises(CheckpointError, match="could not be read as plain weights"):
-        load_torchvision_backbone(tmp_path / "evil.pth", build_model(ModelConfig("resnet18", 8, deep_stem=False)))
-    assert not (tmp_path / "ran").exists()
