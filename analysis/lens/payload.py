@@ -7,8 +7,8 @@
 `header["arrays"][name]` gives dtype, shape and offset of what belongs to the image, and
 `header["models"][0]["arrays"][name]` of what belongs to a model.
 
-What few captures have is there for them alone: `key_cells`, `placement`, `crop`, `query_names` and `signed` of a model,
-and its arrays `key_labels`, `key_prediction` and `dropped`.
+What few captures have is there for them alone: `key_cells`, `placement`, `crop`, `query_names`, `signed` and `notes`
+of a model, and its arrays `key_labels`, `key_prediction` and `dropped`.
 
 The buffer depends on the image and the models alone: what the user chooses in the lens stays in the lens, so that the
 heavy arrays travel once. Only a request that a page makes of the lens rides in the header.
@@ -229,6 +229,8 @@ def _model_facts(capture: Capture) -> dict:
         facts["query_names"] = capture.query_names
     if capture.attention is not None and capture.attention.min() < 0:
         facts["signed"] = True  # such a map has no noise
+    if capture.notes:
+        facts["notes"] = capture.notes
     return facts
 
 

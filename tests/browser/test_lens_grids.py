@@ -292,7 +292,8 @@ def test_the_noisiest_queries_follow_the_definitions(script_page, kind):
 
 
 def test_gr_and_the_learnt_weights_need_keys_that_are_the_queries_cells(script_page):
-    open_buffer(script_page, pack_capture(keys_elsewhere(gate="sigmoid", lr_kernel=3, lr_weights="learnt")))
+    own = {"gate": "sigmoid", "lr_kernel": 3, "lr_weights": "learnt"}
+    open_buffer(script_page, pack_capture(keys_elsewhere(**own, notes=("Its rows sum to 0.98.",))))
     assert script_page.evaluate("lens.availableGates(capture)") == ["off"]
     assert script_page.evaluate("lens.availableRetentions(capture)") == ["off", "box"]
     refused = script_page.evaluate("lens.refusedChoices(capture)")
@@ -305,7 +306,7 @@ def test_gr_and_the_learnt_weights_need_keys_that_are_the_queries_cells(script_p
     }
     words = script_page.evaluate("lens.lacks(capture)")
     assert any("There are 9×12 queries and 4×7 keys." in sentence for sentence in words)
-    assert any("bright part" in sentence for sentence in words)
+    assert any("bright part" in sentence for sentence in words) and words[-1] == "Its rows sum to 0.98."
     open_buffer(script_page, pack_capture(object_queries()))
     assert any("There are 10 queries and 4×7 keys." in words for words in script_page.evaluate("lens.lacks(capture)"))
 

@@ -48,6 +48,7 @@ export function lacks(model) {
     !apart && !model.class_probs && NO_GATE,
     !apart && !model.query && NO_LEARNT,
     keyGrid.crop && CROPPED,
+    ...(model.notes ?? []),
   ].filter(Boolean);
 }
 

@@ -107,6 +107,12 @@ def test_weights_below_nothing_are_marked():
     assert unpack(pack_capture(finished))[0]["models"][0]["signed"] is True
 
 
+def test_what_is_odd_of_a_capture_travels():
+    assert "notes" not in unpack(pack_capture(make_capture()))[0]["models"][0]
+    odd = make_capture(notes=("Its rows sum to 0.98.",))
+    assert unpack(pack_capture(odd))[0]["models"][0]["notes"] == ["Its rows sum to 0.98."]
+
+
 def test_queries_without_a_place_travel_by_name():
     header, arrays = unpack(pack_capture(unplaced()))
     assert header["models"][0]["query_names"] == ["a", "b", "c", "d", "e"]
