@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dnl.checkpoints import label_set_of, load_checkpoint
-from dnl.commands import exit_status
+from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint
+from dnl.commands import exit_status, show_anything
 from dnl.datasets import NAMES, open_dataset
 from dnl.distributed import World, joined
 from dnl.files import write_json
@@ -24,6 +24,7 @@ from dnl.inference import Inference
 from dnl.metrics import SegmentationScores
 from dnl.network import ATTENTION_SOURCES, DenoisedNonLocal2d, SegmentationNetwork
 from dnl.training import evaluate
+from dnl.untrusted import one_line
 
 
 def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt") -> None:
@@ -64,6 +65,7 @@ def altered_attention(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m dnl.evaluate", description="Score a checkpoint.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file")
     parser.add_argument("--dataset", required=True, choices=NAMES)
@@ -87,9 +89,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     with joined() as world:
         scores = _scores(options, world)
         if world.is_main:
-            _show(scores)  # before anything is written, so that a full disk does not take them away
-            if options.json:
-                write_json(options.json, scores._asdict())
+            try:
+                if options.json:
+                    write_json(options.json, scores._asdict())
+            finally:  # a full disk does not take them away
+                _show(scores)
 
 
 def _show(scores: SegmentationScores) -> None:
@@ -105,7 +109,10 @@ def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
     dataset = open_dataset(options.dataset, options.data, options.split)
     label_set = label_set_of(card)
     if dataset.label_set.class_names != label_set.class_names:
-        raise ValueError(f"the checkpoint knows the classes of {label_set.name}, not of {options.dataset}")
+        differing = differing_classes(label_set.class_names, dataset.label_set.class_names)
+        raise ValueError(
+            f"the checkpoint {one_line(options.checkpoint, 80)} knows other classes than the data set: {differing}"
+        )
     model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return evaluate(
         model,
