@@ -10,6 +10,7 @@ must share the folder OUT.
 import argparse
 import math
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
