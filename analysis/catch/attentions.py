@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from analysis.capture import MAX_MAP_CELLS
 from analysis.catch.contractions import Contraction, Product, arranged, product_of, sizes
-from analysis.catch.lineage import Lineage, Lineages, Move, Place, Source
+from analysis.catch.lineage import Lineage, Lineages, Move, Place
 from analysis.catch.operands import (
     FinishedMap,
     Weights,
@@ -28,6 +28,7 @@ from analysis.catch.operands import (
     tolerance,
 )
 from analysis.catch.operations import NEIGHBOURHOODS, PRODUCTS, SOFTMAXES
+from analysis.catch.places import Sources
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
@@ -317,13 +318,15 @@ def _weighted(product: Product, lineage: Lineage, keep: bool) -> Attention:
     return _from_weights(arranged(product.first, letters.first, order), letters.first, order, lineage, keep)
 
 
-def _asking(attention: Attention, sources: list[Source]) -> Tensor | None:
+def _asking(attention: Attention, sources: Sources) -> Tensor | None:
     """Cell numbers of the queries, with the axes of the map but for the keys."""
-    try:
-        query, _ = attention.places.numbers(attention.shape, sources)
-    except NotOverTokens:  # what such a product gives lies nowhere; it is refused when it is asked for
-        return None
-    return None if query is None else query.reshape(attention.shape[:-1])
+    if id(attention) not in sources.asked:
+        try:
+            query, _ = attention.places.numbers(attention.shape, sources)
+        except NotOverTokens:  # what such a product gives lies nowhere; it is refused when it is asked for
+            query = None
+        sources.asked[id(attention)] = None if query is None else query.reshape(attention.shape[:-1])
+    return sources.asked[id(attention)]
 
 
 def _from_weights(weights: Tensor, letters: str, order: str, lineage: Lineage, keep: bool = True) -> Attention:

@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.catch.attentions import Attention
-from analysis.catch.lineage import Source
-from analysis.catch.places import SPAN
+from analysis.catch.places import SPAN, Sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,7 @@ class Layout:
 
 def layout_of(attention: Attention, images: int | None) -> Layout:
     """images: in the batch, None if unknown. Raises NotOverTokens where the softmax is not over tokens."""
-    sources: list[Source] = []
+    sources = Sources()
     query, key = attention.places.numbers(attention.shape, sources)
     *leading, queries, keys = attention.shape
     groups = math.prod(leading)
@@ -75,7 +74,7 @@ class _Numbered:
     ordered: bool
 
     @classmethod
-    def of(cls, numbers: Tensor | None, sources: list[Source]) -> _Numbered | None:
+    def of(cls, numbers: Tensor | None, sources: Sources) -> _Numbered | None:
         """None where no token lies on a map, or they lie on several."""
         if numbers is None:
             return None

@@ -207,6 +207,23 @@ def test_tokens_in_another_order_are_put_right_and_a_size_is_refused():
         caught.capture(6, 8)
 
 
+def test_many_attentions_one_after_another_are_soon_traced_back():
+    """Where a residual comes second, each place leads through all attentions before it."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn = Attention(matmul)
+
+        def forward(self, x):
+            return self.attn(x) + x
+
+    model = Patches(*(Block() for _ in range(24)))
+    capture = hooked(model, "parts.23.attn", large_images()).capture(head=0)
+    assert capture.cells == (6, 8)
+    assert_close(rows_of(capture), model.parts[23].attn.weights[0, 0])
+
+
 def test_a_given_order_places_the_models_own_input():
     model, order = Attention(fused), torch.randperm(CELLS)
     caught = hooked(model, "", torch.randn(2, CELLS, CHANNELS))
