@@ -28,7 +28,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
-from dnl.commands import exit_status, in_one_line
+from dnl.commands import exit_status, in_one_line, show_anything
 from dnl.datasets import open_dataset
 from dnl.distributed import World, joined
 from dnl.evaluate import alter_attention
@@ -54,6 +54,7 @@ from dnl.training import (
     train_one_epoch,
     training_batches,
     training_update,
+    with_epochs,
 )
 from dnl.untrusted import one_line, read_json, read_text_file
 
@@ -104,19 +105,9 @@ def variant_config(shared: TrainConfig, variant: str, seed: int) -> TrainConfig:
     return dataclasses.replace(shared, model=dataclasses.replace(shared.model, **VARIANTS[variant]), seed=seed)
 
 
-def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
-    """`config` for another number of epochs: warm-up, restart and the time without the skip keep their share,
-    evaluation is at the end."""
-    share = epochs / config.epochs
-    restart = max(1, round(config.attention_restart * share)) if config.attention_restart else 0
-    return dataclasses.replace(
-        config,
-        epochs=epochs,
-        evaluate_every=epochs,
-        warmup_steps=round(config.warmup_steps * share),
-        attention_restart=restart,
-        skip_from=round(config.skip_from * share),
-    )
+def budgeted(config: TrainConfig, epochs: int) -> TrainConfig:
+    """`config` for another number of epochs, with one evaluation at the end."""
+    return dataclasses.replace(with_epochs(config, epochs), evaluate_every=epochs)
 
 
 def run_folder(out: Path, variant: str, seed: int) -> Path:
@@ -165,7 +156,7 @@ def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
             planned, decided = from_dict(plan["config"]), (plan["recipe"], plan["minutes"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{path} is not as an ablation wrote it ({error}); choose another --out") from error
-        asked = (options.recipe, options.minutes, with_epochs(config, options.epochs or planned.epochs))
+        asked = (options.recipe, options.minutes, budgeted(config, options.epochs or planned.epochs))
         if asked != (*decided, planned):
             raise RunError(
                 f"{path} holds another recipe, budget or settings; ask for the same, or choose another --out"
@@ -177,7 +168,7 @@ def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
         seconds, updates = seconds_per_update(variant_config(config, COSTLIEST, 0), options.data, world)
         epochs = max(1, int(60 * options.minutes / (seconds * updates)))
         plan |= {"seconds_per_update": seconds, "updates_per_epoch": updates}
-    config = with_epochs(config, epochs)
+    config = budgeted(config, epochs)
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(path, {**plan, "config": dataclasses.asdict(config)})
     return config
@@ -259,6 +250,7 @@ def tabulate(out: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m dnl.ablation", description="Train and score the ablation's runs.")
     parser.add_argument("--data", help="folder of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the ablation")

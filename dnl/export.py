@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dnl.checkpoints import load_checkpoint
-from dnl.commands import exit_status
+from dnl.commands import exit_status, show_anything
 from dnl.files import write_atomically
 from dnl.network import MIN_SIDE, SegmentationNetwork
 
@@ -101,6 +101,7 @@ def _require(*packages: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m dnl.export", description="Export a checkpoint to .pt2 or .onnx.")
     parser.add_argument("--checkpoint", required=True, help="name of a shipped checkpoint, or a file")
     parser.add_argument("--out", required=True, type=Path, help="file to write: .pt2 or .onnx")

@@ -1,10 +1,7 @@
 """From an image to class indices: whole or by sliding window, at one scale or several, mirrored or not."""
 
 import math
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +11,6 @@ from dnl.network import MIN_SIDE, resize
 from dnl.transforms import normalise
 
 MOST_SCALE = 8  # of an image's sides
-PROBED_SIDES = (256, 512)  # of the images on which the time of others is estimated
 
 
 @dataclass(frozen=True)
@@ -55,59 +51,6 @@ def predict(model: nn.Module, image: np.ndarray, inference: Inference = WHOLE_IM
     if not scores.isfinite().all():
         raise ValueError("the network's scores are NaN or infinite: its weights, or γ, are broken or too large")
     return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
-
-
-class Cost(NamedTuple):
-    """What predictions take, roughly: seconds of all images and of the largest one, and bytes of memory for that."""
-
-    seconds: float
-    largest_seconds: float
-    largest_bytes: int
-
-
-def cost_of(model: nn.Module, sizes: Sequence[tuple[int, int]], inference: Inference = WHOLE_IMAGE) -> Cost:
-    """What it takes to predict images of these (height, width), from the time that two small ones take here and now.
-
-    Convolutions take time by the pixel, attention by the pixel squared.
-    """
-    small, large = (_seconds(model, side) for side in PROBED_SIDES)
-    x, y = (side**2 for side in PROBED_SIDES)
-    square = max(0.0, (large / y - small / x) / (y - x))
-    linear = max(0.0, large / y - square * y)
-    costs = []
-    for height, width in sizes:
-        whole = [round(height * scale) * round(width * scale) for scale in inference.scales]
-        parts = [(1, pixels) for pixels in whole]
-        if inference.window is not None:
-            parts = [_windows(height * scale, width * scale, inference) for scale in inference.scales]
-        seconds = sum(count * (linear * pixels + square * pixels**2) for count, pixels in parts)
-        most = max(pixels for _, pixels in parts)
-        costs.append((seconds * (2 if inference.flip else 1), _bytes(model, most, max(whole))))
-    largest = max(costs, default=(0.0, 0))
-    return Cost(sum(seconds for seconds, _ in costs), *largest)
-
-
-@torch.inference_mode()
-def _seconds(model: nn.Module, side: int) -> float:
-    image = np.zeros((side, side, 3), np.uint8)
-    predict(model, image)  # whatever is made once is made now
-    started = time.perf_counter()
-    predict(model, image)
-    return time.perf_counter() - started
-
-
-def _windows(height: float, width: float, inference: Inference) -> tuple[int, int]:
-    """How many windows an image is cut into, and how many pixels each has."""
-    assert inference.window is not None
-    sides = [min(round(side), inference.window) for side in (height, width)]
-    count = math.prod(len(window_starts(round(side), inference.window, inference.overlap)) for side in (height, width))
-    return count, math.prod(sides)
-
-
-def _bytes(model: nn.Module, pixels: int, all_pixels: int) -> int:
-    """Memory of a pass over `pixels`, and of the probabilities of the whole image: measured on the shipped networks."""
-    config: Any = model.config
-    return pixels * (12 * config.num_classes + 16 * config.width) + all_pixels * 4 * config.num_classes
 
 
 @torch.inference_mode()

@@ -8,11 +8,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from dnl.commands import exit_status, in_one_line
+from dnl.commands import exit_status, in_one_line, show_anything
 from dnl.distributed import joined
 from dnl.training import (
     RECIPES,
     NonFiniteLoss,
+    RunStopped,
     describe,
     is_run,
     override,
@@ -26,6 +27,7 @@ from dnl.untrusted import one_line
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
+    show_anything()
     parser = argparse.ArgumentParser(
         prog="python -m dnl.train",
         description="Train a segmentation network, on one device, or on several under torchrun.",
@@ -59,11 +61,14 @@ def _train(options: argparse.Namespace) -> None:
 def fault(error: BaseException, out: Path | None) -> str:
     """What ended a run, in one sentence that also says how it goes on."""
     kept = out is not None and is_run(out)
-    goes_on = f"every finished epoch is kept in {one_line(str(out), 120)}: go on with --resume"
+    finished = f"every finished epoch is kept in {one_line(str(out), 120)}"
+    goes_on = f"{finished}: go on with --resume"
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {goes_on}" if kept else "interrupted before the run began"
     if kept and isinstance(error, OSError | NonFiniteLoss):
         return f"{in_one_line(error)}; {goes_on}"
+    if kept and isinstance(error, RunStopped):
+        return f"{in_one_line(error)}; {finished}: mend it and go on with --resume"
     return in_one_line(error)
 
 

@@ -41,14 +41,14 @@ DNL = {
     "checkpoints": ("network classes files untrusted", "safetensors torch"),
     "inference": ("network transforms", "numpy torch"),
     "training": (
-        "checkpoints network datasets inference transforms metrics distributed files untrusted",
+        "checkpoints network datasets classes inference transforms metrics distributed files untrusted",
         "numpy torch tqdm",
     ),
     "export": ("checkpoints network files untrusted commands", "onnxruntime torch"),
     "train": ("training distributed untrusted commands", ""),
     "evaluate": (
         "training checkpoints network datasets inference metrics distributed files untrusted commands",
-        "torch tqdm",
+        "numpy torch tqdm",
     ),
     "ablation": (
         "evaluate training checkpoints network datasets distributed files tables untrusted commands",
@@ -60,6 +60,7 @@ ANALYSIS = {
     "options": ("dnl.attention", ""),
     "words": ("options", ""),
     "threads": ("dnl.attention", "torch"),
+    "intervals": ("", "numpy"),
     "files": ("dnl", "PIL numpy"),
     "noise": ("", "numpy"),
     "capture": ("geometry options threads dnl", "numpy safetensors torch"),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from analysis.capture.brought import IGNORE_INDEX
+from analysis.capture.description import IGNORE_INDEX
 from dnl.classes import LabelSet
 from dnl.codings import Coding, CodingQuestion, LabelPixels, content_of, decode, fitting, recognise, together
 

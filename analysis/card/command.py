@@ -1,7 +1,6 @@
 """Measure a checkpoint and write the figures into its card: python -m analysis.card --checkpoint FILE --data DIR"""
 
 import argparse
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from analysis.card.measuring import GATED_STAGES, Progress, measure_attention, measure_scores, measure_worth
-from dnl.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
+from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, save_checkpoint
 from dnl.commands import exit_status
 from dnl.datasets import CamVid, Streets
 
@@ -74,7 +73,8 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
     dataset, streets = CamVid(options.data, options.split), Streets("val", options.streets)
     assert model.label_set is not None  # loading sets it
     if dataset.label_set.class_names != model.label_set.class_names:
-        raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid")
+        differing = differing_classes(model.label_set.class_names, dataset.label_set.class_names)
+        raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid: {differing}")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     camvid = measure_scores(model, dataset, progress=_bar(f"camvid {options.split}"))
     metrics: dict[str, Any] = {f"camvid_{options.split}": camvid}
@@ -90,7 +90,3 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
 
 def _bar(description: str) -> Progress:
     return lambda items: tqdm(items, desc=description, leave=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

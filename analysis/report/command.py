@@ -25,7 +25,7 @@ from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
 from dnl import __version__
-from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card
+from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card
 from dnl.commands import exit_status, in_one_line
 from dnl.datasets import NAMES, look_at
 from dnl.distributed import World, joined
@@ -165,9 +165,10 @@ def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images: Images, 
     first = checkpoints[0]
     for checkpoint in checkpoints:
         if true is not None and checkpoint.label_set.class_names != true.class_names:
+            differing = differing_classes(checkpoint.label_set.class_names, true.class_names)
             raise ReportError(
-                f"{checkpoint.name} knows the classes of {checkpoint.label_set.name}, not of {true.name}; choose "
-                "another data set, or --labels prediction"
+                f"{checkpoint.name} knows the classes of {checkpoint.label_set.name}, not of {true.name} "
+                f"({differing}); choose another data set, or --labels prediction"
             )
         if checkpoint.label_set.class_names != first.label_set.class_names:
             raise ReportError(f"{checkpoint.name} and {first.name} know different classes; report on each alone")
@@ -196,7 +197,3 @@ def _bar(name: str, world: World) -> Progress:
         return tqdm(items, desc=name, unit="image", disable=not world.is_main, **details)
 
     return progress
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Weights in files: our own with their cards, and those of others by the names they use."""
 
 from dnl.checkpoints.backbones import load_torchvision_backbone
-from dnl.checkpoints.card import CheckpointError, label_set_of
+from dnl.checkpoints.card import CheckpointError, differing_classes, label_set_of
 from dnl.checkpoints.file import (
     SUFFIX,
     checkpoint_hash,
@@ -19,6 +19,7 @@ __all__ = [
     "CheckpointError",
     "checkpoint_hash",
     "checkpoint_path",
+    "differing_classes",
     "label_set_of",
     "list_checkpoints",
     "load_checkpoint",

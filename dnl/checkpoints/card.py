@@ -4,6 +4,7 @@ A card says the network's configuration, its classes, the training recipe, data,
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnl.classes import LabelSet
@@ -48,6 +49,18 @@ def card_in(content: bytes, path: Path) -> dict:
 def unreadable(path: Path, error: Exception) -> CheckpointError:
     """The error of a file whose header or tensors cannot be read."""
     return CheckpointError(f"{path.name} is not a readable safetensors file ({first_line(error)}); it may be cut off")
+
+
+def differing_classes(known: Sequence[str], given: Sequence[str]) -> str:
+    """How two lists of classes that differ do so: "the same in another order", or the first class that differs."""
+    if sorted(known) == sorted(given):
+        first = next(i for i, (one, two) in enumerate(zip(known, given, strict=True)) if one != two)
+        one, two = known[first], given[first]
+        return f"the same classes in another order, class {first} is {one!r} in the first, {two!r} in the second"
+    for index, (one, two) in enumerate(zip(known, given, strict=False)):
+        if one != two:
+            return f"class {index} is {one!r} in the first, {two!r} in the second"
+    return f"{len(known)} classes in the first, {len(given)} in the second"
 
 
 def label_set_of(card: dict) -> LabelSet:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from dnl.untrusted import DECODING_ERRORS, first_line, is_valid_text, one_line
 
 ZOO = Path(__file__).parents[1] / "zoo"
 SUFFIX = ".safetensors"
+# What torch says of a pickled object that is no plain tensor.
+PICKLED = "WeightsUnpickler error:"
+REFUSED_CLASS = re.compile(r"(?:GLOBAL|[Uu]nsupported class|[Uu]nsupported global:?) ([A-Za-z_]\w*(?:\.\w+)+)")
 
 
 def list_checkpoints() -> list[str]:
@@ -52,13 +56,13 @@ def save_checkpoint(path: str | Path, model: SegmentationNetwork, card: dict) ->
     """Write weights and card atomically.
 
     Convolution weights are stored in float16 (half the size, no measurable loss); batch-norm statistics and other
-    vectors stay in float32, since running variances can leave float16's range. The card gains the model's config
-    and label set.
+    vectors stay in float32, since running variances can leave float16's range, and so does a convolution that does.
+    The card gains the model's config and label set. Raises CheckpointError for values that are not finite.
     """
     card = {**card, "config": dataclasses.asdict(model.config)}
     if model.label_set is not None:
         card["label_set"] = dataclasses.asdict(model.label_set)
-    state = {key: _stored(tensor) for key, tensor in model.state_dict().items()}
+    state = {key: _stored(key, tensor) for key, tensor in model.state_dict().items()}
     metadata = {"card": json.dumps(card, ensure_ascii=False)}
     # Through memory, so that a full disk is an OSError and no error of safetensors' own.
     content = safetensors.torch.save(state, metadata)
@@ -153,7 +157,13 @@ def plain_state(source: str | Path | Mapping[str, Tensor]) -> tuple[Mapping[str,
         else:
             state = torch.load(source, map_location="cpu", weights_only=True)
     except DECODING_ERRORS as error:
-        raise CheckpointError(f"{source} could not be read as plain weights: {first_line(error)}") from error
+        if refused := REFUSED_CLASS.search(str(error)):
+            raise CheckpointError(
+                f"{source} holds more than weights, an object of the class {refused[1]}, which is refused because to "
+                "unpickle it could run code; have its sender save model.state_dict() alone, best as .safetensors"
+            ) from error
+        reason = str(error).rpartition("WeightsUnpickler error:")[2] if PICKLED in str(error) else first_line(error)
+        raise CheckpointError(f"{source} could not be read as plain weights: {one_line(reason, 200)}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -173,8 +183,15 @@ def _known_files() -> dict[str, Path]:
     return known
 
 
-def _stored(tensor: Tensor) -> Tensor:
-    return (tensor.half() if tensor.ndim == 4 else tensor).contiguous().clone()
+def _stored(key: str, tensor: Tensor) -> Tensor:
+    """A tensor as the file holds it: of convolutions in half precision, unless its largest value is beyond that's."""
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"the weights {key!r} hold values that are not finite numbers; they cannot be saved")
+    if tensor.ndim == 4:
+        half, largest = torch.finfo(torch.float16), tensor.abs().max().item()
+        if largest == 0 or half.tiny <= largest <= half.max:
+            tensor = tensor.half()
+    return tensor.contiguous().clone()
 
 
 def some_of(keys: list[str]) -> str:

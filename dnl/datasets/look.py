@@ -35,9 +35,9 @@ class Finding:
 class Look:
     """What a split holds.
 
-    images: how many; sizes: (height, width) of each file that can be read. labels, decoded: its label files, and those
-    whose pixels were read. read_as: the coding of the labels in words, "" without labels. class_pixels: of each class,
-    in the decoded files; ignored_pixels: without one. findings: those that stop first.
+    images: how many. labels, decoded: its label files, and those whose pixels were read. read_as: the coding of the
+    labels in words, "" without labels. class_pixels: of each class, in the decoded files; ignored_pixels: without one.
+    pixels: of all images together; largest: height and width of the one with most. findings: those that stop first.
     """
 
     images: int
@@ -46,23 +46,14 @@ class Look:
     read_as: str = ""
     class_pixels: tuple[int, ...] = ()
     ignored_pixels: int = 0
-    sizes: tuple[tuple[int, int], ...] = ()
+    pixels: int = 0
+    largest: tuple[int, int] = (0, 0)
     findings: tuple[Finding, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether the pixels of every label file were read."""
         return self.decoded == self.labels
-
-    @property
-    def pixels(self) -> int:
-        """Of all images together."""
-        return sum(height * width for height, width in self.sizes)
-
-    @property
-    def largest(self) -> tuple[int, int]:
-        """Height and width of the image with most pixels."""
-        return max(self.sizes, key=lambda size: size[0] * size[1], default=(0, 0))
 
     @property
     def bytes_in_memory(self) -> int:
@@ -122,7 +113,8 @@ def look_at(
         read_as="" if reading is None else reading.words,
         class_pixels=classes,
         ignored_pixels=ignored,
-        sizes=tuple(sizes),
+        pixels=sum(height * width for height, width in sizes),
+        largest=max(sizes, key=lambda size: size[0] * size[1], default=(0, 0)),
         findings=tuple(sorted(findings, key=lambda finding: not finding.stops)),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dnl.datasets import LabelledDataset
 from dnl.distributed import World, total
@@ -14,7 +15,7 @@ from dnl.inference import WHOLE_IMAGE, Inference, predict
 from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_scores
 from dnl.network import SegmentationNetwork
 from dnl.training.losses import label_weight, segmentation_loss
-from dnl.training.recipes import TrainConfig
+from dnl.training.recipes import TrainConfig, longest_warmup
 
 
 class NonFiniteLoss(RuntimeError):
@@ -49,8 +50,11 @@ def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.op
 
 
 def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
-    """Linear warm-up, then polynomial decay to 0: the rate of update `step` (from 0) out of `total_steps`."""
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    """Linear warm-up, then polynomial decay to 0: the rate of update `step` (from 0) out of `total_steps`.
+
+    The warm-up takes a third of the updates at most.
+    """
+    warmup = min(1.0, (step + 1) / max(1, min(config.warmup_steps, longest_warmup(total_steps))))
     return config.learning_rate * warmup * (1 - step / total_steps) ** config.poly_power
 
 
@@ -171,6 +175,20 @@ def _update(
     scaler.step(optimizer)
     skip.lerp_(before, 1 - config.skip_rate)
     scaler.update()
+
+
+def growing_average(decay: float) -> Callable[..., None]:
+    """How averaged weights take in the next ones: by a decay that grows with their number n as (1 + n)/(10 + n).
+
+    So the average spans the last tenth of the updates until `decay` is reached (0.998 after 4490 of them), and the
+    first weights, which have learnt nothing, do not stay in it. For torch's AveragedModel.
+    """
+
+    def update(averaged: Any, current: Any, number: Any) -> None:
+        n = int(number)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, number)
+
+    return update
 
 
 @torch.no_grad()

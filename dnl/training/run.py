@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
@@ -18,19 +17,31 @@ from dnl.datasets import LabelledDataset
 from dnl.distributed import World, parallel, synchronised_norms
 from dnl.files import VERSION
 from dnl.network import build_model
-from dnl.training.batches import EpochSampler, open_split, training_batches
+from dnl.training.batches import Batches, EpochSampler, open_split, streets_among, training_batches
+from dnl.training.data import about_data, look_before
 from dnl.training.engine import (
     autocast_dtype,
     build_optimizer,
     evaluate,
+    growing_average,
     learning_rate,
     remove_class_weights,
     settle_norms,
     train_one_epoch,
 )
+from dnl.training.faults import faults_in_words
 from dnl.training.losses import balanced_class_weights
-from dnl.training.recipes import TrainConfig
-from dnl.training.runs import Run, RunError, Update, epoch_seed, record, save_progress, unusable_state
+from dnl.training.recipes import TrainConfig, stages_beyond
+from dnl.training.runs import (
+    Run,
+    RunError,
+    Update,
+    epoch_seed,
+    record,
+    require_classes,
+    save_progress,
+    unusable_state,
+)
 from dnl.untrusted import DECODING_ERRORS
 
 # Images whose features W_q and W_k start on: enough cells to tell the directions in which they vary.
@@ -43,9 +54,11 @@ class _Data(NamedTuple):
     training: LabelledDataset
     validation: LabelledDataset
     sampler: EpochSampler
-    batches: DataLoader
+    batches: Batches
     total_steps: int  # updates of the whole run
     class_weights: Tensor | None
+    about: dict  # what config.json says of the data
+    notes: tuple[str, ...]  # what is to be said of it before the start
 
 
 class _Learner(NamedTuple):
@@ -65,40 +78,57 @@ def train(run: Run, *, data: str | None, world: World) -> None:
     RunError, CheckpointError) where they do not, NonFiniteLoss, OSError.
     """
     config, curves = run.config, list(run.curves)
-    given = _open_data(config, data, world)
+    given = _open_data(run, data, world)
     learner = _set_up(run, given, world)
     history = [] if run.saved is None else run.saved["history"]
-    record(run, world)
+    for sentence in (*stages_beyond(config, given.total_steps), *given.notes, *record(run, given.about, world)):
+        _say(sentence, world)
     stepped: Any = parallel(learner.model, world)
     if config.compile:
         stepped = torch.compile(stepped)
-    for epoch in range(len(history), config.epochs):
-        figures = _train_epoch(learner, stepped, given, config, epoch, world, curves)
-        if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
-            figures |= _evaluate_and_save(learner, given, run, epoch, world)
-        history.append(figures)
-        if world.is_main:
-            state = {name: part.state_dict() for name, part in learner._asdict().items()}
-            save_progress(run.out, {**state, "history": history}, curves)
-            tqdm.write("  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+    with faults_in_words():
+        for epoch in range(len(history), config.epochs):
+            figures = _train_epoch(learner, stepped, given, config, epoch, world, curves)
+            if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
+                figures |= _evaluate_and_save(learner, given, run, epoch, world)
+            history.append(figures)
+            if world.is_main:
+                state = {name: part.state_dict() for name, part in learner._asdict().items()}
+                save_progress(run.out, {**state, "history": history}, curves)
+            _say("  ".join(f"{key} {value:.4g}" for key, value in figures.items()), world)
+
+
+def _say(sentence: str, world: World) -> None:
+    if world.is_main:
+        tqdm.write(sentence)
 
 
 # --- set up ----------------------------------------------------------------------------------------------------------
 
 
-def _open_data(config: TrainConfig, data: str | None, world: World) -> _Data:
+def _open_data(run: Run, data: str | None, world: World) -> _Data:
+    """Open both splits and look at them, once, before anything is learnt from them."""
+    config = run.config
     training, validation = (open_split(config, data, split) for split in ("train", "val"))
     label_set = training.label_set
+    require_classes(run, label_set)
     if label_set.num_classes != config.model.num_classes:
         raise RunError(
             f"the model has {config.model.num_classes} classes but {config.dataset} has {label_set.num_classes}; "
             f"add --set model.num_classes={label_set.num_classes}"
         )
     sampler, batches = training_batches(config, training, world)
+    looks, notes = look_before(config, training, validation, world)
     class_weights = None
     if config.largest_class_weight:
-        class_weights = balanced_class_weights(_pixel_counts(training), config.largest_class_weight).to(world.device)
-    return _Data(training, validation, sampler, batches, sampler.batches * config.epochs, class_weights)
+        counts = np.array(looks[0].class_pixels)
+        if not counts.any() or not looks[0].complete:
+            counts = _pixel_counts(training)
+        class_weights = balanced_class_weights(counts, config.largest_class_weight).to(world.device)
+    about = about_data(label_set, {"train": training, "val": validation}, world)
+    return _Data(
+        training, validation, sampler, batches, sampler.batches * config.epochs, class_weights, about, tuple(notes)
+    )
 
 
 def _set_up(run: Run, given: _Data, world: World) -> _Learner:
@@ -117,7 +147,7 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
             model.close_skip()
         if model.context is not None and config.logit_std:
             _start_attention(model, given, config, epoch=0)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=growing_average(config.ema_decay), use_buffers=True)
     optimizer = build_optimizer(model, config)
     scaler = torch.amp.GradScaler(
         world.device.type, enabled=autocast_dtype(config.precision, world.device) == torch.float16
@@ -156,7 +186,7 @@ def _pixel_counts(dataset: LabelledDataset) -> np.ndarray:
 @torch.no_grad()
 def _start_attention(model: Any, given: _Data, config: TrainConfig, epoch: int) -> None:
     """Set W_q and W_k on the features of the epoch's first images, the same in every process."""
-    sampler = EpochSampler(given.sampler.lengths, config.streets_per_epoch, config.batch_size, config.seed)
+    sampler = EpochSampler(given.sampler.lengths, given.sampler.drawn, config.batch_size, config.seed)
     sampler.start(epoch)
     images = torch.stack([given.batches.dataset[item][0] for item in islice(sampler, ATTENTION_START_IMAGES)])
     device = next(model.parameters()).device
@@ -249,8 +279,8 @@ def _bar(world: World) -> dict:
 def _card(name: str, config: TrainConfig, training: LabelledDataset, epochs: int, total_steps: int) -> dict:
     sources = {"camvid": f"CamVid train ({len(training)} images)", "streets": "built-in streets, train split"}
     data = [sources.get(config.dataset, config.dataset)]
-    if config.streets_per_epoch:
-        data.append(f"built-in streets, train split ({config.streets_per_epoch} scenes an epoch)")
+    if streets := streets_among(config, training):
+        data.append(f"built-in streets, train split ({streets} scenes an epoch)")
     licence = "CamVid is free for research use only" if config.dataset == "camvid" else "none beyond the project's"
     return {
         "name": name.replace("_", "-"),

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from dnl import ablation
-from dnl.ablation import VARIANTS, finished_runs, main, run_folder, variant_config, with_epochs
+from dnl.ablation import VARIANTS, budgeted, finished_runs, main, run_folder, variant_config
 from dnl.checkpoints import load_checkpoint
 from dnl.datasets import CamVid, Streets
 from dnl.training.engine import evaluate
@@ -71,11 +71,11 @@ def test_every_variant_is_another_network_and_the_rest_is_shared():
 
 
 def test_a_shorter_schedule_keeps_its_shape():
-    config = with_epochs(recipe("camvid_dnl"), 21)  # a quarter of 84
+    config = budgeted(recipe("camvid_dnl"), 21)  # a quarter of 84
     assert (config.epochs, config.evaluate_every, config.warmup_steps) == (21, 21, 50)
     assert (config.attention_restart, config.skip_from) == (2, 12)  # of 10 and 50
-    assert with_epochs(recipe("camvid_dnl"), 1).attention_restart == 1  # 0 would mean never
-    assert with_epochs(recipe("ade20k_dnl_r101"), 2).attention_restart == 0
+    assert budgeted(recipe("camvid_dnl"), 2).attention_restart == 1  # 0 would mean never
+    assert budgeted(recipe("ade20k_dnl_r101"), 2).attention_restart == 0
 
 
 def test_scores_are_those_of_the_weights(whole, camvid):

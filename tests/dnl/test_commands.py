@@ -1,10 +1,12 @@
 """How commands end: nothing that users do ends one with more than a line, or with another status than 1 or 130."""
 
 import importlib
+import io
+import sys
 
 import pytest
 
-from dnl.commands import exit_status, in_one_line
+from dnl.commands import exit_status, in_one_line, show_anything
 
 # Of each command: its module, fitting arguments, and what it calls first in there.
 COMMANDS = {
@@ -19,7 +21,7 @@ COMMANDS = {
         "open_checkpoints",
     ),
     "figures": ("analysis.figures.command", ["OUT/recipe.json", "OUT/a.pdf"], "write_figure"),
-    "card": ("analysis.card.measuring", ["--checkpoint", "camvid-dnl", "--data", "OUT"], "checkpoint_path"),
+    "card": ("analysis.card.command", ["--checkpoint", "camvid-dnl", "--data", "OUT"], "checkpoint_path"),
     "noise of the ablation": ("analysis.ablation", ["--runs", "OUT"], "finished_runs"),
 }
 KEPT = "what is finished is kept in OUT: the same command goes on"
@@ -79,3 +81,12 @@ def test_the_line_may_be_the_command_s_own(capsys):
     assert capsys.readouterr().err.endswith("'x', alas\n")
     assert in_one_line(KeyboardInterrupt(), "stopped") == "stopped"
     assert in_one_line(ValueError("x"), "stopped") == "error: x"
+
+
+def test_a_terminal_that_lacks_a_letter_shows_it_as_an_escape(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    show_anything()
+    print("Straße 道路")
+    terminal.flush()
+    assert terminal.buffer.getvalue().decode("cp1252").strip() == "Straße \\u9053\\u8def"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dnl.inference import Inference, class_probabilities, cost_of, predict, window_starts
-from dnl.network import ModelConfig, SegmentationOutput, build_model
+from dnl.inference import Inference, class_probabilities, predict, window_starts
+from dnl.network import ModelConfig, build_model
 from dnl.network.model import resize
 from dnl.transforms import normalise
 
@@ -91,35 +91,3 @@ def test_scores_that_are_no_numbers_are_refused(model, inference):
     broken.head[-1].bias.data[2] = torch.inf
     with pytest.raises(ValueError, match="NaN or infinite"):
         predict(broken, np.zeros((45, 70, 3), np.uint8), inference)
-
-
-class Slow(torch.nn.Module):
-    """A network whose time is known: a part by the pixel, a part by the pixel squared."""
-
-    def __init__(self, clock):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.clock, self.config = clock, ModelConfig("resnet18", 8, 3)
-
-    def forward(self, images):
-        pixels = images.shape[2] * images.shape[3]
-        self.clock.now += 2e-6 * pixels + 3e-12 * pixels**2
-        return SegmentationOutput(torch.zeros(1, 3, *images.shape[2:]), None, None)
-
-
-class Clock:
-    now = 0.0
-
-
-def test_cost_grows_with_the_square_of_the_pixels_and_by_the_window(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("dnl.inference.time.perf_counter", lambda: clock.now)
-    pixels = 3000 * 4000
-    whole = 2e-6 * pixels + 3e-12 * pixels**2
-    cost = cost_of(Slow(clock), [(3000, 4000), (100, 100)])
-    assert cost.largest_seconds == pytest.approx(whole) and cost.seconds == pytest.approx(whole + 0.02, rel=1e-3)
-    assert cost.largest_bytes == pixels * (36 + 128) + pixels * 12
-    windows = len(window_starts(3000, 1000, 1 / 3)) * len(window_starts(4000, 1000, 1 / 3))
-    cut = cost_of(Slow(clock), [(3000, 4000)], Inference(window=1000, flip=True))
-    assert cut.seconds == pytest.approx(2 * windows * (2e-6 * 1e6 + 3e-12 * 1e12))
-    assert cost_of(Slow(clock), []) == (0, 0, 0)

@@ -328,3 +328,55 @@ def test_what_we_save_is_read_without_a_question(tmp_path):
     capture = Capture.from_qk(*[np.ones((CELLS, 2), np.float32)] * 2, HEIGHT, WIDTH, labels=labels, label_set=ADE20K)
     save_capture(capture, tmp_path / "a.npz")
     assert (load_capture(tmp_path / "a.npz").labels == labels).all()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_grids_and_queries_without_a_place_come_back(tmp_path, suffix, finished):
+    rng = np.random.default_rng(3)
+    query, key = rng.normal(size=(4, 6)), rng.normal(size=(7, 6))
+    options = {
+        "image": np.zeros((40, 60, 3), np.uint8), "labels": rng.integers(0, 3, (40, 60)), "crop": (10, 0, 30, 45),
+        "query_names": ["car", "road", "sky", "none"], "query_labels": [1, 0, 2, 255], "key_size": (2, 3),
+        "placement": "blocks", "last_tokens": 1,
+    }  # fmt: skip
+    scores = query @ key.T
+    weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    made = (
+        Capture.from_attention(weights, 1, 4, **options) if finished else Capture.from_qk(query, key, 1, 4, **options)
+    )
+    save_capture(made, path := tmp_path / f"capture{suffix}")
+    back = load_capture(path)
+    assert back.attention is None if not finished else back.query is None
+    for name in ("cells", "key_size", "placement", "crop", "query_names"):
+        assert getattr(back, name) == getattr(made, name), name
+    for name in ("query", "key", "attention", "dropped", "query_labels", "labels"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
+
+
+def test_files_without_a_placement_are_read_as_what_they_hold():
+    maps, tokens = np.ones((2, 3, 5), np.float32), np.ones((15, 2), np.float32)
+    for array, placement in ((maps, "corners"), (tokens, "blocks")):
+        data = npz(query=array, key=array, height=np.array(3), width=np.array(5))
+        assert read_capture_file(data).capture().placement == placement
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ('{"placement": "tiles"}', "placement .tiles.: it must be corners or blocks"),
+        ('{"crop": [0, 0, 4]}', "crop .*: it must be a list of four whole numbers"),
+        ('{"query_names": "car"}', "query_names .*: it must be a list of texts"),
+        ('{"signed": 1}', "signed 1: it must be true or false"),
+    ],
+)
+def test_each_fault_of_what_lies_where_gets_one_sentence(metadata, words):
+    maps = np.ones((2, 3, 5), np.float32)
+    with pytest.raises(CaptureFileError, match=words):
+        read_capture_file(npz(query=maps, key=maps, metadata=np.array(metadata)))
+
+
+def test_half_a_key_grid_is_refused():
+    maps = np.ones((2, 3, 5), np.float32)
+    with pytest.raises(CaptureFileError, match="only one of key_height and key_width"):
+        read_capture_file(npz(query=maps, key=maps, key_height=np.array(2)))

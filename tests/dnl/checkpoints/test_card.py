@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dnl.checkpoints.card import MAX_HEADER_BYTES, CheckpointError, card_in, label_set_of
+from dnl.checkpoints.card import MAX_HEADER_BYTES, CheckpointError, card_in, differing_classes, label_set_of
 from dnl.classes import CAMVID
 
 FILE = Path("some/model.safetensors")
@@ -65,3 +65,15 @@ def test_a_label_set_that_does_not_fit_is_told(changed, message):
         label_set_of({"config": {"num_classes": 2}, "label_set": LABELS | changed})
     with pytest.raises(ValueError, match="names no label set"):
         label_set_of({"config": {"num_classes": 2}})
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "words"),
+    [
+        ("ab", "ba", "the same classes in another order, class 0 is 'a' in the first, 'b' in the second"),
+        ("abc", "abd", "class 2 is 'c' in the first, 'd' in the second"),
+        ("abc", "ab", "3 classes in the first, 2 in the second"),
+    ],
+)
+def test_how_two_lists_of_classes_differ(known, given, words):
+    assert differing_classes(tuple(known), tuple(given)) == words

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import safetensors.torch
@@ -14,6 +15,7 @@ from dnl.checkpoints import (
     checkpoint_hash,
     list_checkpoints,
     load_checkpoint,
+    load_torchvision_backbone,
     read_card,
     save_checkpoint,
 )
@@ -139,3 +141,47 @@ def test_loading_leaves_the_compiler_alone():
     script = "import sys, dnl; dnl.load_checkpoint('camvid-dnl'); print({'torch._dynamo', 'sympy'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("value", [1e5, -70_000.0])
+def test_a_weight_beyond_half_precision_is_kept(value, model, tmp_path):
+    with torch.no_grad():
+        model.head[0].weight[0, 0, 0, 0] = value
+    save_checkpoint(tmp_path / "a.safetensors", model, {})
+    loaded, _ = load_checkpoint(tmp_path / "a.safetensors")
+    assert torch.equal(loaded.head[0].weight, model.head[0].weight)
+    assert torch.equal(loaded.reduce[0].weight, model.reduce[0].weight.half().float())
+
+
+def test_weights_that_are_all_below_half_precision_are_kept(model, tmp_path):
+    with torch.no_grad():
+        model.head[0].weight.fill_(1e-9)
+    save_checkpoint(tmp_path / "a.safetensors", model, {})
+    assert (load_checkpoint(tmp_path / "a.safetensors")[0].head[0].weight == 1e-9).all()
+
+
+def test_weights_that_are_not_finite_are_not_saved(model, tmp_path):
+    with torch.no_grad():
+        model.head[0].weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"weights 'head\.0\.weight' hold values that are not finite"):
+        save_checkpoint(tmp_path / "a.safetensors", model, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pickled_class_is_named_with_what_its_sender_should_save(model, tmp_path, monkeypatch):
+    module = ModuleType("mmengine_like.logging")
+
+    class HistoryBuffer:
+        pass
+
+    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = module.__name__, "HistoryBuffer"
+    module.HistoryBuffer = HistoryBuffer
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    file = tmp_path / "epoch_1.pth"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "message_hub": HistoryBuffer()}, file)
+    with pytest.raises(CheckpointError) as caught:
+        load_torchvision_backbone(file, model)
+    message = str(caught.value)
+    assert "an object of the class mmengine_like.logging.HistoryBuffer, which is refused" in message
+    assert "have its sender save model.state_dict() alone" in message
+    assert message.isprintable() and "two options" not in message

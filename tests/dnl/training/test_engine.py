@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dnl.network import build_model
 from dnl.training.engine import (
@@ -12,6 +13,7 @@ from dnl.training.engine import (
     autocast_dtype,
     build_optimizer,
     evaluate,
+    growing_average,
     learning_rate,
     settle_norms,
     train_one_epoch,
@@ -257,3 +259,41 @@ def test_settling_again_changes_nothing(net):
 def test_without_a_batch_there_is_nothing_to_estimate(net):
     with pytest.raises(ValueError, match="no batch to estimate"):
         settle_norms(net, [])
+
+
+# --- averaged weights ------------------------------------------------------------------------------------------------
+
+
+def averaged(weights, update):
+    """What an average of one weight is after it has taken these values."""
+    model = nn.Linear(1, 1, bias=False).double()
+    average = AveragedModel(model, multi_avg_fn=update)
+    for weight in weights:
+        nn.init.constant_(model.weight, weight)
+        average.update_parameters(model)
+    return average.module.weight.item()
+
+
+def test_the_average_forgets_its_start_and_follows_a_short_run():
+    weights = [1 - 0.9**step for step in range(50)]  # learns from 0 towards 1
+    by_hand = weights[0]
+    for number, weight in enumerate(weights[1:], start=1):
+        decay = min(0.998, (1 + number) / (10 + number))
+        by_hand = decay * by_hand + (1 - decay) * weight
+    assert averaged(weights, growing_average(0.998)) == pytest.approx(by_hand, rel=1e-12)
+    assert abs(by_hand - weights[-1]) < 0.01
+    assert averaged(weights, get_ema_multi_avg_fn(0.998)) < 0.1  # a decay that does not grow keeps the start
+
+
+def test_over_a_long_run_the_average_is_that_of_the_constant_decay():
+    weights = [0.0] * 4490 + [1.0] * 5758  # the length of camvid_dnl; what differs is how the first part weighs
+    growing, constant = (averaged(weights, update) for update in (growing_average(0.998), get_ema_multi_avg_fn(0.998)))
+    assert growing == pytest.approx(constant, abs=1e-12)
+    assert 1 - growing == pytest.approx(0.998**5758, rel=1e-6)  # 1e-5: all that is left of the first part
+
+
+def test_the_rate_comes_to_its_peak_within_a_third_of_the_run():
+    config = dataclasses.replace(recipe("camvid_dnl"), learning_rate=1.0)
+    rates = [learning_rate(step, 6, config) for step in range(6)]
+    assert max(rates) == rates[1] == pytest.approx((5 / 6) ** 0.9)
+    assert learning_rate(0, 84 * 122, config) == 1 / 200  # long runs warm up as they always have

@@ -46,7 +46,7 @@ def test_a_run_leaves_its_records_and_a_usable_checkpoint(tiny_run, camvid, tmp_
 def test_curves_hold_every_update_and_agree_with_the_epochs(tiny_run):
     run = tiny_run("run")
     assert run() == 0
-    config = from_dict({key: value for key, value in run.config.items() if key not in ("recipe", "changes")})
+    config = from_dict({key: value for key, value in run.config.items() if key not in ("recipe", "changes", "data")})
     assert [row["step"] for row in run.curves] == [1, 2, 3, 4, 5, 6]
     assert [row["epoch"] for row in run.curves] == [1, 1, 2, 2, 3, 3]
     for index, row in enumerate(run.curves):
@@ -100,7 +100,7 @@ def test_a_run_of_an_earlier_version_goes_on(tiny_run, in_epoch, monkeypatch):
     assert run() == 130
     monkeypatch.undo()
     fields = run.config
-    for added in ("changes", "ohem_threshold", "ohem_least", "backbone_weights"):
+    for added in ("changes", "data", "ohem_threshold", "ohem_least", "backbone_weights"):
         del fields[added]
     (run.out / "config.json").write_text(json.dumps(fields))
     (run.out / "curves.csv").unlink()
@@ -214,9 +214,3 @@ def test_a_state_that_is_another_network_s_is_one_sentence(tiny_run, capsys, onl
     capsys.readouterr()
     assert run.resume() == 1
     assert "state.pt cannot be used" in only_error()
-
-
-# --- given weights ---------------------------------------------------------------------------------------------------
-
-
-# --- writing files ---------------------------------------------------------------------------------------------------
