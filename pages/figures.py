@@ -39,6 +39,7 @@ from pages.parts.figures.choices import (
     are_there,
     choose_checkpoint,
     choose_rows,
+    chosen_checkpoint,
     chosen_rows,
     chosen_values,
     entry,
@@ -158,7 +159,7 @@ def show_uploads() -> None:
     with photos:
         choose_own_photos()
     with labels:
-        choose_own_labels()
+        choose_own_labels(chosen_checkpoint(), use_files_here)
     with recipe:
         st.file_uploader("Open a recipe", ["json"], key=entry("recipe file"), on_change=open_recipe)
 

@@ -79,7 +79,7 @@ ANALYSIS = {
 SHARED = "parts.app parts.subjects analysis dnl"  # what the parts of every page may import
 PAGES = {
     "parts": ("", ""),
-    "parts.app": ("dnl.untrusted", "streamlit"),
+    "parts.app": ("dnl.pictures dnl.untrusted", "streamlit"),
     "parts.subjects": ("parts.app analysis dnl", "numpy streamlit torch"),
     "parts.explorer": (SHARED, "PIL matplotlib numpy streamlit"),
     "parts.figures": (SHARED, "streamlit"),

@@ -87,15 +87,17 @@ class StreetImage:
 
 @dataclass(frozen=True)
 class FileImage:
-    """A PNG, JPEG or WebP file and, if there is one, its label image; paths are relative to the recipe's folder.
+    """A photo and, if there is one, its label image; paths are relative to the recipe's folder.
 
-    sha256, labels_sha256: the files' own, in hexadecimal; None leaves them unchecked.
+    sha256, labels_sha256: the files' own, in hexadecimal; None leaves them unchecked. labels_coding: the key of the
+    labels' coding (docs/label-images.md); None recognises it.
     """
 
     path: str
     labels: str | None = None
     sha256: str | None = None
     labels_sha256: str | None = None
+    labels_coding: str | None = None
     source: Literal["file"] = "file"
 
 

@@ -134,7 +134,8 @@ def _look(images: Images, world: World) -> None:
     if isinstance(images, Photos):
         sentences = [f"not used: {', '.join(file.name for file in images.unused)}"] if images.unused else []
     else:
-        sentences = list(look_at(images, progress=_bar("look", world)).require().sentences)
+        bar = partial(tqdm, leave=False, delay=1, disable=not world.is_main)
+        sentences = list(look_at(images, progress=bar).require().sentences)
     if world.is_main:
         for sentence in sentences:
             print(one_line(sentence), file=sys.stderr)

@@ -132,7 +132,7 @@ def batch_loader(dataset: CropDataset, sampler: EpochSampler, workers: int) -> B
 
 def open_split(config: TrainConfig, data: str | None, split: str) -> LabelledDataset:
     """The data set of `config`, kept in memory if it says so. Raises DatasetError."""
-    dataset = open_dataset(config.dataset, data, split)
+    dataset = open_dataset(config.dataset, data, split, config.coding or None)
     return Cached(dataset) if config.keep_in_memory else dataset
 
 

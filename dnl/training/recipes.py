@@ -39,6 +39,7 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     dataset: str = "camvid"
+    coding: str = ""  # how label files store the classes (docs/label-images.md); none: recognised
     streets_per_epoch: int = 0  # built-in scenes mixed into each pass over the data set
     streets_pool: int = 1200  # distinct scenes they are drawn from; kept in memory once drawn
     epochs: int = 100  # passes over the data set

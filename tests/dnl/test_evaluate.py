@@ -129,6 +129,32 @@ def test_labels_that_cannot_be_meant_are_said_before_anything_is_scored(own, tmp
     assert "a.png" in capsys.readouterr().err
 
 
+def test_masks_of_0_and_255_are_no_perfect_score(own, tmp_path, capsys):
+    file = tmp_path / "labels" / "val" / "a.png"
+    Image.fromarray((np.asarray(Image.open(file)) > 1).astype(np.uint8) * 255).save(file)
+    assert main(own) == 1
+    assert "hold 0 and 255 only, and 255 means ignored: save the object as 1" in capsys.readouterr().err
+    assert main([*own, "--coding", "indices"]) == 0
+    assert main([*own, "--coding", "raw"]) == 1
+    assert "has no coding 'raw'; choose one of indices, colours, one-based" in capsys.readouterr().err
+
+
+def test_a_coding_may_be_named(own, tmp_path, capsys):
+    file = tmp_path / "labels" / "val" / "a.png"
+    Image.fromarray(np.asarray(Image.open(file)) + 1).save(file)
+    assert main(own) == 1
+    assert 'name the coding "one-based"' in capsys.readouterr().err
+    assert main([*own, "--coding", "one-based"]) == 0
+
+
+def test_what_looks_wrong_is_said_and_scored(own, tmp_path, capsys):
+    stripes = np.kron(np.array([[0, 2], [2, 0]], np.uint8), np.ones((12, 12), np.uint8))
+    resized = Image.fromarray(stripes).resize((48, 48), Image.Resampling.BILINEAR)
+    resized.save(tmp_path / "labels" / "val" / "a.png")
+    assert main(own) == 0
+    assert "a.png seems to have been resized smoothly" in capsys.readouterr().err
+
+
 # --- large images ----------------------------------------------------------------------------------------------------
 
 

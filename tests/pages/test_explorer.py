@@ -1,4 +1,5 @@
 import io
+import json
 import math
 import re
 import shutil
@@ -6,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dnl.checkpoints import file as checkpoints
-from dnl.classes import CAMVID
+from dnl.classes import ADE20K, CAMVID
 from dnl.datasets import DatasetError
 from pages.parts.app.words import literal
 from pages.parts.explorer.exports import OTHER_BATCH, OWN_PIXEL
@@ -138,6 +140,65 @@ def test_a_photo_with_its_labels_is_measured_against_them(app):
     assert_page_stands(app)
     assert not app.warning and not app.error
     assert pinned_class(app) in ("Sky", "Road")
+
+
+def own_photo(app, labels, photo=None):
+    app.run()
+    app.selectbox(key="source").select("Your photo").run()
+    photo = png(np.random.default_rng(0).integers(0, 256, (70, 130, 3), dtype=np.uint8)) if photo is None else photo
+    app.file_uploader(key="photo").set_value(("wide.png", photo, "image/png"))
+    app.file_uploader(key="labels").set_value(("wide-labels.png", png(labels), "image/png")).run()
+    assert_page_stands(app)
+
+
+def reading(app):
+    """The widget of what the labels are read as; None where there is nothing to choose."""
+    return next((box for box in app.selectbox if box.label == "Labels read as"), None)
+
+
+def test_what_labels_are_read_as_is_said(app):
+    own_photo(app, np.repeat(np.arange(7, dtype=np.uint8), 10)[:, None].repeat(130, 1))
+    assert not app.error and reading(app).value == "indices"
+    assert reading(app).options == ["class indices", "indices of CamVid's 32 classes", "indices from 1, 0 = none"]
+    pinned = pinned_class(app)
+    reading(app).select("32-indices").run()
+    assert_page_stands(app)
+    assert not app.error and pinned_class(app) != pinned
+
+
+def test_labels_in_colours_are_read_as_such(app):
+    own_photo(app, CAMVID.colour(np.repeat(np.arange(7), 10)[:, None].repeat(130, 1)))
+    assert (not app.error and reading(app) is None) or reading(app).value in ("colours", "official-colours")
+
+
+def test_labels_of_several_readings_are_asked_for(app):
+    values = np.where(np.arange(130) < 65, 17, 21).astype(np.uint8)[None].repeat(70, 0)
+    own_photo(app, values)
+    assert "Name the coding" in read(app.error[0].value) or "name the coding" in read(app.error[0].value)
+    assert "The photo is shown without labels." in read(app.error[0].value) and reading(app).value is None
+    reading(app).select("32-indices").run()
+    assert_page_stands(app)
+    assert not app.error and pinned_class(app) in ("Road", "Sky")
+    own_photo(app, values.T[:70].repeat(2, 1)[:, :130])  # another file is asked for anew
+    assert reading(app).value is None
+
+
+def test_masks_and_blended_labels_are_said(app):
+    own_photo(app, np.where(np.arange(130) < 65, 0, 255).astype(np.uint8)[None].repeat(70, 0))
+    assert "0 and 255 only, and 255 means ignored: save the object as 1" in read(app.error[0].value)
+    blended = Image.fromarray(np.kron(np.array([[0, 8], [10, 2]], np.uint8), np.ones((20, 20), np.uint8)))
+    own_photo(app, np.asarray(blended.resize((130, 70), Image.Resampling.BILINEAR)))
+    assert not app.error and "resized smoothly" in read(app.warning[0].value)
+
+
+def test_photos_of_more_kinds_and_what_they_leave_out(app):
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 65536, (70, 130), np.uint16)).save(file, "TIFF")
+    app.run()
+    app.selectbox(key="source").select("Your photo").run()
+    app.file_uploader(key="photo").set_value(("deep.tiff", file.getvalue(), "image/tiff")).run()
+    assert_page_stands(app)
+    assert "has 16 bits per channel, of which the upper 8 are used" in " ".join(read(info.value) for info in app.info)
 
 
 def test_labels_that_do_not_fit_are_left_out_and_said(app):
@@ -279,6 +340,16 @@ def test_an_attention_file_whose_labels_name_no_class_is_shown(app, changes):
     bring(app, attention_file(labels=np.full((3, 5), 255, np.uint64), **changes))
     assert_page_stands(app)
     assert not app.error and not app.warning
+
+
+def test_labels_in_an_attention_file_of_several_readings_are_asked_for(app):
+    labels = np.tile([0, 1, 2, 2, 13], (3, 1))
+    names = json.dumps({"class_names": ADE20K.class_names})
+    bring(app, attention_file(labels=labels, metadata=names))
+    assert "may be class indices or ADE20K annotation" in read(app.error[0].value) and reading(app).value is None
+    reading(app).select("annotation").run()
+    assert_page_stands(app)
+    assert not app.error and pinned_class(app) in ("wall", "building", "person")
 
 
 def test_an_attention_file_with_labels_has_its_figures_and_needs_no_model(app):

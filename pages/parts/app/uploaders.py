@@ -5,9 +5,13 @@ A file is (name, content).
 
 import streamlit as st
 
+from dnl.pictures import FORMAT_OF_ENDING, PHOTO_FORMATS, is_label_picture, is_picture, words_of
 from pages.parts.app.words import literal
 
-PHOTO_TYPES = ["png", "jpg", "jpeg", "webp"]
+# Endings of what can be read here, without their dots.
+PHOTO_TYPES = [end[1:] for end in FORMAT_OF_ENDING if is_picture(f"a{end}")]
+LABEL_TYPES = [end[1:] for end in FORMAT_OF_ENDING if is_label_picture(f"a{end}")]
+PHOTO_WORDS = words_of(PHOTO_FORMATS)
 # Files that one uploader keeps for a session.
 MOST_FILES = 24
 

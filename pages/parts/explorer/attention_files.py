@@ -34,12 +34,12 @@ class BroughtAttention(NamedTuple):
 
 
 @st.cache_data(max_entries=2, scope="session", show_spinner="Reading the file …")
-def _opened(digest: str, name: str, _data: bytes) -> CaptureFile:
-    return read_capture_file(_data, name)
+def _opened(digest: str, name: str, coding: str | None, _data: bytes) -> CaptureFile:
+    return read_capture_file(_data, name, coding=coding)
 
 
 @st.cache_data(max_entries=4, scope="session", show_spinner="Preparing the attention …")
-def _shown(digest: str, name: str, head: int | str, _file: CaptureFile) -> tuple[Capture, bytes]:
+def _shown(digest: str, name: str, head: int | str, coding: str | None, _file: CaptureFile) -> tuple[Capture, bytes]:
     capture = _file.capture(head).with_image()
     return capture, pack_capture(capture)
 
@@ -60,13 +60,46 @@ def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
     name, data = kept
     name, digest = name.rpartition(".")[0], hashlib.sha256(data).hexdigest()
     try:
-        file = _opened(digest, name, data)
-        return BroughtAttention(*_shown(digest, name, _choose_head(file), file), Source(kept[0], digest, "file"))
+        file, coding = _read_as(digest, name, data)
+        return BroughtAttention(
+            *_shown(digest, name, _choose_head(file), coding, file), Source(kept[0], digest, "file")
+        )
     except CaptureFileError as error:
         notices.error(literal(str(error)))
     except ValueError as error:
         notices.error(f"The attention file cannot be shown: {as_clause(error)}.")
     return None
+
+
+def _read_as(digest: str, name: str, data: bytes) -> tuple[CaptureFile, str | None]:
+    """The file, and the coding that was chosen for its labels; None for the recognised one.
+
+    Raises CaptureFileError where it cannot be read, and where nobody has chosen among several readings yet.
+    """
+    read: CaptureFile | None = None
+    try:
+        read = _opened(digest, name, None, data)
+        if read.coding is None or len(read.choices) < 2:
+            return read, None
+        choices = {coding.key: coding.words for coding in (read.coding, *read.choices)}
+    except CaptureFileError as error:
+        question, choices = error, {coding.key: coding.words for coding in error.choices}
+        if not choices:
+            raise
+    chosen = st.selectbox(
+        "Labels read as",
+        list(choices),
+        index=None if read is None else 0,
+        placeholder="choose",
+        format_func=lambda key: choices[key],
+        key=f"attention coding {digest[:16]}",
+        persist_state="session",
+    )
+    if chosen is None:
+        if read is None:
+            raise question
+        return read, None
+    return _opened(digest, name, chosen, data), chosen
 
 
 def _choose_head(file: CaptureFile) -> int | str:

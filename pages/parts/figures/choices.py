@@ -230,6 +230,11 @@ def choose_checkpoint(names: Sequence[str]) -> None:
     st.selectbox("Model", options, **keyed("checkpoint"), on_change=forget_hashes)
 
 
+def chosen_checkpoint() -> str:
+    """The name of the model of all rows that name none."""
+    return get("checkpoint")
+
+
 def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Callable[[ImageSource], str]) -> None:
     """The widgets of the rows. names: as above. images: what a row can show, which `words` names."""
     count = get("row count")

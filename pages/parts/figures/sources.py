@@ -5,6 +5,7 @@ A recipe can come from a stranger, so that nothing in it is ever taken for a pat
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -27,18 +28,26 @@ from analysis.figures import (
     require_street,
 )
 from dnl import list_checkpoints
-from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
+from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, label_set_of, read_card
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
-from pages.parts.app.uploaders import PHOTO_TYPES, kept_files, kept_uploads
+from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, PHOTO_WORDS, kept_files, kept_uploads
 from pages.parts.figures.choices import entry
 from pages.parts.subjects.captures import captured
 from pages.parts.subjects.models import model_with_attention
-from pages.parts.subjects.pictures import Picture, camvid_splits, own_labels, own_photo, street_picture
+from pages.parts.subjects.pictures import (
+    Picture,
+    camvid_splits,
+    choose_coding,
+    own_coding,
+    own_labels,
+    own_photo,
+    street_picture,
+)
 from pages.parts.subjects.places import CamVidPlace, SeenPlace, StreetPlace, UploadPlace, camvid_name, street_name
 
 # The session's entries of the uploaders.
-_PHOTOS, _LABELS = entry("photos"), entry("labels")
+_PHOTOS, _LABELS, _CODING = entry("photos"), entry("labels"), entry("coding")
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -72,14 +81,18 @@ def own_files() -> dict[str, bytes]:
 
 def choose_own_photos() -> None:
     """An uploader of photos."""
-    words = "PNG, JPEG or WebP. They stay in your session, and join the images of the rows."
+    words = f"{PHOTO_WORDS}. They stay in your session, and join the images of the rows."
     kept_uploads("Your photos", PHOTO_TYPES, key=_PHOTOS, help=words)
 
 
-def choose_own_labels() -> None:
-    """An uploader of the photos' labels."""
-    words = "PNGs of class indices, each named like its photo: street.jpg and street-labels.png."
-    kept_uploads("Their labels", ["png"], key=_LABELS, help=words)
+def choose_own_labels(checkpoint: str, on_coding: Callable[[], None]) -> None:
+    """An uploader of the photos' labels, and what they are read as for the classes of a checkpoint.
+
+    on_coding: called when something else is chosen.
+    """
+    words = "Label images, each named like its photo: street.jpg and street-labels.png."
+    if kept_uploads("Their labels", LABEL_TYPES, key=_LABELS, help=words) and checkpoint in list_checkpoints():
+        choose_coding(label_set_of(read_card(checkpoint)), key=_CODING, on_change=on_coding)
 
 
 def photo_uploads() -> list[tuple[str, bytes]]:
@@ -105,11 +118,13 @@ def own_images() -> list[FileImage]:
     explorers = own_photo(), own_labels()
     found = []
     for name, content in photos:
+        coding = st.session_state.get(_CODING)
         pair = next((label for label in labels if Path(label).stem.startswith(Path(name).stem)), None)
         if all(explorers) and name == explorers[0][0]:
-            pair = explorers[1][0]
+            pair, coding = explorers[1][0], own_coding()
         path = None if pair is None else label_path(pair, dict(photos))
-        found.append(FileImage(name, path, sha256(content), None if pair is None else sha256(labels[pair])))
+        digest = None if pair is None else sha256(labels[pair])
+        found.append(FileImage(name, path, sha256(content), digest, None if pair is None else coding))
     return found
 
 

@@ -11,11 +11,11 @@ from dnl import list_checkpoints
 from dnl.checkpoints import CheckpointError
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
-from pages.parts.app.uploaders import PHOTO_TYPES, kept_uploads
+from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, kept_uploads
 from pages.parts.app.words import NO_CHECKPOINT, as_clause, literal
 from pages.parts.noise_report import entries
 from pages.parts.subjects.models import Model, chosen_model, model_with_attention
-from pages.parts.subjects.pictures import camvid_splits, choose_picture
+from pages.parts.subjects.pictures import camvid_splits, choose_coding, choose_picture
 from pages.parts.subjects.places import (
     CAMVID_FOLDER,
     STREETS,
@@ -132,7 +132,7 @@ def _choose_places(label_set: LabelSet, notices: DeltaGenerator) -> list[Place]:
     sources = [STREETS, UPLOAD, *([CAMVID_FOLDER] if os.environ.get("DNL_DATA") else [])]
     source = st.selectbox("From", sources, key=entries.SOURCE, persist_state="session")
     if source == UPLOAD:
-        return _choose_uploads()
+        return _choose_uploads(label_set)
     if source == CAMVID_FOLDER:
         return _choose_camvid_files(notices)
     st.session_state.setdefault(entries.SCENES, [0, 1, 2])
@@ -146,17 +146,18 @@ def _choose_places(label_set: LabelSet, notices: DeltaGenerator) -> list[Place]:
     return [StreetPlace(scene) for scene in sorted(scenes)]
 
 
-def _choose_uploads() -> list[Place]:
+def _choose_uploads(label_set: LabelSet) -> list[Place]:
     photos = kept_uploads("Photos", PHOTO_TYPES, key="noise photos", most=MOST_PHOTOS)
     labels = kept_uploads(
         "Labels (optional)",
-        ["png"],
+        LABEL_TYPES,
         key="noise photo labels",
         most=MOST_PHOTOS,
-        help="PNG label images, each named like its photo.",
+        help="Label images, each named like its photo.",
     )
+    coding = choose_coding(label_set, key=entries.CODING) if labels else None
     by_stem = {PurePath(name).stem: (name, content) for name, content in labels}
-    return [UploadPlace((name, content), by_stem.get(PurePath(name).stem)) for name, content in photos]
+    return [UploadPlace((name, content), by_stem.get(PurePath(name).stem), coding) for name, content in photos]
 
 
 def _choose_camvid_files(notices: DeltaGenerator) -> list[Place]:

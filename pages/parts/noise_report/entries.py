@@ -2,6 +2,7 @@
 
 # The sidebar's choices; those of one image alone are the ones of `subjects.pictures`.
 MODELS, COUNT, SOURCE, SCENES, SPLIT = "noise models", "noise count", "noise source", "noise scenes", "noise split"
+CODING = "noise coding"
 LABELS, GATE, RETENTION = "noise labels", "noise gate", "noise retention"
 # The sections' choices.
 SHOWN_STAGES, DETAIL = "noise stages", "noise detail"

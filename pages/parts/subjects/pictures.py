@@ -3,16 +3,25 @@
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from analysis.files.photos import UploadError, read_labels, read_photo
+from analysis.files.photos import (
+    CodingUploadError,
+    LabelImage,
+    UploadError,
+    photo_notes,
+    read_label_image,
+    read_photo,
+)
 from dnl.classes import LabelSet
+from dnl.codings import codings_of
 from dnl.datasets import CamVid, DatasetError, Streets, camvid_labels
-from pages.parts.app.uploaders import PHOTO_TYPES, keep_file, kept_file, kept_upload
+from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, PHOTO_WORDS, keep_file, kept_file, kept_upload
 from pages.parts.app.words import as_clause, as_sentence, literal
 from pages.parts.subjects.places import (
     CAMVID_FOLDER,
@@ -63,8 +72,10 @@ def picture_at(place: Place, label_set: LabelSet) -> Picture:
     if isinstance(place, CamVidPlace):
         return camvid_picture(place.split, place.file, label_set)
     image, original_size = read_photo(place.photo[1])
-    found = None if place.labels is None else read_labels(place.labels[1], original_size, label_set)
-    return Picture(image, found, place.photo[0], private=True, place=place)
+    labels = None
+    if place.labels is not None:
+        labels = read_label_image(place.labels[1], original_size, label_set, coding=place.coding).labels
+    return Picture(image, labels, place.photo[0], private=True, place=place)
 
 
 def street_picture(scene: int, label_set: LabelSet) -> Picture:
@@ -137,6 +148,8 @@ def show_place(place: Place) -> None:
         st.session_state[_SOURCE] = UPLOAD
         keep_file(_PHOTO, place.photo)
         keep_file(_LABELS, place.labels)
+        if place.labels is not None and place.coding is not None:
+            st.session_state[coding_entry(place.labels)] = place.coding
 
 
 def own_photo() -> tuple[str, bytes] | None:
@@ -149,26 +162,89 @@ def own_labels() -> tuple[str, bytes] | None:
     return kept_file(_LABELS)
 
 
+def own_coding() -> str | None:
+    """The key of the coding that was chosen for the photo's labels; None where it is recognised."""
+    labels = own_labels()
+    return None if labels is None else st.session_state.get(coding_entry(labels))
+
+
 def _choose_upload(label_set: LabelSet, notices: DeltaGenerator) -> Picture | None:
-    photo = kept_upload("Photo", PHOTO_TYPES, key=_PHOTO, help="PNG, JPEG or WebP. It stays in your session.")
+    photo = kept_upload("Photo", PHOTO_TYPES, key=_PHOTO, help=f"{PHOTO_WORDS}. It stays in your session.")
     labels = kept_upload(
         "Labels (optional)",
-        ["png"],
+        LABEL_TYPES,
         key=_LABELS,
-        help=f"A PNG of the photo's size with one class index per pixel: {literal(_numbered(label_set))}.",
+        help=f"An image of the photo's size with one class index per pixel ({literal(_numbered(label_set))}), or in "
+        "the classes' colours.",
     )
     if photo is None:
         st.caption("Until you choose a photo, the first street is shown.")
         return None
+    for note in photo_notes(photo[1]):
+        notices.info(literal(note))
     place = UploadPlace(photo, labels)
-    try:
+    if labels is None:
         return picture_at(place, label_set)
+    try:
+        coding = _choose_coding(labels, read_photo(photo[1]).original_size, label_set, notices)
+        return picture_at(dataclasses.replace(place, coding=coding), label_set)
     except UploadError as error:
-        if labels is None:
-            raise
         picture = picture_at(dataclasses.replace(place, labels=None), label_set)
         notices.error(f"{as_sentence(error)} The photo is shown without labels.")
         return picture
+
+
+def choose_coding(label_set: LabelSet, *, key: str, on_change: Callable[[], None] | None = None) -> str | None:
+    """A selectbox of what several label files are read as: the key of a coding, None to recognise it in each."""
+    codings = {coding.key: coding.words for coding in codings_of(label_set)}
+    if st.session_state.get(key) not in codings:
+        st.session_state[key] = None  # of another model's classes
+    return st.selectbox(
+        "Labels read as",
+        [None, *codings],
+        format_func=lambda chosen: "what each file holds" if chosen is None else codings[chosen],
+        key=key,
+        on_change=on_change,
+        persist_state="session",
+    )
+
+
+def _choose_coding(
+    labels: tuple[str, bytes], size: tuple[int, int], label_set: LabelSet, notices: DeltaGenerator
+) -> str | None:
+    """What the labels are read as, said, and to be changed; the key of another coding, None for the recognised one.
+
+    Raises UploadError where they cannot be read, and where nobody has chosen among several readings yet.
+    """
+    question: CodingUploadError | None = None
+    read: LabelImage | None = None
+    try:
+        read = read_label_image(labels[1], size, label_set)
+        choices = {coding.key: coding.words for coding in (read.coding, *read.choices)}
+    except CodingUploadError as error:
+        question, choices = error, {coding.key: coding.words for coding in error.choices}
+    for note in () if read is None else read.notes:
+        notices.warning(literal(note))
+    if read is not None and len(choices) == 1:
+        st.caption(f"Labels read as {literal(read.coding.words)}.")
+        return None
+    chosen = st.selectbox(
+        "Labels read as",
+        list(choices),
+        index=None if read is None else 0,
+        placeholder="choose",
+        format_func=lambda key: choices[key],
+        key=coding_entry(labels),
+        persist_state="session",
+    )
+    if chosen is None and question is not None:
+        raise question
+    return None if read is not None and chosen == read.coding.key else chosen
+
+
+def coding_entry(labels: tuple[str, bytes]) -> str:
+    """The session's entry of the coding that is chosen for a label file: another file is asked for anew."""
+    return f"coding {hashlib.sha256(labels[1]).hexdigest()[:16]}"
 
 
 def _numbered(label_set: LabelSet) -> str:

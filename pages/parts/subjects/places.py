@@ -33,10 +33,14 @@ class CamVidPlace:
 
 @dataclass(frozen=True)
 class UploadPlace:
-    """A photo of the user's, with its labels or without: (name, content) each."""
+    """A photo of the user's, with its labels or without: (name, content) each.
+
+    coding: the key of the labels' coding, None where it is to be recognised.
+    """
 
     photo: tuple[str, bytes]
     labels: tuple[str, bytes] | None = None
+    coding: str | None = None
 
 
 @dataclass(frozen=True)
