@@ -33,6 +33,8 @@ from dnl.untrusted import one_line
 
 MOST_WORKERS = 8
 MOST_LR_KERNEL = 99
+# Of a labelled image; plain photos are scaled down.
+MOST_PIXELS = 4_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--min-images", type=int, metavar="N", help="images that a class needs to count")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; the processor's cores if not given")
+    parser.add_argument("--large", action="store_true", help="measure labelled images of any size")
     parser.add_argument("--no-detection", action="store_true", help="leave AUC and average precision out")
     return parser
 
@@ -85,7 +88,7 @@ def _report(options: argparse.Namespace, world: World) -> None:
     images = open_images(options.dataset, options.data, split, options.coding)
     labels = options.labels or ("prediction" if images.label_set is None else "truth")
     _require_fitting_classes(checkpoints, images, labels, options.data)
-    _look(images, world)
+    _look(images, world, large=options.large)
     count = min(len(images), options.limit or len(images))
     if not count:
         raise ReportError(f"{options.dataset} {split} holds no image; choose another split or folder")
@@ -129,13 +132,24 @@ def _report(options: argparse.Namespace, world: World) -> None:
         write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
 
 
-def _look(images: Images, world: World) -> None:
-    """Say what looks wrong in the files before anything is measured. Raises DatasetError where it cannot be meant."""
+def _look(images: Images, world: World, *, large: bool) -> None:
+    """Say what looks wrong in the files before anything is measured.
+
+    Raises DatasetError where it cannot be meant, and ReportError for images that take very long, unless they may be
+    `large`.
+    """
     if isinstance(images, Photos):
         sentences = [f"not used: {', '.join(file.name for file in images.unused)}"] if images.unused else []
     else:
         bar = partial(tqdm, leave=False, delay=1, disable=not world.is_main)
-        sentences = list(look_at(images, progress=bar).require().sentences)
+        look = look_at(images, progress=bar).require()
+        sentences = list(look.sentences)
+        height, width = look.largest
+        if height * width > MOST_PIXELS and not large:
+            raise ReportError(
+                f"the largest image has {height}×{width} pixels, more than {MOST_PIXELS // 10**6} million, and the work "
+                "grows with their square: scale images and labels (by nearest neighbour) down, or add --large"
+            )
     if world.is_main:
         for sentence in sentences:
             print(one_line(sentence), file=sys.stderr)

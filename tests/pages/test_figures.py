@@ -355,6 +355,22 @@ def test_own_photos_join_the_images_and_their_recipe_works_beside_them(app, draw
     assert recipe_from_json((tmp_path / "recipe.json").read_bytes()) == recipe
 
 
+def test_what_own_labels_are_read_as_is_part_of_the_recipe(app, drawn):
+    app.run()
+    raw = png(np.where(np.arange(64) < 32, 17, 21).astype(np.uint8)[None].repeat(48, 0))
+    app.file_uploader(key="figure photos").set_value([("mine.png", PHOTO, "image/png")])
+    app.file_uploader(key="figure labels").set_value([("mine-labels.png", raw, "image/png")]).run()
+    digests = hashlib.sha256(PHOTO).hexdigest(), hashlib.sha256(raw).hexdigest()
+    opened(app, one_row(last(drawn), image=FileImage("mine.png", "mine-labels.png", *digests), pixel=(40, 60)))
+    assert 'name the coding "32-indices"' in read(errors(app)[0])
+    app.selectbox(key="figure coding").select("32-indices").run()
+    assert not errors(app)
+    recipe, captures, *_ = drawn[-1]
+    assert recipe.rows[0].image.labels_coding == "32-indices"
+    assert set(captures[0].labels.ravel().tolist()) == {0, 3}
+    assert recipe_from_json(recipe_to_json(recipe)) == recipe
+
+
 def test_no_model_at_all_is_said_in_words(app, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
     app.run()

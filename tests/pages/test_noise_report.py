@@ -21,7 +21,7 @@ from dnl.classes import CAMVID
 from dnl.datasets import Streets
 from pages.parts.noise_report import work as noise_work
 from pages.parts.subjects.places import StreetPlace
-from tests.pages.small import app_on, png, save_network
+from tests.pages.small import app_on, png, read, save_network
 
 PAGE = "pages/noise_report.py"
 
@@ -249,6 +249,20 @@ def test_a_network_without_attention_alone_gets_a_sentence(app):
     assert not app.exception
     assert "no attention to look at" in app.error[0].value
     assert app.button(key="noise measure").disabled
+
+
+def test_what_the_labels_of_several_photos_are_read_as_can_be_chosen(app):
+    app.run()
+    app.segmented_control(key="noise count").set_value("Several").run()
+    app.selectbox(key="noise source").select("Your photo").run()
+    raw = np.where(np.arange(130) < 65, 17, 21).astype(np.uint8)[None].repeat(70, 0)
+    app.file_uploader(key="noise photos").set_value([("wide.png", png(wide_photo()), "image/png")])
+    app.file_uploader(key="noise photo labels").set_value([("wide.png", png(raw), "image/png")]).run()
+    app.button(key="noise measure").click().run()
+    assert 'name the coding "32-indices"' in read(app.error[0].value)
+    app.selectbox(key="noise coding").select("32-indices").run()
+    app.button(key="noise measure").click().run()
+    assert not app.error and [summary["images"] for summary in summaries(app)] == [1]
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_others_measured(app):

@@ -89,6 +89,20 @@ def test_labels_that_cannot_be_meant_are_said_before_anything_is_measured(checkp
     assert not out.exists()
 
 
+def test_labelled_images_of_any_size_are_asked_for(checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report, "MOST_PIXELS", 1000)
+    for part in ("val", "valannot"):
+        (tmp_path / part).mkdir()
+    sample = make_sample(0)
+    Image.fromarray(sample.image).save(tmp_path / "val" / "a.png")
+    Image.fromarray(sample.labels).save(tmp_path / "valannot" / "a.png")
+    options = ["--checkpoint", str(checkpoint), "--dataset", "camvid", "--data", str(tmp_path)]
+    options += ["--out", str(tmp_path / "out"), "--workers", "1", "--no-detection"]
+    assert report.main(options) == 1
+    assert "the largest image has 40×72 pixels" in capsys.readouterr().err
+    assert report.main([*options, "--large"]) == 0
+
+
 def test_a_folder_without_photos_is_none(tmp_path):
     with pytest.raises(DatasetError, match=r"holds no PNG, JPEG, .* photo, and no images/ folder either"):
         open_images("folder", str(tmp_path), "all")
