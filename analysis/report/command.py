@@ -147,7 +147,7 @@ def _look(images: Images, world: World, *, large: bool) -> None:
         height, width = look.largest
         if height * width > MOST_PIXELS and not large:
             raise ReportError(
-                f"the largest image has {height}×{width} pixels, more than {MOST_PIXELS // 10**6} million, and the work "
+                f"the largest image has {height}×{width} pixels, more than {MOST_PIXELS // 10**6} million, and work "
                 "grows with their square: scale images and labels (by nearest neighbour) down, or add --large"
             )
     if world.is_main:
