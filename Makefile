@@ -5,6 +5,7 @@
 # make mutants mutation testing alone (MODULES="dnl.metrics analysis.maps" for some)
 # make coverage which lines and branches of dnl and analysis the tests reach, browser tests apart
 # make types   mypy on dnl and analysis
+# make peers   attention of public libraries' models against what they compute, into docs/other-networks.md; in .venv-peers
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.
@@ -24,7 +25,7 @@ FUZZ ?= 10
 # For clean installations: the Pythons to install under, by path or name.
 PYTHONS ?= $(PYTHON)
 
-.PHONY: app test lint types soak mutants coverage bench browser
+.PHONY: app test lint types soak mutants coverage bench peers browser
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -61,6 +62,16 @@ coverage: .venv/dev.stamp
 
 bench: .venv/app.stamp
 	$(BIN)/python -m benchmarks.attention $(BENCH)
+
+peers: .venv-peers/stamp
+	PYTHONPATH=.:tests $(subst .venv,.venv-peers,$(BIN))/python -m peers.conformance --table docs/other-networks.md $(PEERS)
+
+# torchvision's own requirement is a torch for GPUs; the one that is there does.
+.venv-peers/stamp: requirements.txt tests/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	$(subst .venv,.venv-peers,$(BIN))/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers/requirements.txt
+	$(subst .venv,.venv-peers,$(BIN))/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	@$(subst .venv,.venv-peers,$(BIN))/python -c "open('$@', 'w').close()"
 
 .venv/pyvenv.cfg:
 	@$(PYTHON) -c "import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed and $(PYTHON) is ' + v + ': name another one, such as make PYTHON=python3.12')"

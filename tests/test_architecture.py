@@ -60,6 +60,7 @@ ANALYSIS = {
     "options": ("dnl.attention", ""),
     "words": ("options", ""),
     "threads": ("dnl.attention", "torch"),
+    "intervals": ("", "numpy"),
     "files": ("dnl", "PIL numpy"),
     "noise": ("", "numpy"),
     "capture": ("geometry options threads dnl", "numpy safetensors torch"),

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +12,12 @@ from typing import TypeVar, Unpack
 import numpy as np
 
 from analysis.capture import brought
-from analysis.capture.brought import Array, Description
+from analysis.capture.brought import Array, Extra
+from analysis.capture.description import IGNORE_INDEX, Description, described
 from analysis.geometry import Grid
 from dnl.classes import LabelSet
 
 T = TypeVar("T")
-
-# What marks a pixel without a class where no label set says so.
-DEFAULT_IGNORE_INDEX = brought.IGNORE_INDEX
 
 PLAIN_GREY = 128
 
@@ -35,44 +34,53 @@ def capture_of_qk(
     head: int | str = "mean",
     scale: float = 1.0,
     class_tokens: int = 0,
+    last_tokens: int = 0,
+    key_size: tuple[int, int] | None = None,
     lr_weights: str = "learnt",
     **description: Unpack[Description],
 ) -> "Capture":
     """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
 
-    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, where N = height·width runs
-    row by row. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in
-    transformers; it is multiplied into the stored query, so that softmax(q·k) is the model's attention. LR's
-    weights σ(q·k) see the scaled scores as well.
-    class_tokens: how many leading tokens are no cells (class and register tokens). They are dropped as queries
-    and as keys; each row is thereby spread over the cells alone, as if renormalised.
-    head: which head; or "mean", the mean of the heads' maps. That mean is not the attention of any query and key,
-    so with several heads it is stored as a map of 4·N² bytes (N up to brought.MAX_MAP_CELLS), without query and
-    key; choose one head to have LR's learnt weights.
+    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, N = height·width row by row.
+    (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in transformers; it is
+    multiplied into the stored query, so that softmax(q·k) is the model's attention, and LR's weights σ(q·k) see it too.
+    key_size: (h′, w′) where the keys are cells of another grid, as under spatial reduction; LR has its box alone then.
+    class_tokens, last_tokens: how many leading and trailing tokens are no cells (class and register tokens, padding).
+    They are dropped as queries and as keys; each row is thereby spread over the cells alone, as if renormalised, and
+    `dropped` says what they had. With a key_size or query_names, a side without such tokens may come so.
+    head: which head; or "mean", the mean of the heads' maps: no attention of any query and key, so that of several
+    heads it is stored as a map of 4·N·N′ bytes (N up to MAX_MAP_CELLS); choose one head to have LR's learnt weights.
 
     class_probs: classes×h×w or N×classes, a distribution over the classes in each cell, needed by GR.
-    image: H×W×3 uint8. labels: integer class indices as H×W of the image, or one a cell as h×w, the better choice
-    where the model's cells do not lie on the image as in `analysis.geometry` (a ViT's patches).
-    lr_weights: what the model itself does, if it has LR. description: see `brought.Description`.
-    Inputs are not changed. Raises ValueError, in one sentence, for whatever does not fit.
+    image: H×W×3 uint8. labels: integer class indices as H×W of the image, or one a cell as h×w (or h′×w′).
+    lr_weights: what the model itself does, if it has LR. description: see `description.Description`.
+    Inputs are not changed. Warns of what is odd. Raises ValueError, in one sentence, for whatever does not fit.
     """
-    cells = brought.map_size(height, width)
+    cells, key_cells = brought.map_sizes(height, width, key_size)
     if not 0 < scale < math.inf:
         raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
+    named = description.get("query_names") is not None
+    asking = asked = Extra(class_tokens, last_tokens)
+    if named or key_size is not None:  # either side may come without
+        asking = brought.NO_EXTRA if named else asking.where_it_fits(query, cells)
+        asked = asked.where_it_fits(key, key_cells)
     with np.errstate(over="ignore"):  # infinite queries are refused below
-        queries = brought.cell_maps(query, "query", cells, class_tokens) * np.float32(scale)
-    keys = brought.cell_maps(key, "key", cells, class_tokens)
-    if queries.shape != keys.shape:
-        raise ValueError(
-            f"query has {len(queries)} heads of {queries.shape[1]} channels but key {len(keys)} of "
-            f"{keys.shape[1]}; both must have the same"
-        )
+        queries = brought.cell_maps(query, "query", cells, asking) * np.float32(scale)
+    keys = brought.cell_maps(key, "key", key_cells, asked)
+    brought.require_alike(queries, keys)
     brought.require_computable(queries, keys)
-    rest = brought.described(cells, class_probs, image, labels, **description)
+    if description.get("placement") is None:
+        description["placement"] = "corners" if brought.is_map(key, key_cells, asked) else "blocks"
+    rest = described(cells, key_cells, class_probs, image, labels, **description)
+    rest["key_size"] = key_cells if key_size is not None or named else None
     chosen = brought.chosen_head(head, len(queries))
+    if asked.count:
+        rest["dropped"] = brought.dropped_share(queries, key, asked, chosen)
+    _say(rest["notes"])
     if chosen is None:
         attention = brought.mean_attention(queries, keys)
         return Capture(None, None, **rest, lr_weights="box", attention=attention, attention_size=cells)
+    lr_weights = "box" if rest["key_size"] is not None else lr_weights
     return Capture(queries[chosen].copy(), keys[chosen].copy(), **rest, lr_weights=lr_weights)
 
 
@@ -86,33 +94,51 @@ def capture_of_attention(
     *,
     head: int | str = "mean",
     class_tokens: int = 0,
+    last_tokens: int = 0,
+    key_size: tuple[int, int] | None = None,
+    signed: bool = False,
     **description: Unpack[Description],
 ) -> "Capture":
-    """A capture of a finished attention map: N×N or heads×N×N for N = height·width, finite and not negative.
+    """A capture of a finished attention map: N×N′ or heads×N×N′ for N = height·width, finite and not negative.
 
-    Entry [i, j] is what cell i gives to cell j. Rows need not sum to 1 and stay as they are; where leading class
-    tokens are dropped, each row (of each head) is divided by what remains of it, as in `from_qk`. LR needs query
-    and key for its learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`.
+    Entry [i, j] is what cell i gives to cell j. N′ = N, or h′·w′ of `key_size`. Rows need not sum to 1 and stay as
+    they are (which is said in a warning); where extra tokens are dropped, each row (of each head) is divided by what
+    remains of it, as in `from_qk`. signed: weights below 0 may come too, as some networks' mixed heads have them; such
+    a map can be looked at, and has no noise. LR needs query and key for its learnt weights, so a map can have the
+    constant box alone. The rest is as in `from_qk`. Raises ValueError, also for a map that seems to be transposed.
     """
-    cells = brought.map_size(height, width)
-    rest = brought.described(cells, class_probs, image, labels, **description)
-    finished = brought.one_map(attention, cells, head, class_tokens)
-    return Capture(None, None, **rest, lr_weights="box", attention=finished, attention_size=cells)
+    cells, key_cells = brought.map_sizes(height, width, key_size)
+    named = description.get("query_names") is not None
+    if description.get("placement") is None:
+        description["placement"] = "blocks"
+    rest = described(cells, key_cells, class_probs, image, labels, **description)
+    extra = Extra(class_tokens, last_tokens)
+    found = brought.one_map(attention, cells, key_cells, head, extra, named=named, signed=signed)
+    rest |= {"key_size": None if key_size is None and not named else key_cells, "notes": rest["notes"] + found.notes}
+    if found.dropped is not None:
+        rest["dropped"] = found.dropped
+    _say(rest["notes"])
+    return Capture(None, None, **rest, lr_weights="box", attention=found.attention, attention_size=cells)
+
+
+def _say(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
     """The attention block's inputs for one image, and what the image shows. h×w are attention cells.
 
-    query, key: d×h×w float32; or both None, and `attention` is the finished map itself: N×N float32 for N = h·w,
-    entry [i, j] is what cell i gives to cell j, and `attention_size` its (h, w). LR's learnt weights need query and
-    key, so a finished map can have LR's constant box alone; GR works on both.
+    query, key: d×h×w float32; or both None, and `attention` is the finished map N×N float32, N = h·w, entry [i, j] what
+    cell i gives to cell j, and `attention_size` its (h, w); LR's learnt weights need query and key, GR works on both.
     key_size: (h′, w′) where the keys are other cells than the queries, as under spatial reduction: key is d×h′×w′ then,
     and attention N×N′. None where both are the same cells.
     placement, crop: how the cells of either grid lie on the image, as in `analysis.geometry.Grid`.
     query_names: of queries without a place, such as object queries or class tokens, one each: h×w is 1×Q then, and
     query_labels Q class indices, or None where it is not known what they look for. None where queries are cells.
     dropped: h×w float32, the share of each query's row that went to tokens that are no cells and is not in the map.
+    notes: what is odd about it or has to be known of it, in sentences.
     class_probs: classes×h×w float32, GR's class distribution, or None.
     image: H×W×3 uint8. labels, prediction: H×W integer class indices. Any of these three may be None.
     gate, lr_kernel, lr_weights: the model's own GR gate and LR window (None: it has none) and kind of LR weights.
@@ -137,10 +163,18 @@ class Capture:
     query_names: tuple[str, ...] | None = None
     query_labels: np.ndarray | None = None
     dropped: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     # Their arguments and checks stand in functions of their own, above.
     from_qk = staticmethod(capture_of_qk)
     from_attention = staticmethod(capture_of_attention)
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """(height, width) of the map."""
+        size = self.attention_size if self.query is None else self.query.shape[1:]
+        assert size is not None  # it comes with the finished map
+        return size
 
     @property
     def height(self) -> int:
@@ -151,14 +185,6 @@ class Capture:
     def width(self) -> int:
         """Columns of cells."""
         return self.cells[1]
-
-    @property
-    def cells(self) -> tuple[int, int]:
-        """(height, width) of the map."""
-        if self.query is not None:
-            return self.query.shape[1:]
-        assert self.attention_size is not None  # it comes with the finished map
-        return self.attention_size
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -184,7 +210,7 @@ class Capture:
     @property
     def ignore_index(self) -> int:
         """The label value that means "no class"."""
-        return DEFAULT_IGNORE_INDEX if self.label_set is None else self.label_set.ignore_index
+        return IGNORE_INDEX if self.label_set is None else self.label_set.ignore_index
 
     @property
     def key_cells(self) -> tuple[int, int]:
@@ -204,30 +230,24 @@ class Capture:
         return Grid(self.image_size, self.key_cells, self.placement, self.crop)
 
     def cell_at(self, y: int, x: int) -> int:
-        """The flat index row·w + column of the query's cell under a pixel. Raises ValueError for one off the cells."""
+        """The query's cell row·w + column under a pixel. Raises ValueError for one off the cells."""
         row, column = self.grid.cell_at(y, x)
         return row * self.width + column
 
     @cached_property
     def cell_labels(self) -> np.ndarray | None:
         """The true label of each query, h×w, `ignore_index` where there is none; None without labels."""
-        if self.query_names is not None:
-            return None if self.labels is None else self._labels_of_queries()
-        return self._votes(self.labels, self.cells)
+        return _of_queries(self, self.labels)
 
     @cached_property
     def cell_prediction(self) -> np.ndarray | None:
         """The predicted label of each query, h×w; None without a prediction."""
-        if self.query_names is not None:
-            return None if self.prediction is None else self._labels_of_queries()
-        return self._votes(self.prediction, self.cells)
+        return _of_queries(self, self.prediction)
 
     @cached_property
     def key_labels(self) -> np.ndarray | None:
         """The label of each key by `reference`, h′×w′, `ignore_index` where there is none; None without a reference."""
-        if self.key_size is None:
-            return self.reference_labels
-        return self._votes(self.labels if self.reference == "labels" else self.prediction, self.key_size)
+        return _votes(self, self.labels if self.reference == "labels" else self.prediction, self.key_cells)
 
     @property
     def reference(self) -> str | None:
@@ -249,24 +269,26 @@ class Capture:
         return memory[name]
 
     def with_image(self) -> "Capture":
-        """The capture with something to show: its image, else its labels or prediction painted, else plain grey.
-
-        A plain image has one pixel a cell.
-        """
+        """The capture with something to show: its image, its classes painted, or plain grey of one pixel a cell."""
         if self.image is not None:
             return self
         shown = self.labels if self.reference == "labels" else self.prediction
-        if shown is None or self.label_set is None:
-            return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8))
-        return dataclasses.replace(self, image=self.label_set.colour(shown))
+        if shown is not None and self.label_set is not None:
+            return dataclasses.replace(self, image=self.label_set.colour(shown))
+        return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8), crop=None)
 
-    def _votes(self, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:
-        if labels is None:
-            return None
-        crop = self.crop if self.image is not None else None
-        return Grid(labels.shape, cells, self.placement, crop).votes(labels, self.num_classes, self.ignore_index)
 
-    def _labels_of_queries(self) -> np.ndarray:
-        if self.query_labels is None:
-            return np.full(self.cells, self.ignore_index, np.int64)
-        return self.query_labels.reshape(self.cells).astype(np.int64)
+def _votes(capture: Capture, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:
+    if labels is None:
+        return None
+    grid = Grid(labels.shape, cells, capture.placement, capture.crop)
+    return grid.votes(labels, capture.num_classes, capture.ignore_index)
+
+
+def _of_queries(capture: Capture, labels: np.ndarray | None) -> np.ndarray | None:
+    """Labels h×w: by the votes of pixels, or as they are known of queries without a place."""
+    if capture.query_names is None or labels is None:
+        return _votes(capture, labels, capture.cells)
+    if capture.query_labels is None:
+        return np.full(capture.cells, capture.ignore_index, np.int64)
+    return capture.query_labels.reshape(capture.cells).astype(np.int64)

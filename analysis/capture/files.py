@@ -3,17 +3,26 @@
 What a file holds (the arrays of a NumPy `.npz`, or the tensors of a `.safetensors` file):
 
     query, key      N×d, heads×N×d, d×h×w or heads×d×h×w, floating point, N = height·width row by row
-    attention       in their place: a finished map, N×N or heads×N×N, not negative
+    attention       in their place: a finished map, N×N or heads×N×N, not negative (see "signed")
     height, width   cells, one whole number each; not needed with query and key of d×h×w
+    key_height, key_width   of the keys' own grid h′×w′, where they are other cells: key N′×d …, attention N×N′
     scale           one number that q·k is multiplied with, 1/√d in transformers (1 if missing)
     class_tokens    how many leading tokens are no cells, to be dropped (0 if missing)
+    last_tokens     how many trailing tokens are no cells, likewise
+    dropped         h×w: which share of each row went to tokens that were dropped before
+    query_labels    Q class indices of queries without a place
     class_probs     classes×h×w or N×classes, a distribution over the classes in each cell: GR needs it
     image           H×W×3 uint8, RGB
     labels          H×W of the image, or h×w one a cell: integer class indices, 255 for none
     prediction      likewise
     metadata        text, JSON (in `.safetensors`: the entry "metadata" of its header): an object with any of
                     "name", "class_names" (a list), "palette" (a [red, green, blue] per class), "ignore_index",
-                    "label_set" (its name), "gate", "lr_kernel", "lr_weights"
+                    "label_set" (its name), "coding" (of the labels, "indices" unless they are raw ids of a public
+                    data set, see `dnl.codings`; asked where the class names leave it open), "gate", "lr_kernel",
+                    "lr_weights", "placement" ("corners" or "blocks": how cells lie on the image; if missing, "corners"
+                    for query and key of d×h×w, else "blocks"), "crop" ([top, left, height, width], the part of the
+                    image that the model saw), "query_names" (of Q queries without a place: height is 1 then, width Q),
+                    "signed" (true: weights below 0 may come)
 
 Query, key, height and width, or attention, height and width, are enough. With plain NumPy:
 
@@ -37,11 +46,15 @@ import safetensors.torch
 import torch
 from numpy.lib import format as npy_format
 
-from analysis.capture.brought import IGNORE_INDEX, map_size, named_classes
+from analysis.capture.brought import MAX_MAP_CELLS, map_size
 from analysis.capture.capture import Capture
+from analysis.capture.coded import class_indices
+from analysis.capture.description import IGNORE_INDEX, named_classes
+from analysis.geometry import PLACEMENTS
 from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet
+from dnl.codings import Coding, CodingError
 from dnl.files import write_atomically
 from dnl.untrusted import DECODING_ERRORS, MAX_NAME_LENGTH, read_json, shortened
 
@@ -71,19 +84,32 @@ ARRAYS = {
     "image": ((3,), "u"),
     "labels": ((2,), "iu"),
     "prediction": ((2,), "iu"),
+    "dropped": ((2,), "f"),
+    "query_labels": ((1,), "iu"),
     "height": ((0, 1), "iu"),
     "width": ((0, 1), "iu"),
+    "key_height": ((0, 1), "iu"),
+    "key_width": ((0, 1), "iu"),
     "scale": ((0, 1), "fiu"),
     "class_tokens": ((0, 1), "iu"),
+    "last_tokens": ((0, 1), "iu"),
 }
-NUMBERS = ("height", "width", "scale", "class_tokens")
+NUMBERS = ("height", "width", "key_height", "key_width", "scale", "class_tokens", "last_tokens")
 KIND_WORDS = {"f": "floating-point numbers", "u": "uint8", "iu": "whole numbers", "fiu": "numbers"}
 
+INDICES = "indices"  # the coding of what we save
 SAFETENSORS_KINDS = {"F": "f", "B": "f", "I": "i", "U": "u"}
 
 
 class CaptureFileError(ValueError):
-    """A file that cannot be read as a capture; the message is one sentence for the person who brought it."""
+    """A file that cannot be read as a capture; the message is one sentence for the person who brought it.
+
+    choices: the codings of which one must be named, where the labels fit several.
+    """
+
+    def __init__(self, message: str, choices: tuple[Coding, ...] = ()):
+        super().__init__(message)
+        self.choices = choices
 
 
 def save_capture(capture: Capture, path: str | Path) -> None:
@@ -93,7 +119,12 @@ def save_capture(capture: Capture, path: str | Path) -> None:
     arrays = {name: getattr(capture, name) for name in ARRAYS if name not in NUMBERS}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
     arrays |= {"height": np.array(capture.height), "width": np.array(capture.width)}
-    metadata = {name: getattr(capture, name) for name in ("name", "gate", "lr_kernel", "lr_weights")}
+    if capture.key_size is not None:
+        arrays |= dict(zip(("key_height", "key_width"), map(np.array, capture.key_size), strict=True))
+    metadata = {name: getattr(capture, name) for name in ("name", "gate", "lr_kernel", "lr_weights", "placement")}
+    metadata |= {name: value for name in ("crop", "query_names") if (value := getattr(capture, name)) is not None}
+    if capture.attention is not None and capture.attention.min(initial=0) < 0:
+        metadata["signed"] = True
     if capture.label_set is not None:
         label_set = capture.label_set
         metadata |= {
@@ -102,6 +133,8 @@ def save_capture(capture: Capture, path: str | Path) -> None:
             "palette": label_set.palette,
             "ignore_index": label_set.ignore_index,
         }
+    if capture.labels is not None:
+        metadata["coding"] = INDICES
     text = json.dumps(metadata, ensure_ascii=False)
     if path.suffix == ".npz":
 
@@ -118,27 +151,37 @@ def save_capture(capture: Capture, path: str | Path) -> None:
     write_atomically(path, write)
 
 
-def load_capture(path: str | Path, *, head: int | str = "mean") -> Capture:
-    """The capture in a file; `head` as in `Capture.from_qk`. Raises CaptureFileError, OSError if it is not there."""
+def load_capture(path: str | Path, *, head: int | str = "mean", coding: str | None = None) -> Capture:
+    """The capture in a file; `head` as in `Capture.from_qk`, `coding` as in `read_capture_file`.
+
+    Raises CaptureFileError, OSError if it is not there.
+    """
     path = Path(path)
     _require_suffix(path.name)
     _require_total(path.stat().st_size)
-    return read_capture_file(path.read_bytes(), path.stem).capture(head)
+    return read_capture_file(path.read_bytes(), path.stem, coding=coding).capture(head)
 
 
 @dataclass(frozen=True, eq=False)
 class CaptureFile:
-    """The checked content of a file: `cells` (h, w), number of `heads`, and its arrays, to be made a Capture."""
+    """The checked content of a file: `cells` (h, w), the keys' `key_cells`, number of `heads`, and its arrays, to be
+    made a Capture.
+
+    coding: the one by which its labels are read, None without labels or names of classes; choices: all that they fit.
+    """
 
     cells: tuple[int, int]
+    key_cells: tuple[int, int]
     heads: int
     finished: bool  # a map, without query and key
     attention: tuple  # the positional arguments of from_attention or from_qk before the size
     options: dict  # their keyword arguments
+    coding: Coding | None = None
+    choices: tuple[Coding, ...] = ()
 
     def capture(self, head: int | str = "mean") -> Capture:
         """The capture of one head or of the heads' mean, as in `Capture.from_qk`. Raises CaptureFileError."""
-        weights = self.heads * math.prod(self.cells) ** 2
+        weights = self.heads * math.prod(self.cells) * math.prod(self.key_cells)
         if head == "mean" and self.heads > 1 and not self.finished and weights > MAX_MEAN_WEIGHTS:
             raise CaptureFileError(
                 f"The mean of {self.heads} maps of {math.prod(self.cells)} cells would take too long: choose one head."
@@ -150,8 +193,10 @@ class CaptureFile:
             raise _unusable(error) from error
 
 
-def read_capture_file(data: bytes, name: str = "image") -> CaptureFile:
+def read_capture_file(data: bytes, name: str = "image", *, coding: str | None = None) -> CaptureFile:
     """The content of a file's bytes, told by what they are; `name` is its name where its metadata gives none.
+
+    coding: the key of the labels' coding, in place of what the metadata says of it.
 
     Sizes, shapes and kinds of numbers are read off the file's own directory and refused before any array is loaded.
     Raises CaptureFileError with one sentence.
@@ -168,7 +213,9 @@ def read_capture_file(data: bytes, name: str = "image") -> CaptureFile:
         ) from error
     metadata = _parsed(text)
     try:
-        return _assembled(arrays, metadata, name)
+        return _assembled(arrays, metadata if coding is None else {**metadata, "coding": coding}, name)
+    except CodingError as error:
+        raise CaptureFileError(f"The attention file's labels hold {error}.", error.choices) from error
     except ValueError as error:
         raise _unusable(error) from error
 
@@ -182,7 +229,7 @@ def _assembled(arrays: dict, metadata: dict, name: str) -> CaptureFile:
         missing = " and ".join(part for part, array in (("query", query), ("key", key)) if array is None)
         raise ValueError(f"it has no {missing}; it needs query and key, or attention")
     if {"height", "width"} - set(numbers):
-        if query is None or query.ndim < 3 or numbers.get("class_tokens"):
+        if query is None or query.ndim < 3 or numbers.get("class_tokens") or numbers.get("last_tokens"):
             raise ValueError("it has no height and width; add the map's size in cells, one whole number each")
         numbers |= {"height": query.shape[-2], "width": query.shape[-1]}
     for part in ("image", "labels", "prediction"):
@@ -193,13 +240,34 @@ def _assembled(arrays: dict, metadata: dict, name: str) -> CaptureFile:
                 "labels and prediction down together"
             )
     cells = map_size(numbers.pop("height"), numbers.pop("width"))
-    options = {**arrays, "label_set": _label_set(metadata), "name": metadata.get("name", name)}
-    options |= {part: metadata[part] for part in ("gate", "lr_kernel") if part in metadata}
+    key_size = _key_size(numbers)
+    label_set = _label_set(metadata)
+    read = class_indices(arrays.get("labels"), label_set, metadata.get("coding"))
+    if read.labels is not None:
+        arrays["labels"] = read.labels
+    options = {**arrays, "label_set": label_set, "name": metadata.get("name", name), "key_size": key_size}
+    described = ("gate", "lr_kernel", "placement", "query_names")
+    options |= {part: metadata[part] for part in described if part in metadata}
+    if metadata.get("crop") is not None:
+        options["crop"] = tuple(metadata["crop"])
+    given: tuple = (query, key)
     if attention is not None:
-        options["class_tokens"] = numbers.get("class_tokens", 0)
-        return CaptureFile(cells, _heads(attention, cells), True, (attention,), options)
-    options |= {**numbers, "lr_weights": metadata.get("lr_weights", "learnt")}
-    return CaptureFile(cells, _heads(query, cells), False, (query, key), options)
+        given = (attention,)
+        options |= {part: numbers.get(part, 0) for part in ("class_tokens", "last_tokens")}
+        options["signed"] = metadata.get("signed", False)
+    else:
+        options |= {**numbers, "lr_weights": metadata.get("lr_weights", "learnt")}
+    finished = attention is not None
+    return CaptureFile(cells, key_size or cells, _heads(given[0], cells), finished, given, options, *read[1:])
+
+
+def _key_size(numbers: dict) -> tuple[int, int] | None:
+    """The keys' grid, taken out of the numbers; None where it is that of the queries."""
+    if "key_height" not in numbers and "key_width" not in numbers:
+        return None
+    if "key_height" not in numbers or "key_width" not in numbers:
+        raise ValueError("it has only one of key_height and key_width; give both, or neither")
+    return map_size(numbers.pop("key_height"), numbers.pop("key_width"))
 
 
 def _heads(array: np.ndarray | torch.Tensor, cells: tuple[int, int]) -> int:
@@ -301,6 +369,17 @@ def _parsed(text: str) -> dict:
             f"an odd number up to {LARGEST_LR_KERNEL}, or null",
         ),
         "lr_weights": (lambda value: value in LR_WEIGHTS, " or ".join(LR_WEIGHTS)),
+        "placement": (lambda value: value in PLACEMENTS, " or ".join(PLACEMENTS)),
+        "crop": (
+            lambda value: value is None or (_is_list(value, _is_whole) and len(value) == 4),
+            "a list of four whole numbers: [top, left, height, width]",
+        ),
+        "query_names": (
+            lambda value: value is None or (_is_list(value, _is_name) and len(value) <= MAX_MAP_CELLS),
+            f"a list of texts, each of at most {MAX_NAME_LENGTH} characters",
+        ),
+        "signed": (lambda value: isinstance(value, bool), "true or false"),
+        "coding": (_is_name, words),
     }
     for name, (fits, words) in checks.items():
         if name in metadata and not fits(metadata[name]):

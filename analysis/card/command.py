@@ -1,7 +1,6 @@
 """Measure a checkpoint and write the figures into its card: python -m analysis.card --checkpoint FILE --data DIR"""
 
 import argparse
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,7 +90,3 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
 
 def _bar(description: str) -> Progress:
     return lambda items: tqdm(items, desc=description, leave=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,7 +20,7 @@ from analysis.measure import ImageReport, MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, image_noise, summarise
 from analysis.options import DEFAULT_LR_KERNEL, GATES
 from dnl.checkpoints import load_checkpoint
-from dnl.datasets import CamVid
+from dnl.datasets import CamVid, LabelledDataset
 from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
 from dnl.training import evaluate
@@ -48,12 +48,14 @@ class ImageMeasurement(NamedTuple):
     distinct_argmax_keys: int
 
 
-def measure_scores(model: SegmentationNetwork, dataset, *, progress: Progress = iter) -> dict:
+def measure_scores(model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter) -> dict:
     """{"miou", "pixel_accuracy", "iou": {class: …}, "images"}, fractions, over a labelled data set."""
     return {**evaluate(model, dataset, progress=progress)._asdict(), "images": len(dataset)}
 
 
-def measure_worth(model: SegmentationNetwork, dataset, *, progress: Progress = iter) -> dict[str, float]:
+def measure_worth(
+    model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter
+) -> dict[str, float]:
     """mIoU without the learnt attention: γ = 0, uniform attention, the mean row. The model stays as it was."""
     scores = {}
     for name, alteration in ABLATIONS.items():

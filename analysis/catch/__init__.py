@@ -1,5 +1,7 @@
 """Any other network's attention, caught while it runs."""
 
-from analysis.catch.hooks import hook
+from analysis.catch.caught import Caught
+from analysis.catch.layers import Entry, Watched, hook, watch
+from analysis.catch.mending import Mended, mend
 
-__all__ = ["hook"]
+__all__ = ["Caught", "Entry", "Mended", "Watched", "hook", "mend", "watch"]

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analysis.capture.brought import MAX_MAP_CELLS
+from analysis.capture import MAX_MAP_CELLS
 from analysis.catch.contractions import Contraction, Product, arranged, product_of, sizes
-from analysis.catch.lineage import Lineage, Lineages, Move, Place, Source
+from analysis.catch.lineage import Lineage, Lineages, Move, Place
 from analysis.catch.operands import (
     FinishedMap,
     Weights,
@@ -27,10 +27,15 @@ from analysis.catch.operands import (
     plain_weights,
     tolerance,
 )
-from analysis.catch.operations import PRODUCTS, SOFTMAXES
+from analysis.catch.operations import NEIGHBOURHOODS, PRODUCTS, SOFTMAXES
+from analysis.catch.places import Sources
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
+LOCAL = (
+    "is outlook or another local attention: a layer gives each cell the weights of its neighbourhood, so that there "
+    "are no keys and no softmax over tokens to show"
+)
 # Stands for scores outside the watched modules.
 NOT_KEPT = Product(torch.empty(0), torch.empty(0), Contraction("k", "k", ""))
 
@@ -52,6 +57,7 @@ class Attention:
     form: how it was written, in words. weights: None where `problem` says why not. shape: (…, queries, keys), the
     heads and windows among the leading axes. error: how far rows · values lie from what was passed on, relative; None
     where dropout makes that random. allowed: how far they may. own: of our own block, what it does with the weights.
+    frame: the run of the innermost module that it is part of.
     """
 
     form: str
@@ -65,6 +71,7 @@ class Attention:
     multiplied_again: bool = False
     own: dict = field(default_factory=dict)
     problem: str | None = None
+    frame: object = None
 
     @property
     def has_queries(self) -> bool:
@@ -75,7 +82,8 @@ class Attention:
 @dataclass(eq=False)
 class Call:
     """One call of a watched module. number: which of its calls, from 1. unweighted: products with weights that no
-    softmax made; from_scores: whether those were products of queries and keys."""
+    softmax made; from_scores: whether those were products of queries and keys. unfolded: whether it took neighbourhoods
+    apart. random: whether random numbers were drawn since the model began."""
 
     path: str
     module: nn.Module
@@ -84,6 +92,9 @@ class Call:
     softmaxes: list[Softmax] = field(default_factory=list)
     unweighted: int = 0
     from_scores: bool = False
+    unfolded: bool = False
+    random: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,19 +107,21 @@ class Gathering:
 
 
 def observe(
-    call: Call | None, lineages: Lineages, name: str, function, args: tuple, kwargs: dict, output: Any
+    call: Call | None, frame: object, lineages: Lineages, name: str, function, args: tuple, kwargs: dict, output: Any
 ) -> Gathering | None:
     """Follow one operation; inside a watched call, write down what it has to do with attention, and return what the
-    operation gathered, if it did."""
+    operation gathered, if it did. frame: the run of the innermost module."""
     if name == "scaled_dot_product_attention":
         return _fused(call, lineages, output, *args, **kwargs)
     if name == "flex_attention":
         return _flexible(call, lineages, output, *args, **kwargs)
     if (product := _product(name, args, kwargs)) is not None and isinstance(output, Tensor):
-        return _multiply(call, lineages, product, output)
+        return _multiply(call, frame, lineages, product, output)
     if name in SOFTMAXES and isinstance(output, Tensor):
         _softmax(call, lineages, args, kwargs, output)
     else:
+        if call is not None and name in NEIGHBOURHOODS:
+            call.unfolded = True
         lineages.follow(name, function, args, kwargs, output, inside=call is not None)
     return None
 
@@ -130,7 +143,8 @@ def _fused(
     elif attn_mask is not None and attn_mask.nbytes > MAX_MAP_BYTES:
         problem = _too_large(attn_mask, "mask")
     if call is None or problem is not None:
-        return _unread(call, lineages, query, key, output, form, problem)
+        _unread(call, lineages, query, output, form, problem)
+        return None
     weights = fused_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
     return _read(call, lineages, form, weights, query, key, value, output, dropout_p > 0)
 
@@ -140,12 +154,13 @@ def _flexible(call, lineages, output, query, key, value, score_mod, block_mask, 
     if 4 * query.shape[:-1].numel() * key.shape[-2] > MAX_MAP_BYTES:
         problem = "runs flex_attention on a map of more than 1 GiB; run it on a smaller image or batch"
     if call is None or problem is not None:
-        return _unread(call, lineages, query, key, output[0], form, problem)
+        _unread(call, lineages, query, output[0], form, problem)
+        return None
     weights = flex_weights(query, key, score_mod, block_mask, scale)
     return _read(call, lineages, form, weights, query, key, value, output[0], False)
 
 
-def _unread(call: Call | None, lineages: Lineages, query, key, output, form: str, problem: str | None) -> None:
+def _unread(call: Call | None, lineages: Lineages, query, output, form: str, problem: str | None) -> None:
     """A fused call outside the watched modules, or one that cannot be shown."""
     attention = None
     if call is not None:
@@ -200,7 +215,9 @@ def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, o
     lineages.put(output, Lineage(place, True, frozenset({softmax}), before.scores, None))
 
 
-def _multiply(call: Call | None, lineages: Lineages, product: Product, output: Tensor) -> Gathering | None:
+def _multiply(
+    call: Call | None, frame: object, lineages: Lineages, product: Product, output: Tensor
+) -> Gathering | None:
     """call: None outside the watched modules, where places are followed and no data is kept."""
     first, second = lineages.of(product.first), lineages.of(product.second)
     if not (first.active and second.active):
@@ -214,21 +231,36 @@ def _multiply(call: Call | None, lineages: Lineages, product: Product, output: T
     shape = tuple(output.shape)
     if first.softmaxes:
         attention = _weighted(product, first, call is not None)
+        attention.frame = frame
         place = Move("gathered", shape, (), partial(_asking, attention), letters=product.letters)
         lineages.put(output, Lineage(place, gathered=attention))
         if call is not None:
             call.attentions.append(attention)
+            if call.unfolded and not attention.has_queries:
+                attention.problem = LOCAL
             return None if attention.weights is None else _gathering(attention, product)
     elif first.scores is not None or second.scores is not None:
         if call is not None:
             call.unweighted, call.from_scores = call.unweighted + 1, True
         lineages.put(output, Lineage())
+    elif _is_linear(first, frame) or _is_linear(second, frame):
+        # Queries meet what a softmax over keys alone gathered: these are no scores, and lie where the queries do.
+        parents = (None, second.place) if _is_linear(first, frame) else (first.place, None)
+        lineages.put(
+            output, Lineage(Move("contract", shape, parents, letters=product.letters) if any(parents) else None)
+        )
     else:
         place = Move("scores", shape, (first.place, second.place), letters=product.letters)
         lineages.put(
             output, Lineage(place, scores=_scores(call, product), scale=None if product.added else product.factor)
         )
     return None
+
+
+def _is_linear(lineage: Lineage, frame: object) -> bool:
+    """Whether this was gathered, in the same module, by a softmax that no queries took part in."""
+    gathered = lineage.gathered
+    return gathered is not None and gathered.frame is frame and not gathered.has_queries
 
 
 def _gathering(attention: Attention, product: Product) -> Gathering:
@@ -286,13 +318,15 @@ def _weighted(product: Product, lineage: Lineage, keep: bool) -> Attention:
     return _from_weights(arranged(product.first, letters.first, order), letters.first, order, lineage, keep)
 
 
-def _asking(attention: Attention, sources: list[Source]) -> Tensor | None:
+def _asking(attention: Attention, sources: Sources) -> Tensor | None:
     """Cell numbers of the queries, with the axes of the map but for the keys."""
-    try:
-        query, _ = attention.places.numbers(attention.shape, sources)
-    except NotOverTokens:  # what such a product gives lies nowhere; it is refused when it is asked for
-        return None
-    return None if query is None else query.reshape(attention.shape[:-1])
+    if id(attention) not in sources.asked:
+        try:
+            query, _ = attention.places.numbers(attention.shape, sources)
+        except NotOverTokens:  # what such a product gives lies nowhere; it is refused when it is asked for
+            query = None
+        sources.asked[id(attention)] = None if query is None else query.reshape(attention.shape[:-1])
+    return sources.asked[id(attention)]
 
 
 def _from_weights(weights: Tensor, letters: str, order: str, lineage: Lineage, keep: bool = True) -> Attention:

@@ -3,23 +3,113 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from analysis.catch.layout import Layout, Side
-from analysis.catch.operands import Weights
+from analysis.capture import Capture
+from analysis.catch.captures import capture_of, rows_of_cells, rows_of_others, rows_of_window, unknown_windows
+from analysis.catch.layout import Layout
+from analysis.catch.operands import Weights, spread
+from analysis.catch.placing import Given, asks_without_a_place, placed_layout, require_sizes
+from analysis.catch.windows import Window
 
-# A row whose cells hold less is empty: spreading it would blow up rounding.
-EMPTY = 1e-12
+
+def capture_of_caught(
+    caught: Caught,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    item: int = 0,
+    head: int | str = "mean",
+    window: tuple[int, int] | None = None,
+    queries: str | None = None,
+    key_size: tuple[int, int] | None = None,
+    class_tokens: int | None = None,
+    last_tokens: int | None = None,
+    key_class_tokens: int | None = None,
+    order: Sequence[int] | None = None,
+    **description: Any,
+) -> Capture:
+    """The attention of one image of the batch, as the model used it.
+
+    height, width: of the queries' map, and key_size (h′, w′) of the keys' where it is another: needed only where the
+    model does not say, as for tokens that are its own input. So are the counts of tokens that are no cells, and
+    `order`; all are as in `placed`. Windows of a known partition are stitched onto the image.
+    item: which image of the batch. head: a number, or "mean" for the mean of the heads' maps.
+    window: (row, column) among the windows, for the attention inside this one alone; image, labels and crop are those
+    of the whole picture. queries: "cells", or "others" for those without a place (class and register tokens, object
+    queries), which get names by their number; None takes cells where there are any.
+    description: image, labels, class_probs and so on, as for `Capture.from_qk`; cells are blocks of pixels unless
+    `placement` says otherwise. A DenoisedNonLocal2d gives class_probs, gate, lr_kernel and lr_weights itself.
+
+    softmax(q·k) of one head keeps query and key. With a bias, a mask, mixed heads or the mean of several heads the
+    capture holds the finished map, up to 1 GiB, as its `notes` say. What tokens that are no cells had of each row is
+    in `dropped`. Warns where another run of the model would give another map. Raises ValueError, in one sentence, for
+    what does not fit.
+    """
+    if (height is None) != (width is None):
+        raise ValueError("only one of height and width is given; give both, or neither where the model says")
+    if queries not in (None, "cells", "others"):
+        raise ValueError(f"queries is {queries!r}; choose 'cells', or 'others' for those without a place")
+    caught.check(item, head)
+    size = caught.own.get("size") if height is None or width is None else (height, width)
+    others = queries == "others"
+    if queries is None and asks_without_a_place(caught.layout, size):
+        others, size = True, None
+    require_sizes(caught.layout, size, key_size, others, caught.path)
+    placed = caught.placed(
+        size, key_size, class_tokens=class_tokens, last_tokens=last_tokens, key_class_tokens=key_class_tokens,
+        order=order,
+    )  # fmt: skip
+    known = {"placement": "blocks", "name": caught.path} | _own(caught, item) | description
+    if others:
+        rows = rows_of_others(placed.layout, item, caught.path)
+    elif window is None:
+        rows = rows_of_cells(placed.layout, item, caught.path)
+    else:
+        rows, part = rows_of_window(placed.layout, item, window, caught.path)
+        known = _within(part, placed.layout.query.grid, known)
+    for doubt in caught.doubts:
+        warnings.warn(doubt, stacklevel=2)
+    heads = range(caught.heads) if head == "mean" else [int(head)]
+    capture = capture_of(caught.weights, placed.layout, rows, item, heads, known)
+    return dataclasses.replace(capture, notes=(*caught.notes, *capture.notes))
+
+
+def _own(caught: Caught, item: int) -> dict[str, Any]:
+    """What our own block knows of itself."""
+    if not caught.own:
+        return {}
+    probs = caught.own["class_probs"]
+    own = {name: caught.own[name] for name in ("gate", "lr_kernel", "lr_weights")}
+    return own | {"placement": "corners", "class_probs": None if probs is None else probs[item]}
+
+
+def _within(window: Window, grid: tuple[int, int], description: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the whole picture, for a window of its map alone."""
+    shown = [description[name] for name in ("image", "labels", "prediction") if description.get(name) is not None]
+    if not shown:
+        return description
+    size = max(tuple(array.shape[:2]) for array in shown)
+    crop = window.part_of(description.get("crop") or (0, 0, *size), grid)
+    if crop is None:
+        raise ValueError(
+            f"the window's cells lie apart on the picture (rows {', '.join(map(str, window.rows))}; columns "
+            f"{', '.join(map(str, window.columns))} of the map); leave image and labels out"
+        )
+    return description | {"crop": crop}
 
 
 @dataclass(frozen=True, eq=False)
 class Caught:
     """path: of the module. form: how the attention was written. weights: rows of each group. layout: what the groups
-    and tokens are. notes: sentences for whoever looks at it. own: what our own block does with the weights.
+    and tokens are. notes: sentences for whoever looks at it; doubts: those among them that `capture` warns of. own:
+    what our own block does with the weights.
     """
 
     path: str
@@ -27,7 +117,11 @@ class Caught:
     weights: Weights
     layout: Layout
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     own: dict = dataclasses.field(default_factory=dict)
+
+    # Its many arguments and their meaning stand above.
+    capture = capture_of_caught
 
     @property
     def images(self) -> int:
@@ -37,7 +131,7 @@ class Caught:
     @property
     def windows(self) -> int:
         """Of each image; 1 where every token sees every key."""
-        return self.layout.groups.shape[1]
+        return self.layout.windows
 
     @property
     def heads(self) -> int:
@@ -47,10 +141,12 @@ class Caught:
     @property
     def same_tokens(self) -> bool:
         """Whether queries and keys are the same cells."""
-        query, key = self.layout.query, self.layout.key
-        return (
-            query.grid == key.grid and query.cells.shape == key.cells.shape and bool((query.cells == key.cells).all())
-        )
+        return self.layout.same_cells
+
+    @property
+    def unplaced(self) -> list[int]:
+        """Which queries of a window are no cells: class and register tokens, object queries, padding."""
+        return np.flatnonzero(self.layout.query.cells[0, 0] < 0).tolist()
 
     def placed(
         self,
@@ -58,75 +154,65 @@ class Caught:
         key_size: tuple[int, int] | None = None,
         *,
         class_tokens: int | None = None,
+        last_tokens: int | None = None,
         key_class_tokens: int | None = None,
         order: Sequence[int] | None = None,
     ) -> Caught:
         """With queries on a map of `size` (height, width) and keys on one of `key_size`, where the model does not say.
 
-        class_tokens: leading tokens that are no cells (None: as the model says, else none); key_class_tokens: of the
-        keys. order: which cell each token is, flat, where the model does not say. Raises ValueError for what
-        contradicts the model.
+        class_tokens, last_tokens: leading and trailing tokens that are no cells (None: as the model says, else none);
+        key_class_tokens: leading ones of the keys, where there are not as many. order: which cell each token is, flat,
+        where the model does not say. Raises ValueError for what contradicts the model.
         """
-        query = _placed(self.layout.query, size, class_tokens, order, self.path, "queries")
-        key_size = size if key_size is None and self._like_queries() else key_size
-        key_class_tokens = class_tokens if key_class_tokens is None and self._like_queries() else key_class_tokens
-        key = _placed(self.layout.key, key_size, key_class_tokens, order, self.path, "keys")
-        return dataclasses.replace(self, layout=Layout(self.layout.groups, query, key))
+        given = Given(size, class_tokens, last_tokens, order)
+        return dataclasses.replace(
+            self, layout=placed_layout(self.layout, given, key_size, key_class_tokens, self.path)
+        )
 
-    def _like_queries(self) -> bool:
-        return self.layout.query.cells.shape == self.layout.key.cells.shape
-
-    def rows(self, queries, *, item: int = 0, head: int | str = "mean") -> np.ndarray:
+    def rows(self, queries: Sequence[int], *, item: int = 0, head: int | str = "mean") -> np.ndarray:
         """What these query cells give to every key cell: len(queries)×cells of the key map, float64.
 
         queries: flat cells of the query map. head: a number, or "mean". Where some keys are no cells, each row of each
         head is divided by what it gives to cells, as if spread over these alone; rows of mixed heads stay as they are.
         """
-        self._check(item, head)
-        where = self._where(item)
+        self.check(item, head)
         rows = np.zeros((len(queries), int(np.prod(self.layout.key.grid))))
-        places = [self._found(where, int(query)) for query in queries]
+        places = self._places(queries, item)
         for window in sorted({window for window, _ in places}):
             wanted = [at for at, (own, _) in enumerate(places) if own == window]
             rows[wanted] = self.token_rows([places[at][1] for at in wanted], item=item, window=window, head=head)
         return rows
 
-    def token_rows(self, tokens, *, item: int = 0, window: int = 0, head: int | str = "mean") -> np.ndarray:
+    def token_rows(
+        self, tokens: Sequence[int], *, item: int = 0, window: int = 0, head: int | str = "mean"
+    ) -> np.ndarray:
         """Rows of queries by their number in the sequence of a window, such as object queries that are no cells: as
         `rows` gives them."""
-        self._check(item, head)
+        self.check(item, head)
         count = self.layout.query.cells.shape[2]
         if not all(0 <= token < count for token in tokens):
             raise ValueError(f"tokens are {list(tokens)}; {self.path!r} has the queries 0 … {count - 1}")
         rows = np.zeros((len(tokens), int(np.prod(self.layout.key.grid))))
-        keys = self.layout.key.cells[item, window]
-        for number in range(self.heads) if head == "mean" else [int(head)]:
-            group = int(self.layout.groups[item, window, number])
-            found = self.weights.rows(group, torch.as_tensor(tokens)).cpu().numpy()
-            rows[:, keys[keys >= 0]] += _spread(found[:, keys >= 0], found, self.weights.slack) / (
-                self.heads if head == "mean" else 1
-            )
+        places = self.layout.key.cells[item, window]
+        heads = range(self.heads) if head == "mean" else [int(head)]
+        for number in heads:
+            found = self._every(tokens, item, window, number)
+            cells = found[:, places >= 0]
+            rows[:, places[places >= 0]] += (spread(cells, self.weights) if (places < 0).any() else cells) / len(heads)
         return rows
 
-    @property
-    def unplaced(self) -> list[int]:
-        """Which queries of a window are no cells: class and register tokens, object queries, padding."""
-        return np.flatnonzero(self.layout.query.cells[0, 0] < 0).tolist()
-
-    def share_of_extra(self, queries, *, item: int = 0, head: int | str = "mean") -> np.ndarray:
+    def share_of_extra(self, queries: Sequence[int], *, item: int = 0, head: int | str = "mean") -> np.ndarray:
         """How much of each row goes to keys that are no cells (class and register tokens, padding)."""
-        self._check(item, head)
+        self.check(item, head)
         heads = range(self.heads) if head == "mean" else [int(head)]
-        where, shares = self._where(item), np.zeros(len(queries))
-        for at, query in enumerate(queries):
-            window, token = self._found(where, int(query))
+        shares = np.zeros(len(queries))
+        for at, (window, token) in enumerate(self._places(queries, item)):
             extra = self.layout.key.cells[item, window] < 0
-            for number in heads:
-                row = self.weights.rows(int(self.layout.groups[item, window, number]), torch.tensor([token]))
-                shares[at] += float(row[0].cpu().numpy()[extra].sum()) / len(heads)
+            shares[at] = np.mean([self._every([token], item, window, number)[0, extra].sum() for number in heads])
         return shares
 
-    def _check(self, item: int, head: int | str) -> None:
+    def check(self, item: int, head: int | str) -> None:
+        """Raise ValueError for an image or a head that is not there."""
         if not 0 <= item < self.images:
             raise ValueError(f"item is {item}, but the batch has the images 0 … {self.images - 1}")
         if head != "mean" and (isinstance(head, str) or not 0 <= head < self.heads):
@@ -134,79 +220,22 @@ class Caught:
                 f"head is {head!r}; choose 0 … {self.heads - 1}, or 'mean' for the mean of the heads' maps"
             )
 
-    def _where(self, item: int) -> dict[int, list[tuple[int, int]]]:
-        """For each query cell, its windows and its token in each."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for window, tokens in enumerate(self.layout.query.cells[item]):
-            for token in np.flatnonzero(tokens >= 0):
-                found.setdefault(int(tokens[token]), []).append((window, int(token)))
-        return found
+    def _every(self, tokens: Sequence[int], item: int, window: int, head: int) -> np.ndarray:
+        """Rows over all keys, those that are no cells too: len(tokens)×M float64."""
+        group = int(self.layout.groups[item, window, head])
+        return self.weights.rows(group, torch.as_tensor(tokens)).cpu().numpy()
 
-    def _found(self, where, query: int) -> tuple[int, int]:
-        places = where.get(query, [])
-        if len(places) == 1:
-            return places[0]
-        height, width = self.layout.query.grid
-        if not places:
-            raise ValueError(
-                f"query {query} is no cell that asks in {self.path!r}; its queries are the cells 0 … "
-                f"{height * width - 1}"
-            )
-        raise ValueError(
-            f"{self.path!r} computes its attention in {self.windows} windows per image, and which cells they hold is "
-            f"not known: query {query} occurs in {len(places)} of them"
-        )
-
-
-def _spread(cells: np.ndarray, rows: np.ndarray, slack: float) -> np.ndarray:
-    """What cells get of each row, divided by its sum; mixed heads, whose rows are no distributions, stay as they are.
-
-    slack: how far the sum of a row may lie from 1.
-    """
-    sums = rows.sum(-1)
-    told = rows.min(initial=0) >= 0 and bool(((np.abs(sums - 1) <= slack) | (sums == 0)).all())
-    if cells.shape == rows.shape or not told:
-        return cells
-    sums = cells.sum(-1, keepdims=True)
-    return np.divide(cells, sums, out=np.zeros_like(cells), where=sums > EMPTY)
-
-
-def _placed(side: Side, size, class_tokens: int | None, order, path: str, name: str) -> Side:
-    tokens = side.cells.shape[2]
-    extra = int((side.cells[0, 0] < 0).sum())
-    if side.known and side.ordered:
-        return _agreeing(side, size, class_tokens, path, name, extra)
-    leading = class_tokens or 0
-    if side.known and extra:  # the model itself added them
-        leading = 0 if leading == extra else leading
-    cells = np.where(side.cells >= leading, side.cells - leading, -1) if leading else side.cells
-    count = int((cells[0, 0] >= 0).sum()) * (1 if side.cells.shape[1] == 1 else side.cells.shape[1])
-    if side.cells.shape[1] > 1 and not side.known:
-        count = int((cells[0, 0] >= 0).sum())
-    grid = (side.grid if not leading else (1, count)) if size is None else tuple(size)
-    if grid[0] * grid[1] != count:
-        raise ValueError(_misfit(path, name, tokens, leading, grid, count))
-    if order is not None:
-        order = np.asarray(order)
-        cells = np.where(cells >= 0, order[cells], -1)
-    return Side(cells, grid, side.known, side.ordered)
-
-
-def _agreeing(side: Side, size, class_tokens, path, name, extra: int) -> Side:
-    height, width = side.grid
-    if class_tokens is not None and side.cells.shape[1] == 1 and (side.cells[0, 0, :class_tokens] >= 0).any():
-        where = "none" if not extra else f"{extra} of its tokens, not the first {class_tokens}"
-        raise ValueError(
-            f"{path!r}: class_tokens is {class_tokens}, but its first {name} lie on the map; without a place are "
-            f"{where}"
-        )
-    if size is None or tuple(size) == side.grid:
-        return side
-    if 1 in side.grid and size[0] * size[1] == height * width:
-        return dataclasses.replace(side, grid=tuple(size))
-    raise ValueError(f"{path!r} works on a map of {height}×{width} {name}, not {size[0]}×{size[1]}; leave the size out")
-
-
-def _misfit(path: str, name: str, tokens: int, leading: int, grid, count: int) -> str:
-    extra = f", {leading} of them class tokens," if leading else ""
-    return f"{path!r} sees {tokens} {name}{extra} but {grid[0]}×{grid[1]} = {grid[0] * grid[1]} cells need as many"
+    def _places(self, queries: Sequence[int], item: int) -> list[tuple[int, int]]:
+        """The window and token of each query cell."""
+        cells, places = self.layout.query.cells[item], []
+        for query in map(int, queries):
+            windows, tokens = np.nonzero(cells == query)
+            if len(windows) > 1:
+                raise ValueError(f"{unknown_windows(self.layout, self.path)}: query {query} occurs in {len(windows)}")
+            if not len(windows) or query < 0:
+                count = int(np.prod(self.layout.query.grid))
+                raise ValueError(
+                    f"query {query} is no cell that asks in {self.path!r}; its queries are the cells 0 … {count - 1}"
+                )
+            places.append((int(windows[0]), int(tokens[0])))
+        return places

@@ -56,14 +56,15 @@ def product_of(name: str, args: tuple, kwargs: dict) -> Product | None:
     if name == "__rmatmul__":
         values = values[1::-1]
     added = name in ADDED_PRODUCTS
-    if added:
+    if added and values:
+        added = kwargs.get("beta", 1) != 0 and bool(values[0].any())
         values = values[1:]
     if len(values) < 2:
         return None
     first, second = values[:2]
     letters = _matrix_letters(first.ndim, second.ndim)
-    factor = kwargs.get("alpha", 1) if added else 1
-    return letters and Product(first, second, letters, factor, added and kwargs.get("beta", 1) != 0)
+    factor = kwargs.get("alpha", 1) if name in ADDED_PRODUCTS else 1
+    return None if letters is None else Product(first, second, letters, factor, added)
 
 
 def arranged(tensor: Tensor, letters: str, order: str, joined: str = "") -> Tensor:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from analysis.catch.attentions import Attention, Call
+from analysis.catch.attentions import LOCAL, Attention, Call
+
+# They hold modules, and are not called themselves.
+CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 
 
 def one_attention(call: Call, index: int | None) -> Attention:
@@ -17,9 +20,12 @@ def one_attention(call: Call, index: int | None) -> Attention:
     # Without queries, a product that is multiplied again is linear attention, and others are parts of it.
     candidates = candidates or [one for one in call.attentions if one.multiplied_again][:1] or call.attentions
     if index is None and len(candidates) > 1:
+        alike = len({one.shape for one in candidates}) == 1
+        kind = " (heads in a loop, or maps that are added or subtracted)" if alike else ""
         raise ValueError(
-            f"{path!r} runs {len(candidates)} attentions in one call, and what it passes on is made of all of them: "
-            f"{'; '.join(f'{number}: {summary(one)}' for number, one in enumerate(candidates))}; choose with index=…"
+            f"{path!r} runs {len(candidates)} attentions in one call{kind}, and what it passes on is made of all of "
+            f"them: {'; '.join(f'{number}: {summary(one)}' for number, one in enumerate(candidates))}; choose with "
+            "index=…"
         )
     if index is not None and not 0 <= index < len(candidates):
         raise ValueError(f"index is {index}, but {path!r} ran the attentions 0 … {len(candidates) - 1}")
@@ -52,6 +58,8 @@ def without_attention(call: Call) -> str:
         return f"is scripted or traced ({scripted[0]}), so its operations cannot be seen; give the module before that"
     if call.softmaxes and any(softmax.scores is not None for softmax in call.softmaxes):
         return "ran a softmax over products of its activations, but multiplied no values with it"
+    if call.softmaxes and call.unfolded:
+        return LOCAL
     if call.softmaxes:
         axes = "deformable, local or gating weights" if len(call.softmaxes) == 1 else "several such weights"
         return (
@@ -78,14 +86,28 @@ def summary(attention: Attention) -> str:
     return f"{words} {size}" if size else words
 
 
-def not_called(module: nn.Module, path: str) -> str:
-    """Why a watched module was not seen."""
-    if isinstance(module, torch.jit.ScriptModule):
+def not_called(model: nn.Module, path: str, is_used: bool) -> str:
+    """Why the module at `path` was not seen. is_used: whether its weights took part all the same."""
+    parts = dict(model.named_modules())
+    if isinstance(parts[path], torch.jit.ScriptModule) or isinstance(model, torch.jit.ScriptModule):
         return (
             f"{path!r} is scripted or traced, so its operations cannot be seen; load or build the model without "
             "torch.jit and watch that"
         )
+    above = [path.rsplit(".", count)[0] if count <= path.count(".") else "" for count in range(1, path.count(".") + 2)]
+    script = next((name for name in above if isinstance(parts[name], torch.jit.ScriptModule)), None)
+    if script is not None:
+        return (
+            f"{path!r} is part of the scripted or traced {script!r}, so it is not called; build that without torch.jit"
+        )
+    parent = next((name for name in above if not isinstance(parts[name], CONTAINERS)), "")
+    around = repr(parent) if parent else "the model around it"
+    if is_used or isinstance(parts[parent], nn.MultiheadAttention):
+        return (
+            f"{path!r} was not called: its weights are used by {around} without calling it, so that it computes "
+            "nothing itself; watch what uses them"
+        )
     return (
         f"{path!r} was not called while it was hooked, so nothing was caught; run the model inside the `with` block, "
-        "and check that this module takes part and is itself called (others may use its weights without calling it)"
+        "and check that this module takes part in that run"
     )

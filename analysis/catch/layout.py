@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.catch.attentions import Attention
-from analysis.catch.lineage import Source
-from analysis.catch.places import SPAN
+from analysis.catch.places import SPAN, Sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +33,23 @@ class Layout:
     query: Side
     key: Side
 
+    @property
+    def windows(self) -> int:
+        """Of each image."""
+        return self.groups.shape[1]
+
+    @property
+    def same_cells(self) -> bool:
+        """Whether queries and keys are the same cells."""
+        query, key = self.query, self.key
+        return (
+            query.grid == key.grid and query.cells.shape == key.cells.shape and bool((query.cells == key.cells).all())
+        )
+
 
 def layout_of(attention: Attention, images: int | None) -> Layout:
     """images: in the batch, None if unknown. Raises NotOverTokens where the softmax is not over tokens."""
-    sources: list[Source] = []
+    sources = Sources()
     query, key = attention.places.numbers(attention.shape, sources)
     *leading, queries, keys = attention.shape
     groups = math.prod(leading)
@@ -62,7 +74,7 @@ class _Numbered:
     ordered: bool
 
     @classmethod
-    def of(cls, numbers: Tensor | None, sources: list[Source]) -> _Numbered | None:
+    def of(cls, numbers: Tensor | None, sources: Sources) -> _Numbered | None:
         """None where no token lies on a map, or they lie on several."""
         if numbers is None:
             return None

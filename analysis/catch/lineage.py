@@ -113,12 +113,14 @@ class Lineages:
     def __init__(self, model: nn.Module):
         self._of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._constants = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self.used: set[int] = set()  # constants that took part, by id
 
     def of(self, tensor: Tensor) -> Lineage:
         """Of a tensor that no operation made: a parameter or buffer, or else an input."""
         found = self._of.get(tensor)
         if found is None:
             if id(tensor) in self._constants or isinstance(tensor, nn.Parameter):
+                self.used.add(id(tensor))
                 return CONSTANT
             found = self._of[tensor] = Lineage(_given(tensor))
         return found
@@ -262,9 +264,11 @@ def _told_apart(place: Place | None, tokens: Tensor) -> Place | None:
     return Move("either", tuple(tokens.shape), (place, given))
 
 
-def _is_lost(place: Place) -> bool:
+def _is_lost(place: Place | None) -> bool:
     """Whether this is a sequence that begins at a module because nothing is known of what was before."""
-    return _is_input(place) or (isinstance(place, Move) and place.kind == "widen" and _is_lost(place.parents[0]))
+    if isinstance(place, Move):
+        return place.kind == "widen" and _is_lost(place.parents[0])
+    return place is not None and place.given
 
 
 def _is_input(place: Place) -> bool:

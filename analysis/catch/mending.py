@@ -87,7 +87,7 @@ class Mended:
                 output = self._model(*args, **kwargs)
         attentions = [attention for call in recording.calls for attention in call.attentions]
         if not recording.calls:
-            raise ValueError(kinds.not_called(self._module, self._path))
+            raise ValueError(kinds.not_called(self._model, self._path, recording.uses(self._module)))
         if not attentions:
             raise ValueError(f"{self._path!r} {kinds.without_attention(recording.calls[-1])}")
         return output

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ def chooses_path(module: nn.Module) -> bool:
     )
 
 
-def is_ours(module: nn.Module) -> bool:
+def is_ours(module: nn.Module) -> TypeGuard[DenoisedNonLocal2d]:
     """Whether it is this project's own attention block."""
     return isinstance(module, DenoisedNonLocal2d)
 
@@ -124,12 +124,10 @@ class _Multihead:
             batch, _, count, depth = key.shape
             padded = (batch, 1, count + self.extra_keys, depth)
             key = Move("move", padded, (key,), F.pad, (Part(0, key.shape), (0, 0, 0, self.extra_keys)))
-        leading = self.weights.leading
-        places = TokenPlaces(query, key, leading)
-        dtype = self.value.dtype
-        return Attention(
-            "nn.MultiheadAttention", self.weights, (*leading, *self.weights.shape[1:]), places, allowed=tolerance(dtype)
-        )
+        leading, allowed = self.weights.leading, tolerance(self.value.dtype)
+        shape = (*leading, *self.weights.shape[1:])
+        tokens = TokenPlaces(query, key, leading)
+        return Attention("nn.MultiheadAttention", self.weights, shape, tokens, allowed=allowed)
 
     def error(self, output: Tensor, through) -> float:
         """How far the rows, times the values, projected and taken `through` the rest, lie from the output B×N×E."""
@@ -218,8 +216,9 @@ def _error_of_ours(block, maps, features: Tensor, probs: Tensor | None, output: 
     value, worst = block.value(features).flatten(2).double(), 0.0
     options: dict[str, Any] = {"gate": block.gate, "lr_kernel": block.lr_kernel, "lr_weights": block.lr_weights}
     for item, cells in sample((len(features), value.shape[2], 0)):
-        own = [None if one is None else one[item : item + 1].double() for one in (*maps, probs)]
-        rows = attention_stages(*own, queries=cells.to(features.device), **options).retained[0].flatten(1)
+        query, key = (one[item : item + 1].double() for one in maps)
+        own = None if probs is None else probs[item : item + 1].double()
+        rows = attention_stages(query, key, own, queries=cells.to(features.device), **options).retained[0].flatten(1)
         gathered = (rows @ value[item].t()).t()  # C×M
         found = block.gamma.double() * gathered + features[item].flatten(1)[:, cells].double()
         truth = output[item].flatten(1)[:, cells].double()

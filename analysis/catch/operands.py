@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex
@@ -18,6 +20,8 @@ from analysis.catch.contractions import Product, arranged
 TOLERANCE = 1e-4
 # How far a row of a softmax may leave 1.
 SUM_TOLERANCE = 1e-3
+# A row whose cells hold less is empty: spreading it would blow up rounding.
+EMPTY = 1e-12
 # How many groups, and rows of each, a check looks at.
 SAMPLED_GROUPS, SAMPLED_ROWS = 6, 8
 
@@ -43,14 +47,19 @@ class QueryKey:
         return math.prod(self.leading), self.query.shape[-2], self.key.shape[-2]
 
     @property
-    def slack(self) -> float:
-        """How far the sum of a row may lie from 1."""
-        return SUM_TOLERANCE
+    def distributes(self) -> bool:
+        """Always: each row is a distribution, or 0 where a mask leaves no key."""
+        return True
 
     @property
     def is_plain(self) -> bool:
         """Whether query and key say all, without a bias or mask."""
         return self.bias is None and not self.causal
+
+    @property
+    def nbytes(self) -> int:
+        """Of what is kept."""
+        return sum(tensor.nbytes for tensor in (self.query, self.key, self.bias) if tensor is not None)
 
     def operands(self, group: int) -> tuple[Tensor, Tensor]:
         """Query N×d, without the scale, and key M×d of one group."""
@@ -87,9 +96,23 @@ class FinishedMap:
         return tuple(self.weights.shape[:-2])
 
     @property
-    def slack(self) -> float:
-        """How far the sum of a row may lie from 1: half precision rounds each entry."""
-        return max(SUM_TOLERANCE, 4 * torch.finfo(self.weights.dtype).eps)
+    def nbytes(self) -> int:
+        """Of what is kept."""
+        return self.weights.nbytes
+
+    @cached_property
+    def sums(self) -> tuple[float, float]:
+        """The least and the largest sum of a row."""
+        sums = self.weights.sum(-1, dtype=torch.float32)
+        return (float(sums.min()), float(sums.max())) if sums.numel() else (1.0, 1.0)
+
+    @cached_property
+    def distributes(self) -> bool:
+        """Whether each row is a distribution, or 0; mixed heads make others. Half precision rounds each entry."""
+        slack = max(SUM_TOLERANCE, 4 * torch.finfo(self.weights.dtype).eps)
+        sums = self.weights.sum(-1, dtype=torch.float32)
+        told = ((sums - 1).abs() <= slack) | (sums == 0)
+        return bool(told.all()) and not bool((self.weights < 0).any())
 
     @property
     def is_plain(self) -> bool:
@@ -102,6 +125,14 @@ class FinishedMap:
 
 
 Weights = QueryKey | FinishedMap
+
+
+def spread(cells: np.ndarray, weights: Weights) -> np.ndarray:
+    """What cells get of each row, divided by its sum; the rows of mixed heads, no distributions, stay as they are."""
+    if not weights.distributes:
+        return cells
+    sums = cells.sum(-1, keepdims=True)
+    return np.divide(cells, sums, out=np.zeros_like(cells), where=sums > EMPTY)
 
 
 def _of_group(tensor: Tensor, leading: tuple[int, ...], group: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Names of PyTorch's operations, by what they do to the entries of their operands."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 # fmt: off
@@ -12,7 +14,7 @@ MOVES = frozenset({
     "index_select", "__getitem__", "masked_select", "pixel_shuffle", "pixel_unshuffle", "__get__",
 })
 # Likewise, to the shape of a second tensor: what they do, with that shape.
-AS_ANOTHER = {"view_as": Tensor.reshape, "reshape_as": Tensor.reshape, "expand_as": Tensor.expand}
+AS_ANOTHER: dict[str, Callable] = {"view_as": Tensor.reshape, "reshape_as": Tensor.reshape, "expand_as": Tensor.expand}
 # They make a tensor like another one, not out of it.
 CONSTANTS = frozenset({
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
@@ -44,6 +46,8 @@ MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "mm"})
 # They multiply the second and third argument, and add the first.
 ADDED_PRODUCTS = frozenset({"baddbmm", "addmm", "addbmm"})
 PRODUCTS = MATRIX_PRODUCTS | ADDED_PRODUCTS | {"__rmatmul__", "einsum"}
+# They take the neighbourhood of each cell.
+NEIGHBOURHOODS = frozenset({"unfold", "im2col"})
 # They ask something of a tensor and make none.
 SILENT = frozenset({
     "size", "dim", "numel", "stride", "is_floating_point", "is_contiguous", "storage_offset", "__len__", "item",

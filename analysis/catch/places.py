@@ -21,13 +21,22 @@ SPAN = 2**32  # of the numbers of one source
 MAX_ENTRIES = 2**27
 
 
+class Sources(list[Source]):
+    """The maps that cell numbers are counted on, in order. asked: numbers of the queries of attentions on the way, by
+    their id, worked out once: each is asked for by all that came after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: dict[int, Tensor | None] = {}
+
+
 class Replay:
     """Cell numbers of places. side: of a product of query and key, the operand (0 or 1) whose cells are asked for; or
     "softmax": numbers along the axis of the softmax instead of cells."""
 
-    def __init__(self, side: int | str = 0, sources: list[Source] | None = None):
+    def __init__(self, side: int | str = 0, sources: Sources | None = None):
         self.side = side
-        self.sources = [] if sources is None else sources
+        self.sources = Sources() if sources is None else sources
         self._done: dict[int, tuple[Place, Tensor | None]] = {}
 
     def numbers(self, place: Place | None) -> Tensor | None:
@@ -178,7 +187,7 @@ def _score(move: Move, known: list[Tensor | None], side) -> Tensor | None:
     return _broadcast(arranged(numbers, kept, letters.out), move.shape)
 
 
-def _gathered(move: Move, sources: list[Source]) -> Tensor | None:
+def _gathered(move: Move, sources: Sources) -> Tensor | None:
     """What an attention gathered lies where its queries do."""
     assert move.function is not None and move.letters is not None
     numbers = move.function(sources)  # …×queries, as the weights have them but for the keys

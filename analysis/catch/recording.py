@@ -31,12 +31,15 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_
 from torch.utils import _pytree as pytree
 
 from analysis.catch import native
-from analysis.catch.attentions import Call, Gathering, observe, returned
+from analysis.catch.attentions import NOT_KEPT, Call, Gathering, observe, returned
 from analysis.catch.lineage import Lineage, Lineages
 from analysis.catch.operations import SILENT
 
 # What takes the place of the values that an attention gathered (…×N×C), from the number of images in the batch.
 Replace = Callable[[Gathering, int | None], Tensor]
+
+# Of all attentions that a Recording keeps.
+MAX_BYTES = 4 * 2**30
 
 # The body of F.multi_head_attention_forward, without its question whether a function mode is there: that would lead
 # back to the mode for ever.
@@ -63,12 +66,16 @@ class Recording(TorchFunctionMode):
     """Context in which `calls` fills up: one Call for each call of a module of `watched` (path -> module).
 
     images: length of the first input, None before the model ran. replace: gives another result for what an attention
-    gathered; None leaves the model as it is.
+    gathered; None leaves the model as it is. limit: bytes that all attentions may take together; others are refused.
     """
 
-    def __init__(self, model: nn.Module, watched: dict[str, nn.Module], replace: Replace | None = None):
+    def __init__(
+        self, model: nn.Module, watched: dict[str, nn.Module], replace: Replace | None = None, limit: int = MAX_BYTES
+    ):
         super().__init__()
         self._replace = replace
+        self._budget = _Budget(limit)
+        self._random_state: list[Tensor] = []
         self.calls: list[Call] = []
         self.images: int | None = None
         self._paths = {id(module): path for path, module in watched.items()}
@@ -102,7 +109,8 @@ class Recording(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if name not in SILENT and not _is_backward():
             with torch.no_grad():
-                gathering = observe(self._call(), self._lineages, name, function, args, kwargs, output)
+                frame = self._frames[-1] if self._frames else None
+                gathering = observe(self._call(), frame, self._lineages, name, function, args, kwargs, output)
                 if gathering is not None and self._replace is not None:
                     return self._replaced(gathering, output)
         return output
@@ -138,6 +146,8 @@ class Recording(TorchFunctionMode):
         if not self._frames and self.images is None:
             leaves = (leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor) and leaf.ndim)
             self.images = next((len(leaf) for leaf in leaves), None)
+        if not self._frames:
+            self._random_state = _random_state()
         path = self._paths.get(id(module))
         call = None if path is None else self._begin(path, module)
         self._frames.append(_Frame(module, call, self._away, len(self.calls)))
@@ -174,6 +184,15 @@ class Recording(TorchFunctionMode):
         elif call is not None:
             leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
             returned(call, self._lineages, leaves)
+        for own in [call, *self.calls[frame.began :]]:
+            if own is not None and not own.ended:
+                own.ended = True
+                own.random = not all(map(torch.equal, self._random_state, _random_state()))
+                self._budget.keep(own)
+
+    def uses(self, module: nn.Module) -> bool:
+        """Whether a weight of this module took part in what was seen."""
+        return any(id(weight) in self._lineages.used for weight in module.parameters())
 
     def _finish_native(self, frame: _Frame, args: tuple, kwargs: dict, output: Any) -> None:
         """What a module with a native path computed; its output lies where its input does."""
@@ -192,6 +211,30 @@ class Recording(TorchFunctionMode):
             self._lineages.put(first, Lineage(self._lineages.of(given).place))
 
 
+class _Budget:
+    """What all attentions together may take of the memory, in bytes."""
+
+    def __init__(self, limit: int):
+        self._left = self._limit = limit
+
+    def keep(self, call: Call) -> None:
+        """Give up what is not needed any more of a call that has ended, and attentions beyond the limit."""
+        for softmax in call.softmaxes:
+            softmax.scores = None if softmax.scores is None else NOT_KEPT
+        for attention in call.attentions:
+            if attention.weights is None:
+                continue
+            size = attention.weights.nbytes
+            if size > self._left:
+                attention.weights = None
+                attention.problem = (
+                    f"would bring what is kept beyond {self._limit / 2**30:.3g} GiB; watch fewer modules at a time, or "
+                    "give watch(…, limit=bytes)"
+                )
+            else:
+                self._left -= size
+
+
 class _Pushed:
     """The mode on PyTorch's stack once more, without entering it again."""
 
@@ -203,6 +246,12 @@ class _Pushed:
 
     def __exit__(self, *exception):
         _pop_mode()
+
+
+def _random_state() -> list[Tensor]:
+    """Of the generators that dropout draws from."""
+    states = [torch.get_rng_state()]
+    return states + torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else states
 
 
 def _is_backward() -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from analysis.catch.lineage import Move, Place, Source
-from analysis.catch.places import Replay, constant_along, first_along
+from analysis.catch.lineage import Move, Place
+from analysis.catch.places import Replay, Sources, constant_along, first_along
 
 
 class NotOverTokens(ValueError):
@@ -22,7 +22,7 @@ class TokenPlaces:
     key: Place | None
     leading: tuple[int, ...]
 
-    def numbers(self, shape: tuple[int, ...], sources: list[Source]) -> list[Tensor | None]:
+    def numbers(self, shape: tuple[int, ...], sources: Sources) -> list[Tensor | None]:
         """groups×N and groups×M, None where not known. Raises NotOverTokens where channels are compared."""
         return [self._side(place, sources) for place in (self.query, self.key)]
 
@@ -48,7 +48,7 @@ class MapPlaces:
     letters: str
     order: str
 
-    def numbers(self, shape: tuple[int, ...], sources: list[Source]) -> list[Tensor | None]:
+    def numbers(self, shape: tuple[int, ...], sources: Sources) -> list[Tensor | None]:
         """groups×N and groups×M for a map of this shape, None where not known; which operand asks is told by how the
         cells of each vary over the map. Raises NotOverTokens where channels are compared, or where the softmax is over
         another axis than the keys."""

@@ -8,7 +8,6 @@ give the same bytes (analysis/figures/printing.py).
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,7 +74,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dpi", type=int, choices=RESOLUTIONS, default=300, help="of a PNG (default: 300)")
     options = parser.parse_args(arguments)
     return exit_status(lambda: write_figure(options.recipe, options.out, data=options.data, dpi=options.dpi))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,7 @@ from dnl.datasets.ade20k import ADE20K
 from dnl.datasets.base import Cached, DatasetError, LabelledDataset, Sample
 from dnl.datasets.camvid import CamVid, camvid_labels
 from dnl.datasets.cityscapes import Cityscapes
-from dnl.datasets.finding import pictures_in, require_text_name
+from dnl.datasets.finding import require_text_name, visible
 from dnl.datasets.folder import Folder
 from dnl.datasets.look import Finding, Look, look_at, look_at_splits
 from dnl.datasets.streets import Streets
@@ -33,8 +33,8 @@ __all__ = [
     "look_at",
     "look_at_splits",
     "open_dataset",
-    "pictures_in",
     "require_text_name",
+    "visible",
 ]
 
 

@@ -75,6 +75,8 @@ class Facts:
             if entry is not None and entry[0] == stamps[file]:
                 found[file] = unpack(entry[1])
         left = [file for file in files if file not in found]
+        if not left:
+            return found
         with ThreadPoolExecutor(THREADS) as pool:
             for file, fact in progress(zip(left, pool.map(look, left), strict=True), total=len(left), desc=section):
                 found[file] = fact

@@ -98,9 +98,13 @@ class LabelledFiles:
             raise DatasetError(f"{file} is no label image: {error}") from error
 
     def _sampled_reading(self) -> Reading:
-        """The reading of a few label files, evenly spread; of more where these leave it open. Raises DatasetError."""
-        for number in (SAMPLED_LABELS, MORE_LABELS):
-            contents = readable_contents(spread([file for file in self.label_files if file is not None], number))
+        """The reading of a few label files, evenly spread; of more, and of all, where these leave it open.
+
+        Raises DatasetError where all of them do.
+        """
+        files = [file for file in self.label_files if file is not None]
+        for number in (SAMPLED_LABELS, MORE_LABELS, len(files)):
+            contents = readable_contents(spread(files, number))
             try:
                 return self.reading_of(contents)
             except CodingQuestion as error:

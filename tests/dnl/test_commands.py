@@ -21,7 +21,7 @@ COMMANDS = {
         "open_checkpoints",
     ),
     "figures": ("analysis.figures.command", ["OUT/recipe.json", "OUT/a.pdf"], "write_figure"),
-    "card": ("analysis.card.measuring", ["--checkpoint", "camvid-dnl", "--data", "OUT"], "checkpoint_path"),
+    "card": ("analysis.card.command", ["--checkpoint", "camvid-dnl", "--data", "OUT"], "checkpoint_path"),
     "noise of the ablation": ("analysis.ablation", ["--runs", "OUT"], "finished_runs"),
 }
 KEPT = "what is finished is kept in OUT: the same command goes on"

@@ -1,6 +1,7 @@
 """Is what `analysis.catch` shows of real models what these computed?
 
-    PYTHONPATH=.:tests python -m peers.conformance [--only REGEX] [--table FILE]
+    make peers
+    PYTHONPATH=.:tests .venv-peers/bin/python -m peers.conformance [--only REGEX] [--table FILE]
 
 For each model of `peers.models` (small, random weights, constants shaken), each kind of attention module in it is
 tried at its first and last place: the rows that are caught against those that multiplied the values
@@ -17,13 +18,14 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
+from importlib import metadata
 
 import torch
 from peers import models
 from peers.truth import watching
 from torch import nn
 
-import analysis.catch as catch
+import analysis
 
 EXACT = 1e-4
 QUERIES = 24
@@ -82,9 +84,9 @@ def compare(name: str, model: nn.Module, run, path: str) -> Outcome:
     with torch.no_grad():
         plain = run(model)
         try:
-            with catch.hook(model, path) as watched:
+            with analysis.hook(model, path) as watched:
                 seen = run(model)
-            found = watched.attention(path)
+            found = watched.attention(path, call=watched.calls)  # the last, as the oracle has it
         except ValueError as error:
             outcome.words = str(error)
             return outcome
@@ -149,13 +151,38 @@ def main() -> int:
     return 1 if counts["wrong"] else 0
 
 
+PAGE = """# Attention of other networks: what is seen, module by module
+
+Written by `make peers`, which runs each attention module of these models, small and with random weights, at its first
+and last place: the rows that `analysis.hook` caught against those that multiplied the values, seen from below by an
+oracle that shares no code with `analysis` (`tests/peers`). Exact: their mean total variation is at most 1e-4. What is
+no softmax over tokens is refused, and the words say what it is.
+
+{versions}.
+
+{counts}.
+
+| model | module | class | outcome |
+|---|---|---|---|
+{rows}
+"""
+LIBRARIES = ("torch", "timm", "transformers", "torchvision", "vit-pytorch", "mmcv-lite", "mmsegmentation")
+
+
 def write_table(path: str, outcomes: list[Outcome]) -> None:
-    lines = ["| model | module | class | outcome |", "|---|---|---|---|"]
+    """One row for each class of a model: first and last place together where they came out the same."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for one in outcomes:
-        words = one.word + (f": {one.words}" if one.words else "")
-        lines.append(f"| {one.model} | `{one.path}` | {one.module} | {words} |")
+        words = one.words.replace(f"{one.path!r} ", "", 1)
+        said = one.word + (f": {words}" if words else "")
+        rows.setdefault((one.model, one.module, said), []).append(f"`{one.path}`")
+    lines = [f"| {model} | {', '.join(paths)} | {module} | {said} |" for (model, module, said), paths in rows.items()]
+    counts = Counter(one.word for one in outcomes)
+    summary = ", ".join(f"{counts[word]} {word}" for word in ("exact", "refused", "no truth", "wrong"))
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
+    page = PAGE.format(versions=versions, counts=f"{len(outcomes)} modules: {summary}", rows="\n".join(lines))
     with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+        file.write(page)
 
 
 if __name__ == "__main__":

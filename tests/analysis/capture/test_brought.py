@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from analysis import Capture
-from analysis.capture.brought import chosen_head, mean_attention, named_classes
+from analysis.capture import named_classes
+from analysis.capture.brought import chosen_head, mean_attention
 from dnl.classes import CAMVID
 
 HEIGHT, WIDTH, CELLS = 3, 5, 15
@@ -67,8 +68,18 @@ GOOD = np.ones((CELLS, 2))
     [
         (GOOD[:14], GOOD, {}, r"query is 14×2 but 3×5 = 15 cells need 15×d or heads×15×d or d×3×5$"),
         (GOOD.T, GOOD, {}, r"query is 2×15 .* swap its last two axes"),
-        (np.ones((16, 2)), GOOD, {}, r"query is 16×2 .*if the first one is a class token, pass class_tokens=1$"),
-        (np.ones((20, 2)), GOOD, {}, r"if the first 5 are class tokens, pass class_tokens=5$"),
+        (
+            np.ones((16, 2)),
+            GOOD,
+            {},
+            r"query is 16×2 .*if the first one is a class token, pass class_tokens=1; if .* last .* last_tokens=1$",
+        ),
+        (
+            np.ones((20, 2)),
+            GOOD,
+            {},
+            r"if the first 5 are class tokens, pass class_tokens=5; if they are the last .*, pass last_tokens=5$",
+        ),
         (GOOD, GOOD, {"class_tokens": 1}, r"query is 15×2 but 3×5 = 15 cells and 1 class token need 16×d"),
         (GOOD, GOOD, {"class_tokens": -1}, "class_tokens is -1"),
         (GOOD, np.ones((CELLS, 3)), {}, "query has 1 heads of 2 channels but key 1 of 3"),

@@ -14,7 +14,7 @@ from analysis.capture import files as capture_files
 from analysis.capture import load_capture, save_capture
 from analysis.capture.files import CaptureFileError, read_capture_file
 from analysis.maps import attention_rows
-from dnl.classes import LabelSet
+from dnl.classes import ADE20K, LabelSet
 
 HEIGHT, WIDTH, CELLS = 3, 5, 15
 LABEL_SET = LabelSet("pets", ("Katze", "Hünd"), ((255, 0, 0), (0, 9, 0)), ignore_index=254)
@@ -275,3 +275,108 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_arrays_of_other_names_are_not_read():
     capture = read_capture_file(npz(**rows(), value=np.array([{}], dtype=object))).capture()
     assert capture.cells == (HEIGHT, WIDTH)
+
+
+# --- codings of labels -----------------------------------------------------------------------------------------------
+
+
+def labelled(values, label_set=ADE20K, **metadata) -> bytes:
+    names = {} if label_set is None else {"class_names": label_set.class_names, "ignore_index": label_set.ignore_index}
+    labels = np.resize(values, (HEIGHT, WIDTH))
+    return npz(**rows(labels=labels), metadata=np.array(json.dumps(names | metadata)))
+
+
+def classes_in(data, **options):
+    return sorted(set(read_capture_file(data, **options).capture().labels.ravel().tolist()))
+
+
+def test_raw_annotations_are_recognised_by_the_names_of_the_classes():
+    assert classes_in(labelled([0, 1, 150])) == [0, 149, 255]
+    assert classes_in(labelled([0, 1, 255])) == [0, 1, 255]
+    assert read_capture_file(labelled([0, 1, 150])).coding.words == "ADE20K annotation, 0 = other"
+    with pytest.raises(CaptureFileError, match="values 0, 1, 13, which may be class indices or ADE20K anno") as said:
+        read_capture_file(labelled([0, 1, 13]))
+    assert [coding.key for coding in said.value.choices] == ["indices", "annotation"]
+    for data, options in (
+        (labelled([0, 1, 13], coding="annotation"), {}),
+        (labelled([0, 1, 13]), {"coding": "annotation"}),
+    ):
+        assert classes_in(data, **options) == [0, 12, 255]
+    assert classes_in(labelled([0, 1, 13], coding="indices")) == [0, 1, 13]
+    with pytest.raises(CaptureFileError, match=r"no coding 'raw'; choose one of indices, colours, annotation\.$"):
+        read_capture_file(labelled([0, 1], coding="raw"))
+
+
+@pytest.mark.parametrize("label_set", [None, LABEL_SET])
+def test_masks_of_0_and_255(label_set):
+    with pytest.raises(CaptureFileError, match="labels hold 0 and 255 only, and 255 means ignored"):
+        read_capture_file(labelled([0, 255], label_set))
+    if label_set is not None:
+        assert classes_in(labelled([0, 255], label_set, coding="mask")) == [0, 1]
+    assert classes_in(labelled([0, 1, 255], label_set)) == [0, 1, 255 if label_set is None else 254]
+
+
+def test_negative_labels_may_mean_none():
+    label_set = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)), -1)
+    assert classes_in(labelled([0, 1, -1], label_set)) == [-1, 0, 1]
+    with pytest.raises(CaptureFileError, match="labels hold -2, no class"):
+        read_capture_file(labelled([0, -2], label_set)).capture()
+
+
+def test_what_we_save_is_read_without_a_question(tmp_path):
+    labels = np.resize(np.array([0, 1, 13], np.uint8), (HEIGHT, WIDTH))
+    capture = Capture.from_qk(*[np.ones((CELLS, 2), np.float32)] * 2, HEIGHT, WIDTH, labels=labels, label_set=ADE20K)
+    save_capture(capture, tmp_path / "a.npz")
+    assert (load_capture(tmp_path / "a.npz").labels == labels).all()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_grids_and_queries_without_a_place_come_back(tmp_path, suffix, finished):
+    rng = np.random.default_rng(3)
+    query, key = rng.normal(size=(4, 6)), rng.normal(size=(7, 6))
+    options = {
+        "image": np.zeros((40, 60, 3), np.uint8), "labels": rng.integers(0, 3, (40, 60)), "crop": (10, 0, 30, 45),
+        "query_names": ["car", "road", "sky", "none"], "query_labels": [1, 0, 2, 255], "key_size": (2, 3),
+        "placement": "blocks", "last_tokens": 1,
+    }  # fmt: skip
+    scores = query @ key.T
+    weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    made = (
+        Capture.from_attention(weights, 1, 4, **options) if finished else Capture.from_qk(query, key, 1, 4, **options)
+    )
+    save_capture(made, path := tmp_path / f"capture{suffix}")
+    back = load_capture(path)
+    assert back.attention is None if not finished else back.query is None
+    for name in ("cells", "key_size", "placement", "crop", "query_names"):
+        assert getattr(back, name) == getattr(made, name), name
+    for name in ("query", "key", "attention", "dropped", "query_labels", "labels"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
+
+
+def test_files_without_a_placement_are_read_as_what_they_hold():
+    maps, tokens = np.ones((2, 3, 5), np.float32), np.ones((15, 2), np.float32)
+    for array, placement in ((maps, "corners"), (tokens, "blocks")):
+        data = npz(query=array, key=array, height=np.array(3), width=np.array(5))
+        assert read_capture_file(data).capture().placement == placement
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ('{"placement": "tiles"}', "placement .tiles.: it must be corners or blocks"),
+        ('{"crop": [0, 0, 4]}', "crop .*: it must be a list of four whole numbers"),
+        ('{"query_names": "car"}', "query_names .*: it must be a list of texts"),
+        ('{"signed": 1}', "signed 1: it must be true or false"),
+    ],
+)
+def test_each_fault_of_what_lies_where_gets_one_sentence(metadata, words):
+    maps = np.ones((2, 3, 5), np.float32)
+    with pytest.raises(CaptureFileError, match=words):
+        read_capture_file(npz(query=maps, key=maps, metadata=np.array(metadata)))
+
+
+def test_half_a_key_grid_is_refused():
+    maps = np.ones((2, 3, 5), np.float32)
+    with pytest.raises(CaptureFileError, match="only one of key_height and key_width"):
+        read_capture_file(npz(query=maps, key=maps, key_height=np.array(2)))

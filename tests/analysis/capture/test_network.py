@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from analysis import capture_attention
-from analysis.geometry import cell_labels
+from analysis.geometry import Grid
 from dnl import ModelConfig, build_model
 from dnl.classes import CAMVID
 from dnl.network.block import class_distribution
@@ -69,8 +69,8 @@ def test_labels_and_prediction_in_cells(model, image):
     labels = np.random.default_rng(1).integers(0, 12, (40, 72), dtype=np.uint8)
     before = labels.copy()
     capture = capture_attention(model, image, labels=labels)
-    assert (capture.cell_labels == cell_labels(labels, (5, 9), 11, 11)).all()
-    assert (capture.cell_prediction == cell_labels(capture.prediction, (5, 9), 11, 11)).all()
+    assert (capture.cell_labels == Grid(labels.shape, (5, 9)).votes(labels, 11, 11)).all()
+    assert (capture.cell_prediction == Grid(labels.shape, (5, 9)).votes(capture.prediction, 11, 11)).all()
     assert (labels == before).all()
 
 

@@ -11,7 +11,7 @@ from analysis.card import measuring as card
 from analysis.maps import attention_rows
 from analysis.options import GATES
 from dnl.classes import CAMVID
-from dnl.training.engine import evaluate
+from dnl.training import evaluate
 from tests.analysis.card.small import CONFIG, Dataset, make_model, make_samples
 
 

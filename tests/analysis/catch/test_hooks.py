@@ -22,7 +22,9 @@ def raw_map(capture) -> torch.Tensor:
 
 
 def hook_count(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+    own = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+    everywhere = nn.modules.module
+    return own + len(everywhere._global_forward_hooks) + len(everywhere._global_forward_pre_hooks)
 
 
 def assert_close(found, expected, atol=1e-6):
@@ -72,11 +74,19 @@ def test_a_class_token_is_split_off_and_its_share_spread():
         _, weights = module(tokens, tokens, tokens, average_attn_weights=False)
     cells = weights[0, :, 1:, 1:]
     expected = (cells / cells.sum(-1, keepdim=True)).mean(0)
-    assert_close(raw_map(caught.capture(HEIGHT, WIDTH, class_tokens=1)), expected)
-    with pytest.raises(ValueError, match=r"query is 3×16×4 but 3×5 = 15 cells need .*pass class_tokens=1"):
+    capture = caught.capture(HEIGHT, WIDTH, class_tokens=1)
+    assert_close(raw_map(capture), expected)
+    share = weights[0, :, 1:, 0].mean(0)
+    assert_close(torch.from_numpy(capture.dropped).flatten(), share)
+    with pytest.raises(ValueError, match=r"sees 16 queries but 3×5 = 15 cells need .*pass class_tokens=1; .*last_to"):
         caught.capture(HEIGHT, WIDTH)
     with pytest.raises(ValueError, match=r"sees 16 tokens; give the height and width of their map; 16 would be 4×4"):
         caught.capture()
+    others = caught.capture(HEIGHT, WIDTH, class_tokens=1, queries="others", head=2)
+    assert others.query_names == ("query 0",) and others.key_size == (HEIGHT, WIDTH)
+    own = weights[0, 2, 0, 1:]
+    found = torch.softmax(torch.from_numpy(others.query[:, 0, 0] @ others.key.reshape(4, -1)), 0)
+    assert_close(found, own / own.sum())
 
 
 @pytest.mark.parametrize("inference", [True, False])
@@ -88,8 +98,7 @@ def test_an_encoder_layer_gives_the_same_with_and_without_hook(inference):
         with hook(layer, "self_attn") as caught:
             hooked = layer(tokens)
         weights = layer.self_attn(tokens, tokens, tokens)[1]
-    # In inference PyTorch has a fused path, which it leaves for any hook: the same but for rounding.
-    torch.testing.assert_close(plain, hooked, atol=1e-6 if inference else 0, rtol=0)
+    assert torch.equal(plain, hooked)
     assert_close(raw_map(caught.capture(HEIGHT, WIDTH, item=1)), weights[1])
 
 
@@ -101,21 +110,29 @@ def test_an_encoder_layer_gives_the_same_with_and_without_hook(inference):
         {"key_padding_mask": (torch.arange(CELLS) > 12)[None]},
     ],
 )
-def test_a_mask_is_refused_unless_it_masks_nothing(options):
+def test_a_mask_is_part_of_the_map_unless_it_masks_nothing(options):
     module = nn.MultiheadAttention(CHANNELS, HEADS, batch_first=True)
     tokens = torch.randn(1, CELLS, CHANNELS)
-    with pytest.raises(ValueError, match="ran with a mask"), hook(module, ""):
-        module(tokens, tokens, tokens, **options)
+    with hook(module, "") as caught:
+        _, weights = module(tokens, tokens, tokens, **options, average_attn_weights=False)
+    capture = caught.capture(HEIGHT, WIDTH, head=1)
+    assert capture.query is None and "a bias, a mask or mixed heads take part" in capture.notes[0]
+    assert_close(raw_map(capture), weights[0, 1])
     with hook(module, "") as caught:
         module(tokens, tokens, tokens, **{name: torch.zeros_like(mask) for name, mask in options.items()})
-    assert caught.calls == 1
+    assert caught.calls == 1 and caught.capture(HEIGHT, WIDTH, head=1).query is not None
 
 
-def test_keys_of_its_own_are_refused():
+def test_a_key_of_its_own_is_no_cell():
     module = nn.MultiheadAttention(CHANNELS, HEADS, batch_first=True, add_zero_attn=True)
     tokens = torch.randn(1, CELLS, CHANNELS)
-    with pytest.raises(ValueError, match="a key of its own"), hook(module, ""):
-        module(tokens, tokens, tokens)
+    with hook(module, "") as caught:
+        _, weights = module(tokens, tokens, tokens, average_attn_weights=False)
+    capture = caught.capture(HEIGHT, WIDTH, head=1, key_size=(HEIGHT, WIDTH))
+    cells = weights[0, 1, :, :CELLS]
+    assert_close(torch.from_numpy(capture.dropped).flatten(), weights[0, 1, :, CELLS])
+    found = torch.softmax(torch.from_numpy(capture.query.reshape(4, -1).T @ capture.key.reshape(4, -1)), -1)
+    assert_close(found, cells / cells.sum(-1, keepdim=True))
 
 
 # --- other modules ---------------------------------------------------------------------------------------------------
@@ -230,7 +247,7 @@ def test_a_non_local_block_with_other_names(names):
     capture = caught.capture(item=1, lr_kernel=3)
     assert capture.cells == (HEIGHT, WIDTH) and capture.name == "context"
     assert_close(raw_map(capture), model["context"].weights[1])
-    with pytest.raises(ValueError, match="map of 3×5 cells, not 5×3"):
+    with pytest.raises(ValueError, match="map of 3×5 queries, not 5×3"):
         caught.capture(5, 3)
 
 
@@ -239,9 +256,26 @@ def test_a_scaled_non_local_block():
     with hook(model, "") as caught:
         model(torch.randn(1, CHANNELS, HEIGHT, WIDTH))
     assert_close(raw_map(caught.capture()), model.weights[0])
-    with hook(model, "", scale=2.0) as caught:
+    assert caught.scale == 1.0  # it multiplies its queries itself
+    with hook(model, "", scale=0.5) as caught:
         model(torch.randn(1, CHANNELS, HEIGHT, WIDTH))
-    assert caught.scale == 2.0
+    assert_close(raw_map(caught.capture()), model.weights[0])
+
+
+def test_what_is_said_of_heads_and_scale_is_compared_with_what_the_model_does():
+    model, tokens = SplitAttention(("query", "key"), "num_heads"), torch.randn(1, CELLS, CHANNELS)
+    with hook(model, "", query="query", key="key", heads=HEADS, scale=0.5) as caught:
+        model(tokens)
+    assert caught.query.shape == caught.key.shape == (1, HEADS, CELLS, CHANNELS // HEADS)
+    assert_close(torch.softmax(caught.scale * caught.query @ caught.key.mT, -1), model.weights)
+    with pytest.raises(ValueError, match=r"scale is 2, but 'SplitAttention' multiplies q·k with 0\.5"):  # noqa: SIM117
+        with hook(model, "", scale=2.0):
+            model(tokens)
+    with pytest.raises(ValueError, match="heads is 2, but 'SplitAttention' computes its attention in 3"):  # noqa: SIM117
+        with hook(model, "", heads=2):
+            model(tokens)
+    with pytest.raises(ValueError, match="heads is 0; it must be 1 or more"):
+        hook(model, "", heads=0).__enter__()
 
 
 class SelfAttentionGan(nn.Module):
@@ -302,7 +336,7 @@ def test_in_a_whole_network():
 def test_hooks_vanish_after_an_exception():
     model = nn.Sequential(NonLocal("theta", "phi"))
     with pytest.raises(RuntimeError, match="channels"), hook(model, "0"):
-        assert hook_count(model) == 2
+        assert hook_count(model[0]) == 2 and not model[0]._forward_hooks
         model(torch.randn(1, CHANNELS + 1, HEIGHT, WIDTH))
     assert hook_count(model) == 0
     with pytest.raises(KeyboardInterrupt), hook(model, "0"):
@@ -325,9 +359,10 @@ def test_a_path_that_does_not_exist_names_near_ones():
         hook(model, "attn").__enter__()
 
 
-def test_a_module_without_query_and_key_names_its_submodules():
-    with pytest.raises(ValueError, match=r"no query and key were recognised .*submodules: norm, attn.*query='conv1'"):
-        hook(nn.Sequential(Block()), "0").__enter__()
+def test_a_module_without_attention_is_refused():
+    model = nn.Sequential(Block())
+    with pytest.raises(ValueError, match=r"'0\.norm' ran no softmax"), torch.no_grad(), hook(model, "0.norm"):
+        model(torch.randn(1, CELLS, CHANNELS))
     with pytest.raises(ValueError, match="name both"):
         hook(NonLocal("a", "b"), "", query="a").__enter__()
 
@@ -350,15 +385,35 @@ def test_what_is_asked_of_the_capture_must_be_there():
         caught.capture(HEIGHT, WIDTH, item=2)
     with pytest.raises(ValueError, match=r"head is 3; choose 0 … 2"):
         caught.capture(HEIGHT, WIDTH, head=3)
-    with pytest.raises(ValueError, match=r"query is 3×15×4 but 4×5 = 20 cells need 20×d"):
+    with pytest.raises(ValueError, match=r"sees 15 queries but 4×5 = 20 cells need as many"):
         caught.capture(4, 5)
+    with pytest.raises(ValueError, match="only one of height and width"):
+        caught.capture(4)
+    with pytest.raises(ValueError, match="queries is 'class'; choose 'cells', or 'others'"):
+        caught.capture(HEIGHT, WIDTH, queries="class")
+    with pytest.raises(ValueError, match=r"window is \(1, 0\), but 'MultiheadAttention' has 1×1 windows per image"):
+        caught.capture(HEIGHT, WIDTH, window=(1, 0))
     with hook(module, "") as caught:
         module(tokens, others, others)
-    with pytest.raises(ValueError, match=r"key is 3×7×4 but 3×5 = 15 cells need"):
+    with pytest.raises(ValueError, match=r"has 15 queries and 7 keys, .* give key_size=.* such as \(1, 7\)"):
         caught.capture(HEIGHT, WIDTH)
+    assert caught.capture(HEIGHT, WIDTH, key_size=(1, 7)).key_cells == (1, 7)
 
 
-def test_outputs_that_are_no_query_are_refused():
+def test_a_number_of_heads_that_the_model_does_not_use_misleads_nobody():
     model = NonLocal("theta", "phi", num_heads=3)  # 4 channels
-    with pytest.raises(ValueError, match=r"gives 1×4×3×5 as .*multiple of 3 heads"), hook(model, ""):
+    with hook(model, "") as caught:
         model(torch.randn(1, CHANNELS, HEIGHT, WIDTH))
+    assert_close(raw_map(caught.capture()), model.weights[0])
+
+
+def test_three_calls_over_sliding_windows_ask_for_one():
+    model = nn.Sequential(NonLocal("theta", "phi"))
+    with hook(model, "0") as caught:
+        weights = []
+        for _ in range(3):
+            model(torch.randn(1, CHANNELS, HEIGHT, WIDTH))
+            weights.append(model[0].weights)
+    with pytest.raises(ValueError, match=r"'0' ran 3 times, .*choose one with call=1 … 3"):
+        caught.capture()
+    assert_close(raw_map(caught.capture(call=2)), weights[1][0])

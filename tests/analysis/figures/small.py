@@ -8,12 +8,12 @@ import numpy as np
 from analysis import Capture
 from analysis.figures import main, recipe_figure
 from analysis.figures.recipe import Checkpoint, Recipe, Row, StreetImage
-from analysis.geometry import cell_to_pixel
+from analysis.geometry import Grid
 from dnl.classes import CAMVID
 
 SIZE, CELLS = (40, 72), (5, 9)
 QUERIES = [13, 40]
-PIXELS = [cell_to_pixel(*divmod(query, CELLS[1]), SIZE, CELLS) for query in QUERIES]
+PIXELS = [Grid(SIZE, CELLS).pixel_at(*divmod(query, CELLS[1])) for query in QUERIES]
 MAPS = ("raw", "rectified", "retained")
 CHANGES = ("rectified-raw", "retained-rectified")
 

@@ -1,15 +1,31 @@
 import dataclasses
 import itertools
 
+import matplotlib
+import numpy as np
 import pytest
 
 from analysis import Capture
-from analysis.figures import attention_figure
+from analysis.figures import attention_figure, recipe_figure
+from analysis.figures.drawing import UNSEEN
 from analysis.figures.recipe import COLUMNS, Attention, Look, RecipeError, Scale
+from analysis.geometry import Grid
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.classes import CAMVID
-from tests.analysis.figures.small import MAPS, PIXELS, QUERIES, bars, caption, draw, make_capture, panels, words
+from tests.analysis.figures.small import (
+    MAPS,
+    PIXELS,
+    QUERIES,
+    SIZE,
+    bars,
+    caption,
+    draw,
+    make_capture,
+    make_recipe,
+    panels,
+    words,
+)
 
 
 @pytest.fixture
@@ -108,3 +124,80 @@ def test_options_that_do_not_fit_are_refused(capture):
 def test_a_recipe_that_cannot_be_drawn_gets_one_sentence(capture, change, sentence):
     with pytest.raises(RecipeError, match=sentence):
         draw(capture, **change)
+
+
+# --- keys that are other cells than the queries, blocks, crops, queries without a place ------------------------------
+
+
+@pytest.fixture
+def pooled(capture):
+    """5×9 queries and 2×3 keys that are blocks of a part of the photo."""
+    rng = np.random.default_rng(1)
+    return dataclasses.replace(
+        capture,
+        key=rng.normal(size=(4, 2, 3)).astype(np.float32),
+        key_size=(2, 3),
+        placement="blocks",
+        crop=(4, 8, 30, 54),
+        class_probs=None,
+        gate=None,
+        lr_kernel=None,
+    )
+
+
+def test_maps_are_drawn_where_the_keys_lie(pooled):
+    figure = attention_figure(pooled, QUERIES, scale="shared")
+    raw = attention_rows(pooled, QUERIES).raw
+    labels = Grid(SIZE, (2, 3), "blocks", pooled.crop).votes(pooled.labels, 11, 11)
+    metrics = query_metrics(raw, labels, QUERIES, ignore_index=11, query_labels=pooled.cell_labels)
+    for row, query in enumerate(QUERIES):
+        photo, ax = panels(figure)[6 * row], panels(figure)[6 * row + 3]
+        assert (ax.images[0].get_array() == raw[row]).all()
+        assert ax.images[0].get_extent() == [7.5, 61.5, 33.5, 3.5]
+        assert matplotlib.colors.to_hex(ax.get_facecolor()) == UNSEEN
+        y, x = pooled.grid.pixel_at(*divmod(query, 9))
+        assert ax.lines[0].get_xydata().tolist() == photo.lines[0].get_xydata().tolist() == [[x, y]]
+        assert f"{metrics.interclass_noise[row]:.2f}\n" in caption(figure, ax)
+    whole = attention_figure(dataclasses.replace(pooled, crop=None), QUERIES)
+    ax = panels(whole)[3]
+    assert ax.images[0].get_extent() == [-0.5, 71.5, 39.5, -0.5]
+    assert matplotlib.colors.to_hex(ax.get_facecolor()) != UNSEEN
+
+
+def test_a_pixel_s_query_is_the_block_under_it(pooled):
+    figure = recipe_figure(make_recipe(("raw",), [(19, 35)], scale=Scale("shared")), [pooled])
+    query = pooled.cell_at(19, 35)
+    assert (panels(figure)[0].images[0].get_array() == attention_rows(pooled, [query]).raw[0]).all()
+    with pytest.raises(RecipeError, match=r"rows\[0\].pixel.*off the part that the model saw"):
+        recipe_figure(make_recipe(("raw",), [(0, 0)]), [pooled])
+
+
+def test_queries_without_a_place_have_their_names_as_titles_and_no_mark(pooled):
+    objects = dataclasses.replace(
+        pooled,
+        query=pooled.query.reshape(4, 1, 45),
+        query_names=tuple(f"object {number}" for number in range(45)),
+        query_labels=np.where(np.arange(45) == 3, 11, np.arange(45) % 3),
+    )
+    figure = attention_figure(objects, [7, 3], scale="shared")
+    raw = attention_rows(objects, [7, 3]).raw
+    shown = panels(figure)
+    assert "object 7" in words(figure) and "object 3" in words(figure)
+    assert not any(ax.lines for ax in shown)
+    for row in range(2):
+        assert (shown[6 * row + 3].images[0].get_array() == raw[row]).all() and caption(figure, shown[6 * row]) == ""
+    assert caption(figure, shown[1]) == CAMVID.class_names[1] and caption(figure, shown[7]) == "no class"
+    assert "query without a label" in caption(figure, shown[9]) or "no label" in caption(figure, shown[9])
+    with pytest.raises(ValueError, match=r"the queries are \[45\]; 'image' has the queries 0 … 44"):
+        attention_figure(objects, [45])
+    with pytest.raises(RecipeError, match="have no place; choose one by its number"):
+        recipe_figure(make_recipe(("raw",), [(20, 20)]), [objects])
+    among = dataclasses.replace(objects, key=objects.query, key_size=None)
+    with pytest.raises(ValueError, match="the keys of 'image' have no place on the image"):
+        attention_figure(among, [0])
+
+
+def test_queries_and_other_keys_alone_are_enough(pooled):
+    bare = dataclasses.replace(pooled, image=None, labels=None, prediction=None, label_set=None)
+    for ax in panels(attention_figure(bare, [0, 44])):
+        assert ax.images[0].get_extent() == [-0.5, 8.5, 4.5, -0.5]

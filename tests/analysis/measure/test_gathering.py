@@ -19,7 +19,7 @@ def test_uniform_attention_is_what_a_row_of_ones_gives():
     labels = np.array([[0, 0, 1], [0, 1, 9]])
     sets = noise.query_sets(labels, ignore_index=9)
     detected = np.array([0, 2])
-    gathered = uniform(sets, detected)
+    gathered = uniform(sets, labels, detected)
     place = HOLLOW_THRESHOLDS.index(noise.HOLLOW_THRESHOLD)
     found = noise.metrics_from_sums(sets, gathered.sums._replace(below=gathered.sums.below[:, place]), gathered.scale)
     rows = np.full((6, 6), 1 / 6)

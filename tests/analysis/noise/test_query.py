@@ -230,3 +230,98 @@ def test_arrays_that_do_not_fit_are_refused():
 
 
 # --- aggregation -----------------------------------------------------------------------------------------------------
+
+
+# --- keys that are other cells than the queries ----------------------------------------------------------------------
+
+
+def slow_metrics_apart(row, labels, own, threshold=0.25):
+    """`slow_metrics` of a query of class `own` that is no key: as one more key, which gets no attention."""
+    return slow_metrics([*row, 0.0], [*labels, own], len(row), threshold)
+
+
+def test_a_row_over_other_keys_worked_out_on_paper():
+    # A query of class 0 that is cell 4 of its own grid. S = {0, 1}, D = {2, 4}; key 3 is ignored. κ = 0.8.
+    row, labels = np.array([[0.3, 0.1, 0.35, 0.2, 0.05]]), np.array([0, 0, 1, IGNORE, 2])
+    query_labels = np.array([[1, 2, IGNORE], [3, 0, 0]])
+    options = {"ignore_index": IGNORE, "query_labels": query_labels}
+    metrics = query_metrics(row, labels, [4], **options)
+    assert metrics.labels.tolist() == [0] and metrics.queries.tolist() == [4]
+    assert metrics.kept_mass[0] == pytest.approx(0.8) and metrics.interclass_mass[0] == pytest.approx(0.4)
+    assert metrics.interclass_noise[0] == pytest.approx(1 / 2) and metrics.chance[0] == 1 / 2
+    # b = (3/4, 1/4): H = 0.562335, log 2 = 0.693147.
+    assert metrics.intraclass_noise[0] == pytest.approx(1 - 0.5623351 / 0.6931472, abs=1e-7)
+    assert metrics.hollow_fraction[0] == 0
+    assert query_metrics(row, labels, [4], hollow_threshold=0.6, **options).hollow_fraction[0] == 1 / 2
+    assert metrics.top_mass[0] == pytest.approx(0.35 / 0.8)
+    # S holds 0.3, 0.1 and D 0.35, 0.05: 1 + 1 of 4 pairs in order; ranks of S: 2, 3.
+    scores = detection_scores(row, labels, [4], **options)
+    assert scores.auc[0] == 2 / 4 and scores.average_precision[0] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    # Query 3 has a class that no key has, query 2 none.
+    metrics = query_metrics(np.repeat(row, 2, axis=0), labels, [3, 2], **options)
+    assert metrics.labels.tolist() == [3, IGNORE] and np.isnan(metrics.interclass_noise).all()
+    assert np.isnan(metrics.chance).all() and metrics.interclass_mass[0] == pytest.approx(0.8)
+    assert not metrics.emptied.any() and np.isnan(metrics.kept_mass[1])
+
+
+def test_no_key_is_the_query_s_own_even_where_both_grids_have_one_size():
+    row, labels = np.array([[0.5, 0.3, 0.2]]), np.array([0, 0, 1])
+    within = query_metrics(row, labels, [0], ignore_index=IGNORE)
+    apart = query_metrics(row, labels, [0], ignore_index=IGNORE, query_labels=labels)
+    assert within.kept_mass[0] == pytest.approx(0.5) and apart.kept_mass[0] == pytest.approx(1)
+    assert (within.chance[0], apart.chance[0]) == (1 / 2, 1 / 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_other_keys_against_plain_loops(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice([0, 1, 2, 5, IGNORE], (3, 5), p=[0.4, 0.3, 0.15, 0.1, 0.05])
+    query_labels = rng.choice([0, 1, 2, 7, IGNORE], (4, 7))
+    rows = np.round(rng.random((28, 3, 5)) ** 3, 1)
+    rows[3] = 0
+    rows[5, labels == query_labels.flat[5]] = 0
+    queries = rng.permutation(28)
+    options = {"ignore_index": IGNORE, "query_labels": query_labels}
+    metrics = query_metrics(rows[queries], labels, queries, **options)
+    scores = detection_scores(rows[queries], labels, queries, **options)
+    expected = [
+        slow_metrics_apart(rows[query].ravel().tolist(), labels.ravel().tolist(), query_labels.flat[query])
+        for query in queries
+    ]
+    actual = {**metrics._asdict(), **scores._asdict()}
+    for index, wanted in enumerate(expected):
+        for name in (*METRICS, *scores._fields):
+            assert actual[name][index] == pytest.approx(wanted.get(name, np.nan), nan_ok=True, abs=1e-12), name
+    # Where a class of queries goes, by hand: the mean over its valid queries of the shares.
+    found = noise.leakage(rows[queries], labels, queries, num_classes=8, **options)
+    for label in range(8):
+        mine = [
+            q
+            for q, e in zip(queries, expected, strict=True)
+            if query_labels.flat[q] == label and "interclass_noise" in e
+        ]
+        assert found.queries[label] == len(mine)
+        for other in range(8):
+            total = sum(rows[q][labels == other].sum() / rows[q][labels != IGNORE].sum() for q in mine)
+            assert found.total[label, other] == pytest.approx(total, abs=1e-12)
+
+
+def test_the_sets_of_blocks_have_the_same_columns_as_those_of_all_queries():
+    labels, query_labels = np.array([2, 2, 0]), np.array([1, 0, 2, 9, IGNORE])
+    options = {"ignore_index": IGNORE, "query_labels": query_labels}
+    every, one = noise.query_sets(labels, **options), noise.query_sets(labels, [2], **options)
+    assert every.classes.tolist() == one.classes.tolist() == [0, 1, 2, 9]
+    assert every.queries.tolist() == [0, 1, 2, 3, 4] and every.same_count.tolist() == [0, 1, 2, 0, 0]
+    assert every.other_count[:4].tolist() == [3, 2, 1, 3]
+
+
+def test_without_any_label_on_the_keys_nothing_is_defined():
+    options = {"ignore_index": IGNORE, "query_labels": np.array([0, IGNORE])}
+    metrics = query_metrics(np.full((2, 3), 1 / 3), np.full(3, IGNORE), [0, 1], **options)
+    assert metrics.kept_mass[0] == 0 and metrics.emptied.tolist() == [True, False]
+    assert np.isnan(metrics.interclass_noise).all() and np.isnan(metrics.chance).all()
+
+
+def test_a_query_beyond_the_labels_of_queries_is_refused():
+    with pytest.raises(ValueError, match="query cells run from 5 to 5; there are labels of the queries 0 … 4"):
+        query_metrics(np.ones((1, 3)), np.zeros(3, int), [5], ignore_index=IGNORE, query_labels=np.zeros(5, int))

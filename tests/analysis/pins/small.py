@@ -42,3 +42,26 @@ def make_views() -> list[PinnedPixels]:
         measure_pins(make_capture(), PIXELS, OPTIONS, FIRST),
         measure_pins(make_capture(2, gate=None, lr_kernel=None), PIXELS, PLAIN, SECOND),
     ]
+
+
+def make_pooled(**changes) -> Capture:
+    """6×11 queries and 2×4 keys, blocks of the photo."""
+    rng = np.random.default_rng(3)
+    fields = {
+        "query": rng.normal(size=(5, 6, 11)).astype(np.float32),
+        "key": rng.normal(size=(5, 2, 4)).astype(np.float32),
+        "key_size": (2, 4),
+        "placement": "blocks",
+        "class_probs": None,
+        "gate": None,
+        "lr_kernel": None,
+        "dropped": np.linspace(0, 0.5, 66, dtype=np.float32).reshape(6, 11),
+    }
+    return make_capture(**(fields | changes))
+
+
+def make_objects() -> Capture:
+    """Three object queries: of class 0, of none, of class 1."""
+    query = np.random.default_rng(4).normal(size=(5, 1, 3)).astype(np.float32)
+    names = ("=first", "second", "third")
+    return make_pooled(query=query, query_names=names, query_labels=np.array([0, 255, 1]), dropped=None)

@@ -12,8 +12,18 @@ import dnl
 from analysis.figures.recipe import Scale
 from analysis.options import STAGES
 from analysis.pins.files import HEADER, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
-from analysis.pins.measured import Source, measure_pins
-from tests.analysis.pins.small import FIRST, OPTIONS, PIXELS, PLAIN, SECOND, make_capture, make_views
+from analysis.pins.measured import Source, measure_pins, measure_queries
+from tests.analysis.pins.small import (
+    FIRST,
+    OPTIONS,
+    PIXELS,
+    PLAIN,
+    SECOND,
+    make_capture,
+    make_objects,
+    make_pooled,
+    make_views,
+)
 
 
 @pytest.fixture
@@ -143,3 +153,50 @@ def test_the_caption_names_pixels_maps_scale_and_sources(views):
         "checkpoint one (abababababab) and checkpoint two (cdcdcdcdcdcd)",
     ):
         assert part in words
+
+
+# --- keys that are other cells than the queries, blocks, queries without a place -------------------------------------
+
+
+def test_files_say_the_grid_of_the_keys():
+    views = [
+        measure_pins(make_pooled(), [(8, 9)], PLAIN, FIRST),
+        measure_pins(make_capture(), [(8, 9)], OPTIONS, SECOND),
+    ]
+    first, *_, last = csv.DictReader(io.StringIO(pins_csv(views)))
+    assert set(first) - set(HEADER) == {"key_rows", "key_columns", "dropped"}
+    assert (first["cell_row"], first["cell_column"], first["key_rows"], first["key_columns"]) == ("1", "1", "2", "4")
+    assert float(first["dropped"]) == pytest.approx(12 / 130) and (last["key_rows"], last["dropped"]) == ("", "")
+    found = json.loads(pins_json(views))
+    grids = {"queries": [6, 11], "keys": [2, 4], "placement": "blocks", "crop": None}
+    assert found["provenance"]["grids"] == [{"image": "a street", "source": "one", **grids}]
+    assert found["pins"][0]["cell"] == [1, 1] and "dropped" not in found["pins"][1]
+    with np.load(io.BytesIO(pins_npz(views[:1]))) as maps:
+        assert maps["raw"].shape == (1, 2, 4) and maps["cells"].tolist() == [[1, 1]]
+        assert json.loads(str(maps["provenance"]))["grids"][0]["keys"] == [2, 4]
+
+
+def test_queries_without_a_place_are_pinned_by_number_and_name():
+    view = measure_queries(make_objects(), [2, 1], PLAIN, FIRST)
+    assert view.pixels == (None, None) and view.class_names == ("=b", None)
+    assert [view.query_name(pin) for pin in range(2)] == ["third", "second"]
+    assert view.figures(0, "raw")["interclass_noise"] is not None and view.figures(1, "raw")["interclass_noise"] is None
+    row = next(csv.DictReader(io.StringIO(pins_csv([view]))))
+    assert (row["query"], row["query_name"], row["cell_row"], row["y"]) == ("2", "third", "", "")
+    assert (
+        next(csv.DictReader(io.StringIO(pins_csv([measure_queries(make_objects(), [0], PLAIN, FIRST)]))))["query_name"]
+        == "'=first"
+    )  # no formula for a spreadsheet
+    found = json.loads(pins_json([view]))
+    assert found["pins"][0]["query"] == 2 and found["pins"][0]["query_name"] == "third"
+    assert "pixel" not in found["pins"][0] and found["provenance"]["grids"][0]["queries"] == 3
+    with np.load(io.BytesIO(pins_npz([view]))) as maps:
+        assert maps["queries"].tolist() == [2, 1] and maps["query_names"].tolist() == ["third", "second"]
+        assert maps["raw"].shape == (2, 2, 4) and "pixels" not in maps
+    caption = pins_caption([view], Scale())
+    assert caption.startswith("Attention of 2 queries in a street: 1 third =b, 2 second.")
+    assert pins_figure([view], Scale(), "magma", "pdf").startswith(b"%PDF")
+
+
+def test_plain_captures_have_files_without_any_word_of_grids(views):
+    assert "grids" not in provenance(views) and pins_csv(views).splitlines()[0] == ",".join(HEADER)

@@ -6,8 +6,8 @@ import pytest
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from analysis.options import STAGES
-from analysis.pins.measured import PIN_METRICS, measure_pins, same_place
-from tests.analysis.pins.small import FIRST, OPTIONS, PLAIN, make_capture, make_views
+from analysis.pins.measured import PIN_METRICS, measure_pins, measure_queries, same_place
+from tests.analysis.pins.small import FIRST, OPTIONS, PLAIN, make_capture, make_objects, make_pooled, make_views
 
 
 @pytest.fixture
@@ -59,3 +59,26 @@ def test_places_are_relative_to_the_corners():
     assert same_place((0, 0), (47, 83), (10, 300)) == (0, 0)
     assert same_place((46, 82), (47, 83), (10, 300)) == (9, 299)
     assert same_place((23, 41), (47, 83), (11, 301)) == (5, 150)
+
+
+def test_pins_over_other_keys_are_the_blocks_under_their_pixels():
+    capture = make_pooled()
+    view = measure_pins(capture, [(8, 9), (46, 82)], PLAIN, FIRST)
+    assert view.cells == ((1, 1), (5, 10)) and [view.query(pin) for pin in range(2)] == [12, 65]
+    rows = attention_rows(capture, [12, 65])
+    np.testing.assert_array_equal(view.rows.raw, rows.raw)
+    metrics = query_metrics(rows.raw, capture.key_labels, [12, 65], ignore_index=255, query_labels=capture.cell_labels)
+    for pin in range(2):
+        assert view.figures(pin, "raw")["interclass_noise"] == metrics.interclass_noise[pin]
+    centred = measure_queries(capture, [12, 65], PLAIN, FIRST)
+    assert centred.pixels == (capture.grid.pixel_at(1, 1), capture.grid.pixel_at(5, 10))
+    assert centred.cells == view.cells and centred.metrics.keys() == view.metrics.keys()
+    with pytest.raises(ValueError, match="off the part that the model saw"):
+        measure_pins(make_pooled(crop=(8, 9, 30, 60)), [(7, 9)], PLAIN, FIRST)
+
+
+def test_queries_without_a_place_are_chosen_by_number_alone():
+    view = measure_queries(make_objects(), [2, 1], PLAIN, FIRST)
+    assert view.pixels == (None, None) and view.cells == ((0, 2), (0, 1)) and view.class_names == ("=b", None)
+    with pytest.raises(ValueError, match="have no place on the image; choose one by its number"):
+        measure_pins(make_objects(), [(0, 0)], PLAIN, FIRST)

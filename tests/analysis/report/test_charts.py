@@ -2,7 +2,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.geometry import map_extent
+from analysis.geometry import Grid
 from analysis.options import STAGES
 from analysis.report.charts import DIFFERENCE_METRICS, INK, difference_chart, noise_map_figure, save_chart
 from tests.analysis.report.small import SIZE
@@ -27,7 +27,7 @@ def test_noise_maps_lie_on_the_photo_as_the_cells_do(records):
     assert photo.images[0].get_array().shape == image.shape
     for ax, stage in zip(maps, STAGES, strict=True):
         assert ax.get_title() == stage
-        assert tuple(ax.images[0].get_extent()) == map_extent(SIZE, records[0].noise_maps[stage].shape)
+        assert tuple(ax.images[0].get_extent()) == Grid(SIZE, records[0].noise_maps[stage].shape).extent()
 
 
 def test_inline_charts_take_the_pages_colours_and_files_a_white_ground(tmp_path):

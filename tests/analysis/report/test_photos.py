@@ -62,6 +62,33 @@ def test_photos_come_in_the_order_of_their_names_without_labels(tmp_path):
         photos[0]
 
 
+def test_every_file_that_is_not_used_is_named(checkpoint, tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for index, name in enumerate(("a.TIF", "b.bmp", "c.png")):
+        Image.fromarray(make_sample(index).image).save(photos / name)
+    Image.fromarray(make_sample(3).image).save(photos / "d.jfif", "JPEG")
+    (photos / "e.gif").write_bytes(b"GIF89a")
+    (photos / "notes.txt").write_text("no photo")
+    assert photo_report(checkpoint, photos, out) == 0
+    assert "not used: notes.txt" in capsys.readouterr().err
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["images"] == 4 and list(summary["images_skipped"]) == ["e.gif"]
+
+
+def test_labels_that_cannot_be_meant_are_said_before_anything_is_measured(checkpoint, tmp_path, capsys):
+    for part in ("val", "valannot"):
+        (tmp_path / part).mkdir()
+    sample = make_sample(0)
+    Image.fromarray(sample.image).save(tmp_path / "val" / "a.png")
+    Image.fromarray((sample.labels > 2).astype("uint8") * 255).save(tmp_path / "valannot" / "a.png")
+    out = tmp_path / "out"
+    options = ["--checkpoint", str(checkpoint), "--dataset", "camvid", "--data", str(tmp_path), "--out", str(out)]
+    assert report.main(options) == 1
+    assert "hold 0 and 255 only, and 255 means ignored: save the object as 1" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_folder_without_photos_is_none(tmp_path):
-    with pytest.raises(DatasetError, match="holds no PNG, JPEG or WEBP photo, and no images/ folder either"):
+    with pytest.raises(DatasetError, match=r"holds no PNG, JPEG, .* photo, and no images/ folder either"):
         open_images("folder", str(tmp_path), "all")

@@ -3,17 +3,11 @@
 import torch
 
 from dnl.attention import attention_stages, denoised_attention
-from dnl.attention.streamed import Options
 
 
 def random_maps(*channels, batch=2, height=5, width=7, dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(batch, size, height, width, generator=generator, dtype=dtype) for size in channels]
-
-
-def test_a_class_is_cut_evenly_however_many_the_threads():
-    options = Options("binary", 128, spans=[[slice(0, 1000), slice(1000, 1300)]])
-    assert options.blocks(slice(1000, 1300), 8192, 16) == [slice(1000, 1100), slice(1100, 1200), slice(1200, 1300)]
 
 
 def test_classes_of_one_cell_and_classes_that_nothing_has():

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import dnl.attention.parallel
-import dnl.attention.streamed
 from dnl.attention.parallel import for_each, results, threads_for
 
 CPU = torch.device("cpu")

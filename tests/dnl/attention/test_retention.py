@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-import dnl.attention.parallel
-import dnl.attention.streamed
+import dnl.attention.retention
 from dnl.attention import retain_values, retention_weights
 from dnl.attention.retention import fold_retention
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import dnl.attention.parallel
+import dnl.attention.stages
 import dnl.attention.streamed
 from dnl.attention import GATES, denoised_attention
 from dnl.attention.streamed import Options
@@ -55,6 +55,11 @@ def test_a_map_is_cut_evenly_among_the_threads(cells, threads, sizes):
     blocks = Options(None, 128).blocks(slice(0, cells), cells, threads)
     assert [block.stop - block.start for block in blocks] == sizes
     assert [block.start for block in blocks] == [0, *(block.stop for block in blocks[:-1])]
+
+
+def test_a_class_is_cut_evenly_however_many_the_threads():
+    options = Options("binary", 128, spans=[[slice(0, 1000), slice(1000, 1300)]])
+    assert options.blocks(slice(1000, 1300), 8192, 16) == [slice(1000, 1100), slice(1100, 1200), slice(1200, 1300)]
 
 
 @pytest.mark.parametrize("gate", [None, *GATES])

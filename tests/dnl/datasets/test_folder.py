@@ -21,7 +21,7 @@ def save(root, place, values, ending="png"):
     image_file, label_file = root / "images" / f"{place}.{ending}", root / "labels" / f"{place}.png"
     for file in (image_file, label_file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((*values.shape, 3), 90, np.uint8)).save(image_file)
+    Image.fromarray(np.full((*values.shape[:2], 3), 90, np.uint8)).save(image_file)
     Image.fromarray(values).save(label_file)
 
 
@@ -164,6 +164,52 @@ def test_split_without_labels_folder(root_with_splits):
     (root_with_splits / "labels" / "val").rename(root_with_splits / "labels" / "validation")
     with pytest.raises(DatasetError, match="labels/val is missing"):
         Folder(root_with_splits, "val")
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"), [("valid", "val"), ("validation", "val"), ("Val", "val"), ("Training", "train")]
+)
+def test_other_names_of_a_split(root_with_splits, folder, split):
+    for part in ("images", "labels"):
+        (root_with_splits / part / split).rename(root_with_splits / part / folder)
+    for name in (split, folder):
+        assert Folder(root_with_splits, name).names[0] == "a"
+
+
+def test_which_folder_is_meant_is_not_guessed(root_with_splits):
+    for part in ("images", "labels"):
+        (root_with_splits / part / "val").rename(root_with_splits / part / "valid")
+        (root_with_splits / part / "validation").mkdir()
+    with pytest.raises(
+        DatasetError, match="no split 'val'; valid and validation may both be meant, rename one of them"
+    ):
+        Folder(root_with_splits, "val")
+    with pytest.raises(DatasetError, match="no split 'test'; choose one of train, valid, validation, or name a folder"):
+        Folder(root_with_splits, "test")
+
+
+def test_how_a_flat_folder_becomes_one_with_splits(root):
+    with pytest.raises(
+        DatasetError, match="no split 'train'; choose one of all, or sort the files into images/train, "
+    ):
+        Folder(root, "train")
+
+
+def test_a_coding_is_named_in_classes_json_or_by_the_caller(root):
+    save(root, "a", np.array([[0, 1], [2, 0]], np.uint8))
+    with pytest.raises(
+        DatasetError, match=r'value 2; its classes.json .*; it may be indices from 1, .* coding "one-based"'
+    ):
+        Folder(root)[0]
+    assert Folder(root, coding="one-based")[0].labels.tolist() == [[255, 0], [1, 255]]
+    write_classes(root, {"classes": CLASSES, "coding": "one-based"})
+    assert Folder(root)[0].labels.tolist() == [[255, 0], [1, 255]]
+    assert open_dataset("folder", root, "all", "one-based")[0].labels.tolist() == [[255, 0], [1, 255]]
+
+
+def test_labels_in_the_classes_colours(root):
+    save(root, "a", np.array([[[0, 160, 60], [120, 80, 40]], [[0, 0, 0], [0, 160, 60]]], np.uint8))
+    assert Folder(root)[0].labels.tolist() == [[0, 1], [255, 0]]
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,10 @@ def test_the_progress_is_told(root):
 
     look_at(Folder(root), remember=False, progress=progress)
     assert told == [("images", 2), ("labels", 2), ("contents", 2)]
+    told.clear()
+    for _ in range(2):
+        look_at(Folder(root), cache=root / "cache", progress=progress)
+    assert len(told) == 3
 
 
 def test_camvids_published_frames(tmp_path):

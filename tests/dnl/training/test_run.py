@@ -79,6 +79,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_which_goes_on_with_a_lower_rate(
     assert run.resume() == 0  # finished, and what was changed stays so
 
 
+# --- given weights ---------------------------------------------------------------------------------------------------
+
 # Nothing moves in one such epoch but the statistics of batch norms.
 STILL = [
     "epochs=1",

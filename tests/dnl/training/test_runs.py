@@ -214,9 +214,3 @@ def test_a_state_that_is_another_network_s_is_one_sentence(tiny_run, capsys, onl
     capsys.readouterr()
     assert run.resume() == 1
     assert "state.pt cannot be used" in only_error()
-
-
-# --- given weights ---------------------------------------------------------------------------------------------------
-
-
-# --- writing files ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""What is odd about arrays that are brought: said, or refused where hardly anybody can mean it."""
+
+import math
+
+import numpy as np
+
+# How far the sum of a softmax's row may lie from 1.
+SUM_TOLERANCE = 1e-3
+
+
+def require_rows(attention: np.ndarray) -> None:
+    """Raise ValueError for a map N×M whose columns sum to 1 while its rows do not: it may lie on its side."""
+    rows, columns = attention.sum(axis=1), attention.sum(axis=0)
+    if len(rows) > 1 and _off(columns) <= SUM_TOLERANCE < _off(rows):
+        raise ValueError(
+            f"the columns of attention sum to 1, and its rows to {_range(rows)}; row i must hold what cell i gives to "
+            "the others: is it transposed? If so give it with its last two axes swapped, else divide its rows by their "
+            "sums"
+        )
+
+
+def of_sums(sums: np.ndarray) -> tuple[str, ...]:
+    """That rows with these sums are no distributions, if so."""
+    if _off(sums) <= SUM_TOLERANCE:
+        return ()
+    return (f"the rows of the map sum to {_range(sums)}, not to 1; they stay as they are",)
+
+
+def of_proportions(image_size: tuple[int, ...], cells: tuple[int, int]) -> tuple[str, ...]:
+    """That the cells (height, width) cannot cover an image of this size evenly, if no size of a cell fits both sides
+    to within one cell."""
+    if _fits(image_size, cells):
+        return ()
+    height, width = cells
+    swapped = f"; {width}×{height} would" if _fits(image_size, (width, height)) else ""
+    return (
+        f"the map's {height}×{width} cells do not fit the proportions of the {image_size[0]}×{image_size[1]} pixels "
+        f"that they lie on{swapped}: if the model saw a crop, give crop=(top, left, height, width)",
+    )
+
+
+def of_layers(shape: tuple[int, ...]) -> str:
+    """What to do with an array of more axes than heads×queries×keys, to follow the sentence that refuses it."""
+    if len(shape) == 4:
+        return f": its first axis of {shape[0]} may be layers or images of a batch; give one of them"
+    if len(shape) == 5:
+        return f": its first axes of {shape[0]}×{shape[1]} may be layers and images; give one layer of one image"
+    return ""
+
+
+def _fits(image_size: tuple[int, ...], cells: tuple[int, int]) -> bool:
+    least = max(pixels / (count + 1) for pixels, count in zip(image_size, cells, strict=True))
+    most = min(pixels / (count - 1) if count > 1 else math.inf for pixels, count in zip(image_size, cells, strict=True))
+    return least <= most
+
+
+def _off(sums: np.ndarray) -> float:
+    return float(np.abs(sums - 1).max(initial=0))
+
+
+def _range(sums: np.ndarray) -> str:
+    return f"{sums.min():.3g} … {sums.max():.3g}"
