@@ -164,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", required=True, choices=NAMES)
     parser.add_argument("--data", help="folder of the data set (streets need none)")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--coding", help="how label files store the classes (docs/label-images.md); recognised else")
     parser.add_argument("--gamma", type=float, help="value of the block's γ; 0 switches the attention off")
     parser.add_argument("--attention", default="learnt", choices=ATTENTION_SOURCES)
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="average over these")
@@ -199,7 +200,7 @@ def _show(scores: SegmentationScores) -> None:
 def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
     model, card = load_checkpoint(options.checkpoint)
     alter_attention(model, gamma=options.gamma, source=options.attention)
-    dataset = open_dataset(options.dataset, options.data, options.split)
+    dataset = open_dataset(options.dataset, options.data, options.split, options.coding)
     label_set = label_set_of(card)
     if dataset.label_set.class_names != label_set.class_names:
         differing = differing_classes(label_set.class_names, dataset.label_set.class_names)
