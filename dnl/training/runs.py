@@ -141,7 +141,7 @@ def require_classes(run: Run, label_set: LabelSet) -> None:
         )
 
 
-def _are_names(value: Any) -> bool:
+def _are_names(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
