@@ -174,11 +174,12 @@ def main(arguments: list[str] | None = None) -> None:
     if options.memory:
         print(own_extra_memory(options.memory, options.side, options.blocks))
         return
+    # First, since a process begins with the peak of the one that starts it.
+    extra = {way: extra_memory(way, options) for way in WAYS}
     model, images = made(options.side, options.blocks)
     tokens = (options.side // PATCH) ** 2 + EXTRA
     print(f"{tokens} tokens, {HEADS} heads, {options.blocks} blocks; {machine(options.threads)}")
     seconds = times(model, images, options.repeats)
-    extra = {way: extra_memory(way, options) for way in WAYS}
     operands = 2 * 4 * HEADS * tokens * DEPTH
     print("\n| way | seconds | of unwatched | of the processor | of unwatched | extra MiB | of q and k |")
     print("|---|---|---|---|---|---|---|")

@@ -85,7 +85,9 @@ def _by_appearance(values: np.ndarray) -> np.ndarray:
 
 
 def _alike(layout: Layout) -> bool:
-    """Whether keys may be the cells of the queries, by their number."""
+    """Whether keys may be the cells of the queries, by the number of tokens or of cells."""
+    if layout.query.cells.shape == layout.key.cells.shape:
+        return True
     query, key = ((side.cells[0] >= 0).sum(-1) for side in (layout.query, layout.key))
     return bool((query == key).all())
 

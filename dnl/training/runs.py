@@ -22,7 +22,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -132,12 +132,17 @@ def require_classes(run: Run, label_set: LabelSet) -> None:
     """Refuse to go on with other classes than the run was started on, as config.json or its checkpoint has them."""
     known = None if run.data is None else run.data.get("classes")
     if known is None and run.saved is not None and (run.out / "model.safetensors").exists():
-        known = read_card(run.out / "model.safetensors").get("label_set", {}).get("class_names")
-    if known is not None and list(known) != list(label_set.class_names):
+        labels = read_card(run.out / "model.safetensors").get("label_set")
+        known = labels.get("class_names") if isinstance(labels, dict) else None
+    if _are_names(known) and known != list(label_set.class_names):
         raise RunError(
             f"{run.out} was started on other classes than the data set has now: "
             f"{differing_classes(known, label_set.class_names)}; put them back, or start anew in another folder"
         )
+
+
+def _are_names(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _change_in_words(name: str, before: Any, now: Any) -> str:
@@ -226,8 +231,8 @@ def _read_settings(path: Path) -> tuple[str, list, TrainConfig, dict | None]:
     try:
         fields = read_json(read_text_file(path))
         name, changes, data = fields.pop("recipe"), fields.pop("changes", []), fields.pop("data", None)
-        if data is not None:
-            list(map(str, data.get("classes", [])))
+        if data is not None and not _are_names(data["classes"]):
+            raise ValueError("its classes are no names")
         return name, changes, from_dict(fields), data
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{path} is not as a run wrote it ({error}); put it back, or start anew") from error

@@ -1,10 +1,10 @@
 """Checkpoints: what is saved comes back, and whatever does not fit is refused in one sentence."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import safetensors.torch
@@ -169,16 +169,14 @@ def test_weights_that_are_not_finite_are_not_saved(model, tmp_path):
 
 
 def test_a_pickled_class_is_named_with_what_its_sender_should_save(model, tmp_path, monkeypatch):
-    module = ModuleType("mmengine_like.logging")
-
-    class HistoryBuffer:
-        pass
-
-    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = module.__name__, "HistoryBuffer"
-    module.HistoryBuffer = HistoryBuffer
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    package = tmp_path / "mmengine_like"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "logging.py").write_text("class HistoryBuffer:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    history = importlib.import_module("mmengine_like.logging").HistoryBuffer()
     file = tmp_path / "epoch_1.pth"
-    torch.save({"state_dict": {"a": torch.zeros(1)}, "message_hub": HistoryBuffer()}, file)
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "message_hub": history}, file)
     with pytest.raises(CheckpointError) as caught:
         load_torchvision_backbone(file, model)
     message = str(caught.value)

@@ -6,6 +6,7 @@ import torch
 
 from dnl.checkpoints import load_checkpoint
 from dnl.network import ModelConfig, build_model
+from dnl.train import main
 from dnl.training import engine
 
 
@@ -144,3 +145,25 @@ def test_a_backbone_starts_from_weights_in_torchvisions_format(tiny_run, tmp_pat
     trained = parameters(run)
     assert torch.equal(trained["backbone.stem.0.weight"], state["stem.0.weight"].half().float())
     assert torch.equal(trained["backbone.stage4.1.conv2.weight"], state["stage4.1.conv2.weight"].half().float())
+
+
+def test_averaged_weights_of_a_short_run_are_no_worse_than_the_last_ones(tiny_run):
+    average, last = tiny_run("average"), tiny_run("last")
+    settings = ["epochs=12", "evaluate_every=12", "learning_rate=5e-3", "settling_batches=4", "skip_from=0"]
+    assert average(settings=settings) == 0
+    assert last(settings=[*settings, "ema_decay=0"]) == 0
+    assert [row["loss"] for row in average.curves] == [row["loss"] for row in last.curves]
+    assert average.records[-1]["miou"] > last.records[-1]["miou"] - 0.05
+    assert average.records[-1]["miou"] > 0.1
+
+
+def test_a_short_run_of_a_recipe_comes_to_all_its_stages(tiny_run, capsys):
+    run = tiny_run("run")
+    arguments = run.arguments(settings=["epochs=4"])
+    for stage in ("warmup_steps=2", "attention_restart=1", "skip_from=1", "epochs=3"):
+        place = arguments.index(stage)
+        del arguments[place - 1 : place + 1]
+    assert main(arguments) == 0
+    assert (run.config["attention_restart"], run.config["skip_from"]) == (1, 2)
+    assert "the run has" not in capsys.readouterr().out.replace("warmup_steps is 10 but the run has 8 updates", "")
+    assert parameters(run)["head.0.weight"][:, :64].any()
