@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_
 from torch.utils import _pytree as pytree
 
 from analysis.catch import native
-from analysis.catch.attentions import NOT_KEPT, Call, Gathering, observe, returned
+from analysis.catch.attentions import Call, Gathering, observe, returned, within
 from analysis.catch.lineage import Lineage, Lineages
 from analysis.catch.operations import SILENT
 
@@ -188,24 +188,7 @@ class Recording(TorchFunctionMode):
             if own is not None and not own.ended:
                 own.ended = True
                 own.random = not all(map(torch.equal, self._random_state, _random_state()))
-                self._keep_within_limit(own)
-
-    def _keep_within_limit(self, call: Call) -> None:
-        """Give up what is not needed any more, and attentions beyond the limit."""
-        for softmax in call.softmaxes:
-            softmax.scores = None if softmax.scores is None else NOT_KEPT
-        for attention in call.attentions:
-            if attention.weights is None:
-                continue
-            size = attention.weights.nbytes
-            if size > self._left:
-                attention.weights = None
-                attention.problem = (
-                    f"would bring what is kept beyond {self._limit / 2**30:.3g} GiB; watch fewer modules at a time, or "
-                    "give watch(…, limit=bytes)"
-                )
-            else:
-                self._left -= size
+                self._left = within(own, self._left, self._limit)
 
     def uses(self, module: nn.Module) -> bool:
         """Whether a weight of this module took part in what was seen."""
