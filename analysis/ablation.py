@@ -22,10 +22,10 @@ from analysis.measure import MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, image_noise, summarise, times_chance
 from dnl.ablation import NOISE, finished_runs, tabulate
 from dnl.checkpoints import load_checkpoint
+from dnl.commands import exit_status
 from dnl.datasets import open_dataset
 from dnl.files import write_json
 from dnl.network import ModelConfig
-from dnl.untrusted import error_line
 
 
 def stages_of(config: ModelConfig) -> tuple[str, ...]:
@@ -72,6 +72,7 @@ def measure_run(folder: Path, data: str | None, count: int | None) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.ablation", description="Measure the attention noise of an ablation's runs."
     )
@@ -80,12 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, help="validation images to measure; all by default")
     parser.add_argument("--workers", type=int, default=1, help="runs measured at a time")
     options = parser.parse_args(arguments)
-    try:
-        print(_measure_all(options))
-    except (ValueError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: print(_measure_all(options)))
 
 
 def _measure_all(options: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@
 A network that resizes with `align_corners=True`, as ours do, lays the corner cells of a map on the corner pixels of the
 image ("corners"): image row y of H falls into cell row round(y·(h−1)/(H−1)) of h. A cell of a transformer is a patch,
 a block of pixels ("blocks"): row y falls into cell row floor(y·h/H). Columns alike. Sizes are (height, width)
-throughout. The functions with `image_size` and `cells` alone speak of corners.
+throughout. `pixel_to_cell` and `cell_to_pixel` speak of corners.
 """
 
 from dataclasses import dataclass
@@ -64,6 +64,14 @@ class Grid:
         )
         return y, x
 
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the centres of the cells lie, in pixels: h rows y and w columns x, float64, not rounded."""
+        y, x = (
+            start + _centres(pixels, count, self.placement)
+            for start, pixels, count in zip(self.seen[:2], self.seen[2:], self.cells, strict=True)
+        )
+        return y, x
+
     def extent(self) -> tuple[float, float, float, float]:
         """The edges (left, right, bottom, top) of the map's cells in pixels.
 
@@ -77,7 +85,7 @@ class Grid:
         return left, right, bottom, top
 
     def votes(self, labels: np.ndarray, num_classes: int, ignore_index: int) -> np.ndarray:
-        """The most frequent label among each cell's pixels, ties to the lowest class.
+        """The most frequent label among each cell's pixels, ties to the lowest class. Raises ValueError unless H×W.
 
         labels: H×W integer; a value outside 0 … num_classes − 1, or equal to `ignore_index`, means "ignore", which has
         a vote like any class (the last in a tie). Returns h×w int64, `ignore_index` where ignore wins or no pixel
@@ -126,27 +134,6 @@ def cell_to_pixel(row: int, column: int, image_size: tuple[int, int], cells: tup
     return Grid(image_size, cells).pixel_at(row, column)
 
 
-def cell_centres(image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the centres of the cells lie, in pixels: h rows y and w columns x, float64, not rounded."""
-    y, x = (
-        np.linspace(0, pixels - 1, count) if count > 1 else np.array([(pixels - 1) / 2])
-        for pixels, count in zip(image_size, cells, strict=True)
-    )
-    return y, x
-
-
-def map_extent(image_size: tuple[int, int], cells: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The edges (left, right, bottom, top) of a map's cells in pixels; see `Grid.extent`."""
-    return Grid(image_size, cells).extent()
-
-
-def cell_labels(labels: np.ndarray, cells: tuple[int, int], num_classes: int, ignore_index: int) -> np.ndarray:
-    """The most frequent label among each cell's pixels, h×w; see `Grid.votes`. Raises ValueError unless H×W."""
-    if labels.ndim != 2:
-        raise ValueError(f"labels are {labels.shape}; they must be H×W")
-    return Grid(labels.shape, cells).votes(labels, num_classes, ignore_index)
-
-
 def _cell_of_pixels(pixels: int, count: int, placement: str) -> np.ndarray:
     """The cell index of each pixel along one side of `pixels` pixels and `count` cells: int64 of length `pixels`."""
     if placement == "blocks":
@@ -163,6 +150,13 @@ def _centre(index: int, pixels: int, count: int, placement: str) -> int:
         first, last = -(-index * pixels // count), -(-(index + 1) * pixels // count) - 1  # of the block's pixels
         return min(max((2 * index + 1) * pixels // (2 * count), first), max(last, first), pixels - 1)
     return _round(index * (pixels - 1) / (count - 1)) if count > 1 else (pixels - 1) // 2
+
+
+def _centres(pixels: int, count: int, placement: str) -> np.ndarray:
+    """The centres of the cells along one side, not rounded: float64 of length `count`."""
+    if placement == "blocks":
+        return (2 * np.arange(count) + 1) * pixels / (2 * count) - 0.5
+    return np.linspace(0, pixels - 1, count) if count > 1 else np.array([(pixels - 1) / 2])
 
 
 def _edges(pixels: int, count: int, placement: str) -> tuple[float, float]:

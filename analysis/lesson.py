@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from analysis.card.measuring import altered_attention
 from analysis.noise import query_metrics
 from dnl.attention import (
     GATES,
@@ -21,6 +20,7 @@ from dnl.attention import (
     retain_values,
     retention_weights,
 )
+from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
 from dnl.transforms import normalise
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from dnl.attention.parallel import set_own_thread_count
+from dnl.attention import set_own_thread_count
 
 
 @contextmanager

@@ -227,6 +227,30 @@ LENS_FIGURE_WORDS: dict[str, tuple[str, ...]] = {
         "average cell gets about 1 in the raw map.",
     ),
 }
+# Of keys that are other cells than the queries. Figures: in place of those above.
+LENS_OTHER_KEYS_REASON = (
+    "GR and LR's learnt weights compare a query's cell with a key's; here the keys are other cells than the queries."
+)
+LENS_OTHER_KEYS_FIGURE_WORDS: dict[str, tuple[str, ...]] = {
+    "kept_mass": (
+        METRIC_WORDS["kept_mass"],
+        "The row's total on labelled cells. Raw rows sum to 1 with the unlabelled ones; LR adds up neighbours and can "
+        "raise it above 1.",
+        "received",
+        "The attention that this cell gets from all labelled queries together; each has 1 to give, to all the keys.",
+    ),
+}
+# Of queries without a place on the image, such as object queries.
+LENS_UNPLACED_WORDS = {
+    "photo": "The queries have no place on the image: choose one from the list.",
+    "choose": "Choose a query from the list: the queries have no place on the image.",
+    "hint": "Choose a query from the list below; Pin keeps it.",
+    "column": "Who looks at a pixel is drawn where the queries lie, and these have no place.",
+    "brush": "The queries have no place that could be painted over.",
+    "noClass": "What it looks for is not known, so it has no figures, only maps.",
+}
+# How a sentence about a share of a query's attention ends.
+LENS_DROPPED_WORDS = "goes to tokens that are no cells, such as class tokens, and is not in the maps."
 LENS_COLUMN_NOTE = "Noise is defined for rows, for where a pixel looks. Of who looks at it, two figures make sense."
 
 # --- a summary in sentences ------------------------------------------------------------------------------------------

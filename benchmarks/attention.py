@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from analysis.geometry import cell_labels
+from analysis.geometry import Grid
 from benchmarks import results
 from benchmarks.app_path import app_calls
 from benchmarks.measure import extra_memory, machine, median_times, product_calls, total_memory
@@ -85,7 +85,8 @@ def time_binary(camvid: str | None, repeats: int) -> dict:
     inputs = make_inputs(LAYOUT_SIZE[0] * LAYOUT_SIZE[1])
     layouts = []
     for index in range(0, len(dataset), max(1, len(dataset) // LAYOUTS)):
-        labels = cell_labels(dataset[index].labels, LAYOUT_SIZE, classes, ignore)
+        full = dataset[index].labels
+        labels = Grid(full.shape, LAYOUT_SIZE).votes(full, classes, ignore)
         run_on = with_layout(inputs, labels)
         calls = {
             "binary": lambda on=run_on: forward(denoised_binary, on),

@@ -23,7 +23,7 @@ import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from analysis.capture import Capture
-from analysis.geometry import cell_labels, spread_labels
+from analysis.geometry import Grid
 from analysis.lens import pack_capture, standalone_html
 from benchmarks.browser import launch_chromium
 from benchmarks.variants import DEPTH, SCORE_STD
@@ -42,9 +42,11 @@ TRACED = ["devtools.timeline", "blink.user_timing"]
 def make_capture(height: int, width: int, kernel: int, seed: int) -> Capture:
     """A capture of h×w cells, PIXELS_PER_CELL pixels a side each."""
     street, label_set = Streets("val", 1)[0], Streets.label_set
-    labels = cell_labels(street.labels, (height, width), label_set.num_classes, label_set.ignore_index)
+    votes = Grid(street.labels.shape, (height, width)).votes
+    labels = votes(street.labels, label_set.num_classes, label_set.ignore_index)
     labels = np.where(labels == label_set.ignore_index, IGNORE, labels)
     size = (PIXELS_PER_CELL * height, PIXELS_PER_CELL * width)
+    painted = Grid(size, (height, width)).spread(labels, IGNORE)
     rng = np.random.default_rng(seed)
     scale = (SCORE_STD / math.sqrt(DEPTH)) ** 0.5
     query, key = (scale * rng.standard_normal((DEPTH, height, width), np.float32) for _ in range(2))
@@ -56,8 +58,8 @@ def make_capture(height: int, width: int, kernel: int, seed: int) -> Capture:
         key,
         probs / probs.sum(axis=0),
         image=np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8),
-        labels=spread_labels(labels, size),
-        prediction=spread_labels(labels, size),
+        labels=painted,
+        prediction=painted,
         label_set=LabelSet("benchmark", names, palette, ignore_index=IGNORE),
         gate="sigmoid",
         lr_kernel=kernel,

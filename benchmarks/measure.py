@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.variants import PASSES, VARIANTS, make_inputs
 from dnl.attention.matrix_product import product
-from dnl.training.speed import interleaved_times
+from dnl.training import interleaved_times
 
 PRODUCT_SIDE = 2048
 PRODUCTS = ("torch.mm", "dnl.attention.matrix_product")

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from dnl.training.recipes import RECIPES, TrainConfig, override, recipe
-from dnl.training.speed import interleaved_times, training_update
+from dnl.training import RECIPES, TrainConfig, interleaved_times, override, recipe, training_update
 
 NETWORKS = ("nl", "dnl")
 

@@ -2,7 +2,15 @@
 
 from dnl import attention
 from dnl.checkpoints import list_checkpoints, load_checkpoint
+from dnl.files import VERSION as __version__
 from dnl.network import ModelConfig, SegmentationOutput, build_model
 
-__version__ = "0.1.0"
-__all__ = ["ModelConfig", "SegmentationOutput", "attention", "build_model", "list_checkpoints", "load_checkpoint"]
+__all__ = [
+    "ModelConfig",
+    "SegmentationOutput",
+    "__version__",
+    "attention",
+    "build_model",
+    "list_checkpoints",
+    "load_checkpoint",
+]

@@ -20,6 +20,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,35 @@ from typing import Any
 from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
+from dnl.commands import exit_status, in_one_line, show_anything
 from dnl.datasets import open_dataset
 from dnl.distributed import World, joined
 from dnl.evaluate import alter_attention
 from dnl.files import write_atomically, write_json
 from dnl.network import build_model
 from dnl.tables import Column, markdown_table, mean_and_spread
-from dnl.train import open_split, train, training_batches
-from dnl.training.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
-from dnl.training.recipes import RECIPES, TrainConfig, from_dict, override, recipe
-from dnl.training.runs import RunError, is_run, resume, start
-from dnl.training.speed import interleaved_times, training_update
-from dnl.untrusted import error_line, one_line, read_json, read_text_file
+from dnl.training import (
+    RECIPES,
+    NonFiniteLoss,
+    RunError,
+    TrainConfig,
+    build_optimizer,
+    evaluate,
+    from_dict,
+    interleaved_times,
+    is_run,
+    open_split,
+    override,
+    recipe,
+    resume,
+    start,
+    train,
+    train_one_epoch,
+    training_batches,
+    training_update,
+    with_epochs,
+)
+from dnl.untrusted import one_line, read_json, read_text_file
 
 # What each network changes in the recipe's.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -87,22 +105,13 @@ def variant_config(shared: TrainConfig, variant: str, seed: int) -> TrainConfig:
     return dataclasses.replace(shared, model=dataclasses.replace(shared.model, **VARIANTS[variant]), seed=seed)
 
 
-def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
-    """`config` for another number of epochs: warm-up, restart and the time without the skip keep their share,
-    evaluation is at the end."""
-    share = epochs / config.epochs
-    restart = max(1, round(config.attention_restart * share)) if config.attention_restart else 0
-    return dataclasses.replace(
-        config,
-        epochs=epochs,
-        evaluate_every=epochs,
-        warmup_steps=round(config.warmup_steps * share),
-        attention_restart=restart,
-        skip_from=round(config.skip_from * share),
-    )
+def budgeted(config: TrainConfig, epochs: int) -> TrainConfig:
+    """`config` for another number of epochs, with one evaluation at the end."""
+    return dataclasses.replace(with_epochs(config, epochs), evaluate_every=epochs)
 
 
 def run_folder(out: Path, variant: str, seed: int) -> Path:
+    """Where a run of the ablation in `out` lies."""
     return out / variant / f"seed-{seed}"
 
 
@@ -147,7 +156,7 @@ def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
             planned, decided = from_dict(plan["config"]), (plan["recipe"], plan["minutes"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{path} is not as an ablation wrote it ({error}); choose another --out") from error
-        asked = (options.recipe, options.minutes, with_epochs(config, options.epochs or planned.epochs))
+        asked = (options.recipe, options.minutes, budgeted(config, options.epochs or planned.epochs))
         if asked != (*decided, planned):
             raise RunError(
                 f"{path} holds another recipe, budget or settings; ask for the same, or choose another --out"
@@ -159,7 +168,7 @@ def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
         seconds, updates = seconds_per_update(variant_config(config, COSTLIEST, 0), options.data, world)
         epochs = max(1, int(60 * options.minutes / (seconds * updates)))
         plan |= {"seconds_per_update": seconds, "updates_per_epoch": updates}
-    config = with_epochs(config, epochs)
+    config = budgeted(config, epochs)
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(path, {**plan, "config": dataclasses.asdict(config)})
     return config
@@ -240,6 +249,8 @@ def tabulate(out: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m dnl.ablation", description="Train and score the ablation's runs.")
     parser.add_argument("--data", help="folder of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the ablation")
@@ -253,20 +264,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.minutes is None and options.epochs is None:
         options.minutes = 10.0
-    try:
+    kept = f"what is finished is kept in {one_line(str(options.out), 120)}: the same command goes on"
+
+    def work() -> None:
         with joined() as world:
             run_all(options, world)
-    except (KeyboardInterrupt, ValueError, NonFiniteLoss, OSError) as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error_line(error)}"
-        print(
-            f"{reason}; what is finished is kept in {one_line(str(options.out), 120)}: the same command goes on",
-            file=sys.stderr,
-        )
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    return 0
+
+    return exit_status(work, told=lambda error: f"{in_one_line(error)}; {kept}", also=(NonFiniteLoss,))
 
 
 def run_all(options: argparse.Namespace, world: World) -> None:
+    """Train and score all runs that are not finished yet, seeds first, and print the table. Raises RunError."""
     if world.size > 1:
         raise RunError(f"an ablation runs in one process, not in {world.size}; start it without torchrun")
     for name in ("seeds", "minutes", "epochs"):
@@ -287,7 +295,7 @@ def run_all(options: argparse.Namespace, world: World) -> None:
     print(tabulate(options.out))
 
 
-def _bar(description: str):
+def _bar(description: str) -> Callable:
     return lambda items: tqdm(items, desc=description, leave=False)
 
 

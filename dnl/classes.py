@@ -38,6 +38,7 @@ class LabelSet:
 
     @property
     def num_classes(self) -> int:
+        """How many classes there are, without the ignored pixels."""
         return len(self.class_names)
 
     def colour(self, labels: np.ndarray) -> np.ndarray:

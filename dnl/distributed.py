@@ -55,7 +55,7 @@ def joined() -> Iterator[World]:
 
 
 def total(value: Tensor) -> Tensor:
-    """The sum of `value` over all processes, the same in each; `value` itself when alone."""
+    """The sum of `value`, of any shape, over all processes, the same in each; `value` itself when alone."""
     if not dist.is_initialized():
         return value
     summed = value.clone()

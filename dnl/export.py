@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dnl.checkpoints import CheckpointError, load_checkpoint
+from dnl.checkpoints import load_checkpoint
+from dnl.commands import exit_status, show_anything
 from dnl.files import write_atomically
 from dnl.network import MIN_SIDE, SegmentationNetwork
-from dnl.untrusted import error_line
 
 # Logits are of the order of ten; the programs add the same numbers in another order.
 TOLERANCE = 1e-3
@@ -100,25 +100,26 @@ def _require(*packages: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m dnl.export", description="Export a checkpoint to .pt2 or .onnx.")
     parser.add_argument("--checkpoint", required=True, help="name of a shipped checkpoint, or a file")
     parser.add_argument("--out", required=True, type=Path, help="file to write: .pt2 or .onnx")
     parser.add_argument("--height", type=int, default=360, help="pixels of the images (default 360)")
     parser.add_argument("--width", type=int, default=480, help="pixels of the images (default 480)")
     options = parser.parse_args(arguments)
-    try:
-        model, _ = load_checkpoint(options.checkpoint)
-        difference = export_model(model, options.out, options.height, options.width)
-    except (CheckpointError, ExportError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _export(options))
+
+
+def _export(options: argparse.Namespace) -> None:
+    model, _ = load_checkpoint(options.checkpoint)
+    difference = export_model(model, options.out, options.height, options.width)
     checked = (
         "not checked: install onnxruntime to run it against PyTorch"
         if difference is None
         else f"largest difference from PyTorch {difference:.1e}"
     )
     print(f"{options.out}: images 1×3×{options.height}×{options.width} -> logits; {checked}")
-    return 0
 
 
 if __name__ == "__main__":

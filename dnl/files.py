@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+# Of this package. It stands in the files that say what they were made with; here every floor may take it.
+VERSION = "0.1.0"
+
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and rename it over `path`.
@@ -40,7 +43,7 @@ def remove_leftovers(folder: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, content) -> None:
+def write_json(path: str | Path, content: object) -> None:
     """Write `content` as indented UTF-8 JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

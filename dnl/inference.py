@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnl.network import MIN_SIDE
-from dnl.network.model import resize
+from dnl.network import MIN_SIDE, resize
 from dnl.transforms import normalise
 
 MOST_SCALE = 8  # of an image's sides

@@ -31,7 +31,10 @@ def confusion_matrix(labels: np.ndarray, prediction: np.ndarray, num_classes: in
 
 
 def segmentation_scores(confusion: np.ndarray, class_names: tuple[str, ...]) -> SegmentationScores:
-    """IoU per class, their mean, and pixel accuracy; raises ValueError when nothing was counted."""
+    """IoU per class, their mean, and pixel accuracy; raises ValueError when nothing was counted.
+
+    confusion: pixel counts [label, prediction], classes×classes, from `confusion_matrix`.
+    """
     total = confusion.sum()
     if total == 0:
         raise ValueError("no labelled pixel was counted; scores need at least one")

@@ -7,8 +7,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dnl.datasets import Sample
-
 # Means and standard deviations of ImageNet's channels (RGB, 0 … 1): what torchvision's weights expect, used for all.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -33,11 +31,13 @@ class RandomCrop:
     jitter: float = 0.3  # largest relative change of brightness, contrast and saturation
     ignore_index: int = 255  # label of what lies outside the image
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Returns image height×width×3 uint8 and labels height×width uint8, determined by `rng` alone."""
+    def __call__(
+        self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """image H×W×3 uint8, labels H×W uint8 -> height×width×3 and height×width, determined by `rng` alone."""
         scale = np.exp(rng.uniform(np.log(self.min_scale), np.log(self.max_scale)))
         window = (round(self.height / scale), round(self.width / scale))
-        image, labels = self._cut(sample, window, rng)
+        image, labels = self._cut(image, labels, window, rng)
         size = (self.width, self.height)
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
         labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
@@ -45,12 +45,14 @@ class RandomCrop:
             image, labels = image[:, ::-1], labels[:, ::-1]
         return photometric_jitter(image, self.jitter, rng), np.array(labels)
 
-    def _cut(self, sample, window, rng):
-        """A window of the sample at a random place, padded where the sample is smaller than the window."""
-        pad_y, pad_x = (max(0, window[i] - sample.labels.shape[i]) for i in (0, 1))
+    def _cut(
+        self, image: np.ndarray, labels: np.ndarray, window: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A window of both at a random place, padded where they are smaller than the window."""
+        pad_y, pad_x = (max(0, window[i] - labels.shape[i]) for i in (0, 1))
         padding = ((pad_y // 2, pad_y - pad_y // 2), (pad_x // 2, pad_x - pad_x // 2))
-        image = np.pad(sample.image, (*padding, (0, 0)), mode="constant", constant_values=128)
-        labels = np.pad(sample.labels, padding, mode="constant", constant_values=self.ignore_index)
+        image = np.pad(image, (*padding, (0, 0)), mode="constant", constant_values=128)
+        labels = np.pad(labels, padding, mode="constant", constant_values=self.ignore_index)
         top, left = (rng.integers(0, labels.shape[i] - window[i] + 1) for i in (0, 1))
         rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
         return image[rows, columns], labels[rows, columns]

@@ -3,10 +3,12 @@
 import json
 import pickle
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import safetensors
 from PIL import Image
@@ -41,7 +43,7 @@ DECODING_ERRORS = (
 )
 
 
-def read_json(text: str | bytes):
+def read_json(text: str | bytes) -> Any:
     """The content of a JSON text (bytes: UTF-8).
 
     Raises ValueError in words for everything that can be wrong with one: no JSON, nested without end, numbers without
@@ -78,7 +80,7 @@ def read_text_file(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
-def shortened(value) -> str:
+def shortened(value: object) -> str:
     """A stranger's value as it may stand in a message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
@@ -98,6 +100,13 @@ def error_line(error: BaseException) -> str:
     return one_line(error.strerror if file is None else f"{file}: {error.strerror}")
 
 
+def first_line(error: Exception) -> str:
+    """What a decoder's error says in its first line, of at most 200 characters; of an OSError the reason alone."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
 def is_valid_text(text: str) -> bool:
     """Whether `text` can be written as UTF-8: names of files may hold bytes that are no text."""
     try:
@@ -107,16 +116,28 @@ def is_valid_text(text: str) -> bool:
     return True
 
 
-def is_name(value) -> bool:
+def require_type(field: str, value: Any, kind: type) -> None:
+    """Raise ValueError unless `value` is of type `kind`, and finite: a configuration may come out of a stranger's file.
+
+    Whole numbers do for fractions; True is no number.
+    """
+    given: type = type(value)
+    if given is not kind and not (kind is float and given is int):
+        raise ValueError(f"{field} is {shortened(value)}; it must be of type {kind.__name__}")
+    if kind is float and not abs(value) <= sys.float_info.max:  # not for NaN either
+        raise ValueError(f"{field} is {shortened(value)}; it must be a finite number")
+
+
+def is_name(value: object) -> bool:
     """Whether a stranger's value is a text, not blank, of at most MAX_NAME_LENGTH characters."""
     return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_NAME_LENGTH
 
 
-def is_byte(value) -> bool:
+def is_byte(value: object) -> bool:
     """Whether a stranger's value is a whole number in 0 … 255; True and False are no numbers here."""
     return type(value) is int and 0 <= value <= 255
 
 
-def is_colour(value) -> bool:
+def is_colour(value: object) -> bool:
     """Whether a stranger's value is [red, green, blue], each in 0 … 255."""
     return isinstance(value, list) and len(value) == 3 and all(map(is_byte, value))

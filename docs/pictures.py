@@ -15,7 +15,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
@@ -25,7 +24,6 @@ sys.path.insert(0, str(ROOT))
 
 from analysis import capture_attention  # noqa: E402
 from analysis.figures import attention_figure  # noqa: E402
-from analysis.geometry import pixel_to_cell  # noqa: E402
 from benchmarks.browser import launch_chromium  # noqa: E402
 from dnl import load_checkpoint  # noqa: E402
 from dnl.datasets import Streets  # noqa: E402
@@ -48,9 +46,7 @@ def attention_picture() -> None:
     model, _ = load_checkpoint(CHECKPOINT)
     sample = Streets("gallery")[SCENE]
     capture = capture_attention(model, sample.image, labels=sample.labels, name=sample.name)
-    cells = [pixel_to_cell(y, x, sample.image.shape[:2], capture.cells) for y, x in PIXELS]
-    queries = np.array([row * capture.width + column for row, column in cells])
-    figure = attention_figure(capture, queries, gate="binary")
+    figure = attention_figure(capture, [capture.cell_at(y, x) for y, x in PIXELS], gate="binary")
     figure.savefig(FOLDER / "attention.png", dpi=200)
 
 

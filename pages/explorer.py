@@ -10,7 +10,8 @@ from analysis.capture import Capture
 from analysis.card import Health
 from analysis.figures import Scale
 from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, map_options
-from analysis.pins.measured import PinnedPixels, Source, measure_pins
+from analysis.options import MapOptions
+from analysis.pins.measured import PinnedPixels, Source, measure_pins, measure_queries
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
 from pages.parts.app.session import (
@@ -223,6 +224,13 @@ def show_figures(shown: Shown, views: list[PinnedPixels], pixels: list[tuple[int
         show_health(shown.models)
 
 
+def measured(capture: Capture, places: list[tuple[int, int]], options: MapOptions, source: Source) -> PinnedPixels:
+    """The pins measured. places: as `chosen_pixels` gives them, pixels or the numbers of queries without a place."""
+    if capture.query_names is None:
+        return measure_pins(capture, places, options, source)
+    return measure_queries(capture, [number for _, number in places], options, source)
+
+
 def show_page() -> None:
     """The page, from its title down."""
     words, beside = st.columns([2, 1], vertical_alignment="center")
@@ -246,7 +254,7 @@ def show_page() -> None:
     with address:
         show_address(parameters)
     views = [
-        measure_pins(capture, pixels, map_options(capture, choices), source)
+        measured(capture, pixels, map_options(capture, choices), source)
         for capture, source in zip(shown.captures, shown.sources, strict=True)
     ]
     show_figures(shown, views, pixels, pinned=pinned)

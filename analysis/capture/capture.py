@@ -269,7 +269,7 @@ class Capture:
         return memory[name]
 
     def with_image(self) -> "Capture":
-        """With something to show: its image, else its labels or prediction painted, else grey, one pixel a cell."""
+        """The capture with something to show: its image, its classes painted, or plain grey of one pixel a cell."""
         if self.image is not None:
             return self
         shown = self.labels if self.reference == "labels" else self.prediction

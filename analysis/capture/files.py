@@ -17,10 +17,12 @@ What a file holds (the arrays of a NumPy `.npz`, or the tensors of a `.safetenso
     prediction      likewise
     metadata        text, JSON (in `.safetensors`: the entry "metadata" of its header): an object with any of
                     "name", "class_names" (a list), "palette" (a [red, green, blue] per class), "ignore_index",
-                    "label_set" (its name), "gate", "lr_kernel", "lr_weights", "placement" ("corners" or "blocks":
-                    how cells lie on the image; if missing, "corners" for query and key of d×h×w, else "blocks"),
-                    "crop" ([top, left, height, width], the part of the image that the model saw), "query_names" (of
-                    Q queries without a place: height is 1 then, width Q), "signed" (true: weights below 0 may come)
+                    "label_set" (its name), "coding" (of the labels, "indices" unless they are raw ids of a public
+                    data set, see `dnl.codings`; asked where the class names leave it open), "gate", "lr_kernel",
+                    "lr_weights", "placement" ("corners" or "blocks": how cells lie on the image; if missing, "corners"
+                    for query and key of d×h×w, else "blocks"), "crop" ([top, left, height, width], the part of the
+                    image that the model saw), "query_names" (of Q queries without a place: height is 1 then, width Q),
+                    "signed" (true: weights below 0 may come)
 
 Query, key, height and width, or attention, height and width, are enough. With plain NumPy:
 
@@ -46,11 +48,13 @@ from numpy.lib import format as npy_format
 
 from analysis.capture.brought import MAX_MAP_CELLS, map_size
 from analysis.capture.capture import Capture
+from analysis.capture.coded import class_indices
 from analysis.capture.description import IGNORE_INDEX, named_classes
 from analysis.geometry import PLACEMENTS
 from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
 from dnl.classes import LabelSet
+from dnl.codings import Coding, CodingError
 from dnl.files import write_atomically
 from dnl.untrusted import DECODING_ERRORS, MAX_NAME_LENGTH, read_json, shortened
 
@@ -93,11 +97,19 @@ ARRAYS = {
 NUMBERS = ("height", "width", "key_height", "key_width", "scale", "class_tokens", "last_tokens")
 KIND_WORDS = {"f": "floating-point numbers", "u": "uint8", "iu": "whole numbers", "fiu": "numbers"}
 
+INDICES = "indices"  # the coding of what we save
 SAFETENSORS_KINDS = {"F": "f", "B": "f", "I": "i", "U": "u"}
 
 
 class CaptureFileError(ValueError):
-    """A file that cannot be read as a capture; the message is one sentence for the person who brought it."""
+    """A file that cannot be read as a capture; the message is one sentence for the person who brought it.
+
+    choices: the codings of which one must be named, where the labels fit several.
+    """
+
+    def __init__(self, message: str, choices: tuple[Coding, ...] = ()):
+        super().__init__(message)
+        self.choices = choices
 
 
 def save_capture(capture: Capture, path: str | Path) -> None:
@@ -121,6 +133,8 @@ def save_capture(capture: Capture, path: str | Path) -> None:
             "palette": label_set.palette,
             "ignore_index": label_set.ignore_index,
         }
+    if capture.labels is not None:
+        metadata["coding"] = INDICES
     text = json.dumps(metadata, ensure_ascii=False)
     if path.suffix == ".npz":
 
@@ -137,18 +151,24 @@ def save_capture(capture: Capture, path: str | Path) -> None:
     write_atomically(path, write)
 
 
-def load_capture(path: str | Path, *, head: int | str = "mean") -> Capture:
-    """The capture in a file; `head` as in `Capture.from_qk`. Raises CaptureFileError, OSError if it is not there."""
+def load_capture(path: str | Path, *, head: int | str = "mean", coding: str | None = None) -> Capture:
+    """The capture in a file; `head` as in `Capture.from_qk`, `coding` as in `read_capture_file`.
+
+    Raises CaptureFileError, OSError if it is not there.
+    """
     path = Path(path)
     _require_suffix(path.name)
     _require_total(path.stat().st_size)
-    return read_capture_file(path.read_bytes(), path.stem).capture(head)
+    return read_capture_file(path.read_bytes(), path.stem, coding=coding).capture(head)
 
 
 @dataclass(frozen=True, eq=False)
 class CaptureFile:
     """The checked content of a file: `cells` (h, w), the keys' `key_cells`, number of `heads`, and its arrays, to be
-    made a Capture."""
+    made a Capture.
+
+    coding: the one by which its labels are read, None without labels or names of classes; choices: all that they fit.
+    """
 
     cells: tuple[int, int]
     key_cells: tuple[int, int]
@@ -156,6 +176,8 @@ class CaptureFile:
     finished: bool  # a map, without query and key
     attention: tuple  # the positional arguments of from_attention or from_qk before the size
     options: dict  # their keyword arguments
+    coding: Coding | None = None
+    choices: tuple[Coding, ...] = ()
 
     def capture(self, head: int | str = "mean") -> Capture:
         """The capture of one head or of the heads' mean, as in `Capture.from_qk`. Raises CaptureFileError."""
@@ -171,8 +193,10 @@ class CaptureFile:
             raise _unusable(error) from error
 
 
-def read_capture_file(data: bytes, name: str = "image") -> CaptureFile:
+def read_capture_file(data: bytes, name: str = "image", *, coding: str | None = None) -> CaptureFile:
     """The content of a file's bytes, told by what they are; `name` is its name where its metadata gives none.
+
+    coding: the key of the labels' coding, in place of what the metadata says of it.
 
     Sizes, shapes and kinds of numbers are read off the file's own directory and refused before any array is loaded.
     Raises CaptureFileError with one sentence.
@@ -189,7 +213,9 @@ def read_capture_file(data: bytes, name: str = "image") -> CaptureFile:
         ) from error
     metadata = _parsed(text)
     try:
-        return _assembled(arrays, metadata, name)
+        return _assembled(arrays, metadata if coding is None else {**metadata, "coding": coding}, name)
+    except CodingError as error:
+        raise CaptureFileError(f"The attention file's labels hold {error}.", error.choices) from error
     except ValueError as error:
         raise _unusable(error) from error
 
@@ -215,17 +241,24 @@ def _assembled(arrays: dict, metadata: dict, name: str) -> CaptureFile:
             )
     cells = map_size(numbers.pop("height"), numbers.pop("width"))
     key_size = _key_size(numbers)
-    options = {**arrays, "label_set": _label_set(metadata), "name": metadata.get("name", name), "key_size": key_size}
+    label_set = _label_set(metadata)
+    read = class_indices(arrays.get("labels"), label_set, metadata.get("coding"))
+    if read.labels is not None:
+        arrays["labels"] = read.labels
+    options = {**arrays, "label_set": label_set, "name": metadata.get("name", name), "key_size": key_size}
     described = ("gate", "lr_kernel", "placement", "query_names")
     options |= {part: metadata[part] for part in described if part in metadata}
     if metadata.get("crop") is not None:
         options["crop"] = tuple(metadata["crop"])
+    given: tuple = (query, key)
     if attention is not None:
+        given = (attention,)
         options |= {part: numbers.get(part, 0) for part in ("class_tokens", "last_tokens")}
         options["signed"] = metadata.get("signed", False)
-        return CaptureFile(cells, key_size or cells, _heads(attention, cells), True, (attention,), options)
-    options |= {**numbers, "lr_weights": metadata.get("lr_weights", "learnt")}
-    return CaptureFile(cells, key_size or cells, _heads(query, cells), False, (query, key), options)
+    else:
+        options |= {**numbers, "lr_weights": metadata.get("lr_weights", "learnt")}
+    finished = attention is not None
+    return CaptureFile(cells, key_size or cells, _heads(given[0], cells), finished, given, options, *read[1:])
 
 
 def _key_size(numbers: dict) -> tuple[int, int] | None:
@@ -346,6 +379,7 @@ def _parsed(text: str) -> dict:
             f"a list of texts, each of at most {MAX_NAME_LENGTH} characters",
         ),
         "signed": (lambda value: isinstance(value, bool), "true or false"),
+        "coding": (_is_name, words),
     }
     for name, (fits, words) in checks.items():
         if name in metadata and not fits(metadata[name]):

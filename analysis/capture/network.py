@@ -8,8 +8,7 @@ import torch
 from analysis.capture.brought import require_computable
 from analysis.capture.capture import Capture
 from analysis.threads import one_thread
-from dnl.network import MIN_SIDE, SegmentationNetwork
-from dnl.network.block import class_distribution
+from dnl.network import MIN_SIDE, SegmentationNetwork, class_distribution
 from dnl.transforms import normalise
 
 

@@ -1,16 +1,16 @@
 """Measure a checkpoint and write the figures into its card: python -m analysis.card --checkpoint FILE --data DIR"""
 
 import argparse
-import sys
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from analysis.card.measuring import GATED_STAGES, Progress, measure_attention, measure_scores, measure_worth
-from dnl.checkpoints import checkpoint_path, load_checkpoint, save_checkpoint
+from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, save_checkpoint
+from dnl.commands import exit_status
 from dnl.datasets import CamVid, Streets
-from dnl.untrusted import error_line
 
 
 def table(metrics: Mapping) -> str:
@@ -54,6 +54,7 @@ def _number(value: float | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m analysis.card", description="Measure a checkpoint into its card.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file; it is rewritten")
     parser.add_argument("--data", required=True, help="folder of CamVid")
@@ -61,13 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--streets", type=int, default=100, help="number of unseen streets to score, 0 for none")
     parser.add_argument("--workers", type=int, default=1, help="processes for the attention noise")
     options = parser.parse_args(arguments)
-    try:
-        metrics = _measure_and_save(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
-    print(table(metrics))
-    return 0
+    return exit_status(lambda: print(table(_measure_and_save(options))))
 
 
 def _measure_and_save(options: argparse.Namespace) -> dict:
@@ -78,10 +73,11 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
     dataset, streets = CamVid(options.data, options.split), Streets("val", options.streets)
     assert model.label_set is not None  # loading sets it
     if dataset.label_set.class_names != model.label_set.class_names:
-        raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid")
+        differing = differing_classes(model.label_set.class_names, dataset.label_set.class_names)
+        raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid: {differing}")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     camvid = measure_scores(model, dataset, progress=_bar(f"camvid {options.split}"))
-    metrics = {f"camvid_{options.split}": camvid}
+    metrics: dict[str, Any] = {f"camvid_{options.split}": camvid}
     if model.context is not None:
         camvid |= measure_worth(model, dataset, progress=_bar("without the learnt attention"))
         metrics["gamma"] = model.context.gamma.item()
@@ -94,7 +90,3 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
 
 def _bar(description: str) -> Progress:
     return lambda items: tqdm(items, desc=description, leave=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

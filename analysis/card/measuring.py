@@ -5,9 +5,8 @@ uniform attention or the image's mean row in its place); the noise of the raw ma
 maps under every gate, the oracle and a constant box in LR's place among them; query dependence and concentration.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -21,10 +20,10 @@ from analysis.measure import ImageReport, MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, image_noise, summarise
 from analysis.options import DEFAULT_LR_KERNEL, GATES
 from dnl.checkpoints import load_checkpoint
-from dnl.datasets import CamVid
-from dnl.evaluate import alter_attention
+from dnl.datasets import CamVid, LabelledDataset
+from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
-from dnl.training.engine import evaluate
+from dnl.training import evaluate
 
 # How each score without the learnt attention is had.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -49,31 +48,20 @@ class ImageMeasurement(NamedTuple):
     distinct_argmax_keys: int
 
 
-def measure_scores(model: SegmentationNetwork, dataset, *, progress: Progress = iter) -> dict:
+def measure_scores(model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter) -> dict:
     """{"miou", "pixel_accuracy", "iou": {class: …}, "images"}, fractions, over a labelled data set."""
     return {**evaluate(model, dataset, progress=progress)._asdict(), "images": len(dataset)}
 
 
-def measure_worth(model: SegmentationNetwork, dataset, *, progress: Progress = iter) -> dict[str, float]:
+def measure_worth(
+    model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter
+) -> dict[str, float]:
     """mIoU without the learnt attention: γ = 0, uniform attention, the mean row. The model stays as it was."""
     scores = {}
     for name, alteration in ABLATIONS.items():
         with altered_attention(model, **alteration):
             scores[name] = evaluate(model, dataset, progress=progress).miou
     return scores
-
-
-@contextmanager
-def altered_attention(model: SegmentationNetwork, **alteration) -> Iterator[None]:
-    """Within the block, `dnl.evaluate.alter_attention` holds; afterwards γ and source are what they were."""
-    gamma, source = model.context.gamma.detach().clone(), model.context.attention_source
-    try:
-        alter_attention(model, **alteration)
-        yield
-    finally:
-        with torch.no_grad():
-            model.context.gamma.copy_(gamma)
-        model.context.attention_source = source
 
 
 def measure_image(capture: Capture, gates: Sequence[str] = GATES) -> ImageMeasurement:

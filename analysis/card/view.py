@@ -13,7 +13,7 @@ from analysis.card.health import Health, attention_health
 from analysis.words import STAGE_WORDS
 from dnl.ablation import VARIANTS
 from dnl.checkpoints import CheckpointError
-from dnl.training.recipes import RECIPES
+from dnl.training import RECIPES, with_epochs
 
 CONTEXT_WORDS = {
     "fcn": "no attention (FCN)",
@@ -214,9 +214,11 @@ def train_command(card: Mapping) -> str | None:
         return None
     command = f"python -m dnl.train --recipe {name} --data path/to/data --out runs/again"
     if name in RECIPES:
-        today = flatten(dataclasses.asdict(RECIPES[name]))
+        epochs = settings.get("epochs")
+        own = RECIPES[name]
+        today = flatten(dataclasses.asdict(with_epochs(own, epochs) if type(epochs) is int and epochs > 0 else own))
         for key, value in flatten(settings).items():
-            if key in today and today[key] != value:
+            if key in today and (today[key] != value or (key == "epochs" and value != own.epochs)):
                 command += f" \\\n    --set {key}={value}"
     return command
 

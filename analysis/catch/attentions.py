@@ -355,21 +355,3 @@ def returned(call: Call, lineages: Lineages, outputs: list[Tensor]) -> None:
             softmaxes[0].used = True
             letters = "abcdefghijklmnop"[: output.ndim]
             call.attentions.append(_from_weights(output, letters, letters, lineage))
-
-
-def within(call: Call, left: int, limit: int) -> int:
-    """Give up what is not needed once a call has ended, and attentions of more bytes than are left of the limit.
-    Returns how many are left then."""
-    for softmax in call.softmaxes:
-        softmax.scores = None if softmax.scores is None else NOT_KEPT
-    for attention in call.attentions:
-        size = 0 if attention.weights is None else attention.weights.nbytes
-        if size <= left:
-            left -= size
-            continue
-        attention.weights = None
-        attention.problem = (
-            f"would bring what is kept beyond {limit / 2**30:.3g} GiB; watch fewer modules at a time, or give "
-            "watch(…, limit=bytes)"
-        )
-    return left

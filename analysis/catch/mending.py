@@ -26,7 +26,7 @@ from analysis.catch.layout import layout_of
 from analysis.catch.operands import QueryKey
 from analysis.catch.recording import Recording
 from dnl.attention import GATES, LR_WEIGHTS, gate_rows, retain_rows, retention_weights
-from dnl.network.block import DenoisedNonLocal2d
+from dnl.network import DenoisedNonLocal2d
 
 QUERY_BLOCK = 256
 

@@ -20,7 +20,7 @@ from analysis.catch.lineage import Lineages, Move, Part, Place
 from analysis.catch.operands import QueryKey, sample, tolerance
 from analysis.catch.tokens import TokenPlaces
 from dnl.attention import attention_stages
-from dnl.network.block import DenoisedNonLocal2d, class_distribution
+from dnl.network import DenoisedNonLocal2d, class_distribution
 
 MULTIHEAD = inspect.signature(nn.MultiheadAttention.forward)
 ENCODER_LAYER = inspect.signature(nn.TransformerEncoderLayer.forward)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from analysis.geometry import cell_centres
+from analysis.geometry import Grid
 from analysis.lesson import CLASS_NAMES
 
 # Told apart by colour-blind readers, on white and on black.
@@ -202,7 +202,7 @@ def street_figure(image: np.ndarray, query: tuple[float, float], maps: Mapping[s
     figure = make_subplots(2, 2, subplot_titles=["photo", *maps], horizontal_spacing=0.02, vertical_spacing=0.07)
     figure.add_trace(go.Image(source=_png_address(image), hoverinfo="skip"), 1, 1)
     for index, values in enumerate(maps.values(), start=1):
-        y, x = cell_centres((height, width), values.shape)
+        y, x = Grid((height, width), values.shape).centres()
         figure.add_trace(
             go.Heatmap(
                 z=values,

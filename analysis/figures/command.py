@@ -8,7 +8,6 @@ give the same bytes (analysis/figures/printing.py).
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from analysis.figures.sources import FigureImage, FigureModel, camvid_image, fil
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
 from dnl.classes import LabelSet
+from dnl.commands import exit_status
 from dnl.files import write_atomically
-from dnl.untrusted import error_line
 
 
 def _local_model(name: str) -> FigureModel:
@@ -74,13 +73,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default=os.environ.get("DNL_DATA"), help="CamVid's folder (default: $DNL_DATA)")
     parser.add_argument("--dpi", type=int, choices=RESOLUTIONS, default=300, help="of a PNG (default: 300)")
     options = parser.parse_args(arguments)
-    try:
-        write_figure(options.recipe, options.out, data=options.data, dpi=options.dpi)
-    except (RecipeError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return exit_status(lambda: write_figure(options.recipe, options.out, data=options.data, dpi=options.dpi))

@@ -34,11 +34,11 @@ from analysis.figures.layout import (
     ticks,
 )
 from analysis.figures.text import letter
-from analysis.geometry import map_extent
 
 ASCENT = 0.85  # from the top of a line to its baseline, in font sizes
 FRAME = 0.4  # points
 GREY = "#6b6b6b"
+UNSEEN = "#c8c8c8"  # where a map does not reach: the model saw a crop of the image
 HALO = [withStroke(linewidth=1.6, foreground="black")]
 
 
@@ -145,11 +145,18 @@ def _draw_picture(sheet: _Sheet, ax: Axes, row: GridRow, panel: Panel) -> None:
     elif panel.norm is None:
         ax.imshow(panel.picture, interpolation="antialiased")
     else:
-        extent = map_extent(row.size, row.cells)
-        ax.imshow(panel.picture, cmap=panel.colormap, norm=panel.norm, extent=extent, interpolation="nearest")
+        ax.imshow(panel.picture, cmap=panel.colormap, norm=panel.norm, extent=row.extent, interpolation="nearest")
+        if not _covers(row.extent, row.size):
+            ax.set_facecolor(UNSEEN)  # unlike any colour of a map
     ax.set(xlim=(-0.5, row.size[1] - 0.5), ylim=(row.size[0] - 0.5, -0.5), xticks=[], yticks=[], aspect="auto")
     for spine in ax.spines.values():
         spine.set_linewidth(FRAME)
+
+
+def _covers(extent: tuple[float, float, float, float], size: tuple[int, int]) -> bool:
+    """Whether a map of this extent leaves no pixel of its image of H×W bare."""
+    left, right, bottom, top = extent
+    return left <= -0.5 and right >= size[1] - 0.5 and top <= -0.5 and bottom >= size[0] - 0.5
 
 
 def _draw_letter(sheet: _Sheet, ax: Axes, text: str) -> None:

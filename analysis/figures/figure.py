@@ -22,7 +22,6 @@ from analysis.figures.recipe import (
     naming,
     recipe_hash,
 )
-from analysis.geometry import cell_to_pixel
 from analysis.options import STAGES
 
 
@@ -41,16 +40,15 @@ def attention_figure(
 ) -> Figure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
 
-    queries: flat cell indices row·w + column, at least one; marked at the cell's centre. What the capture lacks has
-    no column. gate, lr_kernel, lr_weights, temperature: as in `attention_rows`. scale: a kind of
-    `recipe.Scale`, and clip_percentile its end. width: of the whole figure, in inches. Under each map stand its
-    interclass noise and that over chance. Raises ValueError on options that do not fit.
+    queries: flat cell indices row·w + column, at least one; marked at the cell's centre. Queries without a place go by
+    their numbers, and the rows' titles are their names. What the capture lacks has no column. gate, lr_kernel,
+    lr_weights, temperature: as in `attention_rows`. scale: a kind of `recipe.Scale`, and clip_percentile its end.
+    width: of the whole figure, in inches. Under each map stand its interclass noise and that over chance. Raises
+    ValueError on options that do not fit.
     """
     if not len(queries):
         raise ValueError("there is no query to draw; give at least one cell index")
-    subject = Subject(capture)
-    cells = [divmod(int(query), capture.width) for query in queries]
-    subjects = [Subject(capture, cell_to_pixel(*cell, subject.size, capture.cells)) for cell in cells]
+    subjects = _subjects(capture, queries)
     pictures = {"photo": capture.image}
     if capture.label_set is not None:
         pictures |= {"labels": capture.labels, "prediction": capture.prediction}
@@ -58,6 +56,17 @@ def attention_figure(
     attention = Attention(gate, lr_kernel, lr_weights, temperature)
     look = Look(width=width, colormap=colormap)
     return compose(subjects, [*columns, *STAGES], None, attention, Scale(scale, clip_percentile), look)
+
+
+def _subjects(capture: Capture, queries: Sequence[int]) -> list[Subject]:
+    """A row a query: by the pixel of its cell, or by its number and name where it has no place."""
+    names = capture.query_names
+    if names is None:
+        grid = Subject(capture).grid(capture.cells)
+        return [Subject(capture, grid.pixel_at(*divmod(int(query), capture.width))) for query in queries]
+    if not all(0 <= query < len(names) for query in queries):
+        raise ValueError(f"the queries are {list(queries)}; {capture.name!r} has the queries 0 … {len(names) - 1}")
+    return [Subject(capture, None, names[query], number=int(query)) for query in queries]
 
 
 def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> Figure:

@@ -77,11 +77,14 @@ class Bar:
 
 @dataclass(frozen=True, eq=False)
 class GridRow:
-    """A row of panels over one image of `size` (H, W) pixels; `cells` (h, w) of its maps."""
+    """A row of panels over one image of `size` (H, W) pixels.
+
+    extent: the edges (left, right, bottom, top) of its maps in pixels of that image.
+    """
 
     panels: Sequence[Panel]
     size: tuple[int, int]
-    cells: tuple[int, int]
+    extent: tuple[float, float, float, float]
     title: str = ""
 
 

@@ -11,8 +11,8 @@ from analysis.capture import Capture
 from analysis.figures.drawing import draw_grid
 from analysis.figures.layout import Bar, Column, Grid, GridRow, Panel, ends
 from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scale
-from analysis.geometry import pixel_to_cell
-from analysis.maps import stage_rows
+from analysis.geometry import Grid as CellGrid
+from analysis.maps import labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
 from analysis.options import STAGES
 
@@ -35,13 +35,15 @@ FACTORS = {"uniform": 1.0, "log": 1.0, "shared": 100.0, "map": 1.0}
 class Subject(NamedTuple):
     """One row of a figure: a capture, the query's pixel (y, x) where there is one, and the row's title.
 
-    attention: how this row's maps are computed; None: as the whole figure's.
+    attention: how this row's maps are computed; None: as the whole figure's. number: in place of the pixel, of a query
+    without a place.
     """
 
     capture: Capture
     pixel: tuple[int, int] | None = None
     title: str = ""
     attention: Attention | None = None
+    number: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -49,14 +51,31 @@ class Subject(NamedTuple):
         for picture in (self.capture.image, self.capture.labels, self.capture.prediction):
             if picture is not None:
                 return picture.shape[:2]
-        return self.capture.cells
+        if self.capture.query_names is not None:
+            return self.capture.key_cells
+        (height, width), (key_height, key_width) = self.capture.cells, self.capture.key_cells
+        return max(height, key_height), max(width, key_width)
+
+    @property
+    def has_query(self) -> bool:
+        """Whether the row has maps."""
+        return self.pixel is not None or self.number is not None
 
     @property
     def query(self) -> int:
-        """The flat index of the pixel's cell. Raises ValueError for a pixel off the image."""
-        assert self.pixel is not None  # asked of rows with a pixel alone
-        row, column = pixel_to_cell(*self.pixel, self.size, self.capture.cells)
+        """The flat index of the row's query. Raises ValueError for a pixel off the cells."""
+        if self.number is not None:
+            return self.number
+        assert self.pixel is not None  # asked of rows with a query alone
+        if self.capture.query_names is not None:
+            raise ValueError(f"the queries of {self.capture.name!r} have no place; choose one by its number")
+        row, column = self.grid(self.capture.cells).cell_at(*self.pixel)
         return row * self.capture.width + column
+
+    def grid(self, cells: tuple[int, int]) -> CellGrid:
+        """How cells of the capture lie on what is shown. The crop is one of the image's."""
+        crop = None if self.capture.image is None else self.capture.crop
+        return CellGrid(self.size, cells, self.capture.placement, crop)
 
 
 def compose(
@@ -79,7 +98,7 @@ def compose(
             [_panel(row, name, scales[_group(name)][index, name] if _group(name) else None, scale, look)
              for name in columns],
             row.subject.size,
-            row.subject.capture.cells,
+            row.subject.grid(row.subject.capture.key_cells).extent(),
             row.subject.title,
         )
         for index, row in enumerate(drawn)
@@ -103,23 +122,27 @@ class _DrawnRow:
         self.subject, self.attention, capture = subject, attention, subject.capture
         self.maps: dict[str, np.ndarray] = {}
         self.noise: dict[str, QueryMetrics] = {}
-        labels = capture.reference_labels
+        labels, query_labels = capture.key_labels, labels_apart(capture)
         self.flattered = capture.reference == "prediction"
-        if subject.pixel is None:
+        if not subject.has_query:
             return
+        if capture.query_names is not None and capture.key_size is None:
+            raise ValueError(f"the keys of {capture.name!r} have no place on the image: there is no map to draw")
         query = [subject.query]
         stages = stage_rows(capture, query, attention)
         for name, rows in stages._asdict().items():
             self.maps[name] = (shares(rows) if as_shares else rows)[0]
             if labels is not None:
-                self.noise[name] = query_metrics(rows, labels, query, ignore_index=capture.ignore_index)
+                self.noise[name] = query_metrics(
+                    rows, labels, query, ignore_index=capture.ignore_index, query_labels=query_labels
+                )
         for name in DIFFERENCES:
             after, before = name.split("-")
             self.maps[name] = self.maps[after] - self.maps[before]
 
     def query_class(self, cells: np.ndarray | None) -> int | None:
         """The class of the query's cell in a label map of cells; None where there is none."""
-        if cells is None or self.subject.pixel is None:
+        if cells is None or not self.subject.has_query:
             return None
         label = int(cells.flat[self.subject.query])
         return None if label == self.subject.capture.ignore_index else label
@@ -224,9 +247,11 @@ def _outline(row: _DrawnRow, look: Look) -> np.ndarray | None:
 
 
 def _picture_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
-    if row.subject.pixel is None:
+    if not row.subject.has_query:
         return ((),)
     if name == "photo":
+        if row.subject.pixel is None:
+            return ((),)
         y, x = row.subject.pixel
         return (f"row {y}, column {x}",), (f"({y}, {x})",)
     capture = row.subject.capture
@@ -242,7 +267,8 @@ def _noise_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
     """Interclass noise, and the same over chance; or why there is none."""
     metrics = row.noise[name]
     if metrics.labels[0] == row.subject.capture.ignore_index:
-        return ("no noise figure:", "cell without a label"), ("no noise:", "no label"), ("no", "label")
+        what = "cell" if row.subject.pixel is not None else "query"
+        return ("no noise figure:", f"{what} without a label"), ("no noise:", "no label"), ("no", "label")
     if metrics.emptied[0]:
         return ("emptied: nothing", "is left of this row"), ("emptied",)
     noise, chance = metrics.interclass_noise[0], metrics.chance[0]

@@ -1,33 +1,46 @@
 """Photos and label images as users bring them: bytes in, plain arrays out, or one clear sentence."""
 
-import io
 import threading
-from collections.abc import Callable, Sized
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from dnl.classes import LabelSet
-from dnl.datasets.pairs import loaded, loaded_values
-from dnl.untrusted import DECODING_ERRORS, MAX_PIXELS
+from dnl.codings import (
+    Coding,
+    CodingError,
+    LabelPixels,
+    codings_of,
+    content_of,
+    decode,
+    fitting,
+    looks_blended,
+    recognise,
+    together,
+)
+from dnl.pictures import (
+    LABEL_FORMATS,
+    PHOTO_FORMATS,
+    PictureError,
+    as_rgb,
+    decoded,
+    label_pixels,
+    loaded,
+    notes_of,
+    words_of,
+)
 
 # Larger photos are scaled down, so that an attention map stays small enough to compute while somebody waits.
 MAX_SIDE = 1024
 # Less than this and the network has nothing to look at.
 MIN_SIDE = 32
-# WebP's decoder holds the picture three times.
-MAX_WEBP_PIXELS = MAX_PIXELS // 2
-
-PHOTO_FORMATS = ("PNG", "JPEG", "WEBP")
-LABEL_FORMATS = ("PNG",)
-
-# In an index image 255 means "no class" whatever the label set says, as it does in most data sets.
-COMMON_IGNORE_INDEX = 255
-BLACK = (0, 0, 0)
-
 # One file at a time: a picture of MAX_PIXELS takes hundreds of megabytes until it is scaled down.
 _one_at_a_time = threading.Lock()
+
+T = TypeVar("T")
 
 
 class UploadError(ValueError):
@@ -41,14 +54,37 @@ class Photo(NamedTuple):
     original_size: tuple[int, int]
 
 
-def read_photo(data: bytes) -> Photo:
-    """A PNG, JPEG or WEBP file as RGB, upright, with its longer side at most MAX_SIDE pixels.
+class LabelImage(NamedTuple):
+    """`labels` H×W class indices, and how they were read.
 
-    EXIF rotation is applied; 16-bit values keep their upper 8 bits; transparent pixels show white; of an animation
-    the first frame counts. A larger photo is scaled down to `scaled_size` (Lanczos). Raises UploadError.
+    coding: the one by which they were. choices: all that the file fits, which may be named in its place. notes:
+    sentences about what looks wrong.
     """
+
+    labels: np.ndarray
+    coding: Coding
+    choices: tuple[Coding, ...]
+    notes: tuple[str, ...]
+
+
+class CodingUploadError(UploadError):
+    """A label image that can be read in several ways; `choices` are the codings of which one must be named."""
+
+    def __init__(self, message: str, choices: tuple[Coding, ...]):
+        super().__init__(message)
+        self.choices = choices
+
+
+def read_photo(data: bytes) -> Photo:
+    """A picture file as RGB, upright, with its longer side at most MAX_SIDE pixels.
+
+    PNG, JPEG, WEBP, TIFF, BMP, and AVIF where this installation has it, told by their content. EXIF rotation is
+    applied; 16-bit values keep their upper 8 bits; transparent pixels show white; of an animation the first frame
+    counts. A larger photo is scaled down to `scaled_size` (Lanczos). Raises UploadError.
+    """
+
     with _one_at_a_time:
-        picture = _decode(data, PHOTO_FORMATS, "photo", loaded)
+        picture = _read(data, "photo", PHOTO_FORMATS, loaded)
         original = picture.height, picture.width
         size = scaled_size(original)
         if min(size) < MIN_SIDE:
@@ -56,37 +92,86 @@ def read_photo(data: bytes) -> Photo:
             raise UploadError(
                 f"The photo is {_size(original)}{shrunk}, but each side needs at least {MIN_SIDE}: choose a larger one."
             )
-        if picture.mode != "RGB" or picture.has_transparency_data:
-            picture = _to_rgb(picture)
+        try:
+            picture = as_rgb(picture)
+        except PictureError as error:
+            raise UploadError(f"The photo {error}.") from error
         if size != original:
             picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
         return Photo(np.array(picture), original)
 
 
-def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet) -> np.ndarray:
-    """A PNG label image for a photo of `size` (the Photo's original (height, width)): H×W class indices.
-
-    Grey and palette images hold class indices; `label_set.ignore_index` and 255 mean "no class". Colour images hold
-    the label set's colours; black means "no class", unless it is the colour of one. An alpha channel is not looked
-    at. The result has the photo's size after scaling (nearest neighbour), and `label_set.ignore_index` where there is
-    no class; it is uint8, or int64 where that index is no byte. Raises UploadError for another size and for values or
-    colours (of what is left after scaling) that mean nothing.
-    """
+def photo_notes(data: bytes) -> tuple[str, ...]:
+    """Sentences about what `read_photo` leaves out of a photo: further frames, lower bits. Raises UploadError."""
     with _one_at_a_time:
-        picture = _decode(data, LABEL_FORMATS, "label image", loaded_values)
-        if (picture.height, picture.width) != tuple(size):
+        return tuple(f"The photo {note}." for note in _read(data, "photo", PHOTO_FORMATS, notes_of))
+
+
+def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet, *, coding: str | None = None) -> np.ndarray:
+    """A label image for a photo of `size` (the Photo's original (height, width)): H×W class indices.
+
+    As `read_label_image`, whose notes are given as warnings. Raises UploadError.
+    """
+    found = read_label_image(data, size, label_set, coding=coding)
+    for note in found.notes:
+        warnings.warn(note, stacklevel=2)
+    return found.labels
+
+
+def read_label_image(
+    data: bytes, size: tuple[int, int], label_set: LabelSet, *, coding: str | None = None
+) -> LabelImage:
+    """A label image (PNG, TIFF or BMP) for a photo of `size` (the Photo's original (height, width)).
+
+    Its values or colours are read by the coding of the label set that they fit (`dnl.codings`), or by the one whose key
+    is named: class indices, with `label_set.ignore_index` and 255 for "no class"; the label set's colours, with black
+    for "no class" unless it is the colour of one; the codings of public data sets. An alpha channel is not looked at.
+    The labels have the photo's size after scaling (nearest neighbour), and `label_set.ignore_index` where there is no
+    class; they are uint8, or int64 where that index is no byte. Raises CodingUploadError where several codings fit,
+    UploadError for another size, for values or colours that mean nothing and for an unknown key.
+    """
+    keys = [known.key for known in codings_of(label_set)]
+    if coding is not None and coding not in keys:
+        raise UploadError(f"{label_set.name} has no coding {coding!r}: choose one of {', '.join(keys)}.")
+    with _one_at_a_time:
+        label = _read(data, "label image", LABEL_FORMATS, label_pixels)
+        if label.pixels.shape[:2] != tuple(size):
+            turned = " One of them may have been turned." if label.pixels.shape[:2] == tuple(size)[::-1] else ""
             raise UploadError(
-                f"The label image is {_size((picture.height, picture.width))} but the photo is {_size(size)}: "
-                "both must have the same size."
+                f"The label image is {_size(label.pixels.shape)} but the photo is {_size(size)}: both must have "
+                f"the same size.{turned}"
             )
-        height, width = scaled_size(size)
-        # First of all, so that the arrays below stay small.
-        picture = picture.resize((width, height), Image.Resampling.NEAREST)
-    if picture.mode == "LA":
-        picture = picture.convert("L")
-    if picture.mode in ("1", "L", "P") or picture.mode.startswith("I"):
-        return _labels_of_indices(np.asarray(picture).astype(np.int64), label_set)
-    return _labels_of_colours(np.asarray(picture.convert("RGB")), label_set)
+        try:
+            content = content_of(label)
+            of_kind = together([content]).of_kind
+            reading = recognise(of_kind, label_set, coding=coding)
+            labels = decode(_scaled(label, scaled_size(size)), reading)
+        except CodingError as error:
+            raise _unread(error) from error
+        except ValueError as error:
+            raise UploadError(f"The label image cannot be used: {error}.") from error
+    notes = []
+    if looks_blended(content):
+        notes.append(
+            "The label image seems to have been resized smoothly, so that other classes' values lie along the borders: "
+            "resize it by nearest neighbour."
+        )
+    if (labels == label_set.ignore_index).all():
+        notes.append("No pixel of the label image has a class.")
+    return LabelImage(labels, reading.coding_of[content.kind], fitting(of_kind, label_set), tuple(notes))
+
+
+def _unread(error: CodingError) -> UploadError:
+    message = f"The label image holds {error}."
+    return CodingUploadError(message, error.choices) if error.choices else UploadError(message)
+
+
+def _scaled(label: LabelPixels, size: tuple[int, int]) -> LabelPixels:
+    """A label image at another (height, width), by nearest neighbour."""
+    if label.pixels.shape[:2] == size:
+        return label
+    picture = Image.fromarray(label.pixels).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return label._replace(pixels=np.asarray(picture))
 
 
 def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -95,92 +180,23 @@ def scaled_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _decode(
-    data: bytes, formats: tuple[str, ...], what: str, load: Callable[[ImageFile.ImageFile], Image.Image]
-) -> Image.Image:
-    """The first frame of an image file, upright and fully decoded by `load`."""
-    accepted = " or ".join((", ".join(formats[:-1]), formats[-1])) if len(formats) > 1 else formats[0]
+def _read(data: bytes, what: str, formats: tuple[str, ...], read: Callable[[ImageFile.ImageFile], T]) -> T:
+    """What `read` makes of an opened picture, or one sentence for the person who brought it."""
     if not data:
-        raise UploadError(f"The {what} is an empty file: choose a {accepted} file.")
+        raise UploadError(f"The {what} is an empty file: choose a {words_of(formats)} file.")
     try:
-        picture = Image.open(io.BytesIO(data), formats=formats)
-    except Image.DecompressionBombError as error:
-        raise _too_large(what, MAX_PIXELS) from error
-    except DECODING_ERRORS as error:
-        raise UploadError(f"The {what} is not a readable {accepted} file: choose another one.") from error
-    most = MAX_WEBP_PIXELS if picture.format == "WEBP" else MAX_PIXELS
-    if picture.width * picture.height > most:
-        raise _too_large(what, most)
-    try:
-        return load(picture)
-    except DECODING_ERRORS as error:
-        raise UploadError(f"The {what} is cut off or damaged: save or download it again.") from error
+        return decoded(data, formats, read)
+    except PictureError as error:
+        advice = {
+            "kind": ": choose another one",
+            "size": ": scale it down first",
+            "damage": ": save or download it again",
+        }
+        clause = "is cut off or damaged" if error.fault == "damage" else str(error)
+        if ":" in clause:  # it says already what to do
+            raise UploadError(f"The {what} {clause}.") from error
+        raise UploadError(f"The {what} {clause}{advice.get(error.fault, '')}.") from error
 
 
-def _too_large(what: str, most: int) -> UploadError:
-    return UploadError(f"The {what} has more than {most // 10**6} million pixels: scale it down first.")
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
-        # 16-bit grey. Pillow's own conversion would cut every value off at 255.
-        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
-    if picture.mode == "LA":  # by its channels, since as RGBA it would take twice the memory
-        page = Image.new("L", picture.size, "white")
-        page.paste(picture.getchannel("L"), mask=picture.getchannel("A"))
-        return page.convert("RGB")
-    if picture.has_transparency_data:
-        if picture.mode != "RGBA":
-            picture = picture.convert("RGBA")
-        page = Image.new("RGB", picture.size, "white")
-        page.paste(picture, mask=picture)
-        return page
-    return picture.convert("RGB")
-
-
-def _labels_of_indices(values: np.ndarray, label_set: LabelSet) -> np.ndarray:
-    ignored = (values == label_set.ignore_index) | (values == COMMON_IGNORE_INDEX)
-    unknown = np.unique(values[~ignored & ((values < 0) | (values >= label_set.num_classes))])
-    if unknown.size:
-        none = " or ".join(map(str, dict.fromkeys((label_set.ignore_index, COMMON_IGNORE_INDEX))))
-        raise UploadError(
-            f"The label image holds {_some(unknown.tolist(), 'value')}, which {_is(unknown)} no class of "
-            f"{label_set.name} (0 … {label_set.num_classes - 1}; {none} for none)."
-        )
-    return np.where(ignored, label_set.ignore_index, values).astype(_index_type(label_set))
-
-
-def _labels_of_colours(pixels: np.ndarray, label_set: LabelSet) -> np.ndarray:
-    class_of_colour = {BLACK: label_set.ignore_index} | {
-        tuple(colour): index for index, colour in enumerate(label_set.palette)
-    }
-    packed = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])  # H×W, one number a colour
-    codes, inverse = np.unique(packed, return_inverse=True)
-    colours = [(int(code >> 16), int(code >> 8 & 255), int(code & 255)) for code in codes]
-    unknown = [colour for colour in colours if colour not in class_of_colour]
-    if unknown:
-        raise UploadError(
-            f"The label image holds {_some(unknown, 'colour')}, which {_is(unknown)} no class of {label_set.name}: "
-            "use its colours (black for none) without smoothing, or save class indices in grey."
-        )
-    classes = np.array([class_of_colour[colour] for colour in colours], _index_type(label_set))
-    return classes[inverse].reshape(packed.shape)
-
-
-def _index_type(label_set: LabelSet) -> type[np.integer]:
-    """What holds the label set's classes and its ignore index."""
-    return np.uint8 if 0 <= label_set.ignore_index <= 255 else np.int64
-
-
-def _size(size: tuple[int, int]) -> str:
+def _size(size: tuple[int, ...]) -> str:
     return f"{size[1]} pixels wide and {size[0]} high"
-
-
-def _some(items: list, noun: str) -> str:
-    shown = ", ".join(map(str, items[:4]))
-    rest = f" and {len(items) - 4} more" if len(items) > 4 else ""
-    return f"the {noun}{'s' if len(items) > 1 else ''} {shown}{rest}"
-
-
-def _is(items: Sized) -> str:
-    return "is" if len(items) == 1 else "are"

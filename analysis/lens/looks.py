@@ -36,6 +36,7 @@ class Between:
 
 
 def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and no switch."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

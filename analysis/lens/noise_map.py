@@ -30,8 +30,10 @@ def noise_map_data(
     """What the component needs, ready for JSON, to paint `metric` of `stage`.
 
     capture must carry the image that `report` measures. words: what the metric is called. highest: the value at the
-    end of the colour scale, which begins at 0; by default the largest there is.
+    end of the colour scale, which begins at 0; by default the largest there is. Raises ValueError where the queries
+    have no place on the image.
     """
+    grid = capture.grid
     values = metric_map(report, stage, metric).ravel()
     defined = np.isfinite(values)
     if highest is None:
@@ -39,7 +41,7 @@ def noise_map_data(
     assert capture.image is not None and capture.label_set is not None
     names = capture.label_set.class_names
     labels = report.labels.ravel()
-    return {
+    data = {
         "name": report.name,
         "words": words,
         "photo": _photo_address(capture.image),
@@ -52,6 +54,12 @@ def noise_map_data(
         "highest": highest or 1.0,
         "colormap": (matplotlib.colormaps[COLORMAP](np.arange(256), bytes=True)[:, :3]).ravel().tolist(),
     }
+    # As geometry.js takes them; the usual ones go without saying.
+    if grid.placement != "corners":
+        data["placement"] = grid.placement
+    if grid.crop is not None:
+        data["crop"] = list(grid.crop)
+    return data
 
 
 def _reasons(report: ImageReport, stage: str, defined: np.ndarray) -> dict[str, list[int]]:

@@ -7,10 +7,14 @@
 `header["arrays"][name]` gives dtype, shape and offset of what belongs to the image, and
 `header["models"][0]["arrays"][name]` of what belongs to a model.
 
+What few captures have is there for them alone: `key_cells`, `placement`, `crop`, `query_names`, `signed` and `notes`
+of a model, and its arrays `key_labels`, `key_prediction` and `dropped`.
+
 The buffer depends on the image and the models alone: what the user chooses in the lens stays in the lens, so that the
 heavy arrays travel once. Only a request that a page makes of the lens rides in the header.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -21,7 +25,7 @@ import matplotlib
 import numpy as np
 
 from analysis.capture import Capture
-from analysis.lens.start import starting_pixel
+from analysis.lens.start import places_of, starting_pixel
 
 FORMAT = 2
 ALIGNMENT = 8
@@ -53,8 +57,9 @@ def pack_capture(
     other: a capture of the same image by another model, to be shown beside the first; it may have another grid of
     cells, depth and gate, but no other classes. health, other_health: what is said of the models' attention,
     {"state": …, "sentence": …}. names: the models' names, as many as there are models; "" where none is known.
-    Classes need a label_set to name them. A finished attention map may have MAX_MAP_CELLS cells. Raises ValueError
-    otherwise.
+    Classes need a label_set to name them. A finished attention map may have MAX_MAP_CELLS cells, or MAX_MAP_CELLS²
+    weights. The two models' crops must have a part in common, and queries without a place the same names. Raises
+    ValueError otherwise.
     """
     captures = [capture] if other is None else [capture, other]
     for each in captures:
@@ -85,13 +90,18 @@ def asking_for(buffer: bytes, request: dict) -> bytes:
 
 
 def image_id(capture: Capture) -> str:
-    """Tells one image from another, whatever the model: pins belong to an image."""
+    """Tells one image from another, whatever the model: pins belong to an image.
+
+    Pins of queries without a place belong to the image and the list of their names.
+    """
     assert capture.image is not None  # `Capture.with_image` gives any capture one
-    return hashlib.sha256(str(capture.image.shape).encode() + capture.image.tobytes()).hexdigest()[:16]
+    names = "" if capture.query_names is None else json.dumps(capture.query_names)
+    shown = str(capture.image.shape).encode() + capture.image.tobytes() + names.encode()
+    return hashlib.sha256(shown).hexdigest()[:16]
 
 
 def log_sums(query: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """log Σ_j exp(q_i · k_j) of every query cell i, float64 of length N; query, key: d×h×w.
+    """log Σ_j exp(q_i · k_j) of every query cell i, float64 of length N; query, key: d×h×w, each of its own grid.
 
     exp(q_i · k_j − log_sums[i]) is A_ij: with it a column of A costs no more than a row. In float64, because scores
     reach thousands, where float32 would err by more than a thousandth of the attention.
@@ -116,16 +126,27 @@ def _check(capture: Capture) -> None:
     classed = [name for name in ("class_probs", "labels", "prediction") if getattr(capture, name) is not None]
     if classed and capture.label_set is None:
         raise ValueError(f"capture {capture.name!r} has {classed[0]} but no label_set; the lens needs it for the names")
-    if capture.attention is not None and len(capture.attention) > MAX_MAP_CELLS:
+    if capture.query_names is not None and capture.key_size is None:
+        raise ValueError(f"the keys of {capture.name!r} have no place on the image: the lens has nothing to draw")
+    if capture.attention is not None and capture.attention.size > MAX_MAP_CELLS**2:
+        queries, keys = capture.attention.shape
+        size = f"{queries} cells" if capture.key_size is None else f"{queries} queries and {keys} keys"
         raise ValueError(
-            f"{capture.name!r} is a finished attention map of {len(capture.attention)} cells; the lens shows up to "
+            f"{capture.name!r} is a finished attention map of {size}; the lens shows up to "
             f"{MAX_MAP_CELLS} of them, and more from the query and key of one head"
         )
 
 
 def _check_pair(capture: Capture, other: Capture) -> None:
+    if (capture.query_names is None) != (other.query_names is None):
+        raise ValueError("the queries of one of the two models have no place on the image; look at each alone")
+    if capture.query_names != other.query_names:
+        raise ValueError("the two models' queries have other names; look at each model alone")
     if image_id(capture) != image_id(other):
         raise ValueError("the two captures show different images; capture both models on the same one")
+    _, _, height, width = places_of([capture, other])
+    if min(height, width) < 1:
+        raise ValueError("the two models saw parts of the image that have nothing in common; look at each alone")
     sets = [each.label_set for each in (capture, other) if each.label_set is not None]
     if len(sets) == 2 and sets[0].class_names != sets[1].class_names:
         raise ValueError(
@@ -166,10 +187,17 @@ def _image_facts(captures: list[Capture]) -> dict:
         "class_names": label_set.class_names if label_set else (),
         "palette": label_set.palette if label_set else (),
         "no_class": NO_CLASS,
-        "starting_pixel": starting_pixel(captures[0]),
+        "starting_pixel": _start(captures),
         "pin_colours": PIN_COLOURS,
         "colormaps": list(COLORMAPS),
     }
+
+
+def _start(captures: list[Capture]) -> tuple[int, int]:
+    """The first model's starting pixel; the nearest to it where every model has a query."""
+    top, left, height, width = places_of(captures)
+    y, x = starting_pixel(captures[0])
+    return min(max(y, top), top + height - 1), min(max(x, left), left + width - 1)
 
 
 def _image_arrays(captures: list[Capture]) -> dict[str, np.ndarray]:
@@ -185,12 +213,25 @@ def _image_arrays(captures: list[Capture]) -> dict[str, np.ndarray]:
 
 
 def _model_facts(capture: Capture) -> dict:
-    return {
+    facts: dict[str, Any] = {
         "cells": capture.cells,
         "gate": capture.gate,
         "lr_kernel": capture.lr_kernel,
         "lr_weights": capture.lr_weights,
     }
+    if capture.key_size is not None:
+        facts["key_cells"] = capture.key_size
+    if capture.placement != "corners":
+        facts["placement"] = capture.placement
+    if capture.crop is not None:
+        facts["crop"] = capture.crop
+    if capture.query_names is not None:
+        facts["query_names"] = capture.query_names
+    if capture.attention is not None and capture.attention.min() < 0:
+        facts["signed"] = True  # such a map has no noise
+    if capture.notes:
+        facts["notes"] = capture.notes
+    return facts
 
 
 def _model_arrays(capture: Capture) -> dict[str, np.ndarray]:
@@ -199,13 +240,22 @@ def _model_arrays(capture: Capture) -> dict[str, np.ndarray]:
     for name in ("query", "key", "attention", "class_probs"):
         if getattr(capture, name) is not None:
             found[name] = (getattr(capture, name), np.float32)
-    if capture.query is not None and capture.key is not None and math.prod(capture.cells) <= MAX_LOG_SUM_CELLS:
+    scores = math.prod(capture.cells) * math.prod(capture.key_cells)
+    if capture.query is not None and capture.key is not None and scores <= MAX_LOG_SUM_CELLS**2:
         found["log_sums"] = (log_sums(capture.query, capture.key), np.float64)
     if capture.cell_labels is not None:
         found["cell_labels"] = (_without_strangers(capture.cell_labels, capture), np.uint8)
     if capture.prediction is not None and capture.cell_prediction is not None:
         found["prediction"] = (_without_strangers(capture.prediction, capture), np.uint8)
         found["cell_prediction"] = (_without_strangers(capture.cell_prediction, capture), np.uint8)
+    if capture.key_size is not None:
+        truth = dataclasses.replace(capture, prediction=None)
+        predicted = dataclasses.replace(capture, labels=None)
+        for name, labels in (("key_labels", truth.key_labels), ("key_prediction", predicted.key_labels)):
+            if labels is not None:
+                found[name] = (_without_strangers(labels, capture), np.uint8)
+    if capture.dropped is not None:
+        found["dropped"] = (capture.dropped, np.float32)
     return _packed(found)
 
 

@@ -67,6 +67,12 @@ SETTINGS: dict[str, Any] = {
         "directions": words.LENS_DIRECTION_WORDS,
         "figures": {_in_camel_case(name): texts for name, texts in words.LENS_FIGURE_WORDS.items()},
         "columnNote": words.LENS_COLUMN_NOTE,
+        "otherKeys": {
+            "reason": words.LENS_OTHER_KEYS_REASON,
+            "figures": {_in_camel_case(name): texts for name, texts in words.LENS_OTHER_KEYS_FIGURE_WORDS.items()},
+        },
+        "unplaced": words.LENS_UNPLACED_WORDS,
+        "otherTokens": words.LENS_DROPPED_WORDS,
     },
 }
 

@@ -1,9 +1,10 @@
 """The pixel that the lens shows before anyone has chosen one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from analysis.capture import Capture
-from analysis.geometry import cell_to_pixel
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 
@@ -23,20 +24,36 @@ def starting_pixel(capture: Capture) -> tuple[int, int]:
     Of some cells of each class, spread evenly over the image, the one whose interclass noise falls most from the raw
     to the retained map under the model's own GR and LR, and to little. Where none falls by LEAST_MENDED, the cell
     nearest to the image's centre, preferring classes that are no background; the central cell where there is no such
-    cell. Worked out once for a capture. Raises ValueError where there is no image.
+    cell. Of queries without a place (0, number): the first one that has a class, else the first one. Worked out once
+    for a capture. Raises ValueError where there is no image.
     """
     return capture.remembered("starting pixel", _starting_pixel)
 
 
+def places_of(captures: Sequence[Capture]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the pixels at which all captures, of one image, have a query.
+
+    Queries without a place are the pixels (0, 0) … (0, Q − 1).
+    """
+    parts = [(0, 0, *each.cells) if each.query_names is not None else each.grid.seen for each in captures]
+    tops, lefts, heights, widths = zip(*parts, strict=True)
+    top, left = max(tops), max(lefts)
+    bottom = min(start + side for start, side in zip(tops, heights, strict=True))
+    right = min(start + side for start, side in zip(lefts, widths, strict=True))
+    return top, left, bottom - top, right - left
+
+
 def _starting_pixel(capture: Capture) -> tuple[int, int]:
     labels = capture.reference_labels
+    if capture.query_names is not None:
+        return 0, 0 if labels is None else int((labels != capture.ignore_index).argmax())
     cell = ((capture.height - 1) // 2, (capture.width - 1) // 2)
     if labels is not None:
         inside = inside_regions(labels) & (labels != capture.ignore_index)
         if inside.any():
             mended = _most_mended(capture, labels, inside)
             cell = _most_central(labels, inside) if mended is None else divmod(mended, capture.width)
-    return cell_to_pixel(*cell, capture.image_size, capture.cells)
+    return capture.grid.pixel_at(*cell)
 
 
 def inside_regions(labels: np.ndarray) -> np.ndarray:
@@ -49,7 +66,7 @@ def inside_regions(labels: np.ndarray) -> np.ndarray:
 
 def _most_mended(capture: Capture, labels: np.ndarray, inside: np.ndarray) -> int | None:
     """The flat index of the tried cell whose interclass noise falls most and to little; None where none does."""
-    if capture.gate is None and capture.lr_kernel is None:
+    if capture.key_size is not None or (capture.gate is None and capture.lr_kernel is None):
         return None
 
     def noise(rows: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Such values come from outside, also from links: whatever is not as described here is ignored, never trusted.
 
-    pins     image id -> [[y, x], …], at most PIN_LIMIT pixels, their order is their number
+    pins     image id -> [[y, x], …], at most PIN_LIMIT pixels, their order is their number; [0, number] stands for a
+             query without a place
     choices  "gate": "off" or one of GATES; "retention": one of RETENTIONS; "kernel": one of KERNELS;
              "temperature": within TEMPERATURES. None, or nothing, means the model's own (temperature 1)
     look     how the lens draws: keys and values as in `analysis.lens.looks`
@@ -13,7 +14,7 @@ from typing import Any
 from analysis.capture import Capture
 from analysis.lens.looks import Between, OneOf, checked, is_number
 from analysis.lens.payload import PIN_COLOURS, image_id
-from analysis.lens.start import starting_pixel
+from analysis.lens.start import places_of, starting_pixel
 from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions
 
 PIN_LIMIT = len(PIN_COLOURS)
@@ -41,10 +42,13 @@ def known_choices(choices: Any) -> dict[str, Any]:
 
 
 def chosen_pixels(capture: Capture, pins: Any) -> list[tuple[int, int]]:
-    """The pixels (y, x) that are pinned on this image, in the order of their numbers; else the starting pixel alone."""
-    height, width = capture.image_size
+    """The pixels (y, x) that are pinned on this image, in the order of their numbers; else the starting pixel alone.
+
+    Those alone that the model saw. (0, number) of queries without a place.
+    """
+    top, left, height, width = places_of([capture])
     found = known_pins(pins).get(image_id(capture), [])
-    inside = [(y, x) for y, x in found if 0 <= y < height and 0 <= x < width]
+    inside = [(y, x) for y, x in found if top <= y < top + height and left <= x < left + width]
     return inside or [starting_pixel(capture)]
 
 
@@ -58,13 +62,14 @@ def map_options(capture: Capture, choices: Any) -> MapOptions:
     chosen = known_choices(choices)
     gate, kernel, weights = capture.gate, capture.lr_kernel, capture.lr_weights
     asked, retention = chosen.get("gate"), chosen.get("retention")
-    if asked == "off":
+    apart = capture.key_size is not None
+    if asked == "off" or apart:  # GR compares the cells of queries and keys
         gate = None
     elif asked is not None and (capture.class_probs if asked != "oracle" else capture.labels) is not None:
         gate = asked
-    if retention == "off":
+    if retention == "off" or (apart and retention != "box" and weights == "learnt"):
         kernel = None
-    elif retention == "box" or (retention == "learnt" and capture.query is not None):
+    elif retention == "box" or (retention == "learnt" and capture.query is not None and not apart):
         kernel, weights = capture.lr_kernel or DEFAULT_LR_KERNEL, retention
     if kernel is not None and "kernel" in chosen:
         kernel = int(chosen["kernel"])

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from analysis.measure.streaming import Block, SortedCells, StreamedStages, block_detection, block_sums
+from analysis import noise
+from analysis.capture import Capture
+from analysis.maps import stage_rows
+from analysis.measure.streaming import (
+    QUERY_BLOCK,
+    Block,
+    SortedCells,
+    StreamedStages,
+    block_detection,
+    block_sums,
+)
 from analysis.noise import DetectionScores, QuerySets, RowSums
+from analysis.options import MapOptions
 from analysis.threads import share
 
 # The shares τ of the own class's mean attention under which a cell counts as a hollow, for the curve over τ.
@@ -92,15 +103,60 @@ def _put(
             whole[places[chosen]] = part
 
 
-def uniform(sets: QuerySets, detected: np.ndarray) -> Gathered:
-    """Uniform attention, exactly: 1 on every cell, and 1/N as each row's factor."""
+def gather_rows(
+    capture: Capture,
+    options: MapOptions,
+    stages: Sequence[str],
+    labels: tuple[np.ndarray, np.ndarray],
+    detected: np.ndarray,
+    progress: Callable[[float], None],
+    threads: int,
+) -> tuple[dict[str, Gathered], np.ndarray]:
+    """What `gather` gives, out of whole rows, for keys that are other cells than the queries.
+
+    stages: which of STAGES are wanted. labels: those of all queries, and those of all keys. It is slower than `gather`,
+    which sorts cells that are queries and keys at once.
+    """
+    query_labels, key_labels = labels
+    count, ignore_index = query_labels.size, capture.ignore_index
+    classes = noise.query_sets(key_labels, ignore_index=ignore_index, query_labels=query_labels).classes
+    gathered = {name: Gathered.empty(count, len(classes), len(detected)) for name in stages}
+    strongest = np.empty(count, np.int64)
+
+    def work(first: int) -> int:
+        """Every block writes to the places of its own queries."""
+        queries = np.arange(first, min(first + QUERY_BLOCK, count))
+        maps = stage_rows(capture, queries, options)
+        strongest[queries] = noise.argmax_keys(maps.raw)
+        chosen = np.isin(queries, detected)
+        places = np.searchsorted(detected, queries[chosen])
+        for name, into in gathered.items():
+            rows = noise.prepared_rows(getattr(maps, name), key_labels, queries, ignore_index, query_labels)
+            for whole, part in zip(into.sums, noise.row_sums(rows, HOLLOW_THRESHOLDS), strict=True):
+                whole[queries] = part
+            into.scale[queries] = 1
+            for whole, part in zip(into.detection, noise.found_scores(rows), strict=True):
+                whole[places] = part[chosen]
+        return len(queries)
+
+    finished = 0
+    with closing(share(work, range(0, count, QUERY_BLOCK), threads)) as results:
+        for queries in results:
+            finished += queries
+            progress(finished / count)
+    return gathered, strongest
+
+
+def uniform(sets: QuerySets, key_labels: np.ndarray, detected: np.ndarray) -> Gathered:
+    """Uniform attention, exactly: 1 on every key, and 1/N as each row's factor. key_labels: of all N keys."""
     count = len(sets.queries)
-    sizes = np.bincount(sets.own[sets.labelled], minlength=len(sets.classes))
-    by_class = np.tile(sizes.astype(float), (count, 1))
-    by_class[np.flatnonzero(sets.labelled), sets.own[sets.labelled]] -= 1
+    sizes = [np.count_nonzero(key_labels == label) for label in sets.classes]
+    by_class = np.tile(np.array(sizes, float), (count, 1))
+    by_class[np.flatnonzero(sets.labelled), sets.own[sets.labelled]] = sets.same_count[sets.labelled]
     zeros = np.zeros(count)
     below = np.zeros((count, len(HOLLOW_THRESHOLDS)))  # no cell is below the mean, and no τ is above 1
     sums = RowSums(by_class, zeros, zeros, np.ones(count), below)
     same, other = sets.same_count[detected], sets.other_count[detected]
     precision = same / np.maximum(same + other, 1)
-    return Gathered(sums, np.full(count, 1 / count), DetectionScores(np.full(len(detected), 0.5), precision))
+    factor = np.full(count, 1 / key_labels.size)
+    return Gathered(sums, factor, DetectionScores(np.full(len(detected), 0.5), precision))

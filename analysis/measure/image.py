@@ -10,7 +10,7 @@ import torch
 from analysis import noise
 from analysis.capture import Capture, require_computable
 from analysis.maps import stage_rows
-from analysis.measure.gathering import HOLLOW_THRESHOLDS, Gathered, gather, uniform
+from analysis.measure.gathering import HOLLOW_THRESHOLDS, Gathered, gather, gather_rows, uniform
 from analysis.measure.streaming import SortedCells, StreamedStages
 from analysis.noise import DetectionScores, Leakage, QueryMetrics, QuerySets
 from analysis.options import CONTROLS, STAGES, MapOptions
@@ -37,7 +37,8 @@ class MeasureOptions(MapOptions):
     labels: "truth", or "prediction" to let the model's own prediction stand in on an unlabelled image.
     controls: which of CONTROLS to measure, as far as they apply.
     precision: "float64", "float32" (faster, for the maps alone: sums and metrics have an error of about 1e-5), or
-    "auto": float64 up to DOUBLE_PRECISION_CELLS cells and for finished maps.
+    "auto": float64 up to DOUBLE_PRECISION_CELLS cells and for finished maps. Keys that are other cells than the
+    queries are always computed in float64.
     """
 
     labels: str = "truth"
@@ -46,21 +47,22 @@ class MeasureOptions(MapOptions):
 
 
 class ImageReport(NamedTuple):
-    """The noise of one image, for every query cell; M = N = h·w. NaN means "undefined" throughout.
+    """The noise of one image, for every query; M = N = h·w. NaN means "undefined" throughout.
 
-    cells: (h, w). labels: h×w int64 cell labels that were used, `ignore_index` where there is none. label_source:
-    "ground truth" or "prediction".
+    cells: (h, w) of the queries, 1×N where they have no place. labels: h×w int64 labels of the queries that were used,
+    `ignore_index` where there is none. label_source: "ground truth" or "prediction".
     stages: stage -> QueryMetrics of all N queries in the order of the cells; keys STAGES and those of CONTROLS that
     apply: no oracle where the labels are the prediction, neither oracle nor box where there is no LR.
     leakage: stage -> Leakage, over the queries that are valid in all of `compared_with`.
     hollow_curve: stage -> N×len(HOLLOW_THRESHOLDS) float32, the hollow fraction at each τ.
     detection: stage -> DetectionScores of `detection_queries` (flat cells, int64); empty if it was not asked for.
     detection_sampled: False where these are all queries, True where they are a seeded sample.
-    boundary: N bool, a labelled cell with a labelled 8-neighbour of another label.
+    boundary: N bool, a labelled cell with a labelled 8-neighbour of another label; no query without a place.
     gr_right: N bool, GR's class prediction agrees with the label; None without class_probs.
-    query_dependence: 0 (every query gets the same raw map) … 1. distinct_argmax_keys: cells that are the strongest
-    raw key of some query.
+    query_dependence: 0 (every query gets the same raw map) … 1, NaN where keys are other cells than a single query.
+    distinct_argmax_keys: cells that are the strongest raw key of some query.
     options: what was measured, with "model" and "auto" resolved. image_sha256: as in Capture.
+    key_labels: the labels of the keys on a grid of their own, int64; None where they are the queries' cells.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ImageReport(NamedTuple):
     distinct_argmax_keys: int
     options: MeasureOptions = MeasureOptions()
     image_sha256: str | None = None
+    key_labels: np.ndarray | None = None
 
 
 def measure_capture(
@@ -102,17 +105,22 @@ def measure_capture(
 def _measure(
     capture: Capture, options: MeasureOptions, detection: bool, progress: Callable[[float], None], threads: int
 ) -> ImageReport:
-    labels = _labels(capture, options.labels)
+    labels, key_labels = _labels(capture, options.labels)
     resolved = _resolve(capture, options)
-    sets = noise.query_sets(labels, ignore_index=capture.ignore_index)
-    cells = SortedCells.of(sets)
+    apart = capture.key_size is not None
+    sets = noise.query_sets(key_labels, ignore_index=capture.ignore_index, query_labels=labels if apart else None)
     same_as = _repeated_stages(resolved)
-    streamed = [stage for stage in _applying(resolved) if stage not in same_as and stage != "uniform"]
-    stages = StreamedStages(capture, cells, streamed, resolved, dtype=getattr(torch, resolved.precision))
+    computed = [stage for stage in _applying(resolved) if stage not in same_as and stage != "uniform"]
     detected, sampled = _detection_queries(sets) if detection else (np.zeros(0, np.int64), False)
-    gathered, strongest = gather(stages, detected, progress, threads)
+    if apart:
+        given = labels, key_labels
+        gathered, strongest = gather_rows(capture, resolved, computed, given, detected, progress, threads)
+    else:
+        dtype = getattr(torch, resolved.precision)
+        stages = StreamedStages(capture, SortedCells.of(sets), computed, resolved, dtype=dtype)
+        gathered, strongest = gather(stages, detected, progress, threads)
     if "uniform" in resolved.controls:
-        gathered["uniform"] = uniform(sets, detected)
+        gathered["uniform"] = uniform(sets, key_labels, detected)
     found = {stage: _StageResult.of(parts, sets, detected) for stage, parts in gathered.items()}
     found = {stage: found[same_as.get(stage, stage)] for stage in _applying(resolved)}
     metrics = {stage: result.metrics for stage, result in found.items()}
@@ -134,47 +142,71 @@ def _measure(
         detection={stage: result.detection for stage, result in found.items()} if detection else {},
         detection_queries=detected,
         detection_sampled=sampled,
-        boundary=boundary_cells(labels, capture.ignore_index).ravel(),
+        boundary=_boundary(capture, labels),
         gr_right=None if capture.class_probs is None else capture.class_probs.argmax(axis=0).ravel() == sets.labels,
         query_dependence=_query_dependence(capture, options.temperature, threads),
         distinct_argmax_keys=int(np.unique(strongest).size),
         options=resolved,
         image_sha256=capture.image_sha256,
+        key_labels=key_labels if apart else None,
     )
 
 
 # --- what is asked for -----------------------------------------------------------------------------------------------
 
 
-def _labels(capture: Capture, source: str) -> np.ndarray:
-    """The cell labels to measure against, h×w; ValueError unless the capture's labels can be used."""
+def _labels(capture: Capture, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of queries (h×w) and keys to measure against; ValueError unless the capture's labels can be used."""
     if source not in LABEL_SOURCES:
         raise ValueError(f"labels is {source!r}; choose one of {', '.join(LABEL_SOURCES)}")
     given = capture.labels if source == "truth" else capture.prediction
     words = f"{LABEL_SOURCES[source]} of {capture.name!r}"
     if given is None:
         raise ValueError(f"{capture.name!r} has no labels ({LABEL_SOURCES[source]}); noise is measured against labels")
-    if capture.image is not None and given.shape not in (capture.cells, capture.image.shape[:2]):
+    _check_size(capture, given, words)
+    _check_classes(capture, given, words)
+    labels = capture.cell_labels if source == "truth" else capture.cell_prediction
+    assert labels is not None
+    if capture.query_names is not None:
+        _check_classes(capture, labels, f"list of the queries' classes of {capture.name!r}")
+    if (labels == capture.ignore_index).all():
+        if capture.query_names is not None:
+            raise ValueError(f"no query of {capture.name!r} has a class; noise needs the classes of queries")
+        raise ValueError(f"the {words} leaves every cell without a label; noise needs labelled cells")
+    if capture.key_size is None:
+        return labels, labels
+    # The labels of keys go by the capture's reference.
+    key_labels = (capture if source == "truth" else replace(capture, labels=None)).key_labels
+    assert key_labels is not None
+    if (key_labels == capture.ignore_index).all():
+        raise ValueError(f"the {words} leaves every key without a label; noise needs labelled keys")
+    return labels, key_labels
+
+
+def _check_size(capture: Capture, given: np.ndarray, words: str) -> None:
+    """Raises ValueError unless the labels are those of the image, or one a cell, and every cell has one."""
+    placed = [] if capture.query_names is not None else [capture.cells]
+    placed += [] if capture.key_size is None else [capture.key_size]
+    if placed and capture.image is not None and given.shape not in (placed[0], capture.image.shape[:2]):
         raise ValueError(
             f"the {words} has {_by(given.shape)} labels, but its image has {_by(capture.image.shape[:2])} pixels and "
-            f"its map {_by(capture.cells)} cells; the labels must have one of these sizes"
+            f"its map {_by(placed[0])} cells; the labels must have one of these sizes"
         )
-    if given.shape[0] < capture.height or given.shape[1] < capture.width:
-        raise ValueError(
-            f"the {words} has {_by(given.shape)} labels for a map of {_by(capture.cells)} cells; give at least one "
-            "label a cell"
-        )
+    for cells in placed:
+        if given.shape[0] < cells[0] or given.shape[1] < cells[1]:
+            raise ValueError(
+                f"the {words} has {_by(given.shape)} labels for a map of {_by(cells)} cells; give at least one label a "
+                "cell"
+            )
+
+
+def _check_classes(capture: Capture, given: np.ndarray, words: str) -> None:
     unknown = np.unique(given[((given < 0) | (given >= capture.num_classes)) & (given != capture.ignore_index)])
     if unknown.size:
         raise ValueError(
             f"the {words} holds the unknown class {', '.join(map(str, unknown[:5]))}; classes are 0 … "
             f"{capture.num_classes - 1}, and {capture.ignore_index} for no label"
         )
-    labels = capture.cell_labels if source == "truth" else capture.cell_prediction
-    assert labels is not None
-    if (labels == capture.ignore_index).all():
-        raise ValueError(f"the {words} leaves every cell without a label; noise needs labelled cells")
-    return labels
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -191,9 +223,10 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
     stage_rows(capture, [0], options)  # one row goes the plain way: whatever does not fit is said there
     own = options.of(capture)
     applying = {"uniform"}
+    apart = capture.key_size is not None
     if own.lr_kernel is not None:
-        applying |= {"box", "oracle"} if options.labels == "truth" else {"box"}
-    precision = options.precision
+        applying |= {"box", "oracle"} if options.labels == "truth" and not apart else {"box"}
+    precision = "float64" if apart else options.precision
     if precision == "auto":
         # A finished map may hold many equal values, which single precision would not keep equal under the box.
         exact = capture.attention is not None or capture.height * capture.width <= DOUBLE_PRECISION_CELLS
@@ -214,11 +247,12 @@ def _check_attention(capture: Capture) -> None:
             raise ValueError(f"{capture.name!r} cannot be measured: {error}") from error
         return
     assert capture.attention is not None
-    cells = capture.height * capture.width
-    if capture.attention.shape != (cells, cells):
+    queries, keys = capture.height * capture.width, capture.key_cells[0] * capture.key_cells[1]
+    if capture.attention.shape != (queries, keys):
+        on_keys = "" if capture.key_size is None else f" and {_by(capture.key_size)} keys"
         raise ValueError(
-            f"the attention map of {capture.name!r} is {_by(capture.attention.shape)}; {_by(capture.cells)} cells need "
-            f"{cells}×{cells}"
+            f"the attention map of {capture.name!r} is {_by(capture.attention.shape)}; {_by(capture.cells)} "
+            f"cells{on_keys} need {queries}×{keys}"
         )
     if not (capture.attention.min() >= 0 and capture.attention.max() < np.inf):
         raise ValueError(
@@ -262,7 +296,10 @@ def _query_dependence(capture: Capture, temperature: float, threads: int) -> flo
         raw = stage_rows(capture, pairs.ravel(), MapOptions(None, None, temperature=temperature)).raw
         return noise.row_divergences(raw[::2], raw[1::2])
 
-    pieces = np.split(noise.query_pairs(capture.height * capture.width), DEPENDENCE_PIECES)
+    count = capture.height * capture.width
+    if capture.key_size is not None and count < 2:
+        return float("nan")
+    pieces = np.split(noise.query_pairs(count), DEPENDENCE_PIECES)
     return noise.mean_dependence(np.concatenate(list(share(divergences, pieces, threads))))
 
 
@@ -303,6 +340,12 @@ class _StageResult(NamedTuple):
         )
 
 
+def _boundary(capture: Capture, labels: np.ndarray) -> np.ndarray:
+    if capture.query_names is not None:
+        return np.zeros(labels.size, bool)
+    return boundary_cells(labels, capture.ignore_index).ravel()
+
+
 # --- reading a report ------------------------------------------------------------------------------------------------
 
 
@@ -318,12 +361,15 @@ def boundary_cells(labels: np.ndarray, ignore_index: int) -> np.ndarray:
 
 
 def metric_map(report: ImageReport, stage: str, metric: str) -> np.ndarray:
-    """A metric of every query painted at its cell, the noise map: h×w float64, NaN where it is undefined."""
+    """A metric of every query painted at its cell, the noise map: h×w float64, NaN where it is undefined.
+
+    One row of N numbers where the queries have no place.
+    """
     return getattr(report.stages[stage], metric).reshape(report.cells)
 
 
 def worst_queries(report: ImageReport, stage: str, metric: str = "interclass_noise", count: int = 10) -> np.ndarray:
-    """The `count` cells with the highest value of a metric, highest first, ties by cell: flat indices, int64.
+    """The `count` queries with the highest value of a metric, highest first, ties by cell: flat indices, int64.
 
     Fewer where fewer have a value.
     """

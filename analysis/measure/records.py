@@ -22,7 +22,7 @@ RECORD_METRICS = (*noise.METRICS, *DetectionScores._fields)
 class ImageRecord:
     """What one image contributes. S stages (controls among them), K classes that have a cell, T hollow thresholds.
 
-    classes: K class indices, ascending. cells: K, labelled cells of each.
+    classes: K class indices, ascending. cells: K, labelled queries of each, 0 for a class that only keys have.
     totals, counts: SPLITS × S × RECORD_METRICS × K, the sum of a metric over the valid queries of a class, and their
     number. leakage_totals: S×K×K and leakage_queries: S×K, as in `noise.Leakage`.
     hollow_totals: S×K×T, sums of the hollow fraction at each threshold over the queries that "hollow_fraction" counts.
@@ -65,7 +65,9 @@ def image_record(report: ImageReport) -> ImageRecord:
     labels = report.labels.ravel()
     effective_keys = report.stages["raw"].effective_keys
     labelled = labels[labels != report.ignore_index]
-    classes, cells = np.unique(labelled, return_counts=True)
+    known = labelled if report.key_labels is None else report.key_labels[report.key_labels != report.ignore_index]
+    classes = np.union1d(labelled, known)
+    cells = np.bincount(np.searchsorted(classes, labelled), minlength=len(classes))
     stages = tuple(stage for stage in (*STAGES, *CONTROLS) if stage in report.stages)
     totals = np.zeros((len(SPLITS), len(stages), len(RECORD_METRICS), len(classes)))
     counts = np.zeros(totals.shape, np.int64)

@@ -34,15 +34,18 @@ def marked_keys(values: np.ndarray, same: Any, own_cell: Any) -> np.ndarray:
     return keys
 
 
-def rank_scores(keys: np.ndarray) -> DetectionScores:
-    """AUC and average precision of M rows of `marked_keys`, which are sorted in place; NaN without S or without D."""
+def rank_scores(keys: np.ndarray, *, own_cells: int = 1) -> DetectionScores:
+    """AUC and average precision of M rows of `marked_keys`, which are sorted in place; NaN without S or without D.
+
+    own_cells: how many entries of a row are the query's own, 0 where queries are no keys.
+    """
     rows, width = keys.shape
     keys.sort(axis=1)
     flat = keys.ravel()
     found = np.flatnonzero(flat & flat.dtype.type(1))  # the cells of S, row by row, from the lowest attention up
     row, place = np.divmod(found, width)
     positives = np.bincount(row, minlength=rows)
-    negatives = width - 1 - positives
+    negatives = width - own_cells - positives
     rank = np.arange(len(found)) - np.repeat(positives.cumsum() - positives, positives)  # of a cell within S
     below = place - rank  # how many of D are not above this cell
     level, tied = _ties(flat, found, row, width)

@@ -6,6 +6,10 @@ that is uneven within the own class). The formulas here are this project's own d
 Setting: a row a of any stage, for a query cell i. Ignored cells and the query itself take no part. S is the other
 cells of the query's class, D the cells of other classes. Kept mass κ = Σ_{S∪D} a; ã = a/κ. A row with κ < EMPTIED is
 "emptied" (a gate took all of it): it has no ã and no metric but its mass. NaN inside arrays means "undefined".
+
+Where the keys are other cells than the queries (pooled keys, cross-attention), S and D are cells of the keys' grid, by
+the labels there, and the query's class is given apart, as `query_labels`. No key is the query's own cell then: each
+takes part.
 """
 
 import math
@@ -57,8 +61,8 @@ class QuerySets(NamedTuple):
     """M queries with the sizes of their sets S and D.
 
     queries, labels: as in QueryMetrics. labelled: M bool. classes: the label of each of the C columns of
-    `RowSums.by_class`. own: M, the column of the query's own class (any column for a query without a label).
-    same_count, other_count: |S| and |D|, M int64.
+    `RowSums.by_class`, those of the keys and, where these are other cells, of the queries. own: M, the column of the
+    query's own class (any column for a query without a label). same_count, other_count: |S| and |D|, M int64.
     """
 
     queries: np.ndarray
@@ -85,13 +89,17 @@ class RowSums(NamedTuple):
 
 
 class LabelledRows(NamedTuple):
-    """Rows without ignored cells, the query's own entry at 0, and which of the K labelled cells are S."""
+    """Rows without ignored cells, the query's own entry at 0, and which of the K labelled cells are S.
+
+    own_cells: how many entries of a row are the query's own, 0 where the keys are other cells.
+    """
 
     sets: QuerySets
     values: np.ndarray  # M×K
     same: np.ndarray  # M×K bool, S
     one_hot: np.ndarray  # K×C float64
     own_cell: np.ndarray  # M×K bool
+    own_cells: int
 
 
 def query_metrics(
@@ -100,29 +108,38 @@ def query_metrics(
     queries: Sequence[int] | np.ndarray,
     *,
     ignore_index: int,
+    query_labels: np.ndarray | None = None,
     hollow_threshold: float = HOLLOW_THRESHOLD,
 ) -> QueryMetrics:
     """The noise of M rows of one stage.
 
     stage_rows: M×N or M×h×w, what each query gives to every cell, not normalised, ≥ 0. labels: N or h×w integer cell
-    labels. queries: the M flat cell indices. Works on M×N arrays: pass blocks of queries and join the results with
-    `concatenate`. Raises ValueError on shapes that do not fit, and on rows that hold negative or non-finite values.
+    labels. queries: the M flat cell indices. query_labels: None where the queries are cells of `labels`; where the
+    keys are other cells, the labels of all queries on a grid of their own, which `queries` are flat indices of.
+    Works on M×N arrays: pass blocks of queries and join the results with `concatenate`. Raises ValueError on shapes
+    that do not fit, and on rows that hold negative or non-finite values.
     """
-    rows = prepared_rows(stage_rows, labels, queries, ignore_index)
+    rows = prepared_rows(stage_rows, labels, queries, ignore_index, query_labels)
+    sums = row_sums(rows, [hollow_threshold])
+    return metrics_from_sums(rows.sets, sums._replace(below=sums.below[:, 0]))
+
+
+def row_sums(rows: LabelledRows, thresholds: Sequence[float]) -> RowSums:
+    """The sums of M rows, for `metrics_from_sums`; `below` has one column a threshold τ: M×len(thresholds)."""
     own = (np.arange(len(rows.values)), rows.sets.own)
     by_class = rows.values @ rows.one_hot
     # 0 log 0 is 0.
     log_by_class = (rows.values * np.log(np.maximum(rows.values, np.finfo(float).tiny))) @ rows.one_hot
     with np.errstate(divide="ignore", invalid="ignore"):
-        threshold = hollow_threshold * by_class[own] / rows.sets.same_count
-    sums = RowSums(
+        limits = [threshold * by_class[own] / rows.sets.same_count for threshold in thresholds]
+    below = [((rows.values < limit[:, None]) & rows.same).sum(axis=1) for limit in limits]
+    return RowSums(
         by_class=by_class,
         same_log=log_by_class[own],
         all_log=log_by_class.sum(axis=1),
         highest=rows.values.max(axis=1, initial=0),
-        below=((rows.values < threshold[:, None]) & rows.same).sum(axis=1),
+        below=np.stack(below, axis=1),
     )
-    return metrics_from_sums(rows.sets, sums)
 
 
 def metrics_from_sums(sets: QuerySets, sums: RowSums, scale: np.ndarray | float = 1.0) -> QueryMetrics:
@@ -156,16 +173,25 @@ def metrics_from_sums(sets: QuerySets, sums: RowSums, scale: np.ndarray | float 
 
 
 def detection_scores(
-    stage_rows: np.ndarray, labels: np.ndarray, queries: Sequence[int] | np.ndarray, *, ignore_index: int
+    stage_rows: np.ndarray,
+    labels: np.ndarray,
+    queries: Sequence[int] | np.ndarray,
+    *,
+    ignore_index: int,
+    query_labels: np.ndarray | None = None,
 ) -> DetectionScores:
     """AUC and average precision of each row as a detector of S within S∪D; arguments as in `query_metrics`.
 
     Sorts every row, so it costs several times what `query_metrics` does. Equal values share their rank: AUC counts a
     tied pair as one half, and precision is read at the end of each group of ties.
     """
-    rows = prepared_rows(stage_rows, labels, queries, ignore_index)
-    scores = rank_scores(marked_keys(rows.values, rows.same, rows.own_cell))
-    return defined_scores(scores, rows.sets, rows.values.sum(axis=1))
+    rows = prepared_rows(stage_rows, labels, queries, ignore_index, query_labels)
+    return defined_scores(found_scores(rows), rows.sets, rows.values.sum(axis=1))
+
+
+def found_scores(rows: LabelledRows) -> DetectionScores:
+    """AUC and average precision of M rows, whether they are defined or not."""
+    return rank_scores(marked_keys(rows.values, rows.same, rows.own_cell), own_cells=rows.own_cells)
 
 
 def defined_scores(scores: DetectionScores, sets: QuerySets, mass: np.ndarray) -> DetectionScores:
@@ -185,33 +211,53 @@ def concatenate(parts: Sequence[Results]) -> Results:
 
 
 def query_sets(
-    labels: np.ndarray, queries: Sequence[int] | np.ndarray | None = None, *, ignore_index: int
+    labels: np.ndarray,
+    queries: Sequence[int] | np.ndarray | None = None,
+    *,
+    ignore_index: int,
+    query_labels: np.ndarray | None = None,
 ) -> QuerySets:
-    """The sets of M queries (flat cells, None for all) by the cell labels, N or h×w integers."""
+    """The sets of M queries (flat cells, None for all) by the cell labels, N or h×w integers.
+
+    query_labels: as in `query_metrics`.
+    """
     labels = np.asarray(labels).astype(np.int64).ravel()
-    queries = np.arange(len(labels)) if queries is None else np.asarray(queries).astype(np.int64).ravel()
+    apart = query_labels is not None
+    labels_of_queries = np.asarray(query_labels).astype(np.int64).ravel() if apart else labels
+    queries = np.arange(len(labels_of_queries)) if queries is None else np.asarray(queries).astype(np.int64).ravel()
+    own_labels = labels_of_queries[queries]
+    labelled = own_labels != ignore_index
     classes, sizes = np.unique(labels[labels != ignore_index], return_counts=True)
-    query_labels = labels[queries]
-    labelled = query_labels != ignore_index
-    own = np.minimum(np.searchsorted(classes, query_labels), max(len(classes) - 1, 0))
+    if apart:  # a class that no key has is a column too, an empty one
+        known, held = classes, sizes
+        classes = np.union1d(known, labels_of_queries[labels_of_queries != ignore_index])
+        sizes = np.zeros(len(classes), np.int64)
+        sizes[np.searchsorted(classes, known)] = held
+    own = np.minimum(np.searchsorted(classes, own_labels), max(len(classes) - 1, 0))
     if not len(classes):  # one empty class, so that every query has a column
         classes, sizes = np.array([ignore_index]), np.array([0])
-    same = np.where(labelled, sizes[own] - 1, 0)
+    itself = 0 if apart else 1
+    same = np.where(labelled, sizes[own] - itself, 0)
     return QuerySets(
         queries=queries,
-        labels=query_labels,
+        labels=own_labels,
         labelled=labelled,
         classes=classes,
         own=own,
         same_count=same,
-        other_count=sizes.sum() - labelled - same,
+        other_count=sizes.sum() - itself * labelled - same,
     )
 
 
 def prepared_rows(
-    stage_rows: np.ndarray, labels: np.ndarray, queries: Sequence[int] | np.ndarray, ignore_index: int
+    stage_rows: np.ndarray,
+    labels: np.ndarray,
+    queries: Sequence[int] | np.ndarray,
+    ignore_index: int,
+    query_labels: np.ndarray | None = None,
 ) -> LabelledRows:
     """The rows as the metrics need them; arguments and errors as in `query_metrics`."""
+    apart = query_labels is not None
     labels = np.asarray(labels).astype(np.int64).ravel()
     queries = np.asarray(queries).astype(np.int64).ravel()
     values = np.asarray(stage_rows, np.float64)
@@ -221,16 +267,16 @@ def prepared_rows(
             f"the rows are {np.shape(stage_rows)}; {len(queries)} queries on {len(labels)} labelled cells need "
             f"{len(queries)}×{len(labels)} values"
         )
-    if len(queries) and not (queries.min() >= 0 and queries.max() < len(labels)):
-        raise ValueError(
-            f"query cells run from {queries.min()} to {queries.max()}; the map has cells 0 … {len(labels) - 1}"
-        )
+    count = len(labels) if query_labels is None else np.size(query_labels)
+    if len(queries) and not (queries.min() >= 0 and queries.max() < count):
+        there = f"there are labels of the queries 0 … {count - 1}" if apart else f"the map has cells 0 … {count - 1}"
+        raise ValueError(f"query cells run from {queries.min()} to {queries.max()}; {there}")
     taking_part = np.flatnonzero(labels != ignore_index)
     values = values[:, taking_part]  # a copy: the caller's rows stay as they are
     if values.size and not (values.min() >= 0 and values.max() < np.inf):
         raise ValueError("the rows hold negative or non-finite values; attention is finite and at least 0")
-    sets = query_sets(labels, queries, ignore_index=ignore_index)
-    own_cell = taking_part[None, :] == queries[:, None]
+    sets = query_sets(labels, queries, ignore_index=ignore_index, query_labels=query_labels)
+    own_cell = np.zeros(values.shape, bool) if apart else taking_part[None, :] == queries[:, None]
     values[own_cell] = 0
     return LabelledRows(
         sets=sets,
@@ -238,6 +284,7 @@ def prepared_rows(
         same=(labels[taking_part][None, :] == sets.labels[:, None]) & ~own_cell,
         one_hot=(labels[taking_part][:, None] == sets.classes).astype(np.float64),
         own_cell=own_cell,
+        own_cells=0 if apart else 1,
     )
 
 

@@ -35,9 +35,10 @@ def leakage(
     *,
     num_classes: int,
     ignore_index: int,
+    query_labels: np.ndarray | None = None,
 ) -> Leakage:
     """The leakage of M rows; arguments as in `query_metrics`, labels below `num_classes` or `ignore_index`."""
-    rows = prepared_rows(stage_rows, labels, queries, ignore_index)
+    rows = prepared_rows(stage_rows, labels, queries, ignore_index, query_labels)
     return leakage_from_sums(rows.sets, rows.values @ rows.one_hot, num_classes=num_classes)
 
 

@@ -13,21 +13,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dnl
-from analysis.figures import (
-    PAGE_WIDTH,
-    Attention,
-    Colormap,
-    Look,
-    Scale,
-    Subject,
-    compose,
-    map_sentences,
-    print_figure,
-)
+from analysis.capture import Capture
+from analysis.figures import PAGE_WIDTH, Attention, Colormap, Look, Scale, Subject, compose, map_sentences, print_figure
 from analysis.files.tables import csv_text
 from analysis.options import OPTION_NAMES, STAGES, option_cells
 from analysis.pins.measured import PIN_METRICS, PinnedPixels
 
+# The columns of every table. What few captures have stands in columns of its own, where some view needs it: of queries
+# without a place, of keys that are other cells, of tokens that are no cells.
 HEADER = (
     "image",
     "image_sha256",
@@ -46,6 +39,7 @@ HEADER = (
     "emptied",
     "version",
 )
+UNPLACED, OTHER_KEYS, DROPPED = ("query", "query_name"), ("key_rows", "key_columns"), ("dropped",)
 # The earliest that a zip file can hold; no file tells when it was made.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -55,7 +49,7 @@ NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 def provenance(views: Sequence[PinnedPixels]) -> dict:
     """What the views come from, as JSON values: version, sources and images with their SHA-256, each view's options."""
-    return {
+    found = {
         "version": dnl.__version__,
         "sources": [
             {"kind": source.kind, "name": source.name, "sha256": source.sha256}
@@ -69,6 +63,30 @@ def provenance(views: Sequence[PinnedPixels]) -> dict:
         ],
         "options": [{"image": view.capture.name, "source": view.source.name, **options_of(view)} for view in views],
     }
+    if grids := [
+        {"image": view.capture.name, "source": view.source.name, **_grids(view.capture)}
+        for view in views
+        if not _is_plain(view.capture)
+    ]:
+        found["grids"] = grids
+    return found
+
+
+def _is_plain(capture: Capture) -> bool:
+    """Whether queries and keys are the same cells, on the corners of the whole image."""
+    return (
+        capture.key_size is None and capture.query_names is None and capture.placement == "corners" and not capture.crop
+    )
+
+
+def _grids(capture: Capture) -> dict:
+    """The grids of queries and keys and how they lie on the image, as JSON values."""
+    return {
+        "queries": list(capture.cells) if capture.query_names is None else len(capture.query_names),
+        "keys": list(capture.key_cells),
+        "placement": capture.placement,
+        "crop": capture.crop and list(capture.crop),
+    }
 
 
 def options_of(view: PinnedPixels) -> dict:
@@ -80,9 +98,17 @@ def options_of(view: PinnedPixels) -> dict:
 
 
 def pins_csv(views: Sequence[PinnedPixels]) -> str:
-    """One row a view, pin and stage, the columns of HEADER. What is undefined, or not there, is empty."""
+    """One row a view, pin and stage: the columns of HEADER, and those that only some views need.
+
+    What is undefined, or not there, is empty.
+    """
     records = [_record(view, pin, stage) for view in views for pin in range(len(view.pixels)) for stage in STAGES]
-    return csv_text(HEADER, [[record[name] for name in HEADER] for record in records])
+    place = HEADER.index("cell_column") + 1
+    own = [
+        name for name in (*UNPLACED, *OTHER_KEYS, *DROPPED) if any(record.get(name) is not None for record in records)
+    ]
+    header = (*HEADER[:place], *own, *HEADER[place:])
+    return csv_text(header, [[record.get(name) for name in header] for record in records])
 
 
 def pins_json(views: Sequence[PinnedPixels]) -> str:
@@ -92,8 +118,7 @@ def pins_json(views: Sequence[PinnedPixels]) -> str:
             "image": view.capture.name,
             "source": view.source.name,
             "pin": pin + 1,
-            "pixel": list(view.pixels[pin]),
-            "cell": list(view.cells[pin]),
+            **_place(view, pin),
             "class": view.class_names[pin],
             "measured_against": view.measured_against,
             "stages": {stage: view.figures(pin, stage) | {"emptied": view.emptied(pin, stage)} for stage in STAGES},
@@ -104,17 +129,36 @@ def pins_json(views: Sequence[PinnedPixels]) -> str:
     return json.dumps({"provenance": provenance(views), "pins": pins}, indent=2, ensure_ascii=False) + "\n"
 
 
+def _place(view: PinnedPixels, pin: int) -> dict:
+    """Where a pin's query is, as JSON values, and what its row gave to tokens that are no cells."""
+    pixel, dropped = view.pixels[pin], view.dropped(pin)
+    if pixel is None:
+        found: dict = {"query": view.query(pin), "query_name": view.query_name(pin)}
+    else:
+        found = {"pixel": list(pixel), "cell": list(view.cells[pin])}
+    return found if dropped is None else found | {"dropped": dropped}
+
+
 def _record(view: PinnedPixels, pin: int, stage: str) -> dict:
+    placed = view.pixels[pin]
+    y, x = (None, None) if placed is None else placed
+    row, column = (None, None) if placed is None else view.cells[pin]
+    key_rows, key_columns = view.capture.key_size or (None, None)
     return {
         "image": view.capture.name,
         "image_sha256": view.capture.image_sha256,
         "source": view.source.name,
         "source_sha256": view.source.sha256,
         "pin": pin + 1,
-        "y": view.pixels[pin][0],
-        "x": view.pixels[pin][1],
-        "cell_row": view.cells[pin][0],
-        "cell_column": view.cells[pin][1],
+        "y": y,
+        "x": x,
+        "cell_row": row,
+        "cell_column": column,
+        "query": view.query(pin) if placed is None else None,
+        "query_name": view.query_name(pin),
+        "key_rows": key_rows,
+        "key_columns": key_columns,
+        "dropped": view.dropped(pin),
         "class": view.class_names[pin],
         "measured_against": view.measured_against,
         **option_cells(options_of(view)),
@@ -131,12 +175,18 @@ def _record(view: PinnedPixels, pin: int, stage: str) -> dict:
 def pins_npz(views: Sequence[PinnedPixels]) -> bytes:
     """The maps of one image's pins as a NumPy .npz file; views: one a source, of one image.
 
-    For the first source `raw`, `rectified`, `retained`, each P×h×w float64 and not normalised, and `prediction` H×W;
-    for a second one the same names after "second_". Beside them `pixels` and `cells` P×2 int64 (y, x), `labels` H×W,
-    `class_names`, and `provenance`, a JSON text.
+    For the first source `raw`, `rectified`, `retained`, each P×h×w float64 on the keys' grid and not normalised, and
+    `prediction` H×W; for a second one the same names after "second_". Beside them `pixels` and `cells` P×2 int64 (y, x)
+    on the queries' grid, `labels` H×W, `class_names`, and `provenance`, a JSON text. Queries without a place have
+    `queries` P int64 and `query_names` instead of pixels and cells.
     """
     first = views[0]
-    arrays = {"pixels": np.array(first.pixels), "cells": np.array(first.cells)}
+    pins = range(len(first.pixels))
+    if first.capture.query_names is None:
+        arrays = {"pixels": np.array(first.pixels), "cells": np.array(first.cells)}
+    else:
+        names = [first.query_name(pin) for pin in pins]
+        arrays = {"queries": np.array([first.query(pin) for pin in pins]), "query_names": np.array(names)}
     for prefix, view in zip(("", "second_"), views, strict=False):
         arrays |= {f"{prefix}{stage}": getattr(view.rows, stage) for stage in STAGES}
         if view.capture.prediction is not None:
@@ -189,21 +239,29 @@ def pins_figure(
 def pins_caption(views: Sequence[PinnedPixels], scale: Scale) -> str:
     """A caption for the paper, of the figure that `pins_figure` draws."""
     first = views[0]
-    pixels = ", ".join(
-        f"{number} ({y}, {x}){f' {name}' if name else ''}"
-        for number, ((y, x), name) in enumerate(zip(first.pixels, first.class_names, strict=True), start=1)
-    )
+    names = [f" {name}" if name else "" for name in first.class_names]
+    pins = ", ".join(f"{pin + 1} {_words(first, pin)}{name}" for pin, name in enumerate(names))
+    plural = len(first.pixels) > 1
+    if first.capture.query_names is None:
+        what, where = f"pixel{'s' * plural}", f"{first.capture.name}, (row, column)"
+    else:
+        what, where = "queries" if plural else "query", first.capture.name
     rows = [(view.capture, Attention(**view.options.as_dict())) for view in views]
     measured = first.measured_against is not None
     sources = dict.fromkeys(view.source for view in views)
     made = " and ".join(f"{source.kind} {source.name} ({source.sha256[:12]})" for source in sources)
     sentences = [
-        f"Attention of {len(first.pixels)} pixel{'s' * (len(first.pixels) > 1)} in {first.capture.name}, "
-        f"(row, column): {pixels}.",
+        f"Attention of {len(first.pixels)} {what} in {where}: {pins}.",
         *map_sentences(rows, _columns(views), scale, noise=measured),
         f"Made from {made} with denoised-nl {dnl.__version__}.",
     ]
     return " ".join(sentences)
+
+
+def _words(view: PinnedPixels, pin: int) -> str:
+    """What a caption calls a pin: its pixel, or the name of a query without a place."""
+    pixel = view.pixels[pin]
+    return f"({pixel[0]}, {pixel[1]})" if pixel is not None else f"{view.query_name(pin)}"
 
 
 def _columns(views: Sequence[PinnedPixels]) -> list[str]:
@@ -216,13 +274,11 @@ def _columns(views: Sequence[PinnedPixels]) -> list[str]:
 def _subjects(views: Sequence[PinnedPixels]) -> list[Subject]:
     """One row a pin and view, the views of a pin together, titled by the pin and, where there are two, the source."""
     several = len(views) > 1
-    return [
-        Subject(
-            view.capture,
-            pixel,
-            f"{pin + 1} · {view.source.name}" if several else f"{pin + 1}",
-            Attention(**view.options.as_dict()),
-        )
-        for pin, pixel in enumerate(views[0].pixels)
-        for view in views
-    ]
+    subjects = []
+    for pin, pixel in enumerate(views[0].pixels):
+        number = views[0].query(pin) if pixel is None else None
+        title = f"{pin + 1}" if pixel is not None else f"{pin + 1} · {views[0].query_name(pin)}"
+        for view in views:
+            name = f"{title} · {view.source.name}" if several else title
+            subjects.append(Subject(view.capture, pixel, name, Attention(**view.options.as_dict()), number))
+    return subjects

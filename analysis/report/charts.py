@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.geometry import map_extent
+from analysis.geometry import Grid
 from analysis.measure import ImageRecord
 from analysis.options import STAGES
 from analysis.words import METRIC_WORDS, STAGE_COLOURS
@@ -206,7 +206,7 @@ def noise_map_figure(image: np.ndarray, record: ImageRecord) -> Figure:
     axes[0].imshow(image, interpolation="antialiased")
     axes[0].set_title("photo")
     colours = matplotlib.colormaps["magma"].with_extremes(bad="#8b929b")
-    extent = map_extent((height, width), record.noise_maps[STAGES[0]].shape)
+    extent = Grid((height, width), record.noise_maps[STAGES[0]].shape).extent()
     for ax, stage in zip(axes[1:], STAGES, strict=True):
         ax.set_title(stage)
         values = np.ma.masked_invalid(record.noise_maps[stage])

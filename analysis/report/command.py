@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +23,28 @@ from analysis.measure import MeasureOptions
 from analysis.options import GATES
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
-from analysis.report.photos import Images, open_images
+from analysis.report.photos import Images, Photos, open_images
 from dnl import __version__
-from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card
-from dnl.datasets import NAMES
+from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card
+from dnl.commands import exit_status, in_one_line
+from dnl.datasets import NAMES, look_at
 from dnl.distributed import World, joined
-from dnl.untrusted import error_line
+from dnl.untrusted import one_line
 
 MOST_WORKERS = 8
 MOST_LR_KERNEL = 99
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    try:
+    kept = f"interrupted: finished images are kept in {options.out / 'records'}; run the same command again to go on"
+
+    def work() -> None:
         with joined() as world:
             _report(options, world)
-    except KeyboardInterrupt:
-        print(
-            f"interrupted: finished images are kept in {options.out / 'records'}; run the same command again to go on",
-            file=sys.stderr,
-        )
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error_line(error)}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work, told=partial(in_one_line, interrupted=kept))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", help="folder of the data set (streets need none)")
     parser.add_argument("--split", help="split of the data set; val, or all for folder, if not given")
+    parser.add_argument("--coding", help="how label files store the classes (docs/label-images.md); recognised else")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     parser.add_argument("--gate", default="model", choices=("model", *GATES, "none"), help="GR gate")
     parser.add_argument("--lr-kernel", default="model", metavar="CELLS", help="LR window: model, none or an odd number")
@@ -84,9 +82,10 @@ def _report(options: argparse.Namespace, world: World) -> None:
         raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
     checkpoints = open_checkpoints(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
-    images = open_images(options.dataset, options.data, split)
+    images = open_images(options.dataset, options.data, split, options.coding)
     labels = options.labels or ("prediction" if images.label_set is None else "truth")
     _require_fitting_classes(checkpoints, images, labels, options.data)
+    _look(images, world)
     count = min(len(images), options.limit or len(images))
     if not count:
         raise ReportError(f"{options.dataset} {split} holds no image; choose another split or folder")
@@ -108,6 +107,7 @@ def _report(options: argparse.Namespace, world: World) -> None:
             options=measured,
             detection=not options.no_detection,
             out=options.out,
+            coding=options.coding,
         )
         for checkpoint in checkpoints
     }
@@ -127,6 +127,17 @@ def _report(options: argparse.Namespace, world: World) -> None:
             "options": {**asdict(measured), "detection": not options.no_detection},
         }
         write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
+
+
+def _look(images: Images, world: World) -> None:
+    """Say what looks wrong in the files before anything is measured. Raises DatasetError where it cannot be meant."""
+    if isinstance(images, Photos):
+        sentences = [f"not used: {', '.join(file.name for file in images.unused)}"] if images.unused else []
+    else:
+        sentences = list(look_at(images, progress=_bar("look", world)).require().sentences)
+    if world.is_main:
+        for sentence in sentences:
+            print(one_line(sentence), file=sys.stderr)
 
 
 def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
@@ -154,9 +165,10 @@ def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images: Images, 
     first = checkpoints[0]
     for checkpoint in checkpoints:
         if true is not None and checkpoint.label_set.class_names != true.class_names:
+            differing = differing_classes(checkpoint.label_set.class_names, true.class_names)
             raise ReportError(
-                f"{checkpoint.name} knows the classes of {checkpoint.label_set.name}, not of {true.name}; choose "
-                "another data set, or --labels prediction"
+                f"{checkpoint.name} knows the classes of {checkpoint.label_set.name}, not of {true.name} "
+                f"({differing}); choose another data set, or --labels prediction"
             )
         if checkpoint.label_set.class_names != first.label_set.class_names:
             raise ReportError(f"{checkpoint.name} and {first.name} know different classes; report on each alone")
@@ -185,7 +197,3 @@ def _bar(name: str, world: World) -> Progress:
         return tqdm(items, desc=name, unit="image", disable=not world.is_main, **details)
 
     return progress
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -52,6 +52,7 @@ class Job:
     options: MeasureOptions
     detection: bool
     out: Path
+    coding: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -142,7 +143,7 @@ def _start(job: Job) -> None:
     torch.set_num_threads(1)
     _job = job
     _model, _ = load_checkpoint(job.checkpoint)
-    _images = open_images(job.dataset, job.data, job.split)
+    _images = open_images(job.dataset, job.data, job.split, job.coding)
 
 
 def _measure(index: int) -> None:

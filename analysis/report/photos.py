@@ -5,10 +5,8 @@ from typing import Protocol
 
 from analysis.files.photos import UploadError, read_photo
 from dnl.classes import LabelSet
-from dnl.datasets import DatasetError, Sample, open_dataset
-from dnl.datasets.pairs import require_text_name, visible
-
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+from dnl.datasets import DatasetError, Sample, open_dataset, require_text_name, visible
+from dnl.pictures import PHOTO_FORMATS, is_other_picture, is_picture, words_of
 
 
 class Images(Protocol):
@@ -34,18 +32,20 @@ class PhotoError(DatasetError):
 
 
 class Photos:
-    """A folder of PNG, JPEG or WEBP photos without labels, as Samples whose `labels` are None.
+    """A folder of photos without labels, as Samples whose `labels` are None; `unused` are the files that are none.
 
     Raises DatasetError for a folder without photos and a name that is no text, and PhotoError on reading a photo that
-    cannot be used.
+    cannot be used, those of formats that cannot be read here among them.
     """
 
     label_set = None
 
     def __init__(self, root: str | Path):
-        self.files = [file for file in visible(Path(root)) if file.suffix.lower() in PHOTO_SUFFIXES]
+        found = visible(Path(root))
+        self.files = [file for file in found if is_picture(file.name) or is_other_picture(file.name)]
+        self.unused = sorted(set(found).difference(self.files))
         if not self.files:
-            raise DatasetError(f"{root} holds no PNG, JPEG or WEBP photo, and no images/ folder either")
+            raise DatasetError(f"{root} holds no {words_of(PHOTO_FORMATS)} photo, and no images/ folder either")
         for file in self.files:
             require_text_name(file)
 
@@ -63,8 +63,11 @@ class Photos:
             raise PhotoError(file.name, sentence[0].lower() + sentence[1:]) from error
 
 
-def open_images(dataset: str, data: str | None, split: str) -> Images:
-    """A data set by name, or for "folder" also a plain folder of photos. Raises DatasetError."""
+def open_images(dataset: str, data: str | None, split: str, coding: str | None = None) -> Images:
+    """A data set by name, or for "folder" also a plain folder of photos. coding: as in `open_dataset`.
+
+    Raises DatasetError.
+    """
     if dataset == "folder" and data is not None and Path(data).is_dir() and not (Path(data) / "images").is_dir():
         return Photos(data)
-    return open_dataset(dataset, data, split)
+    return open_dataset(dataset, data, split, coding)

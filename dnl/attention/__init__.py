@@ -1,9 +1,11 @@
 """Denoised non-local attention as pure functions: gates, the three stages, and the block's output."""
 
+from dnl.attention.parallel import set_own_thread_count
 from dnl.attention.retention import LR_WEIGHTS, offsets, retain_rows, retain_values, retention_weights
 from dnl.attention.stages import (
     GATES,
     AttentionStages,
+    at_least_float32,
     attention_stages,
     check_inputs,
     denoised_attention,
@@ -16,6 +18,7 @@ __all__ = [
     "GATES",
     "LR_WEIGHTS",
     "AttentionStages",
+    "at_least_float32",
     "attention_stages",
     "check_inputs",
     "denoised_attention",
@@ -26,4 +29,5 @@ __all__ = [
     "retain_rows",
     "retain_values",
     "retention_weights",
+    "set_own_thread_count",
 ]

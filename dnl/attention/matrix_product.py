@@ -32,7 +32,7 @@ def product(left: Tensor, right: Tensor, activation: str = "none") -> Tensor:
 
 
 def packed(right: Tensor) -> Tensor:
-    """A copy of the right operand of many a `product`, as oneDNN's inner loops read it, and of use for that alone.
+    """A copy of the right operand, N×K, of many a `product`, as oneDNN's inner loops read it: of use for that alone.
 
     From a plain one every product copies such tiles anew, at 128 rows for 6 to 20 % of its time. Where products go
     elsewhere, this is `right` itself.

@@ -108,7 +108,10 @@ def retain_rows(rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def fold_retention(query: Tensor, key: Tensor, value: Tensor, kernel: int, weights: str = "learnt") -> Tensor:
-    """`retain_values` of `value` by the `retention_weights` of query and key; keeps no windows for the backward."""
+    """`retain_values` of `value` by the `retention_weights` of query and key; keeps no windows for the backward.
+
+    query, key: B×d×H×W. value: B×C×H×W. Returns B×C×H×W.
+    """
     if torch.compiler.is_exporting():
         return retain_values(value, retention_weights(query, key, kernel, weights))
     return _FoldedRetention.apply(query, key, value, kernel, weights)

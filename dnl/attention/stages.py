@@ -23,23 +23,8 @@ import torch
 from torch import Tensor
 
 from dnl.attention.class_sorted import class_sorted_attention
-from dnl.attention.retention import LR_WEIGHTS, fold_retention, offsets, retain_rows, retain_values, retention_weights
+from dnl.attention.retention import LR_WEIGHTS, fold_retention, retain_rows, retention_weights
 from dnl.attention.streamed import Options, StreamedAttention
-
-__all__ = [
-    "GATES",
-    "LR_WEIGHTS",
-    "AttentionStages",
-    "attention_stages",
-    "denoised_attention",
-    "gate_rows",
-    "gated_attention",
-    "mean_attention_row",
-    "offsets",
-    "retain_rows",
-    "retain_values",
-    "retention_weights",
-]
 
 GATES = ("sigmoid", "binary", "similarity")
 
@@ -164,7 +149,10 @@ def check_inputs(
     lr_kernel: int | None,
     lr_weights: str = "learnt",
 ) -> None:
-    """Raise ValueError, saying what came and what is needed, unless the arguments fit each other."""
+    """Raise ValueError, saying what came and what is needed, unless the arguments fit each other.
+
+    Arguments as in `denoised_attention`: query, key B×d×H×W, class_probs B×classes×H×W.
+    """
     if query.ndim != 4 or query.shape != key.shape:
         raise ValueError(
             f"query is {tuple(query.shape)} and key {tuple(key.shape)}; both must have the same shape B×d×H×W"
@@ -275,7 +263,10 @@ def _dense_attention(query: Tensor, key: Tensor, value: Tensor, probs: Tensor | 
 
 
 def takes_fused_path(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether the Triton kernels serve these tensors: on a CUDA device, not in float64, heads that fit a program."""
+    """Whether the Triton kernels serve these tensors: on a CUDA device, not in float64, heads that fit a program.
+
+    query, key: B×d×N or B×d×H×W; value the same with its C channels.
+    """
     return (
         all(tensor.is_cuda and tensor.dtype != torch.float64 for tensor in (query, key, value))
         and query.shape[1] <= FUSED_DEPTH
@@ -290,5 +281,5 @@ def _of_like_precision(*tensors: Tensor) -> list[Tensor]:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or as it is when float64."""
+    """The tensor, of any shape, in float32, or as it is when float64."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,7 @@ class Options(NamedTuple):
     overwrite_value: bool = False
 
     def spans_of(self, image: int, cells: int) -> list[slice]:
+        """The runs of cells of image number `image`, of `cells` cells."""
         return [slice(0, cells)] if self.spans is None else self.spans[image]
 
     def blocks(self, span: slice, cells: int, threads: int) -> list[slice]:
@@ -68,7 +69,8 @@ class StreamedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query, key, value, probs, options: Options):
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, probs: Tensor | None, options: Options) -> Tensor:
+        """Keeps the output and one log-sum-exp per query for the backward."""
         images, values = _prepared(query, key, value, probs, options)
         batch, _, cells = value.shape
         threads = threads_for(query.device)
@@ -89,7 +91,8 @@ class StreamedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """grad_output: B×C×N. Gradients of the inputs, each as large as its input; None of the options."""
         with torch.autocast(grad_output.device.type, enabled=False):
             return *_backward(ctx, grad_output), None
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from dnl.datasets.ade20k import ADE20K
-from dnl.datasets.base import Cached, DatasetError, Sample
+from dnl.datasets.base import Cached, DatasetError, LabelledDataset, Sample
 from dnl.datasets.camvid import CamVid, camvid_labels
 from dnl.datasets.cityscapes import Cityscapes
+from dnl.datasets.finding import require_text_name, visible
 from dnl.datasets.folder import Folder
+from dnl.datasets.look import Finding, Look, look_at, look_at_splits
 from dnl.datasets.streets import Streets
 from dnl.datasets.voc import VOC
 
@@ -21,20 +23,30 @@ __all__ = [
     "CamVid",
     "Cityscapes",
     "DatasetError",
+    "Finding",
     "Folder",
+    "LabelledDataset",
+    "Look",
     "Sample",
     "Streets",
     "camvid_labels",
+    "look_at",
+    "look_at_splits",
     "open_dataset",
+    "require_text_name",
+    "visible",
 ]
 
 
-def open_dataset(name: str, root: str | Path | None, split: str):
-    """The data set `name` (one of NAMES) at `root`; streets are drawn, not read, and need no root."""
+def open_dataset(name: str, root: str | Path | None, split: str, coding: str | None = None) -> LabelledDataset:
+    """The data set `name` (one of NAMES) at `root`; streets are drawn, not read, and need no root.
+
+    coding: the key of the labels' coding (`dnl.codings.codings_of`), where it is not to be recognised.
+    """
     if name == "streets":
         return Streets(split)
     if name not in READERS:
         raise DatasetError(f"there is no data set {name!r}; choose one of {', '.join(NAMES)}")
     if root is None:
         raise DatasetError(f"{name} needs its folder; name it with --data DIR")
-    return READERS[name](root, split)
+    return READERS[name](root, split, coding=coding)

@@ -10,32 +10,23 @@ from pathlib import Path
 
 from dnl.classes import ADE20K as ADE20K_CLASSES
 from dnl.datasets.base import DatasetError
-from dnl.datasets.pairs import (
-    LabelledFiles,
-    LabelValues,
-    locate,
-    require_folders,
-    require_labels,
-    require_split,
-    visible,
-)
+from dnl.datasets.finding import label_files_for, locate, pictures_in, require_folders, require_split
+from dnl.datasets.pairs import LabelledFiles
 
 FOLDERS = {"train": "training", "val": "validation"}
-LABEL_VALUES = LabelValues(
-    {0: ADE20K_CLASSES.ignore_index} | {value: value - 1 for value in range(1, 151)},
-    "ADE20K's labels are 1 … 150, and 0 for ignored pixels",
-)
+WORDS = "ADE20K's labels are 1 … 150, and 0 for ignored pixels"
 
 
 class ADE20K(LabelledFiles):
     """A sequence of Samples in the order of file names; `root` is ADEChallengeData2016 or the folder it lies in.
 
-    Raises DatasetError when a folder or a label file is missing, and on reading a sample whose files do not fit.
+    coding: of the labels, where it is not that of the benchmark's annotations. Raises DatasetError when a folder or a
+    label file is missing, and on reading a sample whose files do not fit.
     """
 
     label_set = ADE20K_CLASSES
 
-    def __init__(self, root: str | Path, split: str = "train"):
+    def __init__(self, root: str | Path, split: str = "train", *, coding: str | None = None):
         require_split("ADE20K", split, tuple(FOLDERS))
         base = locate(root, ["ADEChallengeData2016"], "annotations")
         images, annotations = (base / part / FOLDERS[split] for part in ("images", "annotations"))
@@ -43,9 +34,11 @@ class ADE20K(LabelledFiles):
             [images, annotations],
             "ADEChallengeData2016 holds images/ and annotations/, each with training/ and validation/",
         )
-        files = [file for file in visible(images) if file.suffix == ".jpg"]
+        files, unused = pictures_in(images)
         if not files:
-            raise DatasetError(f"{images} holds no JPG file; ADE20K's images are JPG files")
-        label_files = [annotations / f"{file.stem}.png" for file in files]
-        require_labels(label_files, annotations)
-        super().__init__(ADE20K_CLASSES, LABEL_VALUES, [file.stem for file in files], files, label_files)
+            raise DatasetError(f"{images} holds no JPG file or other picture; ADE20K's images are JPG files")
+        stems = [file.stem for file in files]
+        label_files, more = label_files_for(stems, annotations)
+        super().__init__(
+            ADE20K_CLASSES, WORDS, stems, files, label_files, coding=coding, expected="annotation", unused=unused + more
+        )

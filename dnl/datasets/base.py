@@ -1,8 +1,10 @@
 """What every data set returns, and the error it raises."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from dnl.classes import LabelSet
 
 
 class Sample(NamedTuple):
@@ -13,6 +15,18 @@ class Sample(NamedTuple):
     name: str
 
 
+class LabelledDataset(Protocol):
+    """A sequence of Samples, 0 … len − 1, whose labels are of one label set."""
+
+    @property
+    def label_set(self) -> LabelSet:
+        """What the labels mean."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
 class DatasetError(ValueError):
     """A data set folder or file that does not fit; the message says which one, and what is needed."""
 
@@ -20,7 +34,7 @@ class DatasetError(ValueError):
 class Cached:
     """A data set that keeps every sample it has once read or drawn. Samples must not be changed in place."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: LabelledDataset):
         self.dataset = dataset
         self.label_set = dataset.label_set
         self._samples: dict[int, Sample] = {}

@@ -14,48 +14,45 @@ import numpy as np
 from PIL import Image
 
 from dnl.classes import CITYSCAPES
+from dnl.codings import CITYSCAPES_LABEL_IDS
 from dnl.datasets.base import DatasetError
-from dnl.datasets.pairs import LabelledFiles, LabelValues, require_folders, require_labels, require_split, visible
+from dnl.datasets.finding import label_files_below, pictures_in, require_folders, require_split, visible
+from dnl.datasets.pairs import LabelledFiles
 from dnl.files import write_atomically
 
 SPLITS = ("train", "val", "test")
-LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of the classes 0 … 18
-LABEL_VALUES = LabelValues(
-    dict.fromkeys((*range(34), 255), CITYSCAPES.ignore_index)  # 255: a licence plate's −1 in a byte
-    | {label_id: index for index, label_id in enumerate(LABEL_IDS)},
-    "Cityscapes' label ids are 0 … 33; use the files *_gtFine_labelIds.png as they were delivered",
-)
-IMAGE_ENDING, LABEL_ENDING = "_leftImg8bit.png", "_gtFine_labelIds.png"
+WORDS = "Cityscapes' label ids are 0 … 33; use the files *_gtFine_labelIds.png as they were delivered"
+IMAGE_END, LABEL_END = "_leftImg8bit", "_gtFine_labelIds"
 
 
 class Cityscapes(LabelledFiles):
     """A sequence of Samples in the order of cities and file names, named like aachen_000000_000019.
 
     The labels of the test split are not public: it may come without gtFine, and every pixel is then ignored.
-    Raises DatasetError when a folder or a label file is missing, and on reading a sample whose files do not fit.
+    coding: of the labels, where it is not that of label ids. Raises DatasetError when a folder or a label file is
+    missing, and on reading a sample whose files do not fit.
     """
 
     label_set = CITYSCAPES
 
-    def __init__(self, root: str | Path, split: str = "train"):
+    def __init__(self, root: str | Path, split: str = "train", *, coding: str | None = None):
         require_split("Cityscapes", split, SPLITS)
         images, annotations = (Path(root) / part / split for part in ("leftImg8bit", "gtFine"))
         needed = [images] if split == "test" else [images, annotations]
         require_folders(needed, "a Cityscapes folder holds leftImg8bit/ and gtFine/, each with train/, val/ and test/")
-        cities = [folder for folder in visible(images) if folder.is_dir()]
-        files = [file for city in cities for file in visible(city) if file.name.endswith(IMAGE_ENDING)]
+        files, unused = [], []
+        for city in visible(images):
+            pictures, others = pictures_in(city) if city.is_dir() else ([], [city])
+            files += [file for file in pictures if file.stem.endswith(IMAGE_END)]
+            unused += others + [file for file in pictures if not file.stem.endswith(IMAGE_END)]
         if not files:
-            raise DatasetError(f"{images} holds no file CITY/*{IMAGE_ENDING}; unpack leftImg8bit_trainvaltest.zip")
-        names = [file.name.removesuffix(IMAGE_ENDING) for file in files]
-        expected = [
-            annotations / file.parent.name / (name + LABEL_ENDING) for file, name in zip(files, names, strict=True)
-        ]
-        if split == "test":
-            label_files = [file if file.is_file() else None for file in expected]
-        else:
-            require_labels(expected, annotations)
-            label_files = list(expected)
-        super().__init__(CITYSCAPES, LABEL_VALUES, names, files, label_files)
+            raise DatasetError(f"{images} holds no file CITY/*{IMAGE_END}.png; unpack leftImg8bit_trainvaltest.zip")
+        names = [file.stem.removesuffix(IMAGE_END) for file in files]
+        places = [f"{file.parent.name}/{name}{LABEL_END}" for file, name in zip(files, names, strict=True)]
+        label_files = label_files_below(places, annotations, required=split != "test")
+        super().__init__(
+            CITYSCAPES, WORDS, names, files, label_files, coding=coding, expected="label-ids", unused=unused
+        )
 
 
 def write_prediction(folder: str | Path, name: str, prediction: np.ndarray) -> Path:
@@ -72,6 +69,6 @@ def write_prediction(folder: str | Path, name: str, prediction: np.ndarray) -> P
         raise ValueError(f"the prediction for {name} must hold class indices 0 … {CITYSCAPES.num_classes - 1} only")
     file = Path(folder) / f"{name}_labelIds.png"
     file.parent.mkdir(parents=True, exist_ok=True)
-    label_ids = Image.fromarray(np.array(LABEL_IDS, np.uint8)[prediction])
+    label_ids = Image.fromarray(np.array(CITYSCAPES_LABEL_IDS, np.uint8)[prediction])
     write_atomically(file, lambda temporary: label_ids.save(temporary, format="PNG"))
     return file

@@ -1,63 +1,85 @@
 """Your own images: a folder of images, a folder of label files, and a list of classes.
 
-    ROOT/images/*.png|jpg    ROOT/labels/*.png    ROOT/classes.json                             one split, "all"
-    ROOT/images/train/…      ROOT/labels/train/…  ROOT/images/val/…  ROOT/labels/val/…  …       one split per folder
+    ROOT/images/*    ROOT/labels/*.png    ROOT/classes.json                                     one split, "all"
+    ROOT/images/train/…    ROOT/labels/train/…    ROOT/images/val/…    ROOT/labels/val/…    …   one split per folder
 
-Label files are grey or palette PNG files named like their images; they hold class indices. classes.json says what these
-mean:
+Label files are named like their images, PNG in general. They hold class indices, or the colours of the classes: grey
+and palette images the first, unless the palette shows the classes' colours at other values, colour images the second.
+classes.json says what these mean:
 
     {"classes": [{"name": "leaf", "colour": [0, 160, 60]}, {"name": "soil", "colour": [120, 80, 40]}],
-     "ignore_index": 255, "name": "my plants"}
+     "ignore_index": 255, "name": "my plants", "coding": "indices"}
 
-Without "ignore_index" it is 255, without "name" the label set is called "folder".
+Without "ignore_index" it is 255, without "name" the label set is called "folder", and without "coding" that is told by
+what the label files hold (docs/label-images.md). The folder of the split val may also be called valid or validation.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnl.classes import LabelSet
+from dnl.codings import codings_of
 from dnl.datasets.base import DatasetError
-from dnl.datasets.pairs import (
-    FORMATS,
-    LabelledFiles,
-    LabelValues,
-    read_text,
-    require_folders,
-    require_labels,
-    require_split,
-    visible,
-)
+from dnl.datasets.finding import label_files_for, pictures_in, read_text, require_folders, visible
+from dnl.datasets.pairs import LabelledFiles
+from dnl.pictures import PHOTO_FORMATS, words_of
 from dnl.untrusted import MAX_NAME_LENGTH, is_byte, is_colour, is_name, one_line, read_json_object, shortened
 
 EXAMPLE = '{"classes": [{"name": "leaf", "colour": [0, 160, 60]}, …], "ignore_index": 255}'
 
 
+# Other names under which the folder of a split goes.
+ALIASES = {"train": ("training",), "val": ("valid", "validation"), "test": ("testing",)}
+
+
 class Folder(LabelledFiles):
     """A sequence of Samples in the order of file names.
 
-    Raises DatasetError when a folder, a label file or classes.json is missing or does not fit, and on reading a sample
-    whose files do not fit.
+    coding: of the labels, in place of what classes.json says of it. Raises DatasetError when a folder, a label file or
+    classes.json is missing or does not fit, and on reading a sample whose files do not fit.
     """
 
-    def __init__(self, root: str | Path, split: str = "all"):
+    def __init__(self, root: str | Path, split: str = "all", *, coding: str | None = None):
         root = Path(root)
         images, annotations = root / "images", root / "labels"
         require_folders([images, annotations], "the data set holds images/, labels/ and classes.json")
         splits = [folder.name for folder in visible(images) if folder.is_dir()]
-        require_split(str(root), split, splits or ["all"])
+        found = _split_folder(root, split, splits)
         if splits:
             _refuse_files_beside_splits(images)
-            images, annotations = images / split, annotations / split
-            require_folders([annotations], f"labels/ holds the same folders as images/, {split}/ among them")
-        files = visible(images)
+            images, annotations = images / found, annotations / found
+            require_folders([annotations], f"labels/ holds the same folders as images/, {found}/ among them")
+        files, others = pictures_in(images)
+        if others:
+            raise DatasetError(
+                f"{others[0]} is no {words_of(PHOTO_FORMATS)} file; convert it, or move it out of images/"
+            )
         if not files:
             raise DatasetError(f"{images} is empty; put PNG or JPEG images there")
-        for file in files:
-            if file.suffix.lower() not in FORMATS or not file.is_file():
-                raise DatasetError(f"{file} is no PNG or JPEG file; convert it, or move it out of images/")
-        label_files = [annotations / f"{file.stem}.png" for file in files]
-        require_labels(label_files, annotations)
-        label_set = read_classes(root / "classes.json")
-        super().__init__(label_set, _label_values(label_set), [file.stem for file in files], files, label_files)
+        stems = [file.stem for file in files]
+        label_files, unused = label_files_for(stems, annotations)
+        label_set, own_coding = _read_classes(root / "classes.json")
+        words = (
+            f"its classes.json gives 0 … {label_set.num_classes - 1}, and {label_set.ignore_index} for ignored pixels"
+        )
+        super().__init__(label_set, words, stems, files, label_files, coding=coding or own_coding, unused=unused)
+
+
+def _split_folder(root: Path, split: str, splits: Sequence[str]) -> str:
+    """The folder of a split among those there: of its own name, or else of another name that means the same."""
+    if split in splits or (not splits and split == "all"):
+        return split
+    found = [name for name in splits if name.lower() in (split, *ALIASES.get(split, ()))]
+    if len(found) == 1:
+        return found[0]
+    advice = f"choose one of {', '.join(splits or ['all'])}"
+    if found:
+        advice = f"{' and '.join(found)} may both be meant, rename one of them to {split}"
+    elif not splits and split in ALIASES:
+        advice += ", or sort the files into images/train, images/val, labels/train and labels/val"
+    elif split in ALIASES:
+        advice += f", or name a folder of images/ and of labels/ {split}"
+    raise DatasetError(f"{root} has no split {split!r}; {advice}")
 
 
 def _refuse_files_beside_splits(images: Path) -> None:
@@ -66,26 +88,22 @@ def _refuse_files_beside_splits(images: Path) -> None:
             raise DatasetError(f"{path} belongs to no split; move it into one of the folders beside it")
 
 
-def _label_values(label_set: LabelSet) -> LabelValues:
-    last, ignored = label_set.num_classes - 1, label_set.ignore_index
-    return LabelValues(
-        {value: value for value in (*range(label_set.num_classes), ignored)},
-        f"its classes.json gives 0 … {last}, and {ignored} for ignored pixels",
-    )
-
-
 def read_classes(file: str | Path) -> LabelSet:
     """The label set that classes.json describes; DatasetError says what in it does not fit."""
-    file = Path(file)
+    return _read_classes(Path(file))[0]
+
+
+def _read_classes(file: Path) -> tuple[LabelSet, str | None]:
+    """The label set, and the key of the labels' coding where there is one."""
     text = read_text(file)
     try:
         content = read_json_object(text, "classes", list)
     except ValueError as error:
         raise DatasetError(f"{file} {error}; it looks like {EXAMPLE}") from error
-    unknown = sorted(content.keys() - {"classes", "ignore_index", "name"})
+    unknown = sorted(content.keys() - {"classes", "ignore_index", "name", "coding"})
     if unknown:
         raise DatasetError(
-            f'{file} has the unknown key "{one_line(unknown[0], 60)}"; known are classes, ignore_index and name'
+            f'{file} has the unknown key "{one_line(unknown[0], 60)}"; known are classes, ignore_index, name and coding'
         )
     classes, ignore_index, name = content["classes"], content.get("ignore_index", 255), content.get("name", "folder")
     if not 1 <= len(classes) <= 255:
@@ -101,11 +119,30 @@ def read_classes(file: str | Path) -> LabelSet:
         )
     for index, entry in enumerate(classes):
         _check_class(entry, f"class {index} of {file}")
-    names = tuple(entry["name"] for entry in classes)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DatasetError(f'{file} names two classes "{twice[0]}"; give each its own name')
-    return LabelSet(name, names, tuple(tuple(entry["colour"]) for entry in classes), ignore_index)
+    _refuse_twins(classes, file)
+    names, colours = zip(*((entry["name"], tuple(entry["colour"])) for entry in classes), strict=True)
+    label_set = LabelSet(name, names, colours, ignore_index)
+    coding = content.get("coding")
+    keys = [known.key for known in codings_of(label_set)]
+    if coding is not None and coding not in keys:
+        raise DatasetError(f"{file} has the coding {shortened(coding)}; choose one of {', '.join(keys)}")
+    return label_set, coding
+
+
+def _refuse_twins(classes: Sequence[dict], file: Path) -> None:
+    """Refuse two classes of one name or colour, which no label image could tell from one another."""
+    by_name: dict[str, int] = {}
+    by_colour: dict[tuple, str] = {}
+    for index, entry in enumerate(classes):
+        name, colour = entry["name"], tuple(entry["colour"])
+        if name in by_name:
+            raise DatasetError(f'{file} names two classes "{one_line(name, 60)}"; give each its own name')
+        if colour in by_colour:
+            raise DatasetError(
+                f'{file} gives "{one_line(by_colour[colour], 60)}" and "{one_line(name, 60)}" the same colour '
+                f"{list(colour)}; give each its own"
+            )
+        by_name[name], by_colour[colour] = index, name
 
 
 def _check_class(entry, place: str) -> None:

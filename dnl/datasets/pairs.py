@@ -1,59 +1,55 @@
-"""Data sets of image files with label files: finding the files, reading them, saying what does not fit."""
+"""Data sets of image files with label files: reading them, by one coding for all, and saying what does not fit."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
 
 from dnl.classes import LabelSet
+from dnl.codings import (
+    CodingError,
+    CodingQuestion,
+    Content,
+    LabelPixels,
+    Reading,
+    content_of,
+    decode,
+    recognise,
+    together,
+)
 from dnl.datasets.base import DatasetError, Sample
-from dnl.untrusted import DECODING_ERRORS, MAX_PIXELS, is_valid_text, read_text_file
+from dnl.datasets.finding import require_text_name
+from dnl.pictures import PictureError, read_label_pixels, read_rgb
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # by the end of the file name; nothing else is opened
-# Pillow spreads grey values of 2 and 4 bits over 0 … 255: its names of these codings, and by how much.
-GREY_STEPS = {"L;2": 85, "L;4": 17}
+# Label files that are read to find out how a data set's classes are coded, before the first sample is given.
+SAMPLED_LABELS = 16
+MORE_LABELS = 256
 
 T = TypeVar("T")
-
-
-class LabelValues:
-    """What the values in label files mean: `class_of` gives each legal value its class index (or ignore index).
-
-    `words` is the same as a clause for error messages.
-    """
-
-    def __init__(self, class_of: Mapping[int, int], words: str):
-        self.words = words
-        self._lookup = np.full(1 << 16, -1, np.int16)  # every value that a PNG's channel can hold
-        self._lookup[list(class_of)] = list(class_of.values())
-
-    def decode(self, values: np.ndarray, file: Path) -> np.ndarray:
-        """Values H×W uint8 or uint16, as read from `file` -> class indices H×W uint8."""
-        classes = self._lookup[values]
-        unknown = classes < 0
-        if unknown.any():
-            raise DatasetError(f"{file} holds the value {values[unknown].max()}; {self.words}")
-        return classes.astype(np.uint8)
 
 
 class LabelledFiles:
     """A sequence of Samples, each read from its files when it is asked for.
 
-    A label file that is None stands for an image without labels: every pixel of it has the ignore index.
-    Raises DatasetError when two samples share a name or one has a name that is no text, and on reading a sample whose
-    files do not fit.
+    A label file that is None stands for an image without labels: every pixel of it has the ignore index. unused: files
+    beside the images that are none. coding: the key of the labels' coding where somebody names it; expected: the key of
+    the one that files of this place and name have; with neither it is told by what is in the files, once for all of
+    them. Raises DatasetError when two samples share a name, one has a name that is no text or the coding is unknown,
+    and on reading a sample whose files do not fit.
     """
 
     def __init__(
         self,
         label_set: LabelSet,
-        label_values: LabelValues,
+        words: str,
         names: Sequence[str],
         files: Sequence[Path],
         label_files: Sequence[Path | None],
+        *,
+        coding: str | None = None,
+        expected: str | None = None,
+        unused: Sequence[Path] = (),
     ):
         seen: set[str] = set()
         for name, file in zip(names, files, strict=True):
@@ -61,9 +57,14 @@ class LabelledFiles:
             if name in seen:
                 raise DatasetError(f"{file} is the second image named {name}; rename or remove one of the two")
             seen.add(name)
-        self.label_set = label_set
-        self.label_values = label_values
+        try:
+            recognise({}, label_set, expected=expected, coding=coding)
+        except ValueError as error:
+            raise DatasetError(str(error)) from error
+        self.label_set, self.words = label_set, words
         self.names, self.files, self.label_files = list(names), list(files), list(label_files)
+        self.coding, self.expected, self.unused = coding, expected, tuple(unused)
+        self.reading: Reading | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -74,103 +75,129 @@ class LabelledFiles:
         if label_file is None:
             labels = np.full(image.shape[:2], self.label_set.ignore_index, np.uint8)
         else:
-            labels = self.label_values.decode(_read_values(label_file, image.shape[:2]), label_file)
+            label = read_label_file(label_file)
+            require_size(label_file, label.pixels.shape[:2], image.shape[:2])
+            labels = self._classes(label, label_file)
         return Sample(image, labels, self.names[index])
+
+    def recognise(self, contents: Iterable[Content]) -> Reading:
+        """How label files with these contents are read. Raises CodingError."""
+        return recognise(together(contents).of_kind, self.label_set, expected=self.expected, coding=self.coding)
+
+    def _classes(self, label: LabelPixels, file: Path) -> np.ndarray:
+        if self.reading is None:
+            self.reading = self._sampled_reading()
+        try:
+            if label.kind not in self.reading.coding_of:  # none of the files that were looked at is of its kind
+                own = self.recognise([content_of(label)])
+                self.reading = Reading(self.label_set, {**own.coding_of, **self.reading.coding_of})
+            return decode(label, self.reading)
+        except CodingError as error:
+            raise self.misfit(file, error) from error
+        except ValueError as error:
+            raise DatasetError(f"{file} is no label image: {error}") from error
+
+    def _sampled_reading(self) -> Reading:
+        """The reading of a few label files, evenly spread; of more, and of all, where these leave it open.
+
+        Raises DatasetError where all of them do.
+        """
+        files = [file for file in self.label_files if file is not None]
+        for number in (SAMPLED_LABELS, MORE_LABELS, len(files)):
+            contents = readable_contents(spread(files, number))
+            try:
+                return self.reading_of(contents)
+            except CodingQuestion as error:
+                question = error
+        raise DatasetError(f"the label files in {self.label_folder()} hold {question}") from question
+
+    def reading_of(self, contents: Mapping[Path, Content]) -> Reading:
+        """The reading of label files together, a few that fit nothing left aside.
+
+        Raises CodingQuestion, and DatasetError where most of them fit nothing.
+        """
+        try:
+            return self.recognise(contents.values())
+        except CodingQuestion:
+            raise
+        except CodingError:
+            misfits = self.misfits_among(contents)
+        if len(misfits) > len(contents) / 2:
+            file = next(iter(misfits))
+            raise self.misfit(file, misfits[file]) from misfits[file]
+        try:
+            return self.recognise(content for file, content in contents.items() if file not in misfits)
+        except CodingQuestion:
+            raise
+        except CodingError as error:
+            raise DatasetError(f"the label files in {self.label_folder()} hold {error}") from error
+
+    def misfits_among(self, contents: Mapping[Path, Content]) -> dict[Path, CodingError]:
+        """The label files that fit nothing by themselves, and what is wrong with each."""
+        found = {}
+        for file, content in contents.items():
+            try:
+                self.recognise([content])
+            except CodingQuestion:
+                continue  # others may answer it
+            except CodingError as error:
+                found[file] = error
+        return found
+
+    def misfit(self, file: Path, error: CodingError) -> DatasetError:
+        """What is said of a label file that holds something else than classes."""
+        clause = f"{error.found}; {self.words}{error.hint}" if error.found else str(error)
+        return DatasetError(f"{file} holds {clause}")
+
+    def label_folder(self) -> Path:
+        """The folder of the first label file."""
+        return next(file for file in self.label_files if file is not None).parent
+
+
+def spread(files: Sequence[T], number: int) -> list[T]:
+    """At most about `number` of `files`, from all parts of their order."""
+    return list(files[:: max(1, len(files) // number)])
+
+
+def readable_contents(files: Iterable[Path]) -> dict[Path, Content]:
+    """What label files hold, without those that cannot be read, which say so when they are."""
+    found = {}
+    for file in files:
+        try:
+            found[file] = content_of(read_label_file(file))
+        except (DatasetError, ValueError):
+            continue
+    return found
 
 
 def read_image(file: Path) -> np.ndarray:
-    """The PNG or JPEG image as H×W×3 uint8 RGB, upright as its EXIF says; grey and palette images are converted."""
-    own_mode, pixels = _open(file, lambda picture: (picture.mode, np.array(loaded(picture).convert("RGB"))))
-    if own_mode.startswith("I"):
-        raise DatasetError(f"{file} has 16 bits per pixel; images have 8 bits per channel, convert it first")
-    return pixels
-
-
-def _read_values(file: Path, size: tuple[int, int]) -> np.ndarray:
-    """The values of a label file, H×W uint8 or uint16; palette images count by index, not by colour."""
-    values = _open(file, lambda picture: np.array(loaded_values(picture)))
-    if values.ndim != 2:
-        raise DatasetError(f"{file} has {values.ndim} dimensions; labels are one class index per pixel")
-    if values.shape != size:
-        raise DatasetError(f"{file} is {values.shape} but its image is {size}; sizes must agree")
-    return values.astype(np.uint8) if values.dtype == bool else values
-
-
-def loaded(picture: ImageFile.ImageFile) -> Image.Image:
-    """An opened image file, decoded and upright. Raises what DECODING_ERRORS lists."""
-    picture.load()
-    ImageOps.exif_transpose(picture, in_place=True)
-    return picture
-
-
-def loaded_values(picture: ImageFile.ImageFile) -> Image.Image:
-    """An opened label file, decoded and upright, with its own values whatever their bits. Raises as `loaded` does."""
-    steps = [GREY_STEPS[tile.args] for tile in picture.tile if tile.args in GREY_STEPS]  # forgotten in decoding
-    upright = loaded(picture)
-    return upright.point(lambda value: value // steps[0]) if steps else upright
-
-
-def _open(file: Path, read: Callable[[ImageFile.ImageFile], T]) -> T:
-    """What `read` makes of the image in a file."""
-    kind = FORMATS[file.suffix.lower()]
-    if not file.is_file():  # a pipe would be read without end
-        raise DatasetError(f"{file} is missing or no file; put it back, or open the data set anew")
+    """A photo of a data set as H×W×3 uint8 RGB, as `read_rgb` makes it."""
     try:
-        with Image.open(file, formats=[kind]) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            return read(picture)
-    except Image.DecompressionBombError as error:
-        raise DatasetError(f"{file} has more than {MAX_PIXELS // 10**6} million pixels; scale it down") from error
-    except DECODING_ERRORS as error:
-        reason = str(error) or type(error).__name__
-        raise DatasetError(f"{file} could not be read as a {kind} image ({reason}); replace or remove it") from error
+        return read_rgb(file)
+    except (PictureError, OSError) as error:
+        raise unreadable(file, error) from error
 
 
-def require_text_name(file: Path) -> None:
-    """Refuse a file whose name no report or table could hold."""
-    if not is_valid_text(str(file)):
-        raise DatasetError(f"the name {str(file)!a} holds bytes that are no text; rename the file or folder")
-
-
-def read_text(file: Path) -> str:
-    """A UTF-8 text file of a data set."""
+def read_label_file(file: Path) -> LabelPixels:
+    """The values or colours of a label file."""
     try:
-        return read_text_file(file)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{file} could not be read as UTF-8 text ({error})") from error
+        return read_label_pixels(file)
+    except (PictureError, OSError) as error:
+        raise unreadable(file, error) from error
 
 
-def locate(root: str | Path, inner: Sequence[str], marker: str) -> Path:
-    """`root` or the first of its `inner` folders that holds `marker`, so that either may be named."""
-    candidates = [Path(root), *(Path(root) / folder for folder in inner)]
-    for candidate in candidates:
-        if os.path.isdir(candidate / marker):
-            return candidate
-    raise DatasetError(f"{str(root)[:200]} holds no {marker}/, nor does {inner[-1]}/ in it; name the folder that does")
+def unreadable(file: Path, error: PictureError | OSError) -> DatasetError:
+    """What is said of a file of a data set that cannot be read as a picture."""
+    if not isinstance(error, PictureError):
+        return DatasetError(f"{file} is missing or no file; put it back, or open the data set anew")
+    advice = {"size": "scale it down", "kind": "replace or remove it", "damage": "replace or remove it"}
+    end = f"; {advice[error.fault]}" if error.fault in advice else ""
+    fault = f"could not be read: it {error}" if error.fault in ("kind", "damage") else str(error)
+    return DatasetError(f"{file} {fault}{end}")
 
 
-def require_split(data_set: str, split: str, splits: Sequence[str]) -> None:
-    """Refuse a split that the data set does not have."""
-    if split not in splits:
-        raise DatasetError(f"{data_set} has no split {split!r}; choose one of {', '.join(splits)}")
-
-
-def require_folders(folders: Sequence[Path], layout: str) -> None:
-    """Refuse a data set that lacks one of `folders`; `layout` says what it should hold."""
-    for folder in folders:
-        if not os.path.isdir(folder):  # False for names too long and loops of links, where Path.is_dir raises
-            raise DatasetError(f"{str(folder)[:200]} is missing; {layout}")
-
-
-def require_labels(label_files: Sequence[Path], folder: Path) -> None:
-    """Refuse a data set in which images lack their label files, all of which belong below `folder`."""
-    missing = [file for file in label_files if not file.is_file()]
-    if missing:
-        first = missing[0].relative_to(folder)
-        raise DatasetError(f"{folder} lacks labels for {len(missing)} images, {first} the first")
-
-
-def visible(folder: Path) -> list[Path]:
-    """What `folder` holds, in the order of names, without hidden files and folders."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def require_size(label_file: Path, own: tuple[int, ...], image: tuple[int, ...]) -> None:
+    """Refuse a label file that does not lie on its image, pixel on pixel."""
+    if own != image:
+        turned = ", as if one of them were turned: save both upright" if own == image[::-1] else ""
+        raise DatasetError(f"{label_file} is {own} but its image is {image}; sizes must agree{turned}")

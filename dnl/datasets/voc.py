@@ -10,45 +10,44 @@ from pathlib import Path
 
 from dnl.classes import VOC as VOC_CLASSES
 from dnl.datasets.base import DatasetError
-from dnl.datasets.pairs import (
-    LabelledFiles,
-    LabelValues,
-    locate,
-    read_text,
-    require_folders,
-    require_labels,
-    require_split,
-)
+from dnl.datasets.finding import label_files_below, locate, named_pictures, read_text, require_folders, visible
+from dnl.datasets.pairs import LabelledFiles
 
-SPLITS = ("train", "val", "trainval")
-LABEL_VALUES = LabelValues(
-    {value: value for value in (*range(21), 255)}, "VOC's labels are 0 … 20, and 255 for ignored pixels"
-)
+WORDS = "VOC's labels are 0 … 20, and 255 for ignored pixels"
+LISTS = "ImageSets/Segmentation"
+SPLITS = ("train", "val", "trainval")  # of the development kit
 
 
 class VOC(LabelledFiles):
     """A sequence of Samples in the order of the split's list; `root` is VOC2012, VOCdevkit or the folder it lies in.
 
-    Raises DatasetError when a list, a folder or a file is missing, and on reading a sample whose files do not fit.
+    split: the name of a list, train, val and trainval in the development kit. coding: of the labels, where it is not to
+    be told by what they hold. Raises DatasetError when a list, a folder or a file is missing, and on reading a sample
+    whose files do not fit.
     """
 
     label_set = VOC_CLASSES
 
-    def __init__(self, root: str | Path, split: str = "train"):
-        require_split("VOC", split, SPLITS)
-        base = locate(root, ["VOC2012", "VOCdevkit/VOC2012"], "ImageSets/Segmentation")
+    def __init__(self, root: str | Path, split: str = "train", *, coding: str | None = None):
+        base = locate(root, ["VOC2012", "VOCdevkit/VOC2012"], LISTS)
         images, annotations = base / "JPEGImages", base / "SegmentationClass"
         require_folders(
             [images, annotations], "VOC2012 holds ImageSets/Segmentation/, JPEGImages/ and SegmentationClass/"
         )
-        names = _read_names(base / "ImageSets" / "Segmentation" / f"{split}.txt")
-        files = [images / f"{name}.jpg" for name in names]
-        missing = [file.name for file in files if not file.is_file()]
-        if missing:
-            raise DatasetError(f"{images} lacks {len(missing)} images of the split {split}, {missing[0]} the first")
-        label_files = [annotations / f"{name}.png" for name in names]
-        require_labels(label_files, annotations)
-        super().__init__(VOC_CLASSES, LABEL_VALUES, names, files, label_files)
+        names = _read_names(_list_file(base / LISTS, split))
+        files = named_pictures(names, images, split)
+        label_files = label_files_below(names, annotations)
+        super().__init__(VOC_CLASSES, WORDS, names, files, label_files, coding=coding, expected="indices")
+
+
+def _list_file(folder: Path, split: str) -> Path:
+    """The split's list. Raises DatasetError, with the names of those that are there."""
+    there = {file.stem for file in visible(folder) if file.suffix == ".txt"}
+    lists = [*(name for name in SPLITS if name in there), *sorted(there.difference(SPLITS))]
+    if split not in lists:
+        advice = f"choose one of {', '.join(lists)}" if lists else f"{folder} holds no list *.txt"
+        raise DatasetError(f"VOC has no split {split!r}; {advice}")
+    return folder / f"{split}.txt"
 
 
 def _read_names(list_file: Path) -> list[str]:

@@ -4,6 +4,7 @@ Stage 3 has dilation 2 throughout; stage 4 has dilations 4, 8, 16 in its blocks.
 block's dilation in the first convolution and the stage's in the second, as the release does.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -24,7 +25,15 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels, channels, stride=1, dilation=1, stage_dilation=1, downsample=None):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        dilation: int = 1,
+        stage_dilation: int = 1,
+        downsample: nn.Module | None = None,
+    ):
         super().__init__()
         self.conv1 = conv3x3(in_channels, channels, stride, dilation)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -34,6 +43,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
+        """B×C×H×W -> B×C′×H′×W′, with C′ = channels · expansion and both sides divided by the stride, rounded up."""
         shortcut = features if self.downsample is None else self.downsample(features)
         out = self.relu(self.bn1(self.conv1(features)))
         return self.relu(self.bn2(self.conv2(out)) + shortcut)
@@ -44,7 +54,15 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels, channels, stride=1, dilation=1, stage_dilation=1, downsample=None):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        dilation: int = 1,
+        stage_dilation: int = 1,
+        downsample: nn.Module | None = None,
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -56,6 +74,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
+        """B×C×H×W -> B×C′×H′×W′, with C′ = channels · expansion and both sides divided by the stride, rounded up."""
         shortcut = features if self.downsample is None else self.downsample(features)
         out = self.relu(self.bn1(self.conv1(features)))
         out = self.relu(self.bn2(self.conv2(out)))
@@ -97,6 +116,7 @@ class DilatedResNet(nn.Module):
 
 
 def conv3x3(in_channels: int, channels: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """3×3 convolution without bias that keeps the size, but for the stride."""
     return nn.Conv2d(in_channels, channels, 3, stride, padding=dilation, dilation=dilation, bias=False)
 
 
@@ -123,7 +143,14 @@ def _classic_stem(width: int) -> nn.Sequential:
     )
 
 
-def _stage(block, in_channels, channels, dilations, stride=1, stage_dilation=1) -> nn.Sequential:
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck],
+    in_channels: int,
+    channels: int,
+    dilations: Sequence[int],
+    stride: int = 1,
+    stage_dilation: int = 1,
+) -> nn.Sequential:
     out_channels = channels * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:

@@ -1,11 +1,19 @@
 """The Denoised Non-local block: projections, attention, residual."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnl.attention import denoised_attention, gated_attention, mean_attention_row, retain_values, retention_weights
-from dnl.attention.stages import at_least_float32
+from dnl.attention import (
+    at_least_float32,
+    denoised_attention,
+    gated_attention,
+    mean_attention_row,
+    retain_values,
+    retention_weights,
+)
 
 ATTENTION_SOURCES = ("learnt", "uniform", "mean")
 
@@ -57,7 +65,7 @@ class DenoisedNonLocal2d(nn.Module):
             gathered = self._fixed_row_attention(query, key, value, class_probs)
         return self.gamma * gathered + features
 
-    def _fixed_row_attention(self, query, key, value, class_probs):
+    def _fixed_row_attention(self, query: Tensor, key: Tensor, value: Tensor, class_probs: Tensor | None) -> Tensor:
         """The block's product with one and the same raw row for every query."""
         batch, _, height, width = query.shape
         dtype = value.dtype
@@ -102,7 +110,8 @@ class DenoisedNonLocal2d(nn.Module):
             weight.copy_(whitening[:, :, None, None])
 
 
-def class_distribution(class_logits: Tensor, size) -> Tensor:
-    """GR's P: logits B×classes×h×w resized (bilinear, align_corners) to `size`, then softmax over the classes."""
+def class_distribution(class_logits: Tensor, size: Sequence[int]) -> Tensor:
+    """GR's P: logits B×classes×h×w resized (bilinear, align_corners) to `size` = (H, W), then softmax over the classes:
+    B×classes×H×W in 0 … 1."""
     resized = F.interpolate(at_least_float32(class_logits), tuple(size), mode="bilinear", align_corners=True)
     return torch.softmax(resized, dim=1)

@@ -1,11 +1,9 @@
 """The network's configuration, stored in every checkpoint."""
 
-import sys
 from dataclasses import dataclass, fields
-from typing import Any
 
 from dnl.attention import GATES, LR_WEIGHTS
-from dnl.untrusted import shortened
+from dnl.untrusted import require_type, shortened
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 CONTEXTS = ("fcn", "nl", "nl+gr", "nl+lr", "dnl")
@@ -56,23 +54,13 @@ class ModelConfig:
 
     @property
     def uses_gate(self) -> bool:
+        """Whether the block has GR."""
         return self.context in ("nl+gr", "dnl")
 
     @property
     def uses_retention(self) -> bool:
+        """Whether the block has LR."""
         return self.context in ("nl+lr", "dnl")
-
-
-def require_type(field: str, value: Any, kind: type) -> None:
-    """Raise ValueError unless `value` is of type `kind`, and finite: a configuration may come out of a stranger's file.
-
-    Whole numbers do for fractions; True is no number.
-    """
-    given: type = type(value)
-    if given is not kind and not (kind is float and given is int):
-        raise ValueError(f"{field} is {shortened(value)}; it must be of type {kind.__name__}")
-    if kind is float and not abs(value) <= sys.float_info.max:  # not for NaN either
-        raise ValueError(f"{field} is {shortened(value)}; it must be a finite number")
 
 
 def _require_choice(field: str, value, choices: tuple) -> None:

@@ -5,7 +5,8 @@ stage 2 and on stage 3; the latter's class-level prediction feeds GR. The layout
 it, every resize goes to the size of the map it joins, so that any input of at least 32 pixels a side works.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,20 @@ class Encoding(NamedTuple):
 class SegmentationNetwork(nn.Module):
     """Injected parts, joined. `context` maps (features, class_logits) to features, or is None for the plain FCN."""
 
-    def __init__(self, *, config, backbone, reduce, down, context, fuse, skip_dropout, head, shallow_head, class_head):
+    def __init__(
+        self,
+        *,
+        config: ModelConfig,
+        backbone: DilatedResNet,
+        reduce: nn.Module,
+        down: nn.Module,
+        context: DenoisedNonLocal2d | None,
+        fuse: nn.Module,
+        skip_dropout: nn.Dropout2d,
+        head: nn.Sequential,
+        shallow_head: nn.Module,
+        class_head: nn.Module,
+    ):
         super().__init__()
         self.config = config
         self.label_set: LabelSet | None = None  # what the classes mean; set when a checkpoint is loaded
@@ -53,7 +67,7 @@ class SegmentationNetwork(nn.Module):
         self.context = context
         self.fuse = fuse
         self.skip_dropout = skip_dropout
-        self.head = head
+        self.head: Any = head  # its parts have no types of their own
         self.shallow_head = shallow_head
         self.class_head = class_head
 
@@ -66,6 +80,7 @@ class SegmentationNetwork(nn.Module):
         return self.decode(encoding, self.gather(encoding), images.shape[2:] if size is None else size)
 
     def encode(self, images: Tensor) -> Encoding:
+        """images as in `forward`; raises ValueError on others."""
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIDE:
             raise ValueError(
                 f"images are {tuple(images.shape)}; they must be B×3×H×W with at least {MIN_SIDE} pixels a side"
@@ -86,7 +101,8 @@ class SegmentationNetwork(nn.Module):
         skip_channels = self.backbone.channels[-1]
         self.head[0].weight[:, :skip_channels] = 0
 
-    def decode(self, encoding: Encoding, context: Tensor, size) -> SegmentationOutput:
+    def decode(self, encoding: Encoding, context: Tensor, size: Sequence[int]) -> SegmentationOutput:
+        """The three predictions at `size` = (H, W). context: B×C×h×w, what `gather` gives."""
         context = self.fuse(resize(context, encoding.stage4.shape[2:]))
         logits = self.head(torch.cat([self.skip_dropout(encoding.stage4), context], dim=1))
         return SegmentationOutput(
@@ -94,8 +110,8 @@ class SegmentationNetwork(nn.Module):
         )
 
 
-def resize(maps: Tensor, size) -> Tensor:
-    """Bilinear with align_corners, the one resize of this network: B×C×h×w -> B×C×size."""
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear with align_corners, the one resize of this network: B×C×h×w -> B×C×H×W, size = (H, W)."""
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=True)
 
 

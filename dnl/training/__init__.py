@@ -1,1 +1,32 @@
 """Training a network: recipes, losses, batches, the run and its folder."""
+
+from dnl.training.batches import open_split, training_batches
+from dnl.training.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
+from dnl.training.recipes import RECIPES, TrainConfig, describe, from_dict, override, recipe, with_epochs
+from dnl.training.run import train
+from dnl.training.runs import RunError, RunStopped, is_run, resume, start
+from dnl.training.speed import interleaved_times, training_update
+
+__all__ = [
+    "RECIPES",
+    "NonFiniteLoss",
+    "RunError",
+    "RunStopped",
+    "TrainConfig",
+    "build_optimizer",
+    "describe",
+    "evaluate",
+    "from_dict",
+    "interleaved_times",
+    "is_run",
+    "open_split",
+    "override",
+    "recipe",
+    "resume",
+    "start",
+    "train",
+    "train_one_epoch",
+    "training_batches",
+    "training_update",
+    "with_epochs",
+]

@@ -1,12 +1,17 @@
 """Training batches whose content depends on (seed, epoch, position) alone, so that a resumed run repeats them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from dnl.datasets import Cached, LabelledDataset, Streets, open_dataset
+from dnl.distributed import World
+from dnl.training.recipes import TrainConfig
+from dnl.training.runs import RunError
 from dnl.transforms import RandomCrop, normalise
 
 
@@ -17,18 +22,24 @@ class CropDataset(Dataset):
     random crop of it. Returns image 3×h×w float32 and labels h×w int64.
     """
 
-    def __init__(self, datasets: list, crop: RandomCrop, seed: int):
+    def __init__(self, datasets: Sequence[LabelledDataset], crop: RandomCrop, seed: int):
         self.datasets = datasets
         self.crop = crop
         self.seed = seed
 
     def __getitem__(self, item: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        """Image and labels of an item. Raises DatasetError where its files do not fit."""
         epoch, position, index = item
         for dataset in self.datasets:
             if index < len(dataset):
                 break
             index -= len(dataset)
-        image, labels = self.crop(dataset[index], np.random.default_rng((self.seed, epoch, position)))
+        sample = dataset[index]
+        rng = np.random.default_rng((self.seed, epoch, position))
+        labels, ignored = sample.labels, self.crop.ignore_index
+        if dataset.label_set.ignore_index != ignored:
+            labels = np.where(labels == dataset.label_set.ignore_index, ignored, labels).astype(np.uint8)
+        image, labels = self.crop(sample.image, labels, rng)
         return normalise(image), torch.from_numpy(labels).long()
 
 
@@ -55,6 +66,7 @@ class EpochSampler(Sampler):
         self.epoch = 0
 
     def start(self, epoch: int) -> None:
+        """What the next pass gives: the items of epoch `epoch`, from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -72,14 +84,87 @@ class EpochSampler(Sampler):
                 yield self.epoch, position, int(order[position])
 
 
-def batch_loader(dataset: CropDataset, sampler: EpochSampler, workers: int) -> DataLoader:
+class Batches:
+    """The batches of a pass over `loader`, of which an error is raised as itself, wherever it occurred."""
+
+    def __init__(self, loader: DataLoader, dataset: CropDataset):
+        self.loader = loader
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+class _Caught(Dataset):
+    """A data set that gives an error as an item: torch would raise it with another process's traceback in its text."""
+
+    def __init__(self, dataset: CropDataset):
+        self.dataset = dataset
+
+    def __getitem__(self, item: tuple[int, int, int]) -> tuple[Tensor, Tensor] | Exception:
+        try:
+            return self.dataset[item]
+        except (OSError, ValueError, MemoryError) as error:
+            return error
+
+
+def _collate(items: list) -> Any:
+    return next((item for item in items if isinstance(item, Exception)), None) or default_collate(items)
+
+
+def batch_loader(dataset: CropDataset, sampler: EpochSampler, workers: int) -> Batches:
     """This process's share of each batch: images B×3×h×w and labels B×h×w."""
-    return DataLoader(
-        dataset,
+    loader: DataLoader = DataLoader(
+        _Caught(dataset),
         batch_size=sampler.share,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        collate_fn=_collate,
         generator=torch.Generator(),  # its own, so that loading never shifts the random state that dropout draws from
     )
+    return Batches(loader, dataset)
+
+
+def open_split(config: TrainConfig, data: str | None, split: str) -> LabelledDataset:
+    """The data set of `config`, kept in memory if it says so. Raises DatasetError."""
+    dataset = open_dataset(config.dataset, data, split)
+    return Cached(dataset) if config.keep_in_memory else dataset
+
+
+def streets_among(config: TrainConfig, training: LabelledDataset) -> int:
+    """How many streets are mixed into each epoch: none where the data set has other classes than they."""
+    same = training.label_set.class_names == Streets.label_set.class_names
+    return config.streets_per_epoch if same else 0
+
+
+def training_batches(config: TrainConfig, training: LabelledDataset, world: World) -> tuple[EpochSampler, Batches]:
+    """Sampler and loader of this process's share of the training batches. Raises RunError without a whole batch."""
+    crop = RandomCrop(
+        config.crop_height,
+        config.crop_width,
+        config.min_scale,
+        config.max_scale,
+        ignore_index=training.label_set.ignore_index,
+    )
+    datasets: list[LabelledDataset] = [training]
+    streets = streets_among(config, training)
+    if streets:
+        datasets.append(Cached(Streets("train", config.streets_pool)))
+    sampler = EpochSampler(
+        [len(dataset) for dataset in datasets],
+        streets,
+        config.batch_size,
+        config.seed,
+        rank=world.rank,
+        processes=world.size,
+    )
+    if sampler.batches == 0:
+        raise RunError(
+            f"a batch of {config.batch_size} is more than the {len(training)} training images; set a smaller batch_size"
+        )
+    return sampler, batch_loader(CropDataset(datasets, crop, config.seed), sampler, config.workers)

@@ -1,19 +1,21 @@
 """Training and evaluation as functions of what they are given: no files, no command line."""
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from dnl.datasets import LabelledDataset
 from dnl.distributed import World, total
 from dnl.inference import WHOLE_IMAGE, Inference, predict
 from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_scores
 from dnl.network import SegmentationNetwork
 from dnl.training.losses import label_weight, segmentation_loss
-from dnl.training.recipes import TrainConfig
+from dnl.training.recipes import TrainConfig, longest_warmup
 
 
 class NonFiniteLoss(RuntimeError):
@@ -48,8 +50,11 @@ def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.op
 
 
 def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
-    """Linear warm-up, then polynomial decay to 0: the rate of update `step` (from 0) out of `total_steps`."""
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    """Linear warm-up, then polynomial decay to 0: the rate of update `step` (from 0) out of `total_steps`.
+
+    The warm-up takes a third of the updates at most.
+    """
+    warmup = min(1.0, (step + 1) / max(1, min(config.warmup_steps, longest_warmup(total_steps))))
     return config.learning_rate * warmup * (1 - step / total_steps) ** config.poly_power
 
 
@@ -81,14 +86,13 @@ def train_one_epoch(
     scaler: torch.amp.GradScaler | None = None,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """One pass over `batches`; returns the mean loss.
+    """One pass over `batches`, of images B×3×H×W and labels B×H×W int64; returns the mean loss.
 
     first_step: number of updates before this epoch. processes: how many of them share each batch, with `model` then
     wrapped by `dnl.distributed.parallel`; the loss is normalised by the labels of all. scaler: for float16.
     after_step(step, loss) is called after each update. Raises NonFiniteLoss before a bad update is made.
     """
     device = next(model.parameters()).device
-    dtype = autocast_dtype(config.precision, device)
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     model.train()
     if config.freeze_norms:
@@ -102,46 +106,89 @@ def train_one_epoch(
         rate = learning_rate(step, total_steps, config)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate"]
-        # Gradients are averaged over the processes, so each divides by its share of what all have.
-        normaliser = total(label_weight(labels, ignore_index=ignore_index, class_weights=class_weights)) / processes
         optimizer.zero_grad(set_to_none=True)
-        own_loss = torch.zeros((), device=device)
-        parts = list(zip(images.chunk(config.accumulation), labels.chunk(config.accumulation), strict=True))
-        for index, (part_images, part_labels) in enumerate(parts):
-            with _gradients_shared(model, index + 1 == len(parts)):
-                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                    output = model(part_images, part_labels.shape[1:])
-                loss = segmentation_loss(
-                    output,
-                    part_labels,
-                    ignore_index=ignore_index,
-                    class_weights=class_weights,
-                    auxiliary_weight=config.auxiliary_weight,
-                    normaliser=normaliser,
-                    ohem_threshold=config.ohem_threshold,
-                    ohem_least=config.ohem_least,
-                    lovasz_weight=config.lovasz_weight,
-                    lovasz_stride=config.lovasz_stride,
-                    images=len(images),
-                )
-                scaler.scale(loss).backward()
-            own_loss += loss.detach()
+        own_loss = _add_gradients(
+            model, images, labels, config, scaler, ignore_index, class_weights=class_weights, processes=processes
+        )
         value = total(own_loss).item() / processes
         if not np.isfinite(value):
             raise NonFiniteLoss(
                 f"the loss is {value} at step {step}: check the data, or lower the rate with --set learning_rate=…"
             )
-        scaler.unscale_(optimizer)
-        if config.gradient_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        skip = _skip_weights(model)
-        before = skip.clone()
-        scaler.step(optimizer)
-        skip.lerp_(before, 1 - config.skip_rate)
-        scaler.update()
+        _update(model, optimizer, config, scaler)
         losses.append(value)
         after_step(step, value)
     return float(np.mean(losses))
+
+
+def _add_gradients(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    config: TrainConfig,
+    scaler: torch.amp.GradScaler,
+    ignore_index: int,
+    *,
+    class_weights: Tensor | None,
+    processes: int,
+) -> Tensor:
+    """Gradients of a batch's loss, computed in `config.accumulation` parts; returns this process's share of the loss.
+
+    images: B×3×H×W. labels: B×h×w int64, on the grid of the loss.
+    """
+    dtype = autocast_dtype(config.precision, images.device)
+    # Gradients are averaged over the processes, so each divides by its share of what all have.
+    normaliser = total(label_weight(labels, ignore_index=ignore_index, class_weights=class_weights)) / processes
+    own_loss = torch.zeros((), device=images.device)
+    parts = list(zip(images.chunk(config.accumulation), labels.chunk(config.accumulation), strict=True))
+    for index, (part_images, part_labels) in enumerate(parts):
+        with _gradients_shared(model, index + 1 == len(parts)):
+            with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+                output = model(part_images, part_labels.shape[1:])
+            loss = segmentation_loss(
+                output,
+                part_labels,
+                ignore_index=ignore_index,
+                class_weights=class_weights,
+                auxiliary_weight=config.auxiliary_weight,
+                normaliser=normaliser,
+                ohem_threshold=config.ohem_threshold,
+                ohem_least=config.ohem_least,
+                lovasz_weight=config.lovasz_weight,
+                lovasz_stride=config.lovasz_stride,
+                images=len(images),
+            )
+            scaler.scale(loss).backward()
+        own_loss += loss.detach()
+    return own_loss
+
+
+def _update(
+    model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, scaler: torch.amp.GradScaler
+) -> None:
+    """One step of the optimiser on the gradients that are there, clipped; the skip moves at its own rate."""
+    scaler.unscale_(optimizer)
+    if config.gradient_clip:
+        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    skip = _skip_weights(model)
+    before = skip.clone()
+    scaler.step(optimizer)
+    skip.lerp_(before, 1 - config.skip_rate)
+    scaler.update()
+
+
+def growing_average(decay: float) -> Callable[..., None]:
+    """How averaged weights take in the next ones: by a decay that grows with their number n as (1 + n)/(10 + n).
+
+    So the average spans the last tenth of the updates until `decay` is reached (0.998 after 4490 of them), and the
+    first weights, which have learnt nothing, do not stay in it. For torch's AveragedModel.
+    """
+
+    def update(averaged: Any, current: Any, number: Any) -> None:
+        n = int(number)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, number)
+
+    return update
 
 
 @torch.no_grad()
@@ -149,7 +196,8 @@ def settle_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], pro
     """Estimate every batch norm's statistics anew, in place, as plain means over `batches`.
 
     Averaged weights have statistics of their own, and dropout changes them: here all else is in evaluation mode.
-    processes: how many of them average what each has seen. Raises ValueError without any batch.
+    batches: images B×3×H×W, and labels that are not looked at. processes: how many of them average what each has seen.
+    Raises ValueError without any batch.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -192,14 +240,14 @@ def _skip_weights(model: nn.Module) -> Tensor:
     return network.head[0].weight.detach()[:, : network.backbone.channels[-1]]
 
 
-def _gradients_shared(model: Any, share: bool):
+def _gradients_shared(model: Any, share: bool) -> AbstractContextManager:
     """Whether this part's backward exchanges gradients with the other processes: only the last one of a batch does."""
     return nullcontext() if share or not hasattr(model, "no_sync") else model.no_sync()
 
 
 def evaluate(
     model: nn.Module,
-    dataset,
+    dataset: LabelledDataset,
     *,
     inference: Inference = WHOLE_IMAGE,
     world: World | None = None,

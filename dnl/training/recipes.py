@@ -6,8 +6,7 @@ import typing
 from dataclasses import dataclass, field
 
 from dnl.network import ModelConfig
-from dnl.network.config import require_type
-from dnl.untrusted import one_line, shortened
+from dnl.untrusted import one_line, require_type, shortened
 
 # Of whole numbers: the least that makes sense, and far more than anybody needs.
 RANGES = {
@@ -28,6 +27,10 @@ RANGES = {
     "workers": (0, 256),
     "seed": (0, 2**63 - 1),
 }
+
+
+# What comes at some time of the training.
+STAGES = ("warmup_steps", "attention_restart", "skip_from")
 
 
 @dataclass(frozen=True)
@@ -247,9 +250,14 @@ def recipe(name: str) -> TrainConfig:
 
 
 def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
-    """Apply `key=value` settings; a field of the model is `model.key`. Raises ValueError on unknown keys or values."""
+    """Apply `key=value` settings; a field of the model is `model.key`. Raises ValueError on unknown keys or values.
+
+    With another number of epochs the STAGES that are not set themselves keep their share of the training.
+    """
+    given, keys = config, set()
     for setting in settings:
         key, separator, text = setting.partition("=")
+        keys.add(key)
         if not separator:
             raise ValueError(f"the setting {shortened(setting)} has no '='; write key=value")
         if key.startswith("model."):
@@ -257,7 +265,46 @@ def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
             config = dataclasses.replace(config, model=changed)
         else:
             config = _replace(config, key, text, prefix="")
-    return config
+    scaled = with_epochs(given, config.epochs)
+    return dataclasses.replace(config, **{name: getattr(scaled, name) for name in STAGES if name not in keys})
+
+
+def with_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
+    """`config` for another number of epochs: warm-up, restart and the time without the skip keep their share."""
+    if epochs == config.epochs:
+        return config
+    share = epochs / config.epochs
+    # A restart comes after one epoch at least, for 0 means never; and both leave an epoch in which they tell.
+    restart = max(1, round(config.attention_restart * share)) if config.attention_restart else 0
+    return dataclasses.replace(
+        config,
+        epochs=epochs,
+        warmup_steps=round(config.warmup_steps * share),
+        attention_restart=min(restart, epochs - 1),
+        skip_from=min(round(config.skip_from * share), epochs - 1),
+    )
+
+
+def stages_beyond(config: TrainConfig, total_steps: int) -> list[str]:
+    """A sentence for each stage that a run of `config`, of `total_steps` updates, does not come to or does not end."""
+    found = []
+    if config.model.context != "fcn" and config.attention_restart >= config.epochs:
+        found.append(
+            f"attention_restart is {config.attention_restart} but the run has {config.epochs} epochs: "
+            "query and key never start anew"
+        )
+    if config.skip_from >= config.epochs:
+        found.append(
+            f"skip_from is {config.skip_from} but the run has {config.epochs} epochs: the stage-4 skip never comes in"
+        )
+    if config.warmup_steps > (most := longest_warmup(total_steps)):
+        found.append(f"warmup_steps is {config.warmup_steps} but the run has {total_steps} updates: it takes {most}")
+    return found
+
+
+def longest_warmup(total_steps: int) -> int:
+    """Updates after which the rate is at its peak at the latest: a third of the run."""
+    return max(1, total_steps // 3)
 
 
 def describe(name: str, config: TrainConfig) -> str:

@@ -1,6 +1,7 @@
 """The folder of a training run: what is in it, how a run starts or goes on there, and how it stays whole.
 
-    config.json          recipe and every setting; `changes`: settings changed on the way, and after which epoch
+    config.json          recipe and every setting; `data`: classes, images and processes; `changes`: what of these was
+                         changed on the way, and after which epoch
     environment.json     versions, device, processes
     seeds.json           what every random draw depends on
     metrics.jsonl        one line per finished epoch
@@ -21,14 +22,15 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
 
-import dnl
+from dnl.checkpoints import differing_classes, read_card
+from dnl.classes import LabelSet
 from dnl.distributed import World
-from dnl.files import remove_leftovers, write_atomically, write_json
+from dnl.files import VERSION, remove_leftovers, write_atomically, write_json
 from dnl.training.recipes import TrainConfig, from_dict, override
 from dnl.untrusted import DECODING_ERRORS, read_json, read_text_file
 
@@ -51,6 +53,10 @@ class RunError(ValueError):
     """A run that cannot start or go on; the message says why and what to do."""
 
 
+class RunStopped(RunError):
+    """A run that ended on its way, and goes on with --resume once what the message names is put right."""
+
+
 class Update(NamedTuple):
     """A row of curves.csv."""
 
@@ -63,7 +69,8 @@ class Update(NamedTuple):
 class Run(NamedTuple):
     """A run that is ready to start, or to go on after its last finished epoch.
 
-    saved: the content of state.pt, None without a finished epoch. curves: the updates of the finished epochs.
+    saved: the content of state.pt, None without a finished epoch. curves: the updates of the finished epochs. data:
+    what config.json says of the data, None for a new run and one of an earlier version.
     """
 
     recipe: str
@@ -71,6 +78,7 @@ class Run(NamedTuple):
     out: Path
     saved: dict | None
     curves: list[Update]
+    data: dict | None = None
 
 
 def is_run(out: Path) -> bool:
@@ -91,18 +99,59 @@ def start(recipe_name: str, config: TrainConfig, out: Path, world: World) -> Run
     return Run(recipe_name, config, out, None, [])
 
 
-def record(run: Run, world: World) -> None:
-    """Write down what a new run is, once nothing that it was given can be wrong any more; a resumed one has it there.
+def record(run: Run, about: dict, world: World) -> list[str]:
+    """Write down what a new run is, once nothing that it was given can be wrong any more, and of a resumed one what of
+    that has changed, which is returned in sentences.
 
-    Raises RunError.
+    about: what it is given, from `about_data`. Raises RunError.
     """
-    if world.is_main and not is_run(run.out):
-        with _making(run.out):
-            write_json(run.out / "environment.json", _environment(world))
-            write_json(run.out / "seeds.json", _seeds(run.config, world))
-            # Last, because it is what makes this the folder of a run.
-            settings = {"recipe": run.recipe, "changes": [], **dataclasses.asdict(run.config)}
-            write_json(run.out / "config.json", settings)
+    if not world.is_main:
+        return []
+    path = run.out / "config.json"
+    if is_run(run.out):
+        if run.data == about:
+            return []
+        recipe_name, changes, config, _ = _read_settings(path)
+        changed = {} if run.data is None else {name: [run.data.get(name), about[name]] for name in about}
+        changed = {name: values for name, values in changed.items() if values[0] != values[1]}
+        epochs = 0 if run.saved is None else len(run.saved["history"])
+        if changed:
+            changes = [*changes, {"after_epoch": epochs, "data": changed}]
+        write_json(path, {"recipe": recipe_name, "changes": changes, "data": about, **dataclasses.asdict(config)})
+        return [_change_in_words(name, *values) for name, values in changed.items()]
+    with _making(run.out):
+        write_json(run.out / "environment.json", _environment(world))
+        write_json(run.out / "seeds.json", _seeds(run.config, world))
+        # Last, because it is what makes this the folder of a run.
+        settings = {"recipe": run.recipe, "changes": [], "data": about, **dataclasses.asdict(run.config)}
+        write_json(path, settings)
+    return []
+
+
+def require_classes(run: Run, label_set: LabelSet) -> None:
+    """Refuse to go on with other classes than the run was started on, as config.json or its checkpoint has them."""
+    known = None if run.data is None else run.data.get("classes")
+    if known is None and run.saved is not None and (run.out / "model.safetensors").exists():
+        labels = read_card(run.out / "model.safetensors").get("label_set")
+        known = labels.get("class_names") if isinstance(labels, dict) else None
+    if _are_names(known) and known != list(label_set.class_names):
+        raise RunError(
+            f"{run.out} was started on other classes than the data set has now: "
+            f"{differing_classes(known, label_set.class_names)}; put them back, or start anew in another folder"
+        )
+
+
+def _are_names(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _change_in_words(name: str, before: Any, now: Any) -> str:
+    """A change of what a run is given, which config.json notes."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        if before.get("images") != now["images"]:
+            return f"{name} has {now['images']} images, it had {before.get('images')}; noted in config.json"
+        return f"the images of {name} have other names than before; noted in config.json"
+    return f"{name} is {now}, it was {before}; noted in config.json"
 
 
 @contextmanager
@@ -121,7 +170,7 @@ def resume(recipe_name: str, settings: list[str], out: Path, world: World) -> Ru
     if not is_run(out):
         raise RunError(f"{out} holds no run to resume; leave --resume out to start one")
     path = out / "config.json"
-    started_as, changes, started = _read_settings(path)
+    started_as, changes, started, data = _read_settings(path)
     config = override(started, settings)
     changed = _changed(started, config)
     if recipe_name != started_as or set(changed) - set(CHANGEABLE):
@@ -135,8 +184,9 @@ def resume(recipe_name: str, settings: list[str], out: Path, world: World) -> Ru
         remove_leftovers(out)
         if changed:
             changes = [*changes, {"after_epoch": epochs, **changed}]
-            write_json(path, {"recipe": started_as, "changes": changes, **dataclasses.asdict(config)})
-    return Run(started_as, config, out, saved, read_curves(out / "curves.csv", epochs))
+            about = {} if data is None else {"data": data}
+            write_json(path, {"recipe": started_as, "changes": changes, **about, **dataclasses.asdict(config)})
+    return Run(started_as, config, out, saved, read_curves(out / "curves.csv", epochs), data)
 
 
 def save_progress(out: Path, state: dict, curves: list[Update]) -> None:
@@ -176,11 +226,14 @@ def _write_curves(path: Path, curves: list[Update]) -> None:
         writer.writerows(curves)
 
 
-def _read_settings(path: Path) -> tuple[str, list, TrainConfig]:
-    """Recipe, changes and settings in config.json. Raises RunError."""
+def _read_settings(path: Path) -> tuple[str, list, TrainConfig, dict | None]:
+    """Recipe, changes, settings and what is said of the data in config.json. Raises RunError."""
     try:
         fields = read_json(read_text_file(path))
-        return fields.pop("recipe"), fields.pop("changes", []), from_dict(fields)
+        name, changes, data = fields.pop("recipe"), fields.pop("changes", []), fields.pop("data", None)
+        if data is not None and not _are_names(data["classes"]):
+            raise ValueError("its classes are no names")
+        return name, changes, from_dict(fields), data
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{path} is not as a run wrote it ({error}); put it back, or start anew") from error
 
@@ -231,5 +284,5 @@ def _environment(world: World) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "processes": world.size,
         "threads": torch.get_num_threads(),
-        "version": dnl.__version__,
+        "version": VERSION,
     }

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analysis import Capture
-from analysis.maps import attention_rows, oracle_probs
+from analysis.maps import attention_rows, labels_apart, oracle_probs
 from analysis.options import GATES
 from dnl.attention import attention_stages
 from dnl.classes import LabelSet
@@ -171,3 +171,98 @@ def test_gate_and_retention_after_the_fact_agree_with_the_network_s_own(capture)
         found = attention_rows(brought, gate=gate, lr_kernel=3, lr_weights="learnt")
         for rows, own in zip(found, expected, strict=True):
             np.testing.assert_allclose(rows, own[0].numpy(), atol=1e-12)
+
+
+# --- keys that are other cells than the queries ----------------------------------------------------------------------
+
+KEY_SIZE = (2, 3)
+
+
+@pytest.fixture
+def pooled():
+    """4×5 queries, 2×3 keys."""
+    rng = np.random.default_rng(6)
+    query, key = (rng.normal(size=(CHANNELS, *size)).astype(np.float32) for size in ((HEIGHT, WIDTH), KEY_SIZE))
+    return Capture(query, key, key_size=KEY_SIZE, name="pooled")
+
+
+def slow_pooled_row(capture, query, kernel=None, temperature=1.0):
+    """Raw and boxed row of one query over the keys, in plain loops."""
+    cells = [(y, x) for y in range(KEY_SIZE[0]) for x in range(KEY_SIZE[1])]
+    q, k = capture.query.astype(float), capture.key.astype(float)
+    i = divmod(query, WIDTH)
+    raw = [math.exp(sum(q[c][i] * k[c][j] for c in range(CHANNELS)) / temperature) for j in cells]
+    raw = [value / sum(raw) for value in raw]
+    if kernel is None:
+        return raw, raw
+    reach = kernel // 2
+    boxed = [
+        sum(raw[n] for n, (y, x) in enumerate(cells) if abs(y - row) <= reach and abs(x - column) <= reach) / kernel**2
+        for row, column in cells
+    ]
+    return raw, boxed
+
+
+@pytest.mark.parametrize("kernel", [None, 3])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_rows_over_other_keys_against_plain_loops(pooled, kernel, temperature):
+    queries = [19, 0, 7]
+    stages = attention_rows(pooled, queries, lr_kernel=kernel, lr_weights="box", temperature=temperature)
+    for index, query in enumerate(queries):
+        raw, retained = slow_pooled_row(pooled, query, kernel, temperature)
+        for rows, slow in zip(stages, (raw, raw, retained), strict=True):
+            assert rows.dtype == np.float64 and rows.shape == (3, *KEY_SIZE)
+            np.testing.assert_allclose(rows[index].ravel(), slow, atol=1e-12)
+    assert attention_rows(pooled).raw.shape == (CELLS, *KEY_SIZE)
+
+
+def test_a_finished_map_over_other_keys_is_its_rows(pooled):
+    raw = attention_rows(pooled).raw.reshape(CELLS, 6).astype(np.float32)
+    finished = Capture(None, None, attention=raw, attention_size=(HEIGHT, WIDTH), key_size=KEY_SIZE)
+    for options in ({}, {"lr_kernel": 3, "lr_weights": "box"}):
+        for rows, own in zip(
+            attention_rows(finished, [4, 19], **options), attention_rows(pooled, [4, 19], **options), strict=True
+        ):
+            np.testing.assert_allclose(rows, own, atol=1e-7)
+    with pytest.raises(ValueError, match="another temperature needs query and key"):
+        attention_rows(finished, [0], temperature=2.0)
+
+
+def test_queries_without_a_place_go_by_their_number(pooled):
+    query = pooled.query.reshape(CHANNELS, 1, CELLS)
+    names = tuple(f"object query {index}" for index in range(CELLS))
+    objects = Capture(query, pooled.key, key_size=KEY_SIZE, query_names=names, name="objects")
+    for rows, own in zip(attention_rows(objects, [19, 3]), attention_rows(pooled, [19, 3]), strict=True):
+        np.testing.assert_array_equal(rows, own)
+    with pytest.raises(ValueError, match="queries run from 20 to 20; 'objects' has the queries 0 … 19"):
+        attention_rows(objects, [20])
+
+
+def test_what_other_keys_cannot_have_is_said(pooled, capture):
+    probs = np.full((2, HEIGHT, WIDTH), 0.5, np.float32)
+    with_classes = Capture(pooled.query, pooled.key, probs, key_size=KEY_SIZE, gate="sigmoid", name="pooled")
+    for gate in ("model", "binary", "oracle"):
+        words = (
+            r"gate '\w+' compares cells and needs keys that are the queries' cells, and the 2×3 keys of 'pooled' are "
+        )
+        with pytest.raises(ValueError, match=words + "others; choose None for no GR"):
+            attention_rows(with_classes, [0], gate=gate)
+    with pytest.raises(ValueError, match=r"LR with learnt weights needs keys .* are others; choose the box, or no LR"):
+        attention_rows(pooled, [0], lr_kernel=3, lr_weights="learnt")
+    with pytest.raises(ValueError, match="query cells run from 20 to 20; a 4×5 map has cells 0 … 19"):
+        attention_rows(pooled, [20])
+    with pytest.raises(ValueError, match="temperature is 0; it must be above 0"):
+        attention_rows(pooled, [0], temperature=0)
+    with pytest.raises(ValueError, match="lr_kernel is 2"):
+        attention_rows(pooled, [0], lr_kernel=2, lr_weights="box")
+    among = Capture(capture.query, capture.key, query_names=("a",) * CELLS, name="among")
+    assert attention_rows(among, [0]).raw.shape == (1, HEIGHT, WIDTH)
+    with pytest.raises(ValueError, match=r"LR needs keys .*, and the keys of 'among' have no place; choose no LR"):
+        attention_rows(among, [0], lr_kernel=3, lr_weights="box")
+
+
+def test_labels_apart_are_there_where_the_keys_are_others(pooled, capture):
+    assert labels_apart(capture) is None and labels_apart(pooled) is None
+    labels = np.arange(20).reshape(4, 5) % 3
+    named = Capture(pooled.query, pooled.key, labels=labels, label_set=LABEL_SET, key_size=KEY_SIZE)
+    assert (labels_apart(named) == labels).all() and named.key_labels.shape == KEY_SIZE

@@ -73,11 +73,11 @@ def computed_by_script(page, capture: Capture, choices: dict) -> list[dict]:
     """For every cell: its three rows and their metrics."""
     open_buffer(page, pack_capture(capture))
     return page.evaluate(
-        """(choices) => Array.from({ length: capture.cells }, (_, cell) => {
+        """(choices) => Array.from({ length: capture.queryGrid.cells }, (_, cell) => {
           const stages = lens.attentionStages(capture, cell, lens.effectiveChoices(capture, choices));
           return Object.fromEntries(lens.STAGES.map((stage) => [stage, {
             row: Array.from(stages[stage]),
-            metrics: lens.queryMetrics(stages[stage], capture.cellClasses, cell, capture.no_class),
+            metrics: lens.metricsOf(capture, cell, stages, "row")[stage],
           }]));
         })""",
         choices,
@@ -216,7 +216,7 @@ COLUMN_SCRIPT = """(choices) => {
   let step = job.next();
   while (!step.done) step = job.next();
   const logSums = chosen.temperature === 1 && capture.log_sums ? capture.log_sums : step.value;
-  return Array.from({ length: capture.cells }, (_, cell) => {
+  return Array.from({ length: capture.queryGrid.cells }, (_, cell) => {
     const stages = lens.attentionColumns(capture, cell, chosen, logSums);
     return lens.STAGES.map((stage) => Array.from(stages[stage]));
   });
@@ -261,13 +261,11 @@ def test_two_hundred_queries_of_a_real_street_agree_within_a_thousandth(script_p
         found = script_page.evaluate(
             """([queries, choices, names]) => {
               const chosen = lens.effectiveChoices(capture, choices);
-              const space = lens.workspace(capture.cells);
+              const space = lens.workspace(capture.keyGrid.cells);
               return queries.map((cell) => {
                 const stages = lens.attentionStages(capture, cell, chosen, space);
-                return lens.STAGES.map((stage) => {
-                  const metrics = lens.queryMetrics(stages[stage], capture.cellClasses, cell, capture.no_class);
-                  return names.map((name) => metrics[name] ?? NaN);
-                });
+                const metrics = lens.metricsOf(capture, cell, stages, "row");
+                return lens.STAGES.map((stage) => names.map((name) => metrics[stage][name] ?? NaN));
               });
             }""",
             [queries.tolist(), choices, list(METRICS.values())],
@@ -381,7 +379,7 @@ def test_two_models_of_one_image_keep_their_own_grids(script_page):
     found = script_page.evaluate(
         """() => image.models.map((model) => {
           const stages = lens.attentionStages(model, 5, lens.effectiveChoices(model, {}));
-          return [model.name, model.height, model.width, model.depth, Array.from(stages.retained)];
+          return [model.name, model.keyGrid.height, model.keyGrid.width, model.depth, Array.from(stages.retained)];
         })"""
     )
     for capture, (name, *sizes, row) in zip((first, coarse), found, strict=True):

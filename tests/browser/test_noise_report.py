@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from analysis import Capture
 from analysis.geometry import cell_to_pixel, pixel_to_cell
-from analysis.lens.noise_map import SCRIPT
+from analysis.lens.noise_map import CSS, HTML, SCRIPT, noise_map_data
+from analysis.measure import MeasureOptions, measure_capture
+from dnl.classes import LabelSet
 from tests.browser.widgets import choose, png, upload
 
 pytestmark = pytest.mark.browser
@@ -32,6 +35,50 @@ def test_pixels_and_cells_lie_on_each_other_as_in_python(chromium, size, cells):
     assert found[1]["cellOf"] == [pixel_to_cell(0, x, size, cells)[1] for x in range(size[1])]
     assert found[0]["pixelOf"] == [cell_to_pixel(row, 0, size, cells)[0] for row in range(cells[0])]
     assert found[1]["pixelOf"] == [cell_to_pixel(0, column, size, cells)[1] for column in range(cells[1])]
+
+
+def test_patches_within_a_crop_are_painted_and_picked_where_they_lie(chromium):
+    """4×6 patches within a crop of a white photo; the pointer off it has the nearest patch."""
+    rng = np.random.default_rng(0)
+    capture = Capture(
+        *rng.normal(size=(2, 3, 4, 6)).astype(np.float32),
+        image=np.full((50, 90, 3), 255, np.uint8),
+        labels=np.repeat(np.arange(90) // 30, 50).reshape(90, 50).T.astype(np.uint8),
+        label_set=LabelSet("three", ("a", "b", "c"), ((0, 0, 0),) * 3, ignore_index=9),
+        placement="blocks",
+        crop=(6, 12, 40, 60),
+    )
+    report = measure_capture(capture, MeasureOptions(), detection=False)
+    page = chromium.new_page(viewport={"width": 900, "height": 600})
+    page.set_content(f"<style>{CSS}</style><div style='width: 900px'>{HTML}</div>")
+    page.evaluate(
+        """async ([script, data]) => {
+          const map = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+          const setTriggerValue = (name, value) => (window.picked = value);
+          map.default({ data, parentElement: document.body, setTriggerValue });
+        }""",
+        [SCRIPT, noise_map_data(capture, report, "raw", "interclass_noise", words="noise")],
+    )
+    canvas = page.locator(".noise-map canvas").first
+    page.wait_for_function("document.querySelector('.noise-map canvas').width > 300")
+    page.wait_for_timeout(200)
+    box = canvas.bounding_box()
+    for y, x, nearest in ((6, 12, (6, 12)), (15, 40, (15, 40)), (0, 89, (6, 71)), (49, 30, (45, 30))):
+        canvas.hover(position={"x": (x + 0.5) / 90 * box["width"], "y": (y + 0.5) / 50 * box["height"]})
+        assert int(page.locator(".noise-map").get_attribute("data-cell")) == capture.cell_at(*nearest)
+        page.mouse.down()
+        page.mouse.up()
+        assert page.evaluate("picked") == pytest.approx(nearest, abs=0)
+    page.mouse.move(899, 599)
+    colours = canvas.evaluate(
+        """(canvas, points) => points.map(([y, x]) => Array.from(canvas.getContext("2d").getImageData(
+          Math.floor((x / 90) * canvas.width), Math.floor((y / 50) * canvas.height), 1, 1).data.slice(0, 3)))""",
+        [[3, 40], [48, 40], [25, 6], [25, 80], [7, 13], [7, 23], [17, 13]],
+    )
+    assert colours[:4] == [[89, 89, 89]] * 4
+    inside = [tuple(colour) for colour in colours[4:]]
+    assert len({*inside, (89, 89, 89)}) == 4  # three patches
+    page.close()
 
 
 def upload_photo_with_labels(page) -> None:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from dnl.datasets import Sample
 from dnl.transforms import MEAN, STD, RandomCrop, normalise, photometric_jitter
 
 
@@ -12,7 +11,7 @@ def coordinates(height, width):
     """An image whose first two channels, like its labels, tell where each pixel was."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([y, x, np.full_like(y, 7)], axis=2).astype(np.uint8)
-    return Sample(image, (y // 10).astype(np.uint8), "coordinates")
+    return image, (y // 10).astype(np.uint8)
 
 
 def test_normalise_by_hand():
@@ -30,7 +29,7 @@ def test_normalise_by_hand():
 @pytest.mark.parametrize("seed", range(8))
 def test_image_and_labels_are_cut_and_flipped_together(seed):
     crop = RandomCrop(60, 80, 0.8, 1.6, jitter=0.0)
-    image, labels = crop(coordinates(120, 150), np.random.default_rng(seed))
+    image, labels = crop(*coordinates(120, 150), np.random.default_rng(seed))
     assert image.shape == (60, 80, 3) and labels.shape == (60, 80)
     rows = image[..., 0].astype(int)
     # A label is a tenth of the row it came from; the two resamplings differ by less than a pixel.
@@ -41,20 +40,20 @@ def test_image_and_labels_are_cut_and_flipped_together(seed):
 
 def test_what_lies_outside_is_ignored():
     crop = RandomCrop(64, 64, 1.0, 1.0, jitter=0.0, ignore_index=11)
-    image, labels = crop(coordinates(32, 40), np.random.default_rng(0))
+    image, labels = crop(*coordinates(32, 40), np.random.default_rng(0))
     assert (labels == 11).sum() == 64 * 64 - 32 * 40
     assert (image[labels == 11] == 128).all()
 
 
 def test_the_same_generator_state_gives_the_same_crop_and_another_does_not():
     crop = RandomCrop(48, 64)
-    first, again, other = (crop(coordinates(100, 130), np.random.default_rng(seed))[0] for seed in (3, 3, 4))
+    first, again, other = (crop(*coordinates(100, 130), np.random.default_rng(seed))[0] for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_jitter_of_zero_strength_keeps_the_image_and_never_changes_its_input():
-    image = coordinates(20, 30).image
+    image = coordinates(20, 30)[0]
     before = image.copy()
     assert np.abs(photometric_jitter(image, 0.0, np.random.default_rng(0)).astype(int) - image).max() <= 1
     assert not np.array_equal(photometric_jitter(image, 0.5, np.random.default_rng(0)), image)

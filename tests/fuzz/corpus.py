@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from dnl import ModelConfig, build_model
 from dnl.checkpoints import save_checkpoint
@@ -55,8 +55,20 @@ def png_with(width: int, height: int, depth: int, colour: int, pixels: bytes, *e
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def tiff_with(width: int, height: int, pixels: bytes) -> bytes:
+    """A TIFF file of one zlib strip that declares whatever one likes."""
+    tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 273: 8, 277: 1, 278: height, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = 8 + len(pixels)
+    return b"II*\0" + struct.pack("<I", start) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def bmp_header(width: int, height: int) -> bytes:
+    return b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, width, height, 1, 24, *[0] * 6)
+
+
 def images() -> list[bytes]:
-    """PNG, JPEG and WebP files of every mode."""
+    """Photos of every format and mode."""
     colours = np.random.default_rng(0).integers(0, 256, (40, 56, 4), np.uint8)
     picture = Image.fromarray(colours)
     turned = Image.Exif()
@@ -68,6 +80,28 @@ def images() -> list[bytes]:
     found.append(encoded(picture.convert("RGB"), "JPEG", progressive=True, comment=b"<script>"))
     found += [encoded(picture, "WEBP", lossless=True, exif=turned), encoded(picture.convert("RGB"), "WEBP")]
     found.append(encoded(picture, "WEBP", save_all=True, append_images=[picture] * 2))
+    found += [encoded(picture.convert(mode), "TIFF", exif=turned) for mode in ("1", "P", "RGB", "RGBA", "CMYK", "I;16")]
+    found += [encoded(picture.convert("RGB"), "TIFF", compression=name) for name in ("tiff_lzw", "jpeg", "packbits")]
+    found.append(encoded(picture, "TIFF", save_all=True, append_images=[picture] * 2))
+    found += [encoded(picture.convert(mode), "BMP") for mode in ("1", "L", "P", "RGB", "RGBA")]
+    if features.check("avif"):
+        found += [encoded(picture, "AVIF", exif=turned), encoded(picture.convert("RGB"), "AVIF", quality=20)]
+    return found
+
+
+def label_images() -> list[bytes]:
+    """Label images as tools export them: values, palettes, colours, masks, in all formats that are read."""
+    values = np.zeros((40, 56), np.uint8)
+    values[10:, :20], values[25:, 20:] = 3, 7
+    grey, shown = Image.fromarray(values), Image.fromarray(values)
+    shown.putpalette([part for colour in CAMVID.palette for part in colour])
+    found = [encoded(picture, format) for picture in (grey, shown) for format in ("PNG", "TIFF", "BMP")]
+    found += [encoded(Image.fromarray(CAMVID.colour(values)), format) for format in ("PNG", "TIFF", "BMP")]
+    found.append(encoded(Image.fromarray(CAMVID.colour(values)).convert("RGBA"), "PNG"))
+    found.append(encoded(Image.fromarray(values.astype(np.uint16) * 1000), "PNG"))
+    found.append(encoded(Image.fromarray(values.astype(np.float32)), "TIFF"))
+    found.append(encoded(Image.fromarray((values > 0).astype(np.uint8) * 255), "PNG"))
+    found.append(encoded(Image.fromarray(values * 10).resize((56, 40), Image.Resampling.BICUBIC), "PNG"))
     return found
 
 
@@ -84,6 +118,10 @@ def bombs() -> dict[str, bytes]:
         "png with a text bomb": png_with(40, 40, 8, 0, zeros, png_chunk(b"zTXt", b"x\0\0" + zeros)),
         "png with a profile bomb": png_with(40, 40, 8, 0, zeros, png_chunk(b"iCCP", b"x\0\0" + zeros)),
         "png with an endless chunk": b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 2**31 - 1) + b"IHDR" + bytes(40),
+        "tiff of 60000×60000": tiff_with(60_000, 60_000, zeros),
+        "tiff of 7000×7000 in a strip of nothing": tiff_with(7000, 7000, b""),
+        "bmp of 2^31 pixels a side": b"BM"
+        + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, *[0] * 6),
         "webp of 16383×16383": encoded(Image.new("RGB", (16383, 4000)), "WEBP", method=0),
     }
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dnl.datasets import READERS, DatasetError, Folder, open_dataset
+from dnl.datasets import READERS, DatasetError, Folder, look_at, open_dataset
 from dnl.datasets.fetch import unpack_camvid
 from tests.fuzz import corpus
 from tests.fuzz.guard import FACTOR, cases, result_or_sentence
@@ -43,6 +43,10 @@ def tried(root, reader="folder", split="all"):
         data = open_dataset(reader, root, split)
         return [data[index] for index in range(len(data))]
 
+    def looked():
+        return look_at(open_dataset(reader, root, split), remember=False).require()
+
+    result_or_sentence("data sets", looked, DatasetError)
     return result_or_sentence("data sets", samples, DatasetError)
 
 
@@ -62,8 +66,12 @@ def test_classes_of_any_kind(place, classes):
     tried(folder(place, classes=classes))
 
 
-@given(corpus.spoilt(corpus.images()), st.sampled_from(["a.png", "a.jpg"]), st.booleans())
-@cases(40)
+@given(
+    corpus.spoilt([*corpus.images(), *corpus.label_images()]),
+    st.sampled_from(["a.png", "a.JPG", "a.tif", "a.webp"]),
+    st.booleans(),
+)
+@cases(60)
 def test_spoilt_images_and_labels(place, data, name, as_labels):
     for file in (place / "images").glob("*"):
         file.unlink()

@@ -12,7 +12,6 @@ from streamlit.runtime.scriptrunner import StopException
 from streamlit.testing.v1 import AppTest
 
 from analysis import capture_attention
-from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id
 from analysis.measure import MeasureOptions, data_set_summary, image_record, measure_capture, worst_queries
 from analysis.report import command as report
@@ -106,7 +105,7 @@ def test_one_image_is_measured_on_arrival_and_its_numbers_are_python_s(app, zoo)
     assert app.title[0].value == "Where does one pixel look?"
     assert app.selectbox(key="scene").value == 0 and app.selectbox(key="model").value == "first"
     worst = int(worst_queries(measure_capture(capture, detection=False), "raw")[0])
-    pixel = cell_to_pixel(*divmod(worst, capture.width), capture.image.shape[:2], capture.cells)
+    pixel = capture.grid.pixel_at(*divmod(worst, capture.width))
     assert app.session_state["lens pins"] == {image_id(capture): [list(pixel)]}
     assert app.subheader[0].value == "The pinned pixel"
     (table,) = [block.proto.body for block in app.get("html") if 'data-figure="chance"' in block.proto.body]

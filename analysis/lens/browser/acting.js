@@ -19,11 +19,14 @@ function look(lens, name, value, final = true) {
   now[name] = value;
   if (name === "colormap") paintTables(lens);
   if (final) lens.tell("look", { ...now });
+  // A region holds cells of the grid that is asked about.
+  if (name === "direction" && lens.image.models.some(({ apart }) => apart)) lens.background.endRegion();
   if (name === "range" || name === "difference") showBars(lens);
   schedule(lens);
 }
 
 function turn(lens) {
+  if (lens.image.queryNames) return say(lens, UNPLACED.column);
   const direction = lens.memory.look.direction === "row" ? "column" : "row";
   look(lens, "direction", direction);
   lens.root.querySelector(`[data-choice=direction] input[value=${direction}]`).checked = true;
@@ -52,7 +55,7 @@ function pin(lens, pixel) {
     addPin(memory, image, pixel);
   }
   lens.background.endRegion();
-  setView(lens, showing(image, lens.view, pixel));
+  bringInSight(lens, pixel);
   tellPins(lens);
 }
 
@@ -77,7 +80,7 @@ function touch(lens, index) {
   lens.background.endRegion();
   lens.preview = null;
   showPins(lens);
-  setView(lens, showing(image, lens.view, activePixel(memory, image)));
+  bringInSight(lens, activePixel(memory, image));
 }
 
 /** The pin under a point, or −1. size: of the panel, in screen pixels. */
@@ -94,10 +97,17 @@ function setView(lens, view) {
   schedule(lens);
 }
 
+/** Move the view so that a pixel, which may stand for a query without a place, is in sight. */
+function bringInSight(lens, pixel) {
+  const { image, view } = lens;
+  setView(lens, image.queryNames ? view : showing(image, view, pixel));
+}
+
 /** Zoom around the pixel under the pointer, or else the middle. */
 function zoomBy(lens, factor) {
   const { image, view, preview } = lens;
-  setView(lens, zoomedAt(image, view, factor, preview ?? pointUnder(image, view, [0.5, 0.5])));
+  const around = image.queryNames ? null : preview;
+  setView(lens, zoomedAt(image, view, factor, around ?? pointUnder(image, view, [0.5, 0.5])));
 }
 
 // --- regions ---
@@ -112,25 +122,28 @@ function usePaint(lens, use) {
 function paint(lens, point) {
   const { image } = lens;
   lens.painted ??= image.models.map(() => new Set());
-  const [first] = image.models;
-  const radius = BRUSH_CELLS * mapSpan(image.imageWidth, first.width).pitch;
-  image.models.forEach((model, index) => {
-    for (const cell of cellsAround(model, pixelAt(lens, point), radius)) lens.painted[index].add(cell);
+  const grids = askedGrids(lens);
+  const radius = BRUSH_CELLS * spansOf(grids[0]).across.pitch;
+  grids.forEach((grid, index) => {
+    for (const cell of cellsAround(grid, pixelAt(lens, point), radius)) lens.painted[index].add(cell);
   });
   schedule(lens);
 }
 
+/** Of each model, the grid whose cells are asked about. */
+const askedGrids = (lens) => lens.image.models.map((model) => gridsIn(model, directionIn(lens)).from);
+
 function averageOver(lens, cells, label) {
   if (cells.every((set) => set.size === 0)) return;
-  lens.background.averageOver(cells, label);
+  lens.background.averageOver(cells, label, directionIn(lens));
   lens.preview = null;
   schedule(lens);
 }
 
 function averageClass(lens, label) {
   if (lens.background.region()?.label === label) return endRegion(lens);
-  const cellsOf = ({ cellClasses }) => new Set([...cellClasses.keys()].filter((n) => cellClasses[n] === label));
-  averageOver(lens, lens.image.models.map(cellsOf), label);
+  const cellsOf = ({ classes }) => new Set([...classes.keys()].filter((n) => classes[n] === label));
+  averageOver(lens, askedGrids(lens).map(cellsOf), label);
 }
 
 function endRegion(lens) {
@@ -155,24 +168,23 @@ function say(lens, words) {
 
 // --- pointer and keyboard ---
 
-/** The pixel under a point of a panel, the nearest where the point is off the image. */
-function pixelAt({ image, view }, point) {
-  const [y, x] = pointUnder(image, view, point);
-  const within = (value, side) => Math.min(side - 1, Math.max(0, Math.floor(value)));
-  return [within(y, image.imageHeight), within(x, image.imageWidth)];
-}
+/** The pixel under a point of a panel, the nearest that has a query where the point is off them. */
+const pixelAt = ({ image, view }, point) => nearestIn(image.places, pointUnder(image, view, point));
 
 /** What `listen` asks for. */
 function pointerActions(lens) {
+  const unplaced = () => lens.image.queryNames !== null;
   return {
     hover(point) {
+      if (unplaced()) return;
       lens.preview = pixelAt(lens, point);
       lens.byKeyboard = false;
       schedule(lens);
     },
     leave: () => leave(lens),
     click(point, size) {
-      say(lens, "");
+      say(lens, unplaced() ? UNPLACED.choose : "");
+      if (unplaced()) return;
       lens.clicked = true;
       const index = pinAt(lens, pointUnder(lens.image, lens.view, point), size);
       if (index >= 0) unpin(lens, index);
@@ -206,19 +218,30 @@ function pointerActions(lens) {
 }
 
 function leave(lens) {
+  if (lens.image.queryNames) return; // what is chosen from the list stays
   lens.preview = null;
   schedule(lens);
 }
 
 function step(lens, [down, right]) {
-  const { memory, image, view } = lens;
-  const [model] = image.models;
-  const cell = cellOf(model, lens.preview ?? activePixel(memory, image));
-  const row = Math.min(model.height - 1, Math.max(0, Math.floor(cell / model.width) + down));
-  const column = Math.min(model.width - 1, Math.max(0, (cell % model.width) + right));
-  lens.preview = pixelOf(model, row * model.width + column);
+  const { memory, image } = lens;
+  const now = lens.preview ?? activePixel(memory, image);
+  const [grid] = askedGrids(lens);
+  const cell = cellOf(grid, now);
+  if (image.queryNames) return chooseQuery(lens, Math.min(grid.cells - 1, Math.max(0, cell + down + right)));
+  const row = Math.min(grid.height - 1, Math.max(0, Math.floor(cell / grid.width) + down));
+  const column = Math.min(grid.width - 1, Math.max(0, (cell % grid.width) + right));
+  lens.preview = pixelOf(grid, row * grid.width + column);
   lens.byKeyboard = true;
-  setView(lens, showing(image, view, lens.preview));
+  bringInSight(lens, lens.preview);
+}
+
+/** Show a query without a place. */
+function chooseQuery(lens, number) {
+  lens.preview = [0, number];
+  lens.byKeyboard = true;
+  say(lens, "");
+  schedule(lens);
 }
 
 function onKey(lens, event) {

@@ -8,21 +8,23 @@ export function workspace(cells) {
   return { raw: array(), rectified: array(), retained: array(), gates: array(), column: array() };
 }
 
-/** Dot products of one cell's vector in `left` with every cell's in `right`, both depth×N, into `out`. */
-function dotProducts(left, right, cell, depth, cells, out) {
+/** Dot products of one cell's vector in `left`, depth×across, with every cell's in `right`, depth×N, into `out`. */
+function dotProducts(left, across, right, cell, depth, out) {
+  const cells = out.length;
   out.fill(0);
   let channel = 0;
   // Four channels at a time: `out` is read and written a quarter as often.
   for (; channel + 4 <= depth; channel += 4) {
-    const [a, b, c, d] = [channel, channel + 1, channel + 2, channel + 3].map((index) => index * cells);
-    const [fa, fb, fc, fd] = [left[a + cell], left[b + cell], left[c + cell], left[d + cell]];
+    const four = [channel, channel + 1, channel + 2, channel + 3];
+    const [fa, fb, fc, fd] = four.map((index) => left[index * across + cell]);
+    const [a, b, c, d] = four.map((index) => index * cells);
     for (let n = 0; n < cells; n++) {
       out[n] += fa * right[a + n] + fb * right[b + n] + fc * right[c + n] + fd * right[d + n];
     }
   }
   for (; channel < depth; channel++) {
     const start = channel * cells;
-    const factor = left[start + cell];
+    const factor = left[channel * across + cell];
     for (let n = 0; n < cells; n++) out[n] += factor * right[start + n];
   }
   return out;
@@ -30,7 +32,7 @@ function dotProducts(left, right, cell, depth, cells, out) {
 
 /** The scores of one query in place of `out`, less their largest; returns the sum of their exponentials and that. */
 function exponentials(model, cell, temperature, out) {
-  dotProducts(model.query, model.key, cell, model.depth, model.cells, out);
+  dotProducts(model.query, model.queryGrid.cells, model.key, cell, model.depth, out);
   let highest = -Infinity;
   for (let n = 0; n < out.length; n++) if (out[n] > highest) highest = out[n];
   let total = 0;
@@ -38,10 +40,10 @@ function exponentials(model, cell, temperature, out) {
   return { total, highest };
 }
 
-/** softmax over all cells of q·k / temperature for one query cell, or its row of a finished map. */
-export function rawRow(model, cell, temperature = 1, out = new Float64Array(model.cells)) {
+/** softmax over all keys of q·k / temperature for one query cell, or its row of a finished map. */
+export function rawRow(model, cell, temperature = 1, out = new Float64Array(model.keyGrid.cells)) {
   if (model.attention) {
-    out.set(model.attention.subarray(cell * model.cells, (cell + 1) * model.cells));
+    out.set(model.attention.subarray(cell * out.length, (cell + 1) * out.length));
     return out;
   }
   const { total } = exponentials(model, cell, temperature, out);
@@ -55,19 +57,20 @@ export function logSum(model, cell, temperature, scratch) {
   return highest / temperature + Math.log(total);
 }
 
-/** What every query gives to one cell in the raw map: a column. logSums: that of every query, unless it is a map. */
-export function rawColumn(model, cell, temperature, logSums, out = new Float64Array(model.cells)) {
+/** What every query gives to one key in the raw map: a column. logSums: that of every query, unless it is a map. */
+export function rawColumn(model, cell, temperature, logSums, out = new Float64Array(model.queryGrid.cells)) {
   if (model.attention) {
-    for (let n = 0; n < out.length; n++) out[n] = model.attention[n * model.cells + cell];
+    const { cells } = model.keyGrid;
+    for (let n = 0; n < out.length; n++) out[n] = model.attention[n * cells + cell];
     return out;
   }
-  dotProducts(model.key, model.query, cell, model.depth, model.cells, out);
+  dotProducts(model.key, model.keyGrid.cells, model.query, cell, model.depth, out);
   for (let n = 0; n < out.length; n++) out[n] = Math.exp(out[n] / temperature - logSums[n]);
   return out;
 }
 
 /** GR's gate between one cell and every cell, in 0 … 1, the same both ways. `gate` is one of GATES except "off". */
-export function gateRow(model, cell, gate, out = new Float64Array(model.cells)) {
+export function gateRow(model, cell, gate, out = new Float64Array(model.queryGrid.cells)) {
   if (gate === "binary") {
     const classes = likeliestClasses(model);
     for (let n = 0; n < out.length; n++) out[n] = Number(classes[n] === classes[cell]);
@@ -79,7 +82,8 @@ export function gateRow(model, cell, gate, out = new Float64Array(model.cells)) 
     for (let n = 0; n < out.length; n++) out[n] = Number(labels[n] === own && own !== model.no_class);
     return out;
   }
-  dotProducts(model.class_probs, model.class_probs, cell, model.class_probs.length / model.cells, model.cells, out);
+  const { class_probs: probs } = model;
+  dotProducts(probs, out.length, probs, cell, probs.length / out.length, out);
   if (gate === "sigmoid") for (let n = 0; n < out.length; n++) out[n] = sigmoid(out[n]);
   return out;
 }
@@ -87,7 +91,8 @@ export function gateRow(model, cell, gate, out = new Float64Array(model.cells)) 
 /** The most probable class of each cell according to GR's class distribution. */
 function likeliestClasses(model) {
   return remembered(model, "likeliest", () => {
-    const { class_probs: probs, cells } = model;
+    const { class_probs: probs } = model;
+    const { cells } = model.queryGrid;
     const classes = new Uint8Array(cells);
     for (let c = 1; c < probs.length / cells; c++) {
       for (let n = 0; n < cells; n++) if (probs[c * cells + n] > probs[classes[n] * cells + n]) classes[n] = c;
@@ -106,10 +111,11 @@ function offsets(kernel) {
   ]);
 }
 
-/** LR's weights sigmoid(q_m · k_{m+δ}), k²×N; "box" has 1/k² everywhere. Worked out once for each kernel. */
+/** LR's weights sigmoid(q_m · k_{m+δ}), k²×N of the keys; "box" has 1/k² everywhere. Worked out once a kernel. */
 export function retentionWeights(model, retention, kernel) {
   return remembered(model, `weights ${retention} ${kernel}`, () => {
-    const { query, key, cells, depth, height, width } = model;
+    const { query, key, depth } = model;
+    const { cells, height, width } = model.keyGrid;
     const weights = new Float64Array(kernel ** 2 * cells);
     if (retention === "box") return weights.fill(1 / kernel ** 2);
     for (const [down, right, index] of offsets(kernel)) {
@@ -142,36 +148,38 @@ export function retainRow(row, weights, height, width, kernel, out = new Float64
   return out;
 }
 
-/** What one query cell gives to every cell in the three stages, under the given choices. Fills `space`. */
-export function attentionStages(model, cell, choices, space = workspace(model.cells)) {
+/** What one query cell gives to every key in the three stages, under the given choices. Fills `space`. */
+export function attentionStages(model, cell, choices, space = workspace(model.keyGrid.cells)) {
   const { gate, retention, kernel, temperature } = choices;
   const raw = rawRow(model, cell, temperature, space.raw);
   const rectified = gate === "off" ? raw : gated(model, cell, gate, raw, space, space.rectified);
   if (retention === "off") return { raw, rectified, retained: rectified };
   const weights = retentionWeights(model, retention, kernel);
-  return { raw, rectified, retained: retainRow(rectified, weights, model.height, model.width, kernel, space.retained) };
+  const { height, width } = model.keyGrid;
+  return { raw, rectified, retained: retainRow(rectified, weights, height, width, kernel, space.retained) };
 }
 
 /**
- * What every query gives to one cell in the three stages. logSums: as in `rawColumn`. Fills `space`.
+ * What every query gives to one key in the three stages. logSums: as in `rawColumn`. Fills `space`.
  * A column of retained attention gathers columns of the rectified: A″[n, m] = Σ_δ L[m, δ] · A′[n, m + δ].
  */
-export function attentionColumns(model, cell, choices, logSums, space = workspace(model.cells)) {
+export function attentionColumns(model, cell, choices, logSums, space = workspace(model.queryGrid.cells)) {
   const { gate, retention, kernel, temperature } = choices;
   const raw = rawColumn(model, cell, temperature, logSums, space.raw);
   const rectified = gate === "off" ? raw : gated(model, cell, gate, raw, space, space.rectified);
   if (retention === "off") return { raw, rectified, retained: rectified };
   const weights = retentionWeights(model, retention, kernel);
-  const [row, column] = [Math.floor(cell / model.width), cell % model.width];
+  const { cells, height, width } = model.keyGrid;
+  const [row, column] = [Math.floor(cell / width), cell % width];
   const { retained, column: gathered } = space;
   retained.fill(0);
   for (const [down, right, index] of offsets(kernel)) {
     const [y, x] = [row + down, column + right];
-    if (y < 0 || y >= model.height || x < 0 || x >= model.width) continue;
-    const neighbour = y * model.width + x;
+    if (y < 0 || y >= height || x < 0 || x >= width) continue;
+    const neighbour = y * width + x;
     rawColumn(model, neighbour, temperature, logSums, gathered);
     if (gate !== "off") gated(model, neighbour, gate, gathered, space, gathered);
-    const weight = weights[index * model.cells + cell];
+    const weight = weights[index * cells + cell];
     for (let n = 0; n < retained.length; n++) retained[n] += weight * gathered[n];
   }
   return { raw, rectified, retained };

@@ -4,11 +4,12 @@
 
 /** log Σ exp of every query's scores at a temperature: Float64Array of length N. */
 export function* allLogSums(model, { temperature }) {
-  const sums = new Float64Array(model.cells);
-  const scratch = new Float64Array(model.cells);
-  for (let cell = 0; cell < model.cells; cell++) {
+  const { cells } = model.queryGrid;
+  const sums = new Float64Array(cells);
+  const scratch = new Float64Array(model.keyGrid.cells);
+  for (let cell = 0; cell < cells; cell++) {
     sums[cell] = logSum(model, cell, temperature, scratch);
-    yield (cell + 1) / model.cells;
+    yield (cell + 1) / cells;
   }
   return sums;
 }
@@ -24,13 +25,14 @@ const AVERAGED = [
 ];
 
 /**
- * The mean over several query cells: `stages`, their mean rows (or columns), and `metrics` of each stage, the mean of
- * the figures over the queries that have them in all three, so that stages are compared on the same queries.
+ * The mean over several cells, of queries (or keys): `stages`, their mean rows (or columns), and `metrics` of each
+ * stage, the mean of the figures over the queries that have them in all three, so that stages are compared on the same.
  * logSums: of all queries, needed for columns.
  */
 export function* regionAverage(model, { cells, choices, direction, logSums }) {
-  const space = workspace(model.cells);
-  const sums = workspace(model.cells);
+  const { onto } = gridsIn(model, direction);
+  const space = workspace(onto.cells);
+  const sums = workspace(onto.cells);
   const totals = Object.fromEntries(STAGES.map((stage) => [stage, AVERAGED.map(() => [0, 0])]));
   const emptied = { raw: 0, rectified: 0, retained: 0 };
   for (const [done, cell] of cells.entries()) {
@@ -38,7 +40,7 @@ export function* regionAverage(model, { cells, choices, direction, logSums }) {
       direction === "column"
         ? attentionColumns(model, cell, choices, logSums, space)
         : attentionStages(model, cell, choices, space);
-    const found = STAGES.map((stage) => queryMetrics(stages[stage], model.cellClasses, cell, model.no_class));
+    const found = Object.values(metricsOf(model, cell, stages, direction));
     const held = found.every((metrics) => !metrics.emptied);
     STAGES.forEach((stage, place) => {
       const row = stages[stage];
@@ -79,20 +81,24 @@ export function* noisiestQueries(model, { choices, stage, count }) {
     gate: stage === "raw" ? "off" : choices.gate,
     retention: stage === "retained" ? choices.retention : "off",
   };
-  const space = workspace(model.cells);
+  const { queryGrid, keyGrid, no_class } = model;
+  const { cells, width, classes } = queryGrid;
+  const space = workspace(keyGrid.cells);
   const found = [];
-  for (let cell = 0; cell < model.cells; cell++) {
-    if (model.cellClasses[cell] !== model.no_class) {
+  for (let cell = 0; cell < cells; cell++) {
+    const own = classes[cell];
+    if (own !== no_class) {
       const row = attentionStages(model, cell, needed, space)[stage];
-      const { interclassNoise, chance } = queryMetrics(row, model.cellClasses, cell, model.no_class);
-      if (interclassNoise !== null) found.push({ cell, noise: interclassNoise, chance });
+      const { interclassNoise, chance } = queryMetrics(row, keyGrid.classes, ownPlace(model, cell), no_class, own);
+      if (interclassNoise > 0) found.push({ cell, noise: interclassNoise, chance });
     }
-    yield (cell + 1) / model.cells;
+    yield (cell + 1) / cells;
   }
   found.sort((a, b) => b.noise - a.noise || a.cell - b.cell);
   const far = (a, b) =>
-    Math.abs(Math.floor(a / model.width) - Math.floor(b / model.width)) >= APART ||
-    Math.abs((a % model.width) - (b % model.width)) >= APART;
+    model.query_names !== undefined ||
+    Math.abs(Math.floor(a / width) - Math.floor(b / width)) >= APART ||
+    Math.abs((a % width) - (b % width)) >= APART;
   const chosen = [];
   for (const query of found) {
     if (chosen.length === count) break;
@@ -100,7 +106,7 @@ export function* noisiestQueries(model, { choices, stage, count }) {
   }
   return chosen.map((query) => {
     const row = attentionStages(model, query.cell, needed, space)[stage];
-    const shares = classShares(row, model.cellClasses, query.cell, model.no_class);
-    return { ...query, taker: shares.find(([label]) => label !== model.cellClasses[query.cell])[0] };
+    const shares = classShares(row, keyGrid.classes, ownPlace(model, query.cell), no_class);
+    return { ...query, taker: shares.find(([label]) => label !== classes[query.cell])[0] };
   });
 }

@@ -13,15 +13,16 @@ function createBackground(image, changed) {
     logSums: (model, temperature) => logSumsFrom(jobs, model, temperature),
     noisiest: (choices) => noisiestFrom(jobs, image.models[0], choices),
 
-    /** Average over `cells`, a set for each model. label: the class that they are, or null if painted by hand. */
-    averageOver(cells, label) {
+    /** Average over `cells` that are asked about, a set for each model. label: their class, or null if painted by hand. */
+    averageOver(cells, label, direction) {
       this.endRegion();
-      const labels = cells.map((set, index) => new Set([...set].map((cell) => image.models[index].cellClasses[cell])));
+      const grids = image.models.map((model) => gridsIn(model, direction).from);
+      const labels = cells.map((set, index) => new Set([...set].map((cell) => grids[index].classes[cell])));
       region = {
         cells,
         label,
         own: labels.map((found) => (found.size === 1 ? [...found][0] : null)),
-        outlines: cells.map((set, index) => outlineOf(image.models[index], (cell) => set.has(cell))),
+        outlines: cells.map((set, index) => outlineOf(grids[index], (cell) => set.has(cell))),
         results: cells.map(() => null),
         asked: cells.map(() => ""),
       };

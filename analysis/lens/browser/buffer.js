@@ -3,7 +3,8 @@
 // The files of this folder are joined into one script, in the order that script.py gives, behind SETTINGS, which comes
 // from Python. The first compute and do not touch the page; they follow dnl/attention/stages.py, analysis/noise/query.py
 // and analysis/geometry.py, and a test in a real browser holds both together. Cells are numbered row by row; N is their
-// number. Arrays over cells are flat.
+// number. Arrays over cells are flat. A model's queries and keys have a grid each, one and the same as a rule. Queries
+// without a place are the cells of an image of their own, 1×Q pixels: the pixel of query n is [0, n].
 
 // --- the buffer ------------------------------------------------------------------------------------------------------
 
@@ -39,6 +40,9 @@ export function unpack(bytes) {
   const [imageHeight, imageWidth] = header.image_size;
   const image = { ...header, ...views(header.arrays), bytes, imageHeight, imageWidth, cache: new Map() };
   image.models = header.models.map((facts, index) => modelOf(image, { ...facts, index }, views(facts.arrays)));
+  image.crop = shared(image.models.map(({ keyGrid }) => keyGrid.seen)); // what all models saw
+  image.places = shared(image.models.map(({ queryGrid }) => queryGrid.seen)); // of all pixels that have a query
+  image.queryNames = image.models[0].query_names ?? null; // of queries without a place
   return image;
 }
 
@@ -46,35 +50,59 @@ export function unpack(bytes) {
 const aligned = (bytes) => (bytes.byteOffset % 8 === 0 ? bytes : bytes.slice());
 
 /** One model's arrays and facts, with those of the image that its figures need, and sizes spelled out. */
-function modelOf({ imageHeight, imageWidth, class_names, palette, no_class }, facts, arrays) {
-  const [height, width] = facts.cells;
-  const cells = height * width;
-  const retention = facts.lr_kernel === null ? "off" : facts.lr_weights;
-  return {
+function modelOf(image, facts, arrays) {
+  const { class_names, palette, no_class } = image;
+  const grids = gridsOfModel(image, facts, arrays);
+  const apart = grids.keyGrid !== grids.queryGrid;
+  const model = {
     ...facts,
     ...arrays,
-    imageHeight,
-    imageWidth,
+    ...grids,
     class_names,
     palette,
     no_class,
-    height,
-    width,
-    cells,
-    depth: (arrays.query?.length ?? 0) / cells,
-    ownChoices: {
-      gate: facts.gate ?? "off",
-      retention,
-      kernel: facts.lr_kernel ?? SETTINGS.defaultKernel,
-      temperature: 1,
-    },
-    // What the figures are measured against: the truth, or else the model's own prediction, or else nothing.
-    cellClasses: arrays.cell_labels ?? arrays.cell_prediction ?? new Uint8Array(cells).fill(no_class),
+    apart, // the keys are other cells than the queries
+    depth: (arrays.query?.length ?? 0) / grids.queryGrid.cells,
     hasLabels: arrays.cell_labels !== undefined,
-    hasClasses: (arrays.cell_labels ?? arrays.cell_prediction) !== undefined,
+    hasClasses: (arrays.cell_labels ?? arrays.cell_prediction) !== undefined && !facts.signed,
     cache: new Map(),
   };
+  const retention = facts.lr_kernel === null ? "off" : facts.lr_weights;
+  model.ownChoices = {
+    gate: apart ? "off" : (facts.gate ?? "off"),
+    retention: availableRetentions(model).includes(retention) ? retention : "off",
+    kernel: facts.lr_kernel ?? SETTINGS.defaultKernel,
+    temperature: 1,
+  };
+  return model;
 }
+
+/** The grids of queries and keys, with what is known of their cells: `classes`, `predicted` (or undefined). */
+function gridsOfModel(image, { cells, key_cells, placement, crop, query_names, signed }, arrays) {
+  const size = [image.imageHeight, image.imageWidth];
+  // What the figures are measured against: the truth, or else the model's own prediction, or else nothing.
+  const known = (grid, labels, predicted) => ({
+    ...grid,
+    classes: (signed ? undefined : (labels ?? predicted)) ?? new Uint8Array(grid.cells).fill(image.no_class),
+    predicted,
+    cache: new Map(),
+  });
+  const place = query_names ? gridOf(cells, cells) : gridOf(size, cells, placement, crop);
+  const queryGrid = known(place, arrays.cell_labels, arrays.cell_prediction);
+  if (!key_cells) return { queryGrid, keyGrid: queryGrid };
+  const keys = gridOf(size, key_cells, placement, crop);
+  return { queryGrid, keyGrid: known(keys, arrays.key_labels, arrays.key_prediction) };
+}
+
+/** The grid on which a cell is asked about, and the one that the answer lies on: { from, onto }. */
+export function gridsIn({ queryGrid, keyGrid }, direction) {
+  return direction === "column" ? { from: keyGrid, onto: queryGrid } : { from: queryGrid, onto: keyGrid };
+}
+
+const NOWHERE = -1;
+
+/** The place of a cell among those of the grid that the answer lies on: figures leave it out. */
+export const ownPlace = (model, cell) => (model.apart ? NOWHERE : cell);
 
 /** What `compute` gives, worked out once for each name and kept with its image or model. */
 function remembered(owner, name, compute) {
@@ -86,13 +114,25 @@ function remembered(owner, name, compute) {
 
 /** The gates that can be computed for this model: the oracle needs labels, the others the class distribution. */
 export function availableGates(model) {
+  return model.apart ? ["off"] : gatesOfArrays(model);
+}
+
+/** The gates for which the arrays are there. */
+function gatesOfArrays(model) {
   const needed = { off: true, oracle: model.hasLabels };
   return GATES.filter((gate) => needed[gate] ?? model.class_probs !== undefined);
 }
 
-/** The kinds of LR that can be computed: learnt weights need query and key, which a finished map lacks. */
+/** The kinds of LR that can be computed: learnt weights need query and key of one cell, which a finished map lacks. */
 export function availableRetentions(model) {
-  return RETENTIONS.filter((retention) => retention !== "learnt" || model.query !== undefined);
+  const learnt = model.query !== undefined && !model.apart;
+  return RETENTIONS.filter((retention) => retention !== "learnt" || learnt);
+}
+
+/** The choices that would be there if the keys were the queries' cells. */
+export function refusedChoices(model) {
+  if (!model.apart) return { gate: [], retention: [] };
+  return { gate: gatesOfArrays(model).filter((gate) => gate !== "off"), retention: model.query ? ["learnt"] : [] };
 }
 
 /** The user's choices where they can be had, the model's own in their place where not. */

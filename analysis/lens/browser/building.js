@@ -33,13 +33,15 @@ function partsOf(lens) {
   const { image } = lens;
   const models = image.models.map(modelPanelsOf);
   const keysId = unique("lens-keys");
+  const what = image.queryNames ? "query" : "pixel";
   const photo = panelOf("photo", 0, "Photo", image.name, {
     tabindex: 0,
     role: "application",
-    "aria-label": `${image.name}: choose a pixel with the arrow keys, pin it with Enter, go back with Escape`,
+    "aria-label": `${image.name}: choose a ${what} with the arrow keys, pin it with Enter, go back with Escape`,
     "aria-describedby": keysId,
   });
-  photo.figure.append(models[0].about.node);
+  const queries = image.queryNames && queriesOf(lens);
+  photo.figure.append(...(queries ? [queries.node] : []), models[0].about.node);
   const classes = classesOf(lens);
   const [bar, differenceBar] = [colourbarOf(), colourbarOf()];
   const classList = element("ul", { class: "classes", "aria-label": "Classes: choose one for its mean attention" });
@@ -68,34 +70,31 @@ function partsOf(lens) {
     announcement,
   ];
   const surfaces = [photo.surface, ...models.flatMap(({ maps }) => STAGES.map((stage) => maps[stage].surface))];
-  return { ...tools, nodes, surfaces, models, photo, classes, bar, differenceBar, announcement };
+  return { ...tools, nodes, surfaces, models, photo, queries, classes, bar, differenceBar, announcement };
 }
 
 /** Pins, and what can be done on the panels. */
 function toolsOf(lens) {
+  const unplaced = lens.image.queryNames !== null;
   const parts = {
-    noPins: element(
-      "p",
-      { class: "hint" },
-      element("span", { class: "for-mouse" }, "Move over the photo or a map; click to pin. "),
-      element("span", { class: "for-mouse quiet", title: KEYS }, "Or use the keys: arrows, Enter, R …"),
-      element("span", { class: "for-touch" }, "Tap the photo or a map to pin; slide sideways to look around."),
-    ),
+    noPins: unplaced ? element("p", { class: "hint" }, UNPLACED.hint) : hintOf(),
     pins: element("ul", { class: "pins", "aria-label": "Pins" }),
     status: element("p", { class: "status", role: "status" }),
     undo: button("Undo", "Undo the last change of the pins (Ctrl+Z)", () => undo(lens), { class: "tool" }),
-    brush: button("Brush", "Paint over a region to see its mean attention", () => usePaint(lens, !lens.painting), {
-      class: "tool",
-      "aria-pressed": "false",
-    }),
+    brush: button(
+      "Brush",
+      unplaced ? UNPLACED.brush : "Paint over a region to see its mean attention",
+      () => usePaint(lens, !lens.painting),
+      { class: "tool", "aria-pressed": "false", disabled: unplaced },
+    ),
     whole: button("Fit", "Show the whole image (0, or a double click)", () => setView(lens, WHOLE), {
       class: "tool",
       disabled: true,
       "aria-label": "Show the whole image",
     }),
     noisiestButton: button(
-      "Noisiest pixels",
-      "Look for the pixels with the most interclass noise",
+      unplaced ? "Noisiest queries" : "Noisiest pixels",
+      `Look for the ${unplaced ? "queries" : "pixels"} with the most interclass noise`,
       () => toggleNoisiest(lens),
       { class: "tool", "aria-expanded": "false" },
     ),
@@ -117,13 +116,39 @@ function toolsOf(lens) {
   return { ...parts, node: element("div", { class: "tools" }, pinned, buttons) };
 }
 
+/** What can be done, as long as nothing is pinned. */
+function hintOf() {
+  return element(
+    "p",
+    { class: "hint" },
+    element("span", { class: "for-mouse" }, "Move over the photo or a map; click to pin. "),
+    element("span", { class: "for-mouse quiet", title: KEYS }, "Or use the keys: arrows, Enter, R …"),
+    element("span", { class: "for-touch" }, "Tap the photo or a map to pin; slide sideways to look around."),
+  );
+}
+
+/** The list of queries without a place: { node, show(number) }. */
+function queriesOf(lens) {
+  const { memory, image } = lens;
+  const options = image.queryNames.map((name, number) => [number, name]);
+  const list = dropdown("query", "Query", options, null, (value) => chooseQuery(lens, Number(value)));
+  const select = list.querySelector("select");
+  const keep = button("Pin", "Pin this query (Enter)", () => pin(lens, lens.preview ?? activePixel(memory, image)), {
+    class: "tool",
+  });
+  const choice = element("div", { class: "choice" }, list, keep);
+  return {
+    node: element("div", { class: "queries" }, element("p", { class: "note" }, UNPLACED.photo), choice),
+    show: (number) => select.value !== String(number) && (select.value = String(number)),
+  };
+}
+
 /** One pin: choose it, or take it away. */
 function pinChipOf(lens, pixel, index) {
   const { memory, image } = lens;
   const active = index === activeIndex(memory, image);
   const [model] = image.models;
-  const name = className(model, model.cellClasses[cellOf(model, pixel)]);
-  const words = model.hasClasses ? name : placeWords(pixel);
+  const words = model.hasClasses && !image.queryNames ? className(model, classAt(model, pixel)) : nameAt(model, pixel);
   const colour = image.pin_colours[index];
   const number = element("b", { style: { background: colour, color: inkOn(colour) } }, String(index + 1));
   return element(
@@ -133,7 +158,7 @@ function pinChipOf(lens, pixel, index) {
       "button",
       {
         type: "button",
-        title: `Show the pixel in ${placeWords(pixel)} (key ${index + 1})`,
+        title: `Show the ${image.queryNames ? "query" : "pixel in"} ${nameAt(model, pixel)} (key ${index + 1})`,
         "aria-pressed": active,
         onclick: () => touch(lens, index),
       },
@@ -144,10 +169,15 @@ function pinChipOf(lens, pixel, index) {
   );
 }
 
+const classAt = ({ queryGrid }, pixel) => queryGrid.classes[cellOf(queryGrid, pixel)];
+/** The name of a query without a place, or the pixel in words. */
+const nameAt = ({ query_names }, pixel) => query_names?.[pixel[1]] ?? placeWords(pixel);
+
 /** The classes of the image and their colours: [{ item, button }] by label. */
 function classesOf(lens) {
   const { image } = lens;
-  const present = new Set(image.models.flatMap(({ cellClasses }) => [...new Set(cellClasses)]));
+  const asked = ({ queryGrid, keyGrid }) => (image.queryNames ? [queryGrid] : [queryGrid, keyGrid]);
+  const present = new Set(image.models.flatMap(asked).flatMap(({ classes }) => [...new Set(classes)]));
   return image.class_names.map((name, label) => {
     const of = button("", "Show the mean attention of this class", () => averageClass(lens, label), {
       disabled: !present.has(label),
@@ -160,13 +190,14 @@ function classesOf(lens) {
 
 /** One button for each of the noisiest queries. */
 function noisiestOf(model, found, pin) {
-  if (!found.length) return ["No pixel of this image has interclass noise."];
+  if (!found.length) return [`No ${model.query_names ? "query" : "pixel"} of this image has interclass noise.`];
   const buttons = found.map(({ cell, noise, chance, taker }) => {
-    const name = className(model, model.cellClasses[cell]);
+    const name = className(model, model.queryGrid.classes[cell]);
     const words =
-      `Pin ${placeWords(pixelOf(model, cell))} (${name}): interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance, ` +
-      `most of it on ${className(model, taker)}`;
-    return button(`${name} → ${className(model, taker)}`, words, () => pin(cell), { class: "tool" });
+      `Pin ${nameAt(model, pixelOf(model.queryGrid, cell))} (${name}): interclass noise ${noise.toFixed(3)}, ` +
+      `${(noise / chance).toFixed(2)} × chance, most of it on ${className(model, taker)}`;
+    const who = model.query_names?.[cell] ?? name;
+    return button(`${who} → ${className(model, taker)}`, words, () => pin(cell), { class: "tool" });
   });
   return [element("span", { class: "quiet" }, "Most raw attention on other classes: "), ...buttons];
 }
@@ -210,7 +241,7 @@ function showNoisiest(lens) {
   if (found === null) {
     write(parts.noisiest, background.words("noisiest", "Looking at every pixel"));
   } else if (parts.noisiest.found !== found) {
-    parts.noisiest.replaceChildren(...noisiestOf(model, found, (cell) => pin(lens, pixelOf(model, cell))));
+    parts.noisiest.replaceChildren(...noisiestOf(model, found, (cell) => pin(lens, pixelOf(model.queryGrid, cell))));
   }
   parts.noisiest.found = found;
 }

@@ -17,10 +17,10 @@ let named = 0;
 /** A name that nothing else on the page has: two lenses may stand on it. */
 const unique = (name) => `${name}-${++named}`;
 
-/** One choice out of a few, as a row of radio buttons. options: [value, label, explanation]. */
+/** One choice out of a few, as a row of radio buttons. options: [value, label, explanation, whether it is disabled]. */
 function segmented(name, legend, options, chosen, onchange) {
   const group = unique(name);
-  const buttons = options.map(([value, label, title]) =>
+  const buttons = options.map(([value, label, title, disabled = false]) =>
     element(
       "label",
       { title },
@@ -29,6 +29,7 @@ function segmented(name, legend, options, chosen, onchange) {
         name: group,
         value,
         checked: value === chosen,
+        disabled,
         onchange: () => onchange(value),
       }),
       element("span", {}, String(label)),

@@ -56,6 +56,19 @@ function begin({ canvas, context }, image, view) {
   return context;
 }
 
+/** Dim what lies outside the part of the image that a model saw, { top, left, height, width }, and draw its border. */
+function dimOutside(context, image, { top, left, height, width }) {
+  if (height === image.imageHeight && width === image.imageWidth) return;
+  context.beginPath();
+  context.rect(0, 0, image.imageWidth, image.imageHeight);
+  context.rect(left, top, width, height);
+  context.fillStyle = OUTSIDE_COLOUR;
+  context.fill("evenodd");
+  context.lineWidth = screenPixel(context);
+  context.strokeStyle = OUTSIDE_LINE;
+  context.strokeRect(left, top, width, height);
+}
+
 function drawPhoto(surface, image, view, overlay) {
   const context = begin(surface, image, view);
   const { photo, [overlay]: over } = pictures(image);
@@ -66,43 +79,45 @@ function drawPhoto(surface, image, view, overlay) {
     context.drawImage(over, 0, 0);
     context.globalAlpha = 1;
   }
+  dimOutside(context, image, image.crop);
   return context;
 }
 
 /** A picture of one map's cells that is painted again for every query: { pixels, draw canvas }. */
-function cellPicture(model) {
-  const canvas = new OffscreenCanvas(model.width, model.height);
+function cellPicture({ width, height }) {
+  const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
-  const data = new ImageData(model.width, model.height);
+  const data = new ImageData(width, height);
   return { canvas, context, data, pixels: new Uint32Array(data.data.buffer) };
 }
 
-function drawMap(surface, image, model, view, picture, photoOpacity) {
+/** grid: on which the picture's cells lie; null: there is the photo alone. */
+function drawMap(surface, image, { keyGrid }, view, { grid, picture }, photoOpacity) {
   const context = begin(surface, image, view);
-  picture.context.putImageData(picture.data, 0, 0);
-  const across = mapSpan(model.imageWidth, model.width);
-  const down = mapSpan(model.imageHeight, model.height);
-  if (photoOpacity > 0) {
-    context.drawImage(pictures(image).grey, 0, 0);
+  const { crop, seen } = keyGrid;
+  if (photoOpacity > 0 || crop) context.drawImage(pictures(image).grey, 0, 0);
+  if (grid) {
+    picture.context.putImageData(picture.data, 0, 0);
+    const { across, down } = spansOf(grid);
+    context.save();
+    if (crop) {
+      context.beginPath();
+      context.rect(seen.left, seen.top, seen.width, seen.height);
+      context.clip();
+    }
     context.globalAlpha = 1 - photoOpacity;
+    context.imageSmoothingEnabled = false; // a cell is a cell: no invented values between them
+    context.drawImage(picture.canvas, across.start, down.start, across.pitch * grid.width, down.pitch * grid.height);
+    context.restore();
   }
-  context.imageSmoothingEnabled = false; // a cell is a cell: no invented values between them
-  context.drawImage(
-    picture.canvas,
-    across.start,
-    down.start,
-    across.pitch * model.width,
-    down.pitch * model.height,
-  );
-  context.globalAlpha = 1;
+  dimOutside(context, image, seen);
   return context;
 }
 
 /** The border of all cells for which `inside(cell)` holds, as a path on the image; edges in a row are one line. */
-function outlineOf(model, inside) {
-  const { width, height } = model;
-  const across = mapSpan(model.imageWidth, width);
-  const down = mapSpan(model.imageHeight, height);
+function outlineOf(grid, inside) {
+  const { width, height } = grid;
+  const { across, down } = spansOf(grid);
   const xAt = (column) => across.start + column * across.pitch;
   const yAt = (row) => down.start + row * down.pitch;
   const path = new Path2D();
@@ -126,9 +141,9 @@ function outlineOf(model, inside) {
   return path;
 }
 
-/** The border of one class. of: "cellClasses" (what the figures are measured against) or "cell_prediction". */
-function classOutline(model, label, of) {
-  return remembered(model, `outline ${of} ${label}`, () => outlineOf(model, (cell) => model[of][cell] === label));
+/** The border of one class. of: "classes" (what the figures are measured against) or "predicted". */
+function classOutline(grid, label, of) {
+  return remembered(grid, `outline ${of} ${label}`, () => outlineOf(grid, (cell) => grid[of][cell] === label));
 }
 
 /** A line that reads on any background: dark below, light above; widths in screen pixels. */
@@ -148,17 +163,16 @@ function strokeTwice(context, path, colour, width, dashes = []) {
 /** The side of a pixel of the screen (as CSS counts them) in the context's coordinates. */
 const screenPixel = (context) => (window.devicePixelRatio || 1) / context.getTransform().a;
 
-/** A dot on every cell of the query's class that gets less than a quarter of the class's mean. */
-function drawHollows(context, model, row, cell, below) {
-  const classes = model.cellClasses;
-  const across = mapSpan(model.imageWidth, model.width);
-  const down = mapSpan(model.imageHeight, model.height);
+/** A dot on every cell of the query's class that gets less than a quarter of its mean. cell: of `ownPlace`. */
+function drawHollows(context, grid, row, cell, label, below) {
+  const { classes, width } = grid;
+  const { across, down } = spansOf(grid);
   const radius = Math.min(across.pitch, down.pitch) * 0.22;
   context.beginPath();
   for (let n = 0; n < row.length; n++) {
-    if (n === cell || classes[n] !== classes[cell] || !(row[n] < below)) continue;
-    const x = across.start + ((n % model.width) + 0.5) * across.pitch;
-    const y = down.start + (Math.floor(n / model.width) + 0.5) * down.pitch;
+    if (n === cell || classes[n] !== label || !(row[n] < below)) continue;
+    const x = across.start + ((n % width) + 0.5) * across.pitch;
+    const y = down.start + (Math.floor(n / width) + 0.5) * down.pitch;
     context.moveTo(x + radius, y);
     context.arc(x, y, radius, 0, 2 * Math.PI);
   }
@@ -233,5 +247,7 @@ const MAP_PIN_RADIUS = 6; // of the ring, in screen pixels
 const MAP_PIN_AWAY = 11; // from the ring's middle to the number's, across and down, in screen pixels
 const HOVER_COLOUR = "#ffffff";
 const HOLLOW_COLOUR = "#3ff0ff";
+const OUTSIDE_COLOUR = "rgba(0, 0, 0, 0.65)";
+const OUTSIDE_LINE = "rgba(255, 255, 255, 0.45)";
 const OUTLINE_COLOUR = "rgba(255, 255, 255, 0.9)";
 const PREDICTED_COLOUR = "#ffd84d";

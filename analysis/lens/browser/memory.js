@@ -68,6 +68,24 @@ function undoPins(memory, image) {
   touchPin(memory, image, Math.max(0, before.at(-1).length - 1));
 }
 
+/** Whether there is a query at a pixel. */
+function hasQuery({ places: { top, left, height, width } }, [y, x]) {
+  const inside = (side, start, pixels) => Number.isInteger(side) && side >= start && side < start + pixels;
+  return inside(y, top, height) && inside(x, left, width);
+}
+
+/** Leave out the pins where this model has no query, though another one had. */
+function keepInside(memory, image) {
+  const pins = pinsOf(memory, image);
+  const inside = pins.filter((pixel) => hasQuery(image, pixel));
+  if (inside.length === pins.length) return;
+  memory.pins.set(image.image_id, inside);
+  memory.undone.delete(image.image_id);
+}
+
+/** Which way the attention is looked at: who looks at a pixel is not shown of queries without a place. */
+const directionIn = ({ image, memory }) => (image.queryNames ? "row" : memory.look.direction);
+
 /** Whether a value is among `values`, or else a number from `low` to `high`. */
 const isKnown = ({ values, low, high }, value) =>
   values ? values.includes(value) : typeof value === "number" && value >= low && value <= high;
@@ -77,10 +95,7 @@ export function grant(memory, image, request) {
   if (!request || request.id === memory.granted) return false;
   memory.granted = request.id;
   if (Array.isArray(request.pins)) {
-    const inside = (side, pixels) => Number.isInteger(side) && side >= 0 && side < pixels;
-    const pins = request.pins.filter(
-      (pixel) => Array.isArray(pixel) && inside(pixel[0], image.imageHeight) && inside(pixel[1], image.imageWidth),
-    );
+    const pins = request.pins.filter((pixel) => Array.isArray(pixel) && hasQuery(image, pixel));
     memory.pins.set(image.image_id, pins.slice(0, PIN_LIMIT));
     touchPin(memory, image, 0);
   }

@@ -4,10 +4,10 @@ const { emptied: EMPTIED, hollowThreshold: HOLLOW_THRESHOLD } = SETTINGS;
 
 /**
  * The noise of one query's row, as analysis/noise/query.py defines it; null where a figure is undefined.
- * classes: the label of every cell, noClass for those that take no part.
+ * classes: the label of every cell of the row, noClass for those that take no part. cell: the query's own among them,
+ * or NOWHERE, and own its label.
  */
-export function queryMetrics(row, classes, cell, noClass) {
-  const own = classes[cell];
+export function queryMetrics(row, classes, cell, noClass, own = classes[cell]) {
   const metrics = {
     labelled: own !== noClass,
     emptied: false,
@@ -65,6 +65,15 @@ export function queryMetrics(row, classes, cell, noClass) {
     }
     metrics.hollowFraction = below / sameCount;
   }
+  return metrics;
+}
+
+/** The metrics of each of one cell's stages, whose rows or columns they are. */
+export function metricsOf(model, cell, stages, direction) {
+  const { from, onto } = gridsIn(model, direction);
+  const [place, own] = [ownPlace(model, cell), from.classes[cell]];
+  const metrics = {};
+  for (const stage of STAGES) metrics[stage] = queryMetrics(stages[stage], onto.classes, place, model.no_class, own);
   return metrics;
 }
 

@@ -4,6 +4,7 @@
 // pixel. Joined with geometry.js and controls.js; cells are numbered row by row.
 
 const PHOTO_OPACITY = 0.25; // of the photo through the map
+const OUTSIDE_COLOUR = "rgba(0, 0, 0, 0.65)"; // over the part of the photo that the model did not see
 const STRIPE = 3; // pixels, of the pattern that marks emptied rows
 
 export function formatValue(value) {
@@ -64,15 +65,14 @@ function stripes(context) {
 }
 
 function draw({ data, grid, photo, picture, shown, parts: { canvas } }) {
-  const { imageHeight, imageWidth, height, width } = grid;
+  const { imageHeight, imageWidth, height, width, seen } = grid;
   const screen = window.devicePixelRatio || 1;
   const across = Math.max(1, Math.round(canvas.clientWidth * screen));
   const down = Math.max(1, Math.round((across * imageHeight) / imageWidth));
   if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
   const context = canvas.getContext("2d");
   const scale = across / imageWidth;
-  const columns = mapSpan(imageWidth, width);
-  const rows = mapSpan(imageHeight, height);
+  const { across: columns, down: rows } = spansOf(grid);
   const box = (cell) => [
     (columns.start + (cell % width) * columns.pitch) * scale,
     (rows.start + Math.floor(cell / width) * rows.pitch) * scale,
@@ -82,6 +82,18 @@ function draw({ data, grid, photo, picture, shown, parts: { canvas } }) {
   context.filter = "grayscale(1)";
   context.drawImage(photo, 0, 0, across, down);
   context.filter = "none";
+  context.save();
+  if (grid.crop) {
+    context.fillStyle = OUTSIDE_COLOUR;
+    context.fillRect(0, 0, across, down);
+    const part = [seen.left, seen.top, seen.width, seen.height].map((side) => side * scale);
+    context.beginPath();
+    context.rect(...part);
+    context.clip();
+    context.filter = "grayscale(1)";
+    context.drawImage(photo, 0, 0, across, down);
+    context.filter = "none";
+  }
   context.globalAlpha = 1 - PHOTO_OPACITY;
   context.imageSmoothingEnabled = false; // a cell is a cell: no invented values between them
   const [left, top] = box(0);
@@ -89,6 +101,7 @@ function draw({ data, grid, photo, picture, shown, parts: { canvas } }) {
   context.globalAlpha = 1;
   context.fillStyle = stripes(context);
   for (const cell of data.reasons.emptied) context.fillRect(...box(cell));
+  context.restore();
   if (shown === null) return;
   for (const [colour, line] of [["rgba(0, 0, 0, 0.8)", 4], ["#ffffff", 2]]) {
     context.strokeStyle = colour;
@@ -138,11 +151,6 @@ function showLegend({ gradient, title, ticks, keys }, data) {
   );
 }
 
-/** The map's sizes, as the functions of geometry.js take them. */
-function gridOf({ image_size: [imageHeight, imageWidth], cells: [height, width] }) {
-  return { imageHeight, imageWidth, height, width };
-}
-
 /** The cell that an arrow key leads to from a cell; undefined for another key. */
 function cellBeside({ height, width }, cell, key) {
   const [row, column] = [Math.floor(cell / width), cell % width];
@@ -181,11 +189,10 @@ function newMap(root) {
 
 function pixelUnder({ parts, grid }, event) {
   const place = parts.canvas.getBoundingClientRect();
-  const inside = (share, pixels) => Math.min(pixels - 1, Math.max(0, Math.floor(share * pixels)));
-  return [
-    inside((event.clientY - place.top) / place.height, grid.imageHeight),
-    inside((event.clientX - place.left) / place.width, grid.imageWidth),
-  ];
+  return nearestIn(grid.seen, [
+    ((event.clientY - place.top) / place.height) * grid.imageHeight,
+    ((event.clientX - place.left) / place.width) * grid.imageWidth,
+  ]);
 }
 
 function onKey(map, event) {
@@ -223,7 +230,8 @@ function show(map, data, pick) {
     map.photo.onload = () => schedule(map);
     map.photo.src = data.photo;
   }
-  Object.assign(map, { data, pick, grid: gridOf(data), picture: paintCells(data) });
+  const grid = gridOf(data.image_size, data.cells, data.placement, data.crop);
+  Object.assign(map, { data, pick, grid, picture: paintCells(data) });
   root.style.setProperty("--noise-map-aspect", `${map.grid.imageWidth} / ${map.grid.imageHeight}`);
   parts.readout.dataset.hint = "Move over the map to read a cell out; click it to open its pixel in the Explorer.";
   parts.canvas.setAttribute(

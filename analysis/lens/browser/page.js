@@ -46,6 +46,7 @@ function show(lens, bytes, tell) {
     lens.background?.end();
     lens.image = unpack(bytes);
     lens.background = createBackground(lens.image, () => schedule(lens));
+    keepInside(lens.memory, lens.image);
   }
   if (grant(lens.memory, lens.image, header.request) || fresh) {
     lens.preview = null;

@@ -92,17 +92,21 @@ function modelPanelsOf(model) {
       bar.node.hidden = true;
       const figures = figureListOf();
       panel.figure.append(element("div", { class: "below" }, bar.node, figures.list));
-      const picture = cellPicture(model);
-      return [stage, { ...panel, bar, figures, picture, shown: new Float64Array(model.cells) }];
+      return [stage, { ...panel, bar, figures }];
     }),
   );
-  return { model, maps, space: workspace(model.cells), about: aboutOf(model), differences: differenceArrays(model) };
+  const row = sheetOf(model.keyGrid);
+  const column = model.apart ? sheetOf(model.queryGrid) : row;
+  return { model, maps, sheets: { row, column }, about: aboutOf(model) };
 }
 
-const differenceArrays = ({ cells }) => ({
-  rectified: new Float64Array(cells),
-  retained: new Float64Array(cells),
-});
+/** Arrays to compute in and pictures to paint, for what lies on one grid. */
+function sheetOf(grid) {
+  const array = () => new Float64Array(grid.cells);
+  const maps = STAGES.map((stage) => [stage, { picture: cellPicture(grid), shown: array(), grid }]);
+  const differences = { rectified: array(), retained: array() };
+  return { space: workspace(grid.cells), maps: Object.fromEntries(maps), differences };
+}
 
 /** A model's name and the health of its attention in a line; null where neither is known. */
 function titleOf({ name, health }) {

@@ -1,9 +1,9 @@
 // --- readouts --------------------------------------------------------------------------------------------------------
 
-/** Put the metrics of one stage under its map; null: there are none yet. */
-function showFigures(parts, metrics, direction) {
+/** Put the metrics of one stage under its map; undefined: there are none yet. figures: as in `figureWords`. */
+function showFigures(parts, metrics, direction, figures) {
   const inColumns = direction === "column";
-  for (const [name, words] of Object.entries(FIGURES)) {
+  for (const [name, words] of Object.entries(figures)) {
     const [label, definition] = inColumns ? words.slice(2) : words;
     parts.rows[name].hidden = label === undefined;
     if (label === undefined) continue;
@@ -22,18 +22,24 @@ function showFigures(parts, metrics, direction) {
   parts.tick.hidden = chance === null;
 }
 
-/** Say which pixel it is. state: [words, colour of its pin or null]. */
-function showPixel(about, model, cell, pixel, [words, colour]) {
-  const own = model.cellClasses[cell];
-  const predicted = model.cell_prediction?.[cell];
+/** Say which pixel it is, or which query. grid: of the cell. state: [words, colour of its pin or null]. */
+function showPixel(about, model, grid, cell, pixel, [words, colour]) {
+  const own = grid.classes[cell];
+  const predicted = grid.predicted?.[cell];
+  showState(about, words, colour);
+  showSwatch(about.swatch, model, own);
+  if (model.query_names) {
+    write(about.name, model.query_names[cell]);
+    write(about.says, own === model.no_class ? "" : `, ${className(model, own)}`);
+    write(about.place, `query ${cell + 1} of ${grid.cells}`);
+    return;
+  }
   let says = "";
   if (!model.hasLabels) says = model.hasClasses ? ", as predicted" : "";
   else if (predicted !== undefined && predicted !== own) says = `, predicted as ${className(model, predicted)}`;
-  showState(about, words, colour);
-  showSwatch(about.swatch, model, own);
   write(about.name, className(model, own));
   write(about.says, says);
-  const place = [Math.floor(cell / model.width), cell % model.width];
+  const place = [Math.floor(cell / grid.width), cell % grid.width];
   write(about.place, `${placeWords(pixel)} (cell in ${placeWords(place)})`);
 }
 
@@ -44,7 +50,7 @@ function showRegion(about, model, region) {
   showSwatch(about.swatch, model, own ?? model.no_class);
   write(about.name, own === null ? "several classes" : className(model, own));
   write(about.says, "");
-  write(about.place, `${count} ${count === 1 ? "cell" : "cells"}`);
+  write(about.place, several(model, count));
 }
 
 function showState({ state }, words, colour) {

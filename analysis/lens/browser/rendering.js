@@ -7,6 +7,7 @@ function render(lens) {
   const pixel = lens.preview ?? activePixel(lens.memory, lens.image);
   renderScene({ ...lens, region, pixel });
   if (lens.listing) showNoisiest(lens);
+  lens.parts.queries?.show(pixel[1]);
   lens.root.dataset.pixel = pixel.join(" ");
   performance.clearMeasures("lens");
   performance.measure("lens", { start: started, end: performance.now() });
@@ -18,7 +19,8 @@ function renderScene(scene) {
   const found = parts.models.map((panel) => (region ? regionOf(scene, panel) : pixelIn(scene, panel, pixel)));
   drawAll(scene, found);
   parts.models.forEach((panel, index) => showWords(scene, panel, found[index]));
-  const own = region ? region.own[0] : image.models[0].cellClasses[cellOf(image.models[0], pixel)];
+  const { from } = gridsIn(image.models[0], directionIn(scene));
+  const own = region ? region.own[0] : from.classes[cellOf(from, pixel)];
   parts.classes.forEach(({ item, button: of }, label) => {
     item.classList.toggle("current", label === own);
     of.setAttribute("aria-pressed", region?.label === label);
@@ -27,36 +29,39 @@ function renderScene(scene) {
 }
 
 /** One model's stages and metrics for a pixel; `stages` is null as long as a worker is at it. */
-function pixelIn({ background, memory }, { model, space }, pixel) {
-  const cell = cellOf(model, pixel);
-  const choices = effectiveChoices(model, memory.choices);
+function pixelIn(scene, { model, sheets }, pixel) {
+  const direction = directionIn(scene);
+  const cell = cellOf(gridsIn(model, direction).from, pixel);
+  const choices = effectiveChoices(model, scene.memory.choices);
+  const { space } = sheets[direction];
   let stages;
-  if (memory.look.direction === "column") {
-    const logSums = background.logSums(model, choices.temperature);
+  if (direction === "column") {
+    const logSums = scene.background.logSums(model, choices.temperature);
     stages = logSums && attentionColumns(model, cell, choices, logSums, space);
   } else {
     stages = attentionStages(model, cell, choices, space);
   }
-  const metrics = {};
-  for (const stage of stages ? STAGES : []) {
-    metrics[stage] = queryMetrics(stages[stage], model.cellClasses, cell, model.no_class);
-  }
-  return { cell, stages, metrics };
+  return { cell, stages, metrics: stages ? metricsOf(model, cell, stages, direction) : {} };
 }
 
-function regionOf({ background, memory }, { model }) {
-  const result = background.regionResult(model, effectiveChoices(model, memory.choices), memory.look.direction);
+function regionOf(scene, { model }) {
+  const { background, memory } = scene;
+  const result = background.regionResult(model, effectiveChoices(model, memory.choices), directionIn(scene));
   return { cell: null, stages: result?.stages ?? null, metrics: result?.metrics ?? {} };
 }
 
 /** Work out what each map shows, in `values`; returns the maps and, where they are asked for, the changes. */
-function shownMaps({ parts, memory }, found) {
-  const { scale, difference } = memory.look;
+function shownMaps(scene, found) {
+  const { scale, difference } = scene.memory.look;
   const [maps, changes] = [[], []];
-  parts.models.forEach(({ maps: of, differences }, index) => {
+  scene.parts.models.forEach(({ maps: of, sheets }, index) => {
     const { stages } = found[index];
     if (!stages) return;
-    for (const stage of STAGES) of[stage].values = shownRow(stages[stage], scale, of[stage].shown);
+    const { maps: sheet, differences } = sheets[directionIn(scene)];
+    for (const stage of STAGES) {
+      Object.assign(of[stage], sheet[stage]);
+      of[stage].values = shownRow(stages[stage], scale, of[stage].shown);
+    }
     maps.push(of.raw);
     for (const [stage, before] of CHANGES) {
       if (difference) of[stage].values = differenceRow(of[stage].shown, of[before].shown, differences[stage]);
@@ -95,36 +100,41 @@ function drawAll(scene, found) {
   paintMaps(scene, maps, tables.maps, (rows) => colourRange(rows, scale, clip), parts.bar, words);
   paintMaps(scene, changes, tables.differences, (rows) => differenceRange(rows, clip), parts.differenceBar, "change");
 
+  const direction = directionIn(scene);
   mark(scene, drawPhoto(parts.photo.surface, image, view, overlay), image.models[0], drawPin);
   parts.models.forEach(({ model, maps: of }, index) => {
     const { stages, metrics, cell } = found[index];
     for (const stage of STAGES) {
       // As long as a worker is at it there is the photo alone.
-      const context = drawMap(of[stage].surface, image, model, view, of[stage].picture, stages ? photoOpacity : 1);
-      if (stages && cell !== null) outline(scene, context, model, cell, stages[stage], metrics[stage]);
+      const drawn = stages ? of[stage] : { grid: null };
+      const context = drawMap(of[stage].surface, image, model, view, drawn, stages ? photoOpacity : 1);
+      if (stages && cell !== null) outline(memory.look, direction, context, model, cell, stages[stage], metrics[stage]);
       mark(scene, context, model, drawMapPin);
     }
   });
 }
 
 /** What is marked of the query's class. */
-function outline({ memory }, context, model, cell, row, metrics) {
-  const { outline: own, predictedOutline, hollows, direction } = memory.look;
-  const label = model.cellClasses[cell];
-  if (own && label !== model.no_class) strokeTwice(context, classOutline(model, label, "cellClasses"), OUTLINE_COLOUR, 1);
-  const predicted = model.cell_prediction?.[cell] ?? model.no_class;
+function outline({ outline: own, predictedOutline, hollows }, direction, context, model, cell, row, metrics) {
+  const { from, onto } = gridsIn(model, direction);
+  const label = from.classes[cell];
+  if (own && label !== model.no_class) strokeTwice(context, classOutline(onto, label, "classes"), OUTLINE_COLOUR, 1);
+  const predicted = from.predicted?.[cell] ?? model.no_class;
   if (predictedOutline && model.hasLabels && predicted !== model.no_class) {
-    strokeTwice(context, classOutline(model, predicted, "cell_prediction"), PREDICTED_COLOUR, 1, [4, 3]);
+    strokeTwice(context, classOutline(onto, predicted, "predicted"), PREDICTED_COLOUR, 1, [4, 3]);
   }
   if (hollows && direction === "row" && metrics.hollowBelow !== null) {
-    drawHollows(context, model, row, cell, metrics.hollowBelow);
+    drawHollows(context, onto, row, ownPlace(model, cell), label, metrics.hollowBelow);
   }
 }
 
 /** Pins, the pixel under the pointer, and the region. drawOne: how a pin is drawn here. */
-function mark({ image, memory, region, pixel, preview, painted }, context, model, drawOne) {
+function mark(scene, context, model, drawOne) {
+  const { image, memory, region, pixel, preview, painted } = scene;
+  if (image.queryNames) return; // they have no place
   const under = painted?.[model.index];
-  if (under) strokeTwice(context, outlineOf(model, (cell) => under.has(cell)), HOVER_COLOUR, 2);
+  const { from } = gridsIn(model, directionIn(scene));
+  if (under) strokeTwice(context, outlineOf(from, (cell) => under.has(cell)), HOVER_COLOUR, 2);
   else if (region) strokeTwice(context, region.outlines[model.index], HOVER_COLOUR, 1.5, [6, 3]);
   const pins = pinsOf(memory, image);
   const shown = activeIndex(memory, image);
@@ -136,11 +146,12 @@ function mark({ image, memory, region, pixel, preview, painted }, context, model
 
 function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
   const { background, memory, region, pixel } = scene;
-  const { direction, difference } = memory.look;
+  const { difference } = memory.look;
+  const direction = directionIn(scene);
   const inColumns = direction === "column";
   const choices = effectiveChoices(model, memory.choices);
   for (const stage of STAGES) {
-    showFigures(maps[stage].figures, metrics[stage], direction);
+    showFigures(maps[stage].figures, metrics[stage], direction, figureWords(model));
     write(maps[stage].note, stageNote(stage, choices, difference));
   }
   let words = "";
@@ -150,23 +161,25 @@ function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
     if (stages) words = regionSentence(model, count, own, metrics, direction, choices);
     else words = background.words(`region ${model.index}`, "Averaging over the region");
   } else {
-    showPixel(about, model, cellOf(model, pixel), pixel, stateOf(scene));
+    const { from } = gridsIn(model, direction);
+    showPixel(about, model, from, cellOf(from, pixel), pixel, stateOf(scene));
     if (stages) words = inColumns ? columnSentence(model, cell, stages) : sentence(model, cell, stages, choices);
   }
   if (!stages && !words) words = background.words(`log sums ${model.index}`, "Working out every row");
   write(about.sentence, words);
-  write(about.note, inColumns && model.hasClasses ? COLUMN_NOTE : "");
+  if (inColumns) write(about.note, model.hasClasses ? COLUMN_NOTE : "");
+  else write(about.note, droppedWords(model, region ? [...region.cells[model.index]] : [cell]));
 }
 
 /** What kind of pixel is shown: words, and the colour of its pin. */
 function stateOf({ image, memory, preview }) {
-  if (preview) return ["Preview", null];
+  if (preview) return [image.queryNames ? "Chosen" : "Preview", null];
   if (!pinsOf(memory, image).length) return ["Example", null];
   return ["Pinned", image.pin_colours[activeIndex(memory, image)]];
 }
 
 /** The text alternative of the maps: spoken for what stays and for the keyboard, or it would never be silent. */
-function announce({ parts, region, preview }, found) {
+function announce({ image, parts, region, preview }, found) {
   const [{ about }] = parts.models;
   const state = preview ? "" : `${about.state.textContent} `;
   write(parts.announcement, `${state}${about.name.textContent}${about.says.textContent}. ${about.sentence.textContent}`);
@@ -176,7 +189,7 @@ function announce({ parts, region, preview }, found) {
       const value = of[stage].figures.values.interclassNoise.textContent;
       const term = of[stage].figures.terms.interclassNoise.textContent;
       const who = parts.models.length > 1 && model.name ? `${model.name}: ` : "";
-      const what = region ? "the region's mean" : `the pixel (${name.textContent})`;
+      const what = region ? "the region's mean" : `the ${image.queryNames ? "query" : "pixel"} (${name.textContent})`;
       const label = `${who}${of[stage].title.textContent} attention of ${what}; ${term} ${value}`;
       const { canvas } = of[stage].surface;
       if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);

@@ -16,37 +16,52 @@ function toolbarOf(lens) {
   const { image, memory } = lens;
   const several = image.models.length > 1;
   const union = (available) => [...new Set(image.models.flatMap(available))];
-  const gates = GATES.filter((gate) => union(availableGates).includes(gate));
-  const retentions = RETENTIONS.filter((retention) => union(availableRetentions).includes(retention));
+  const [gates, retentions] = [union(availableGates), union(availableRetentions)];
+  // What keys on another grid take away is shown all the same, with the reason.
+  const listed = (values, possible, name) => {
+    const known = [...possible, ...union((model) => refusedChoices(model)[name])];
+    return values.filter((value) => known.includes(value));
+  };
   const bar = element(
     "div",
     { class: "toolbar" },
-    modelChoice(lens, "gate", "Gate (GR)", gates, (value) => GATE_WORDS[value]),
-    modelChoice(lens, "retention", "Retention (LR)", retentions, (value) => RETENTION_WORDS[value]),
+    modelChoice(lens, "gate", "Gate (GR)", listed(GATES, gates, "gate"), (value) => GATE_WORDS[value], gates),
+    modelChoice(
+      lens,
+      "retention",
+      "Retention (LR)",
+      listed(RETENTIONS, retentions, "retention"),
+      (value) => RETENTION_WORDS[value],
+      retentions,
+    ),
   );
   if (!several) bar.append(element("p", { class: "own" }, "• the model's own"));
   const directions = SETTINGS.looks.direction.values.map((value) => [
     value,
     DIRECTION_NAMES[value],
-    DIRECTION_WORDS[value],
+    value === "column" && image.queryNames ? UNPLACED.column : DIRECTION_WORDS[value],
+    value === "column" && image.queryNames !== null,
   ]);
   bar.append(
-    segmented("direction", "Shown is", directions, memory.look.direction, (value) => look(lens, "direction", value)),
+    segmented("direction", "Shown is", directions, directionIn(lens), (value) => look(lens, "direction", value)),
   );
   return element("div", {}, bar, moreOf(lens));
 }
 
-/** A choice of what the models compute; their own is marked. words(value): its explanation. */
-function modelChoice(lens, name, legend, values, words) {
+/**
+ * A choice of what the models compute; their own is marked. words(value): its explanation. Values that are not
+ * `possible` are disabled.
+ */
+function modelChoice(lens, name, legend, values, words, possible = values) {
   const { image, memory } = lens;
   const [model] = image.models;
   const several = image.models.length > 1;
   const own = model.ownChoices[name];
-  const options = values.map((value) => [
-    value,
-    value === own && !several ? `${value} •` : value,
-    words(value) + (value === own && !several ? " The model's own." : ""),
-  ]);
+  const options = values.map((value) => {
+    if (!possible.includes(value)) return [value, value, OTHER_KEYS.reason, true];
+    const mark = value === own && !several;
+    return [value, mark ? `${value} •` : value, words(value) + (mark ? " The model's own." : "")];
+  });
   if (several) options.unshift([OWN, OWN, "Each model as it was trained."]);
   const current = several ? (memory.choices[name] ?? OWN) : effectiveChoices(model, memory.choices)[name];
   return segmented(name, legend, options, current, (value) => choose(lens, name, value === OWN ? null : value));

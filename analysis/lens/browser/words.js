@@ -8,7 +8,14 @@ const {
   directions: DIRECTION_WORDS,
   figures: FIGURES, // name: [in rows, definition, in columns, definition]; the last two are missing where undefined
   columnNote: COLUMN_NOTE,
+  otherKeys: OTHER_KEYS, // of a model whose keys are other cells than its queries
+  unplaced: UNPLACED, // of queries without a place
+  otherTokens: OTHER_TOKENS, // what a share of a row does that went to tokens that are no cells
 } = SETTINGS.words;
+const OTHER_KEYS_FIGURES = { ...FIGURES, ...OTHER_KEYS.figures };
+
+/** What the figures are called and mean for a model. */
+const figureWords = ({ apart }) => (apart ? OTHER_KEYS_FIGURES : FIGURES);
 
 /** What stands beside a stage's name under the choices at work; difference: whether its change is what is shown. */
 function stageNote(stage, { gate, retention }, difference) {
@@ -28,15 +35,38 @@ const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no clas
 const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";
 const NO_GATE = "GR's gates need class_probs, a class distribution in each cell, which is missing here.";
 const NO_LEARNT = "LR's learnt weights need query and key; this is a finished map, which leaves the box.";
+const SIGNED = "This map has weights below 0, which are drawn as 0: noise is defined for shares alone.";
+const CROPPED = "The model saw the bright part of the photo alone.";
 
 /** What this model's capture lacks, and what that takes away: a list of sentences. */
 export function lacks(model) {
+  const { apart, keyGrid, hasClasses } = model;
   return [
-    !model.hasClasses && NO_FIGURES,
-    model.hasClasses && !model.hasLabels && FLATTERED,
-    !model.class_probs && NO_GATE,
-    !model.query && NO_LEARNT,
+    !hasClasses && (model.signed ? SIGNED : NO_FIGURES),
+    hasClasses && !model.hasLabels && FLATTERED,
+    apart && `${OTHER_KEYS.reason} There are ${keysWords(model)}.`,
+    !apart && !model.class_probs && NO_GATE,
+    !apart && !model.query && NO_LEARNT,
+    keyGrid.crop && CROPPED,
+    ...(model.notes ?? []),
   ].filter(Boolean);
+}
+
+const sizeWords = ({ height, width }) => `${height}×${width}`;
+const keysWords = ({ queryGrid, keyGrid, query_names }) =>
+  `${query_names ? query_names.length : sizeWords(queryGrid)} queries and ${sizeWords(keyGrid)} keys`;
+
+/** What a model's queries are called, counted. */
+function several({ query_names }, count) {
+  const [one, more] = query_names ? ["query", "queries"] : ["cell", "cells"];
+  return `${count} ${count === 1 ? one : more}`;
+}
+
+/** How much of the rows of some queries went to tokens that are no cells; "" where there are none. */
+function droppedWords({ dropped }, cells) {
+  if (!dropped) return "";
+  const share = cells.reduce((sum, cell) => sum + dropped[cell], 0) / cells.length;
+  return `${percent(share)} of ${cells.length === 1 ? "its" : "their"} attention ${OTHER_TOKENS}`;
 }
 
 const className = (model, label) => (label === model.no_class ? "no class" : model.class_names[label]);
@@ -46,24 +76,43 @@ const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 const counted = (count) => `${NUMBERS[count] ?? count} cell${count === 1 ? " takes" : "s take"}`;
 
-const sharesOf = (model, row, cell) => new Map(classShares(row, model.cellClasses, cell, model.no_class));
+const sharesOf = (model, grid, row, cell) =>
+  new Map(classShares(row, grid.classes, ownPlace(model, cell), model.no_class));
 
 /** A sentence or two: where a query's attention goes at first, how few cells take it, and what GR and LR make of it. */
 export function sentence(model, cell, stages, choices) {
-  const own = model.cellClasses[cell];
+  const { queryGrid, keyGrid, apart } = model;
+  const own = queryGrid.classes[cell];
   if (!model.hasClasses) return "";
-  if (own === model.no_class) return "This cell has no class in the labels, so it has no figures, only maps.";
+  if (own === model.no_class) return withoutClass(model, cell, stages);
   const name = className(model, own);
-  const [raw, retained] = [sharesOf(model, stages.raw, cell), sharesOf(model, stages.retained, cell)];
+  const [raw, retained] = [stages.raw, stages.retained].map((row) => sharesOf(model, keyGrid, row, cell));
+  if (!raw.size && apart) return "None of its attention is on labelled cells.";
   if (!raw.size) return "This cell gives all its attention to itself.";
-  const itself = stages.raw[cell] > 0.5 ? `It gives itself ${percent(stages.raw[cell])}. Of the rest, ` : "";
-  const few = cellsHoldingHalf(stages.raw, cell);
-  const half = few === null ? "" : `; ${counted(few)} half of it`;
+  const itself = !apart && stages.raw[cell] > 0.5 ? `It gives itself ${percent(stages.raw[cell])}. Of the rest, ` : "";
+  const half = halfOf(model, cell, stages);
   const start = `${itself}${whereTo(model, own, raw)}${half}`;
   const by = atWork(choices);
   if (!by) return `${start}.`;
   if (!retained.size) return `${start}. The gate leaves nothing of it.`;
   return `${start}. After ${by}, ${percent(retained.get(own) ?? 0)} is on ${name}.`;
+}
+
+/** How few cells take half of a raw row. */
+function halfOf(model, cell, { raw }) {
+  const few = cellsHoldingHalf(raw, ownPlace(model, cell));
+  return few === null ? "" : `; ${counted(few)} half of it`;
+}
+
+/** The sentence of a query that has no class: where it looks can be told of one that is no cell. */
+function withoutClass(model, cell, stages) {
+  if (!model.query_names) return "This cell has no class in the labels, so it has no figures, only maps.";
+  const shares = [...sharesOf(model, model.keyGrid, stages.raw, cell)].filter(([, share]) => share >= 0.005);
+  const [first, ...others] = shares.slice(0, 3).map(([label, share]) => [percent(share), className(model, label)]);
+  if (!first) return UNPLACED.noClass;
+  const more = others.map(([share, name]) => `, ${share} on ${name}`).join("");
+  const where = `${first[0]} of its raw attention falls on ${first[1]}${more}${halfOf(model, cell, stages)}.`;
+  return `${where} ${UNPLACED.noClass}`;
 }
 
 /** Noisy: the class that most of the stray attention falls on comes first. Else: the own class does. */
@@ -81,14 +130,15 @@ function whereTo(model, own, shares) {
 
 /** The same for a column: whose attention it is that a pixel gets. */
 export function columnSentence(model, cell, stages) {
-  const own = model.cellClasses[cell];
+  const { queryGrid, keyGrid, apart } = model;
+  const own = keyGrid.classes[cell];
   if (!model.hasClasses) return "";
   if (own === model.no_class) return "This cell has no class in the labels, so it has no figures, only maps.";
-  const raw = sharesOf(model, stages.raw, cell);
-  if (!raw.size) return "No other cell attends to this one.";
+  const raw = sharesOf(model, queryGrid, stages.raw, cell);
+  if (!raw.size) return `No ${apart ? "labelled" : "other"} cell attends to this one.`;
   const [first, second] = [...raw];
   const more = second && second[1] >= 0.005 ? `, ${percent(second[1])} from ${className(model, second[0])}` : "";
-  const few = cellsHoldingHalf(stages.raw, cell);
+  const few = cellsHoldingHalf(stages.raw, ownPlace(model, cell));
   const half = few === null ? "" : `; ${few === 1 ? "one cell gives" : `${NUMBERS[few]} cells give`} half of it`;
   return `${percent(first[1])} of the raw attention it gets comes from ${className(model, first[0])}${more}${half}.`;
 }
@@ -96,7 +146,7 @@ export function columnSentence(model, cell, stages) {
 /** What a region's average shows. own: the class of all its cells, or null where they are of several. */
 export function regionSentence(model, count, own, metrics, direction, choices) {
   const where = own === null ? "painted by hand" : `of ${className(model, own)}`;
-  const start = `The mean over ${count} ${count === 1 ? "cell" : "cells"} ${where}.`;
+  const start = `The mean over ${several(model, count)} ${where}.`;
   const { interclassNoise: before } = metrics.raw;
   const { interclassNoise: after } = metrics.retained;
   if (before === null || after === null) return start;

@@ -1,13 +1,13 @@
 """What a street is lined with, each thing painted by one function of (canvas, rng, where it stands, …).
 
-Positions and sizes are metres in the world of `street_painting`; `side` is −1 left of the road and +1 right of it.
+Positions and sizes are metres in the world of `painting`; `side` is −1 left of the road and +1 right of it.
 """
 
 import math
 
 import numpy as np
 
-from dnl.datasets.streets.painting import BUILDING, FENCE, POLE, SIGN, TREE, WIDTH, Canvas, Colour, pick
+from dnl.datasets.streets.painting import BUILDING, FENCE, POLE, SIGN, TREE, WIDTH, Canvas, Colour, Point, pick
 
 BRICKS = [(150, 92, 70), (172, 118, 84), (186, 150, 104), (126, 84, 70), (160, 132, 104), (112, 78, 66)]
 PLASTERS = [(222, 214, 196), (206, 188, 158), (232, 228, 220), (190, 200, 204), (224, 198, 170), (176, 170, 160)]
@@ -68,7 +68,7 @@ def _glass(rng: np.random.Generator, wall: _Wall, count: int) -> list[tuple[int,
     return [(250, 206 - int(20 * m[0]), 120) if on else tone for tone, on, m in zip(tones, lit, mirror, strict=True)]
 
 
-def _windows(rng, wall: _Wall, left, right, low, high, frame: Colour, bars: bool) -> None:
+def _windows(rng: np.random.Generator, wall: _Wall, left, right, low, high, frame: Colour, bars: bool) -> None:
     """Panes in frames with sills; `bars` adds a glazing cross."""
     rim = 0.09
     if wall.depth < 36:
@@ -82,7 +82,7 @@ def _windows(rng, wall: _Wall, left, right, low, high, frame: Colour, bars: bool
         wall.paint(left - 0.15, right + 0.15, low - 0.24, low - rim, tuple(0.8 * c for c in frame))
 
 
-def _shop(rng, wall: _Wall) -> None:
+def _shop(rng: np.random.Generator, wall: _Wall) -> None:
     """Ground floor as a shop: plinth, big panes, a door, a sign board, sometimes an awning."""
     colour = pick(rng, SHOP_COLOURS)
     wall.paint(0.15, wall.length - 0.15, 0, 3.5, colour)
@@ -103,7 +103,7 @@ def _shop(rng, wall: _Wall) -> None:
         wall.paint(stripes + 0.25, stripes + 0.5, 2.35, 2.85, pick(rng, SHOP_COLOURS))
 
 
-def _facade(rng, wall: _Wall, height: float, kind: str, body: Colour) -> None:
+def _facade(rng: np.random.Generator, wall: _Wall, height: float, kind: str, body: Colour) -> None:
     """Wall with floors of windows; kind is house, shop, office or plain."""
     canvas = wall.canvas
     canvas.face(wall.quads(0, wall.length, 0, height), wall.tone(body), BUILDING)
@@ -141,7 +141,7 @@ def _facade(rng, wall: _Wall, height: float, kind: str, body: Colour) -> None:
         wall.paint(0, wall.length, height - 0.5, height - 0.35, tuple(0.6 * c for c in body))
 
 
-def building(canvas: Canvas, rng, start, end, deep, height: float) -> None:
+def building(canvas: Canvas, rng: np.random.Generator, start: Point, end: Point, deep: Point, height: float) -> None:
     """A house over the frontage start → end (x, z); `deep` (x, z) leads from the frontage to its back."""
     kind = rng.choice(["house", "shop", "office"], p=[0.46, 0.36, 0.18])
     body = pick(rng, CONCRETES if kind == "office" else BRICKS + PLASTERS, 10)
@@ -154,7 +154,9 @@ def building(canvas: Canvas, rng, start, end, deep, height: float) -> None:
     _facade(rng, front, height, kind, body)
 
 
-def _roof(canvas: Canvas, rng, start, end, deep, height: float) -> None:
+def _roof(
+    canvas: Canvas, rng: np.random.Generator, start: np.ndarray, end: np.ndarray, deep: np.ndarray, height: float
+) -> None:
     """A pitched roof with a gable over the near side, and chimneys on its ridge."""
     half, pitch = deep / 2, rng.uniform(2.0, 3.4)
     colour = pick(rng, ROOFS)
@@ -180,7 +182,9 @@ def _roof(canvas: Canvas, rng, start, end, deep, height: float) -> None:
 # --- plants and fences -----------------------------------------------------------------------------------------------
 
 
-def crown(canvas: Canvas, rng, x: float, y: float, z: float, radii: tuple[float, float], leaf: Colour) -> None:
+def crown(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, z: float, radii: tuple[float, float], leaf: Colour
+) -> None:
     """A mass of leaves around (x, y, z), `radii` across and up: big lumps make its outline, small ones its light."""
     centre = canvas.camera.project((x, y, z))
     radius = np.array(radii) * canvas.camera.pixels_per_metre(z)
@@ -204,7 +208,7 @@ def crown(canvas: Canvas, rng, x: float, y: float, z: float, radii: tuple[float,
             canvas.ellipse(spot, extent, tuple(colour), label)
 
 
-def tree(canvas: Canvas, rng, x: float, z: float, height: float, autumn: bool) -> None:
+def tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float, height: float, autumn: bool) -> None:
     """A trunk that forks and a leafy crown; sometimes slim like a poplar."""
     slim = rng.random() < 0.2
     spread = height * (0.2 if slim else rng.uniform(0.3, 0.42))
@@ -222,7 +226,7 @@ def tree(canvas: Canvas, rng, x: float, z: float, height: float, autumn: bool) -
     crown(canvas, rng, x, height - rise, z, (spread, rise), leaf)
 
 
-def hedge(canvas: Canvas, rng, start, end, height: float) -> None:
+def hedge(canvas: Canvas, rng: np.random.Generator, start: Point, end: Point, height: float) -> None:
     """A row of leafy lumps from start to end (x, z), painted far to near."""
     start, end = np.array(start, float), np.array(end, float)
     leaf = pick(rng, LEAVES)
@@ -233,7 +237,7 @@ def hedge(canvas: Canvas, rng, start, end, height: float) -> None:
             crown(canvas, rng, x, height * 0.45, z, (2.0, height * 0.6), leaf)
 
 
-def fence(canvas: Canvas, rng, start, end, kind: str) -> None:
+def fence(canvas: Canvas, rng: np.random.Generator, start: Point, end: Point, kind: str) -> None:
     """A fence along start → end (x, z): boards, railings or a guard rail; what shows between bars belongs to it."""
     wall = _Wall(canvas, start, end)
     if kind == "boards":
@@ -272,7 +276,7 @@ def _pole(canvas: Canvas, x: float, z: float, height: float, width: float, colou
     canvas.polygon(np.array([foot + 0.3 * lit, foot + 0.9 * lit, top + 0.9 * lit, top + 0.3 * lit]), bright)
 
 
-def lamp_post(canvas: Canvas, rng, x: float, z: float, side: int) -> None:
+def lamp_post(canvas: Canvas, rng: np.random.Generator, x: float, z: float, side: int) -> None:
     """A street lamp whose arm reaches over the road."""
     height, scale = rng.uniform(6.0, 8.0), canvas.camera.pixels_per_metre(z)
     colour = pick(rng, [(122, 126, 128), (70, 84, 74), (52, 54, 58), (150, 150, 146)])
@@ -292,7 +296,7 @@ def _disc(centre, radius: float, corners: int = 24, turn: float = 0.0) -> np.nda
     return centre + radius * np.stack([np.sin(angle), -np.cos(angle)], axis=1)
 
 
-def traffic_sign(canvas: Canvas, rng, x: float, z: float) -> None:
+def traffic_sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """A plate on a pole: speed limit, warning triangle, blue arrow, no entry or a direction board."""
     scale, light = canvas.camera.pixels_per_metre(z), canvas.light.on(0, -1)
 
@@ -332,7 +336,7 @@ def traffic_sign(canvas: Canvas, rng, x: float, z: float) -> None:
             canvas.polygon(centre + (0, row * radius) + bar * (width, 0.5), ink)
 
 
-def traffic_light(canvas: Canvas, rng, x: float, z: float) -> None:
+def traffic_light(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """A signal head with three lamps, one or two of them on, on a dark pole."""
     scale, shade = canvas.camera.pixels_per_metre(z), canvas.light.on(0, -1)
     _pole(canvas, x, z, 2.6, 0.13, (66, 68, 72))

@@ -1,4 +1,4 @@
-"""The painter's tools behind `streets`: a pinhole camera, daylight, a canvas that keeps labels, and the lens.
+"""The painter's tools behind `scenes`: a pinhole camera, daylight, a canvas that keeps labels, and the lens.
 
 World coordinates are metres: x to the right of the camera, y above the road, z ahead. Pixels are (column, row) of the
 finished 480×360 picture; the canvas itself is `SCALE` times finer, which is what smooths the edges.
@@ -17,7 +17,9 @@ SKY_ROWS = 240  # the ground hides all below
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
-Colour = tuple[float, ...]  # red, green, blue
+Colour = tuple[float, ...]  # red, green, blue, 0 … 255
+Paint = tuple[int, ...]  # a colour as it goes onto the canvas; a fourth number is its alpha
+Point = Sequence[float] | np.ndarray  # in metres: (x, z) on the ground or (x, y, z); in pixels: (column, row)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Camera:
     bend: float  # sideways metres per squared metre ahead
     rise: float  # upward metres per squared metre ahead
 
-    def project(self, points) -> np.ndarray:
+    def project(self, points: np.ndarray | Sequence[Point] | Point) -> np.ndarray:
         """World points …×3 in metres -> …×2 pixels; what lies behind the lens is pulled in front of it."""
         points = np.asarray(points, np.float64)
         z = np.maximum(points[..., 2], 0.6)
@@ -44,6 +46,7 @@ class Camera:
         return np.minimum(np.maximum(pixels, -3000), 3000)
 
     def pixels_per_metre(self, z: float) -> float:
+        """How large a metre looks `z` metres ahead."""
         return self.focal / max(z, 0.6)
 
 
@@ -72,7 +75,80 @@ class Light:
 
     @property
     def on_ground(self) -> Colour:
+        """Factor on the ground."""
         return tuple(a + 0.55 * s for a, s in zip(self.ambient, self.sun, strict=True))
+
+
+def random_camera(rng: np.random.Generator) -> Camera:
+    """Where the camera hangs in this car, and how the road ahead runs."""
+    return Camera(
+        focal=rng.uniform(390, 470),
+        height=rng.uniform(1.35, 1.75),
+        horizon=rng.uniform(150, 195),
+        centre=rng.uniform(190, 290),
+        roll=rng.normal(0, 0.008),
+        bend=rng.normal(0, 0.0011),
+        rise=rng.normal(0, 0.00012),
+    )
+
+
+def _rgb(values) -> tuple[float, ...]:
+    """Three plain floats, which are much faster one by one than array elements."""
+    return tuple(float(value) for value in values)
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """Clear, overcast, dusk or wet, each with its own spread."""
+    name = str(rng.choice(["clear", "overcast", "dusk", "wet"], p=[0.5, 0.22, 0.13, 0.15]))
+    angle = rng.uniform(0.15, 0.85) * np.pi * rng.choice([-1, 1])  # 0 is straight ahead
+    toward_sun = (float(np.sin(angle)), float(np.cos(angle)))
+    warm = rng.uniform(0, 1)
+    if name == "clear":
+        return Light(
+            name=name,
+            sky_top=_rgb(np.array([92, 146, 208]) + rng.uniform(-18, 22)),
+            sky_low=_rgb(np.array([206, 222, 236]) + warm * np.array([22, 4, -18])),
+            ambient=(0.55, 0.59, 0.66),
+            sun=(0.68, 0.62 - 0.05 * warm, 0.52 - 0.14 * warm),
+            toward_sun=toward_sun,
+            shadow_length=rng.uniform(0.5, 1.1),
+            shadow_depth=rng.uniform(0.42, 0.58),
+            cloud_cover=rng.uniform(0.05, 0.6),
+            haze=rng.uniform(0.001, 0.005),
+            lit_windows=0.0,
+            wetness=0.0,
+        )
+    if name == "dusk":
+        return Light(
+            name=name,
+            sky_top=_rgb(np.array([66, 76, 122]) + rng.uniform(-10, 20)),
+            sky_low=_rgb(np.array([236, 170, 126]) + warm * np.array([-30, 0, 36])),
+            ambient=(0.42, 0.41, 0.5),
+            sun=(0.34, 0.24, 0.15),
+            toward_sun=toward_sun,
+            shadow_length=0.3,
+            shadow_depth=0.22,
+            cloud_cover=rng.uniform(0.1, 0.5),
+            haze=rng.uniform(0.003, 0.006),
+            lit_windows=rng.uniform(0.25, 0.5),
+            wetness=float(rng.choice([0.0, 0.25])),
+        )
+    grey = rng.uniform(-14, 16)
+    wet = name == "wet"
+    return Light(
+        name=name,
+        sky_top=_rgb(np.array([150, 160, 174]) + grey - 18 * wet),
+        sky_low=_rgb(np.array([214, 218, 222]) + grey - 12 * wet),
+        ambient=(0.76, 0.78, 0.82) if not wet else (0.66, 0.69, 0.74),
+        sun=(0.14, 0.14, 0.13),
+        toward_sun=toward_sun,
+        shadow_length=0.18,
+        shadow_depth=0.3,
+        cloud_cover=rng.uniform(0.55, 0.95),
+        haze=rng.uniform(0.004, 0.009),
+        lit_windows=0.12 * wet,
+        wetness=rng.uniform(0.3, 0.45) * wet,
+    )
 
 
 class Canvas:
@@ -102,26 +178,26 @@ class Canvas:
             int(min(255.0, blue * factor[2] * clear + fog_blue * (1 - clear))),
         )
 
-    def polygon(self, pixels: np.ndarray, colour, label: int | None = None) -> None:
-        """pixels: N×2. A colour with a fourth number (alpha, 0 … 255) is laid over as a glaze."""
+    def polygon(self, pixels: np.ndarray, colour: Paint, label: int | None = None) -> None:
+        """pixels: N×2. A colour with an alpha, 0 … 255, is laid over as a glaze."""
         outline = (pixels * SCALE).ravel().tolist()
         (self._pen if len(colour) == 3 else self._glaze).polygon(outline, fill=colour)
         if label is not None:
             self._label_pen.polygon(outline, fill=label)
 
-    def face(self, points, colour, label: int | None = None) -> None:
+    def face(self, points: np.ndarray | Sequence[Point], colour: Paint, label: int | None = None) -> None:
         """A flat surface given by its corners in the world, N×3 metres."""
         self.polygon(self.camera.project(points), colour, label)
 
-    def faces(self, quads: np.ndarray, colours, label: int | None = None) -> None:
+    def faces(self, quads: np.ndarray, colours: Sequence[Paint], label: int | None = None) -> None:
         """Many quadrilaterals at once, K×4×3 metres with K colours; what is too small or outside is left out."""
         pixels = self.camera.project(quads)
         low, high = pixels.min(axis=1), pixels.max(axis=1)
         visible = np.all((high > 0) & (low < (WIDTH, HEIGHT)) & (high - low > 0.8), axis=1)
-        for index in np.flatnonzero(visible):
+        for index in np.flatnonzero(visible).tolist():
             self.polygon(pixels[index], colours[index], label)
 
-    def ellipse(self, centre, radii, colour, label: int | None = None) -> None:
+    def ellipse(self, centre: Point, radii: Point, colour: Paint, label: int | None = None) -> None:
         """Axis-parallel ellipse: centre and radii in pixels."""
         (x, y), (rx, ry) = centre, radii
         box = [(x - rx) * SCALE, (y - ry) * SCALE, (x + rx) * SCALE, (y + ry) * SCALE]
@@ -129,7 +205,7 @@ class Canvas:
         if label is not None:
             self._label_pen.ellipse(box, fill=label)
 
-    def limb(self, pixels: np.ndarray, width: float, colour, label: int | None = None) -> None:
+    def limb(self, pixels: np.ndarray, width: float, colour: Paint, label: int | None = None) -> None:
         """A bent bar with round joints and ends: N×2 pixels, width in pixels."""
         path = (pixels * SCALE).ravel().tolist()
         thickness = max(1, round(width * SCALE))
@@ -162,7 +238,10 @@ def pick(rng: np.random.Generator, colours: Sequence[Colour], spread: float = 8.
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: list[tuple[int, int]]) -> np.ndarray:
-    """Sum of smooth random fields, the first the strongest: `cells` are their (rows, columns); about −1 … 1."""
+    """Sum of smooth random fields, the first the strongest: shape (rows, columns) float32, about −1 … 1.
+
+    cells: (rows, columns) of each field before it is spread over the shape.
+    """
     total = np.zeros(shape, np.float32)
     for octave, grid in enumerate(cells):
         field = Image.fromarray(rng.uniform(-1, 1, grid).astype(np.float32))
@@ -196,7 +275,7 @@ _MOTTLE = np.array(
 
 
 def add_texture(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray) -> None:
-    """Mottle, in place, every surface by the noise of its class: leaf, brick, cloth."""
+    """Mottle, in place, every surface by the noise of its class: leaf, brick, cloth. H×W×3 float32, labels H×W."""
     coarse = smooth_noise(rng, labels.shape, [(100, 133)])
     fine = rng.uniform(-1, 1, labels.shape).astype(np.float32)
     fine = fine + np.roll(fine, 1, axis=1)  # grains two pixels wide
@@ -206,7 +285,10 @@ def add_texture(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray)
 def add_ground_texture(
     rng: np.random.Generator, image: np.ndarray, labels: np.ndarray, camera: Camera, light: Light
 ) -> None:
-    """Add, in place, grain, stains and haze to road and pavement; laid out in metres, so they shrink with distance."""
+    """Add, in place, grain, stains and haze to road and pavement; laid out in metres, so they shrink with distance.
+
+    image: HEIGHT×WIDTH×3 float32. labels: HEIGHT×WIDTH.
+    """
     top = int(camera.horizon) - 12
     rows, columns = np.mgrid[top:HEIGHT, 0:WIDTH].astype(np.float32)
     below = np.maximum(rows - camera.horizon - camera.roll * (columns - camera.centre), 1.0)
@@ -230,7 +312,7 @@ def add_ground_texture(
 
 
 def add_reflection(image: np.ndarray, labels: np.ndarray, camera: Camera, light: Light) -> np.ndarray:
-    """Let a wet road mirror, smeared downwards, what stands above the horizon."""
+    """Let a wet road mirror, smeared downwards, what stands above the horizon: HEIGHT×WIDTH×3 float32 -> the same."""
     rows = np.clip(2 * int(camera.horizon) - np.arange(HEIGHT), 0, HEIGHT - 1)
     mirrored = np.cumsum(image[rows], axis=0)
     smear = 24
@@ -241,7 +323,10 @@ def add_reflection(image: np.ndarray, labels: np.ndarray, camera: Camera, light:
 
 
 def take_photo(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """What the camera adds: white balance, exposure, contrast, vignetting, blur, sensor noise; returns uint8."""
+    """What the camera adds: white balance, exposure, contrast, vignetting, blur, sensor noise.
+
+    Image HEIGHT×WIDTH×3 float32, 0 … 255 -> the same in uint8.
+    """
     balance = 1 + rng.normal(0, 0.025, 3)
     exposure = rng.uniform(1.02, 1.22)
     rows, columns = np.ogrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]

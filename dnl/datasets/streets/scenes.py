@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dnl.classes import CAMVID
-from dnl.datasets import Sample
+from dnl.datasets.base import Sample
 from dnl.datasets.streets import elements, traffic
 from dnl.datasets.streets.painting import (
     HEIGHT,
@@ -18,13 +18,14 @@ from dnl.datasets.streets.painting import (
     ROAD,
     TREE,
     WIDTH,
-    Camera,
     Canvas,
     Light,
     add_ground_texture,
     add_reflection,
     add_texture,
     paint_sky,
+    random_camera,
+    random_light,
     take_photo,
 )
 
@@ -69,77 +70,6 @@ class _Layout:
 
     def in_junction(self, z: float, margin: float = 0.0) -> bool:
         return self.junction is not None and self.junction[0] - margin < z < self.junction[1] + margin
-
-
-def _camera(rng: np.random.Generator) -> Camera:
-    return Camera(
-        focal=rng.uniform(390, 470),
-        height=rng.uniform(1.35, 1.75),
-        horizon=rng.uniform(150, 195),
-        centre=rng.uniform(190, 290),
-        roll=rng.normal(0, 0.008),
-        bend=rng.normal(0, 0.0011),
-        rise=rng.normal(0, 0.00012),
-    )
-
-
-def _rgb(values) -> tuple[float, ...]:
-    """Three plain floats, which are much faster one by one than array elements."""
-    return tuple(float(value) for value in values)
-
-
-def _light(rng: np.random.Generator) -> Light:
-    """Clear, overcast, dusk or wet, each with its own spread."""
-    name = str(rng.choice(["clear", "overcast", "dusk", "wet"], p=[0.5, 0.22, 0.13, 0.15]))
-    angle = rng.uniform(0.15, 0.85) * np.pi * rng.choice([-1, 1])  # 0 is straight ahead
-    toward_sun = (float(np.sin(angle)), float(np.cos(angle)))
-    warm = rng.uniform(0, 1)
-    if name == "clear":
-        return Light(
-            name=name,
-            sky_top=_rgb(np.array([92, 146, 208]) + rng.uniform(-18, 22)),
-            sky_low=_rgb(np.array([206, 222, 236]) + warm * np.array([22, 4, -18])),
-            ambient=(0.55, 0.59, 0.66),
-            sun=(0.68, 0.62 - 0.05 * warm, 0.52 - 0.14 * warm),
-            toward_sun=toward_sun,
-            shadow_length=rng.uniform(0.5, 1.1),
-            shadow_depth=rng.uniform(0.42, 0.58),
-            cloud_cover=rng.uniform(0.05, 0.6),
-            haze=rng.uniform(0.001, 0.005),
-            lit_windows=0.0,
-            wetness=0.0,
-        )
-    if name == "dusk":
-        return Light(
-            name=name,
-            sky_top=_rgb(np.array([66, 76, 122]) + rng.uniform(-10, 20)),
-            sky_low=_rgb(np.array([236, 170, 126]) + warm * np.array([-30, 0, 36])),
-            ambient=(0.42, 0.41, 0.5),
-            sun=(0.34, 0.24, 0.15),
-            toward_sun=toward_sun,
-            shadow_length=0.3,
-            shadow_depth=0.22,
-            cloud_cover=rng.uniform(0.1, 0.5),
-            haze=rng.uniform(0.003, 0.006),
-            lit_windows=rng.uniform(0.25, 0.5),
-            wetness=float(rng.choice([0.0, 0.25])),
-        )
-    grey = rng.uniform(-14, 16)
-    wet = name == "wet"
-    return Light(
-        name=name,
-        sky_top=_rgb(np.array([150, 160, 174]) + grey - 18 * wet),
-        sky_low=_rgb(np.array([214, 218, 222]) + grey - 12 * wet),
-        ambient=(0.76, 0.78, 0.82) if not wet else (0.66, 0.69, 0.74),
-        sun=(0.14, 0.14, 0.13),
-        toward_sun=toward_sun,
-        shadow_length=0.18,
-        shadow_depth=0.3,
-        cloud_cover=rng.uniform(0.55, 0.95),
-        haze=rng.uniform(0.004, 0.009),
-        lit_windows=0.12 * wet,
-        wetness=rng.uniform(0.3, 0.45) * wet,
-    )
 
 
 def _plan(rng: np.random.Generator, light: Light) -> _Layout:
@@ -423,7 +353,7 @@ def _paint_markings(canvas: Canvas, rng: np.random.Generator, layout: _Layout, w
 def render_street(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Scene (seed, index): image 360×480×3 uint8 RGB and labels 360×480 uint8, CamVid class indices."""
     rng = np.random.default_rng((seed, index))
-    camera, light = _camera(rng), _light(rng)
+    camera, light = random_camera(rng), random_light(rng)
     layout = _plan(rng, light)
     canvas = Canvas(paint_sky(rng, camera, light), camera, light)
     _paint_ground(canvas, rng, layout)

@@ -1,8 +1,9 @@
 """Who is in a street, cars, walkers and cyclists, each painted by one function of (canvas, rng, where, …).
 
-Positions and sizes are metres in the world of `street_painting`.
+Positions and sizes are metres in the world of `painting`.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -46,10 +47,10 @@ _VAN = [(0.0, 0.35), (0.0, 0.8), (0.03, 1.25), (0.08, 2.2), (3.6, 2.2), (4.35, 1
 _PROFILES = [(_HATCHBACK, 1.72), (_HATCHBACK, 1.72), (_SALOON, 1.8), (_ESTATE, 1.85), (_VAN, 2.0)]
 
 
-def car(canvas: Canvas, rng, x: float, z: float, heading: float) -> None:
+def car(canvas: Canvas, rng: np.random.Generator, x: float, z: float, heading: float) -> None:
     """A car with its middle at (x, z); heading 0 drives away from the camera, π comes towards it (radians)."""
-    profile, width = _PROFILES[rng.integers(len(_PROFILES))]
-    profile = np.array(profile)
+    outline, width = _PROFILES[rng.integers(len(_PROFILES))]
+    profile = np.array(outline)
     length, roof, waist = profile[:, 0].max(), profile[:, 1].max(), profile[2, 1]
     paint = pick(rng, CAR_PAINTS)
     cos, sin = np.cos(heading), np.sin(heading)
@@ -126,10 +127,12 @@ def car(canvas: Canvas, rng, x: float, z: float, heading: float) -> None:
             ]:
                 wheel = place(across, 0.33 + radius * np.sin(turn), ahead + radius * np.cos(turn))
                 canvas.face(wheel, canvas.tone(colour, z, (0.8, 0.8, 0.8)), label)
-    _car_lights(canvas, rng, place, tone, z, length, waist, oncoming)
+    _car_lights(canvas, place, tone, z, length, waist, oncoming)
 
 
-def _car_lights(canvas: Canvas, rng, place, tone, z: float, length: float, waist: float, oncoming: bool) -> None:
+def _car_lights(
+    canvas: Canvas, place: Callable, tone: Callable, z: float, length: float, waist: float, oncoming: bool
+) -> None:
     """Lamps, number plate and bumper on the end that is turned to the camera."""
     ahead, facing = (length + 0.005, 1) if oncoming else (-0.005, -1)
     level = 0.62 if oncoming else min(0.8, waist - 0.14)
@@ -175,7 +178,7 @@ class _Body:
         radii = (radii[0] * self.scale, radii[1] * self.scale)
         self.canvas.ellipse(self.at(joint), radii, self.tone(colour), self.label)
 
-    def head(self, rng, joint, toward_camera: bool, hat: Colour | None = None) -> None:
+    def head(self, rng: np.random.Generator, joint, toward_camera: bool, hat: Colour | None = None) -> None:
         across, up = joint
         hair = hat or pick(rng, [(40, 30, 26), (88, 62, 40), (24, 22, 22), (150, 120, 76), (150, 146, 142)], 4)
         skin = pick(rng, SKINS, 5)
@@ -185,7 +188,7 @@ class _Body:
             self.ball((across, up - 0.035), (0.09, 0.105), skin)
 
 
-def pedestrian(canvas: Canvas, rng, x: float, z: float) -> None:
+def pedestrian(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     """Somebody walking or standing, 1.55 … 1.9 m tall, towards the camera or away from it."""
     body = _Body(canvas, x, z, PEDESTRIAN)
     tall = rng.uniform(1.55, 1.9)
@@ -230,7 +233,7 @@ def _wheel(body: _Body, centre, radii) -> None:
         body.canvas.ellipse(centre, radii * 0.12, body.tone((30, 30, 32)))
 
 
-def cyclist(canvas: Canvas, rng, x: float, z: float, sideways: bool, toward_camera: bool) -> None:
+def cyclist(canvas: Canvas, rng: np.random.Generator, x: float, z: float, sideways: bool, toward_camera: bool) -> None:
     """A rider on a bicycle, seen from the end or, when crossing, from the side."""
     body = _Body(canvas, x, z, BICYCLIST)
     jacket, trousers = pick(rng, RIDER_JACKETS + CLOTHES[:4]), pick(rng, CLOTHES[:5])

@@ -154,9 +154,14 @@ def _numbers(view: PinnedPixels, pin: int, stage: str) -> str:
 
 def _pin(view: PinnedPixels, pin: int, pinned: bool) -> str:
     """The pin's number in its colour, its class and its place."""
-    y, x = view.pixels[pin]
     name = html.escape(view.class_names[pin] or "no class")
-    return f"{_number(pin, pinned)}{name}<small>row {y}, column {x}</small>"
+    return f"{_number(pin, pinned)}{name}<small>{_place(view, pin)}</small>"
+
+
+def _place(view: PinnedPixels, pin: int) -> str:
+    """Where a pin is, or what a query without a place is called."""
+    pixel = view.pixels[pin]
+    return html.escape(view.query_name(pin) or "") if pixel is None else f"row {pixel[0]}, column {pixel[1]}"
 
 
 def _number(pin: int, pinned: bool) -> str:
@@ -211,16 +216,19 @@ def _noise(view: PinnedPixels, pin: int, stage: str) -> str:
 
 
 def _ratio(view: PinnedPixels) -> str:
-    height, width = view.capture.image.shape[:2]
+    height, width = view.capture.key_grid.seen[2:]
     return f"{width} / {height}"
 
 
 def _photo(view: PinnedPixels, pin: int) -> str:
-    """A small photo with the pin marked, as the address of a picture."""
+    """A small photo with the pin marked, where it has a place, as the address of a picture."""
     height, width = view.capture.image.shape[:2]
     factor = min(1.0, PHOTO_WIDTH / width)
     photo = Image.fromarray(view.capture.image).resize((max(1, round(width * factor)), max(1, round(height * factor))))
-    y, x = (side * factor for side in view.pixels[pin])
+    pixel = view.pixels[pin]
+    if pixel is None:
+        return _address(np.asarray(photo), "JPEG")
+    y, x = (side * factor for side in pixel)
     draw, radius = ImageDraw.Draw(photo), 10
     for grow, colour in ((1.5, "#000000"), (0, PIN_COLOURS[pin % len(PIN_COLOURS)])):
         size = radius + grow

@@ -8,7 +8,6 @@ from analysis import lesson
 from analysis.capture import Capture
 from analysis.card import COST_WORDS
 from analysis.charts.lesson import street_figure, worth_figure
-from analysis.geometry import cell_to_pixel
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from analysis.options import DEFAULT_LR_KERNEL, GATES, STAGES
@@ -110,7 +109,7 @@ def real_model() -> None:
                 "prediction, which flatters it."
             )
     with picture:
-        pixel = cell_to_pixel(*divmod(query, capture.width), capture.image.shape[:2], capture.cells)
+        pixel = capture.grid.pixel_at(*divmod(query, capture.width))
         maps = {stage: _shares(getattr(rows, stage)[0]) for stage in STAGES}
         plot(
             street_figure(capture.image, pixel, maps),

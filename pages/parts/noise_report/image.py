@@ -5,7 +5,6 @@ import streamlit as st
 
 from analysis.capture import Capture
 from analysis.charts import noise as charts
-from analysis.geometry import cell_to_pixel
 from analysis.lens import image_id, map_options, noise_map
 from analysis.maps import stage_rows
 from analysis.measure import ImageReport, worst_queries
@@ -85,7 +84,7 @@ def _show_worst(work: Work, name: str, index: int, capture: Capture, report: Ima
     takers = strongest_takers(work, capture, report, stage, cells)
     metrics = report.stages[stage]
     for rank, (cell, taker) in enumerate(zip(cells, takers, strict=True), 1):
-        y, x = cell_to_pixel(*divmod(int(cell), capture.width), capture.image.shape[:2], capture.cells)
+        y, x = capture.grid.pixel_at(*divmod(int(cell), capture.width))
         noise, chance = metrics.interclass_noise[cell], metrics.chance[cell]
         own = _class_name(capture, report.labels.flat[cell])
         if st.button(
@@ -102,10 +101,10 @@ def _show_worst(work: Work, name: str, index: int, capture: Capture, report: Ima
 def strongest_takers(work: Work, capture: Capture, report: ImageReport, stage: str, cells: np.ndarray) -> np.ndarray:
     """For each query the other class that gets most of its attention: class indices."""
     rows = getattr(stage_rows(capture, cells, map_options(capture, work.job.choices)), stage)
-    labels = report.labels.ravel()
+    key_labels = report.labels if report.key_labels is None else report.key_labels
     classes = np.arange(report.num_classes)
-    mass = rows.reshape(len(cells), -1) @ (labels[:, None] == classes)  # M×classes
-    mass[np.arange(len(cells)), labels[cells]] = -1
+    mass = rows.reshape(len(cells), -1) @ (key_labels.ravel()[:, None] == classes)  # M×classes
+    mass[np.arange(len(cells)), report.labels.flat[cells]] = -1
     return mass.argmax(axis=1)
 
 

@@ -14,7 +14,7 @@ from analysis.capture import files as capture_files
 from analysis.capture import load_capture, save_capture
 from analysis.capture.files import CaptureFileError, read_capture_file
 from analysis.maps import attention_rows
-from dnl.classes import LabelSet
+from dnl.classes import ADE20K, LabelSet
 
 HEIGHT, WIDTH, CELLS = 3, 5, 15
 LABEL_SET = LabelSet("pets", ("Katze", "Hünd"), ((255, 0, 0), (0, 9, 0)), ignore_index=254)
@@ -275,6 +275,59 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_arrays_of_other_names_are_not_read():
     capture = read_capture_file(npz(**rows(), value=np.array([{}], dtype=object))).capture()
     assert capture.cells == (HEIGHT, WIDTH)
+
+
+# --- codings of labels -----------------------------------------------------------------------------------------------
+
+
+def labelled(values, label_set=ADE20K, **metadata) -> bytes:
+    names = {} if label_set is None else {"class_names": label_set.class_names, "ignore_index": label_set.ignore_index}
+    labels = np.resize(values, (HEIGHT, WIDTH))
+    return npz(**rows(labels=labels), metadata=np.array(json.dumps(names | metadata)))
+
+
+def classes_in(data, **options):
+    return sorted(set(read_capture_file(data, **options).capture().labels.ravel().tolist()))
+
+
+def test_raw_annotations_are_recognised_by_the_names_of_the_classes():
+    assert classes_in(labelled([0, 1, 150])) == [0, 149, 255]
+    assert classes_in(labelled([0, 1, 255])) == [0, 1, 255]
+    assert read_capture_file(labelled([0, 1, 150])).coding.words == "ADE20K annotation, 0 = other"
+    with pytest.raises(CaptureFileError, match="values 0, 1, 13, which may be class indices or ADE20K anno") as said:
+        read_capture_file(labelled([0, 1, 13]))
+    assert [coding.key for coding in said.value.choices] == ["indices", "annotation"]
+    for data, options in (
+        (labelled([0, 1, 13], coding="annotation"), {}),
+        (labelled([0, 1, 13]), {"coding": "annotation"}),
+    ):
+        assert classes_in(data, **options) == [0, 12, 255]
+    assert classes_in(labelled([0, 1, 13], coding="indices")) == [0, 1, 13]
+    with pytest.raises(CaptureFileError, match=r"no coding 'raw'; choose one of indices, colours, annotation\.$"):
+        read_capture_file(labelled([0, 1], coding="raw"))
+
+
+@pytest.mark.parametrize("label_set", [None, LABEL_SET])
+def test_masks_of_0_and_255(label_set):
+    with pytest.raises(CaptureFileError, match="labels hold 0 and 255 only, and 255 means ignored"):
+        read_capture_file(labelled([0, 255], label_set))
+    if label_set is not None:
+        assert classes_in(labelled([0, 255], label_set, coding="mask")) == [0, 1]
+    assert classes_in(labelled([0, 1, 255], label_set)) == [0, 1, 255 if label_set is None else 254]
+
+
+def test_negative_labels_may_mean_none():
+    label_set = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)), -1)
+    assert classes_in(labelled([0, 1, -1], label_set)) == [-1, 0, 1]
+    with pytest.raises(CaptureFileError, match="labels hold -2, no class"):
+        read_capture_file(labelled([0, -2], label_set)).capture()
+
+
+def test_what_we_save_is_read_without_a_question(tmp_path):
+    labels = np.resize(np.array([0, 1, 13], np.uint8), (HEIGHT, WIDTH))
+    capture = Capture.from_qk(*[np.ones((CELLS, 2), np.float32)] * 2, HEIGHT, WIDTH, labels=labels, label_set=ADE20K)
+    save_capture(capture, tmp_path / "a.npz")
+    assert (load_capture(tmp_path / "a.npz").labels == labels).all()
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

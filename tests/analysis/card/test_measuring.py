@@ -3,43 +3,16 @@ import json
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from PIL import Image
 
 from analysis import capture_attention, noise
+from analysis.card import command
 from analysis.card import measuring as card
 from analysis.maps import attention_rows
 from analysis.options import GATES
-from dnl import ModelConfig, build_model, load_checkpoint
-from dnl.checkpoints import read_card, save_checkpoint
 from dnl.classes import CAMVID
-from dnl.datasets import Sample
-from dnl.training.engine import evaluate
-
-CONFIG = ModelConfig(backbone="resnet18", width=8, num_classes=11, attention_stride=8, gamma_init=0.5)
-SIZE = (40, 72)
-
-
-def make_model(config=CONFIG):
-    torch.manual_seed(0)
-    model = build_model(config).eval()
-    model.label_set = CAMVID
-    return model
-
-
-def make_samples(count=3):
-    rng = np.random.default_rng(0)
-    samples = []
-    for index in range(count):
-        coarse = rng.choice([0, 1, 3, 5, 11], (5, 9)).astype(np.uint8)
-        labels = np.kron(coarse, np.ones((8, 8), np.uint8))
-        samples.append(Sample(rng.integers(0, 256, (*SIZE, 3), np.uint8), labels, f"scene-{index}"))
-    return samples
-
-
-class Dataset(list):
-    label_set = CAMVID
+from dnl.training import evaluate
+from tests.analysis.card.small import CONFIG, Dataset, make_model, make_samples
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +23,6 @@ def model():
 @pytest.fixture(scope="module")
 def captures(model):
     return [capture_attention(model, sample.image, labels=sample.labels) for sample in make_samples()]
-
-
-@pytest.fixture
-def camvid(tmp_path):
-    for folder in ("val", "valannot"):
-        (tmp_path / "camvid" / folder).mkdir(parents=True)
-    for sample in make_samples():
-        Image.fromarray(sample.image).save(tmp_path / "camvid" / "val" / f"{sample.name}.png")
-        Image.fromarray(sample.labels).save(tmp_path / "camvid" / "valannot" / f"{sample.name}.png")
-    return tmp_path / "camvid"
 
 
 def test_an_image_is_measured_as_its_maps_say(captures):
@@ -119,7 +82,7 @@ def test_figures_of_the_card(captures):
         assert set(entry) == {"raw", "rectified", "retained", "box", "emptied"}
     assert metrics["gates"]["oracle"]["rectified"]["interclass_noise"]["mean"] == 0
     json.dumps(metrics, allow_nan=False)
-    text = card.table({**metrics, "gamma": 0.5})
+    text = command.table({**metrics, "gamma": 0.5})
     assert "oracle, retained" in text and "Pole (0 images)" in text and "nan" not in text
 
 
@@ -127,7 +90,7 @@ def test_too_few_images_are_said_in_words(captures):
     metrics = card.attention_metrics([card.measure_image(captures[0])], CAMVID.class_names)
     assert metrics["attention"]["raw"]["interclass_noise"]["mean"] is None
     assert metrics["attention"]["raw"]["interclass_noise"]["micro"] > 0
-    assert "no class in enough images" in card.table({**metrics, "gamma": 0.5})
+    assert "no class in enough images" in command.table({**metrics, "gamma": 0.5})
 
 
 def test_what_the_attention_is_worth():
@@ -141,60 +104,6 @@ def test_what_the_attention_is_worth():
     for source in ("uniform", "mean"):
         model.context.attention_source = source
         assert worth[f"miou_{source}"] == evaluate(model, dataset).miou
-
-
-def test_the_attention_comes_back_after_an_error(model):
-    with pytest.raises(RuntimeError), card.altered_attention(model, gamma=0.0, source="mean"):
-        assert model.context.gamma.item() == 0 and model.context.attention_source == "mean"
-        raise RuntimeError
-    assert model.context.gamma.item() == 0.5 and model.context.attention_source == "learnt"
-
-
-@pytest.mark.slow
-def test_the_command_writes_the_card_and_leaves_the_weights(tmp_path, camvid, capsys):
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, make_model(), {"name": "tiny", "metrics": {"note": "kept"}})
-    weights = safetensors.torch.load_file(path)
-    assert card.main(["--checkpoint", str(path), "--data", str(camvid), "--streets", "1"]) == 0
-    after = safetensors.torch.load_file(path)
-    assert weights.keys() == after.keys()
-    assert all(w.dtype == after[k].dtype and torch.equal(w, after[k]) for k, w in weights.items())
-    written = read_card(path)
-    assert written["name"] == "tiny" and written["metrics"]["note"] == "kept"
-    metrics = written["metrics"]
-    model, _ = load_checkpoint(path)
-    images = [card.measure_image(capture_attention(model, s.image, labels=s.labels)) for s in make_samples()]
-    expected = card.attention_metrics(images, CAMVID.class_names)
-    assert metrics["attention"]["raw"]["interclass_noise"]["micro"] == pytest.approx(
-        expected["attention"]["raw"]["interclass_noise"]["micro"], abs=1e-5
-    )
-    assert metrics["camvid_val"]["images"] == 3 and set(metrics["camvid_val"]) >= set(card.ABLATIONS)
-    assert metrics["gamma"] == 0.5 and metrics["streets_val"]["images"] == 1
-    assert "similarity, box" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_model_without_attention_gets_its_scores_alone(tmp_path, camvid):
-    path = tmp_path / "fcn.safetensors"
-    save_checkpoint(path, make_model(dataclasses.replace(CONFIG, context="fcn")), {"name": "fcn"})
-    assert card.main(["--checkpoint", str(path), "--data", str(camvid), "--streets", "0"]) == 0
-    metrics = read_card(path)["metrics"]
-    assert set(metrics) == {"camvid_val"} and "miou_uniform" not in metrics["camvid_val"]
-
-
-def test_bad_arguments_end_with_one_sentence(tmp_path, capsys):
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, make_model(), {"name": "tiny"})
-    before = path.read_bytes()
-    for arguments, expected in [
-        (["--checkpoint", str(tmp_path / "none"), "--data", "x"], "there is no checkpoint"),
-        (["--checkpoint", str(path), "--data", str(tmp_path)], "is missing"),
-        (["--checkpoint", str(path), "--data", str(tmp_path), "--workers", "0"], "--workers is 0"),
-    ]:
-        assert card.main(arguments) == 1
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and expected in error and error.count("\n") == 1
-    assert path.read_bytes() == before
 
 
 def test_scores_carry_their_number_of_images(model):

@@ -2,7 +2,6 @@ import numpy as np
 
 from analysis import lesson
 from analysis.charts.lesson import cost_figure, gate_figure, grid_figure, street_figure, worth_figure
-from analysis.charts.models import curves_figure, iou_figure
 
 
 def test_the_grid_shows_every_number_with_its_class_and_marks_the_query():
@@ -55,17 +54,3 @@ def test_maps_lie_on_the_photos_corners_and_share_one_scale():
     assert np.isclose(figure.layout.coloraxis.cmax, 0.3)
     rings = [trace for trace in figure.data if trace.type == "scatter"]
     assert [(ring.x[0], ring.y[0]) for ring in rings] == [(20, 10)] * 4
-
-
-def test_bars_of_two_models_stand_beside_each_other():
-    figure = iou_figure({"one": {"Sky": 0.9, "Road": 0.5}, "two": {"Sky": 0.8, "Road": 0.6}})
-    assert [list(bar.x) for bar in figure.data] == [[0.9, 0.5], [0.8, 0.6]]
-    assert figure.layout.showlegend and not iou_figure({"one": {"Sky": 0.9}}).layout.showlegend
-
-
-def test_curves_show_what_the_log_holds():
-    records = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "miou": 0.3}]
-    loss, miou = curves_figure(records).data
-    assert (list(loss.x), list(loss.y)) == ([1, 2], [2.0, 1.0])
-    assert (list(miou.x), list(miou.y)) == ([2], [0.3])
-    assert curves_figure([{"epoch": 1}]).data == ()

@@ -4,65 +4,10 @@ import numpy as np
 import pytest
 
 from analysis import noise
-from analysis.measure import (
-    RECORD_METRICS,
-    SPLITS,
-    ImageReport,
-    checkpoint_differences,
-    data_set_summary,
-    image_record,
-    least_images,
-)
+from analysis.measure import SPLITS, checkpoint_differences, data_set_summary, image_record, least_images
 from analysis.measure.data_set import METRICS, bootstrap_weights
-from analysis.measure.image import HOLLOW_THRESHOLDS
 from analysis.options import CONTROLS, STAGES
-
-CLASSES = ("sky", "road", "car", "tree")
-CELLS = (3, 5)
-IGNORE = 9
-EVERY = np.arange(15)
-
-
-def make_report(seed, *, name=None, labels=None, detection=True, emptied=(), oracle_emptied=()):
-    """A report on random attention; `emptied`: queries whose rectified row is empty, `oracle_emptied` likewise."""
-    rng = np.random.default_rng(seed)
-    labels = rng.choice([0, 1, 2, IGNORE], CELLS, p=[0.4, 0.3, 0.2, 0.1]) if labels is None else labels
-    rows = {stage: rng.random((15, 15)) ** 3 for stage in (*STAGES, *CONTROLS)}
-    rows["rectified"][list(emptied)] = 0
-    rows["oracle"][list(oracle_emptied)] = 0
-    common = {"ignore_index": IGNORE}
-    curve = {
-        stage: np.stack(
-            [
-                noise.query_metrics(values, labels, EVERY, hollow_threshold=threshold, **common).hollow_fraction
-                for threshold in HOLLOW_THRESHOLDS
-            ],
-            axis=1,
-        ).astype(np.float32)
-        for stage, values in rows.items()
-    }
-    return ImageReport(
-        name=name or f"image-{seed}",
-        cells=CELLS,
-        labels=labels,
-        label_source="ground truth",
-        num_classes=4,
-        ignore_index=IGNORE,
-        stages={stage: noise.query_metrics(values, labels, EVERY, **common) for stage, values in rows.items()},
-        leakage={
-            stage: noise.leakage(values, labels, EVERY, num_classes=4, **common) for stage, values in rows.items()
-        },
-        hollow_curve=curve,
-        detection={stage: noise.detection_scores(values, labels, EVERY, **common) for stage, values in rows.items()}
-        if detection
-        else {},
-        detection_queries=EVERY,
-        detection_sampled=False,
-        boundary=rng.random(15) < 0.5,
-        gr_right=rng.random(15) < 0.6,
-        query_dependence=rng.random(),
-        distinct_argmax_keys=int(rng.integers(1, 15)),
-    )
+from tests.analysis.measure.small import CELLS, CLASSES, EVERY, IGNORE, make_report, summary_of
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +18,6 @@ def reports():
 @pytest.fixture(scope="module")
 def records(reports):
     return [image_record(report) for report in reports]
-
-
-def summary_of(records, **options):
-    return data_set_summary(records, CLASSES, **{"min_cells": 2, "min_images": 2, "resamples": 50, **options})
 
 
 def values_of(report, stage, metric):
@@ -224,28 +165,6 @@ def test_leakage_is_the_sum_over_images(reports, records):
     for label in range(3):
         assert matrix[label] == pytest.approx(list(total[label] / queries[label]))
         assert sum(matrix[label]) == pytest.approx(1)
-
-
-def test_a_control_takes_no_query_away_from_the_stages():
-    labels = np.repeat([[0], [1], [2]], 5, axis=1)
-    whole, holed = (image_record(make_report(1, labels=labels, oracle_emptied=gone)) for gone in ((), (0, 6)))
-    raw, oracle = holed.stages.index("raw"), holed.stages.index("oracle")
-    assert (holed.counts[:, raw] == whole.counts[:, raw]).all()
-    metric = RECORD_METRICS.index("kept_mass")
-    assert list(holed.counts[0, oracle, metric]) == [4, 4, 5]
-    assert holed.emptied[oracle] == 2 and holed.emptied[raw] == 0
-
-
-def test_a_row_that_one_stage_empties_counts_in_none():
-    labels = np.repeat([[0], [1], [2]], 5, axis=1)
-    record = image_record(make_report(1, labels=labels, emptied=(0, 1, 14)))
-    place = record.stages.index("raw")
-    for metric in ("interclass_noise", "auc"):
-        assert list(record.counts[0, place, RECORD_METRICS.index(metric)]) == [3, 5, 4]
-        assert record.left_out[RECORD_METRICS.index(metric)] == 3
-    summary = summary_of([record], min_images=1)
-    assert summary["emptied"]["rectified"] == 3 and summary["emptied"]["raw"] == 0
-    assert summary["left_out"]["auc"] == 3
 
 
 def test_one_image_has_means_and_no_intervals(records):

@@ -9,31 +9,16 @@ import torch
 
 from analysis import hook, noise
 from analysis.capture import Capture
+from analysis.geometry import Grid
 from analysis.maps import attention_rows
-from analysis.measure import MeasureOptions, measure_capture, metric_map, worst_queries
+from analysis.measure import MeasureOptions, image_record, measure_capture, metric_map, worst_queries
 from analysis.measure.image import HOLLOW_THRESHOLDS, boundary_cells
 from analysis.options import CONTROLS, STAGES
 from dnl.classes import CAMVID
+from tests.analysis.measure.small import make_capture
 
 IGNORE = CAMVID.ignore_index
 DEFAULTS = MeasureOptions()
-
-
-def make_capture(height=7, width=12, *, seed=0, **changes):
-    """Random attention on a small map: a common class, a rare one, one of a single cell, and ignored cells."""
-    rng = np.random.default_rng(seed)
-    labels = rng.choice([0, 1, 3, 5, IGNORE], (height, width), p=[0.4, 0.3, 0.15, 0.05, 0.1])
-    labels[0, 0] = 8
-    parts = {
-        "query": rng.normal(size=(6, height, width)).astype(np.float32),
-        "key": rng.normal(size=(6, height, width)).astype(np.float32),
-        "class_probs": rng.dirichlet(np.full(11, 0.3), (height, width)).transpose(2, 0, 1).astype(np.float32),
-        "labels": labels,
-        "label_set": CAMVID,
-        "gate": "sigmoid",
-        "lr_kernel": 3,
-    }
-    return Capture(**{**parts, **changes})
 
 
 def make_map_capture(attention, labels, **options):
@@ -402,3 +387,167 @@ def test_noise_map_and_worst_queries():
         worst_queries(report, "raw", "hollow_fraction", 1000).size
         == np.isfinite(report.stages["raw"].hollow_fraction).sum()
     )
+
+
+# --- keys that are other cells than the queries ----------------------------------------------------------------------
+
+
+def make_pooled(*, seed=0, **changes):
+    """A photo of 28×48 pixels, 7×12 queries and 3×5 keys that are blocks of it."""
+    rng = np.random.default_rng(seed)
+    labels = np.kron(rng.choice([0, 1, 3, IGNORE], (7, 6), p=[0.4, 0.3, 0.2, 0.1]), np.ones((4, 8), int))
+    labels[:4, :4] = 8
+    parts = {
+        "query": rng.normal(size=(6, 7, 12)).astype(np.float32),
+        "key": rng.normal(size=(6, 3, 5)).astype(np.float32),
+        "key_size": (3, 5),
+        "placement": "blocks",
+        "image": np.zeros((28, 48, 3), np.uint8),
+        "labels": labels,
+        "label_set": CAMVID,
+        "name": "pooled",
+    }
+    return Capture(**{**parts, **changes})
+
+
+def assert_measured_as_rows_over_keys(capture, options=DEFAULTS):
+    """All that a report says of a capture, out of whole rows by the functions that take them."""
+    report = measure_capture(capture, options)
+    truth = options.labels == "truth"
+    labels = (capture.cell_labels if truth else capture.cell_prediction).ravel()
+    pixels = capture.labels if truth else capture.prediction
+    key_labels = Grid(pixels.shape, capture.key_size, capture.placement, capture.crop).votes(pixels, 11, IGNORE)
+    assert (report.labels.ravel() == labels).all() and (report.key_labels == key_labels).all()
+    every, apart = np.arange(labels.size), {"ignore_index": IGNORE, "query_labels": labels}
+    rows = attention_rows(capture, **options.as_dict())._asdict()
+    rows["uniform"] = np.full(rows["raw"].shape, 1 / key_labels.size)
+    if options.lr_kernel not in (None, "model"):
+        rows["box"] = rows["retained"]
+    assert set(report.stages) == set(rows)
+    for stage, of_stage in rows.items():
+        metrics = noise.query_metrics(of_stage, key_labels, every, **apart)
+        for name, actual, wanted in zip(metrics._fields, report.stages[stage], metrics, strict=True):
+            np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-9, err_msg=f"{stage} {name}")
+        scores = noise.detection_scores(of_stage, key_labels, every, **apart)
+        for actual, wanted in zip(report.detection[stage], scores, strict=True):
+            np.testing.assert_allclose(actual, wanted, atol=1e-12, err_msg=stage)
+        for at, threshold in enumerate(HOLLOW_THRESHOLDS):
+            hollow = noise.query_metrics(of_stage, key_labels, every, hollow_threshold=threshold, **apart)
+            np.testing.assert_allclose(report.hollow_curve[stage][:, at], hollow.hollow_fraction, rtol=1e-6)
+        needed = [rows[name] for name in (*STAGES, stage)]
+        values = [noise.query_metrics(one, key_labels, every, **apart).interclass_noise for one in needed]
+        shared = np.flatnonzero(np.isfinite(values).all(axis=0))
+        leakage = noise.leakage(of_stage[shared], key_labels, shared, num_classes=11, **apart)
+        np.testing.assert_allclose(report.leakage[stage].total, leakage.total, atol=1e-12)
+        assert (report.leakage[stage].queries == leakage.queries).all()
+    raw, pairs = rows["raw"], noise.query_pairs(labels.size)
+    expected = noise.query_dependence(raw[pairs[:, 0]], raw[pairs[:, 1]])
+    assert report.query_dependence == pytest.approx(expected, rel=1e-12)
+    assert report.distinct_argmax_keys == noise.distinct_argmax_keys(raw)
+    return report
+
+
+def test_other_keys_are_measured_as_their_rows_say():
+    capture = make_pooled()
+    report = assert_measured_as_rows_over_keys(capture)
+    assert report.cells == (7, 12) and report.key_labels.shape == (3, 5) and report.gr_right is None
+    assert tuple(report.stages) == (*STAGES, "uniform") and report.options.precision == "float64"
+    assert (report.boundary == boundary_cells(capture.cell_labels, IGNORE).ravel()).all()
+    assert metric_map(report, "raw", "interclass_noise").shape == (7, 12)
+    worst = worst_queries(report, "raw", count=3)
+    assert report.stages["raw"].interclass_noise[worst[0]] == np.nanmax(report.stages["raw"].interclass_noise)
+
+
+def test_the_box_works_on_the_grid_of_the_keys_and_the_prediction_votes_there_too():
+    prediction = np.random.default_rng(4).choice([0, 1, 5], (28, 48))
+    capture = make_pooled(prediction=prediction, crop=(4, 8, 20, 36))
+    options = MeasureOptions(lr_kernel=3, lr_weights="box", temperature=0.5)
+    report = assert_measured_as_rows_over_keys(capture, options)
+    assert tuple(report.stages) == (*STAGES, "uniform", "box")  # the oracle is a gate
+    predicted = dataclasses.replace(options, labels="prediction")
+    assert (assert_measured_as_rows_over_keys(capture, predicted).key_labels != report.key_labels).any()
+
+
+def test_a_finished_map_of_more_queries_than_a_block_over_other_keys():
+    attention = np.random.default_rng(5).dirichlet(np.full(15, 0.1), 84).round(2).astype(np.float32)
+    attention[5] = 0
+    capture = make_pooled(query=None, key=None, attention=attention, attention_size=(7, 12))
+    report = assert_measured_as_rows_over_keys(capture)
+    assert report.stages["raw"].emptied[5] == (capture.cell_labels.flat[5] != IGNORE)
+
+
+def test_uniform_attention_over_other_keys_gets_exactly_chance():
+    metrics = measure_capture(make_pooled()).stages["uniform"]
+    assert np.array_equal(metrics.interclass_noise, metrics.chance, equal_nan=True)
+    assert (metrics.intraclass_noise[np.isfinite(metrics.intraclass_noise)] == 0).all()
+
+
+def test_a_class_that_keys_alone_have_keeps_its_place_in_the_record():
+    # Queries are pixels of one class; half of the keys are of another.
+    labels = np.zeros((2, 4), int)
+    labels[:, 2:] = 7
+    capture = Capture(
+        None,
+        None,
+        labels=labels,
+        label_set=CAMVID,
+        attention=np.full((1, 8), 1 / 8, np.float32),
+        attention_size=(1, 1),
+        key_size=(2, 4),
+        query_names=("class token",),
+        query_labels=np.array([0]),
+    )
+    report = measure_capture(capture)
+    record = image_record(report)
+    assert record.classes.tolist() == [0, 7] and record.cells.tolist() == [1, 0]
+    assert record.leakage_totals[0].tolist() == [[0.5, 0.5], [0, 0]]
+    assert report.stages["raw"].interclass_noise.tolist() == report.stages["raw"].chance.tolist() == [0.5]
+    # There is no pair of queries, and no neighbour of a query without a place.
+    assert np.isnan(report.query_dependence) and not report.boundary.any() and report.cells == (1, 1)
+
+
+def test_queries_without_a_place_are_measured_by_what_they_look_for():
+    placed = make_pooled()
+    names = tuple(f"object query {number}" for number in range(84))
+    objects = make_pooled(
+        query=placed.query.reshape(6, 1, 84), query_names=names, query_labels=placed.cell_labels.ravel(), name="objects"
+    )
+    report, expected = assert_measured_as_rows_over_keys(objects), measure_capture(placed)
+    for actual, wanted in zip(report.stages["raw"], expected.stages["raw"], strict=True):
+        np.testing.assert_array_equal(actual, wanted)
+    assert report.cells == (1, 84) and not report.boundary.any()
+    assert metric_map(report, "raw", "interclass_noise").shape == (1, 84)
+    assert worst_queries(report, "raw").tolist() == worst_queries(expected, "raw").tolist()
+
+
+def test_what_other_keys_cannot_be_measured_by_is_said():
+    with pytest.raises(ValueError, match=r"no query of 'pooled' has a class; noise needs the classes of queries"):
+        measure_capture(make_pooled(query=np.zeros((6, 1, 2), np.float32), query_names=("a", "b")))
+    with pytest.raises(ValueError, match="list of the queries' classes of 'pooled' holds the unknown class 12"):
+        measure_capture(
+            make_pooled(query=np.zeros((6, 1, 2), np.float32), query_names=("a", "b"), query_labels=np.array([0, 12]))
+        )
+    with pytest.raises(ValueError, match="gate 'binary' compares cells and needs keys that are the queries' cells"):
+        measure_capture(make_pooled(), MeasureOptions(gate="binary"))
+    few = make_pooled(query=np.zeros((6, 1, 1), np.float32), key_size=(30, 5), key=np.zeros((6, 30, 5), np.float32))
+    with pytest.raises(ValueError, match="has 28×48 labels for a map of 30×5 cells; give at least one label a cell"):
+        measure_capture(few)
+    attention = np.ones((84, 84), np.float32)
+    with pytest.raises(ValueError, match="is 84×84; 7×12 cells and 3×5 keys need 84×15"):
+        measure_capture(make_pooled(query=None, key=None, attention=attention, attention_size=(7, 12)))
+    labels = np.full((28, 48), IGNORE)
+    labels[0, 0] = 1
+    with pytest.raises(ValueError, match="leaves every key without a label; noise needs labelled keys"):
+        measure_capture(make_pooled(query=np.zeros((6, 28, 48), np.float32), labels=labels))
+
+
+def test_work_over_other_keys_reports_its_progress_and_may_be_cancelled():
+    shares = []
+    measure_capture(make_pooled(), progress=shares.append)
+    assert shares == [64 / 84, 1]
+
+    def cancel(share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_capture(make_pooled(), progress=cancel)

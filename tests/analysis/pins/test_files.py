@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import hashlib
 import io
 import json
@@ -10,101 +9,26 @@ import pytest
 from PIL import Image
 
 import dnl
-from analysis import Capture
-from analysis.charts.pins import pins_figure as chart
 from analysis.figures.recipe import Scale
-from analysis.maps import attention_rows
-from analysis.noise import query_metrics
-from analysis.options import STAGES, MapOptions
+from analysis.options import STAGES
 from analysis.pins.files import HEADER, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
-from analysis.pins.measured import PIN_METRICS, Source, measure_pins, same_place
-from dnl.classes import LabelSet
-
-LABEL_SET = LabelSet("tiny", ("a", "=b"), ((200, 0, 0), (0, 0, 200)), ignore_index=255)
-FIRST, SECOND = Source("one", "ab" * 32), Source("two", "cd" * 32)
-PIXELS = [(0, 0), (46, 82), (20, 41)]
-
-
-def make_capture(seed: int = 0, **changes) -> Capture:
-    """6×11 cells over a photo of 47×83 pixels: left class 0, right class 1, the lower left corner without a class."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros((47, 83), np.uint8)
-    labels[:, 42:] = 1
-    labels[40:, :20] = 255
-    fields = {
-        "query": rng.normal(size=(5, 6, 11)).astype(np.float32),
-        "key": rng.normal(size=(5, 6, 11)).astype(np.float32),
-        "class_probs": rng.dirichlet(np.ones(2), (6, 11)).transpose(2, 0, 1).astype(np.float32),
-        "image": np.random.default_rng(1).integers(0, 256, (47, 83, 3), dtype=np.uint8),
-        "labels": labels,
-        "prediction": np.zeros((47, 83), np.uint8),
-        "label_set": LABEL_SET,
-        "gate": "similarity",
-        "lr_kernel": 3,
-        "name": "a street",
-    }
-    return Capture(**(fields | changes))
-
-
-OPTIONS = MapOptions("similarity", 3, "learnt", 2.0)
-PLAIN = MapOptions(None, None, "learnt", 1.0)
+from analysis.pins.measured import Source, measure_pins, measure_queries
+from tests.analysis.pins.small import (
+    FIRST,
+    OPTIONS,
+    PIXELS,
+    PLAIN,
+    SECOND,
+    make_capture,
+    make_objects,
+    make_pooled,
+    make_views,
+)
 
 
 @pytest.fixture
 def views():
-    return [
-        measure_pins(make_capture(), PIXELS, OPTIONS, FIRST),
-        measure_pins(make_capture(2, gate=None, lr_kernel=None), PIXELS, PLAIN, SECOND),
-    ]
-
-
-# --- measuring -------------------------------------------------------------------------------------------------------
-
-
-def test_pins_have_the_maps_and_figures_of_their_cells(views):
-    capture, view = views[0].capture, views[0]
-    assert view.cells == ((0, 0), (5, 10), (2, 5))  # 41 of 83 pixels is the middle column of 11
-    assert view.class_names == ("a", "=b", "a") and view.measured_against == "labels"
-    rows = attention_rows(capture, [0, 65, 27], **OPTIONS.as_dict())
-    for stage in STAGES:
-        np.testing.assert_array_equal(getattr(view.rows, stage), getattr(rows, stage))
-        metrics = query_metrics(getattr(rows, stage), capture.cell_labels, [0, 65, 27], ignore_index=255)
-        for pin in range(3):
-            found = view.figures(pin, stage)
-            assert list(found) == list(PIN_METRICS)
-            assert found["hollow_fraction"] == metrics.hollow_fraction[pin]
-            assert found["times_chance"] == pytest.approx(metrics.interclass_noise[pin] / metrics.chance[pin])
-
-
-def test_a_cell_without_a_class_and_a_capture_without_classes_have_no_figures():
-    view = measure_pins(make_capture(), [(46, 0)], OPTIONS, FIRST)
-    assert view.class_names == (None,) and view.figures(0, "raw")["interclass_noise"] is None
-    bare = make_capture(labels=None, prediction=None, class_probs=None)
-    view = measure_pins(bare, [(46, 0)], PLAIN, FIRST)
-    assert view.measured_against is None and set(view.figures(0, "raw").values()) == {None}
-    assert not view.emptied(0, "raw")
-    assert measure_pins(make_capture(labels=None), [(1, 1)], OPTIONS, FIRST).measured_against == "prediction"
-
-
-def test_an_emptied_row_is_said():
-    probs = np.zeros((2, 6, 11), np.float32)
-    probs[0, 0, 0] = 1
-    probs[1].flat[1:] = 1
-    capture = make_capture(class_probs=probs)
-    view = measure_pins(capture, [(0, 0)], dataclasses.replace(OPTIONS, gate="binary"), FIRST)
-    assert view.emptied(0, "rectified") and not view.emptied(0, "raw")
-    assert view.figures(0, "rectified")["interclass_noise"] is None
-
-
-def test_a_pixel_off_the_image_is_refused():
-    with pytest.raises(ValueError, match="off the image"):
-        measure_pins(make_capture(), [(47, 0)], OPTIONS, FIRST)
-
-
-def test_places_are_relative_to_the_corners():
-    assert same_place((0, 0), (47, 83), (10, 300)) == (0, 0)
-    assert same_place((46, 82), (47, 83), (10, 300)) == (9, 299)
-    assert same_place((23, 41), (47, 83), (11, 301)) == (5, 150)
+    return make_views()
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -231,14 +155,48 @@ def test_the_caption_names_pixels_maps_scale_and_sources(views):
         assert part in words
 
 
-# --- the chart -------------------------------------------------------------------------------------------------------
+# --- keys that are other cells than the queries, blocks, queries without a place -------------------------------------
 
 
-def test_the_chart_shows_the_figures_beside_chance(views):
-    figure = chart(views, "interclass_noise")
-    bars = [trace for trace in figure.data if trace.type == "bar"]
-    assert len(bars) == 6 and list(bars[0].x) == ["1 a", "2 =b", "3 a"]
-    assert list(bars[5].y) == [views[1].figures(pin, "retained")["interclass_noise"] for pin in range(3)]
-    chance = [trace for trace in figure.data if trace.name == "chance"]
-    assert list(chance[0].y) == [views[0].figures(pin, "raw")["chance"] for pin in range(3)]
-    assert not [trace for trace in chart(views, "kept_mass").data if trace.name == "chance"]
+def test_files_say_the_grid_of_the_keys():
+    views = [
+        measure_pins(make_pooled(), [(8, 9)], PLAIN, FIRST),
+        measure_pins(make_capture(), [(8, 9)], OPTIONS, SECOND),
+    ]
+    first, *_, last = csv.DictReader(io.StringIO(pins_csv(views)))
+    assert set(first) - set(HEADER) == {"key_rows", "key_columns", "dropped"}
+    assert (first["cell_row"], first["cell_column"], first["key_rows"], first["key_columns"]) == ("1", "1", "2", "4")
+    assert float(first["dropped"]) == pytest.approx(12 / 130) and (last["key_rows"], last["dropped"]) == ("", "")
+    found = json.loads(pins_json(views))
+    grids = {"queries": [6, 11], "keys": [2, 4], "placement": "blocks", "crop": None}
+    assert found["provenance"]["grids"] == [{"image": "a street", "source": "one", **grids}]
+    assert found["pins"][0]["cell"] == [1, 1] and "dropped" not in found["pins"][1]
+    with np.load(io.BytesIO(pins_npz(views[:1]))) as maps:
+        assert maps["raw"].shape == (1, 2, 4) and maps["cells"].tolist() == [[1, 1]]
+        assert json.loads(str(maps["provenance"]))["grids"][0]["keys"] == [2, 4]
+
+
+def test_queries_without_a_place_are_pinned_by_number_and_name():
+    view = measure_queries(make_objects(), [2, 1], PLAIN, FIRST)
+    assert view.pixels == (None, None) and view.class_names == ("=b", None)
+    assert [view.query_name(pin) for pin in range(2)] == ["third", "second"]
+    assert view.figures(0, "raw")["interclass_noise"] is not None and view.figures(1, "raw")["interclass_noise"] is None
+    row = next(csv.DictReader(io.StringIO(pins_csv([view]))))
+    assert (row["query"], row["query_name"], row["cell_row"], row["y"]) == ("2", "third", "", "")
+    assert (
+        next(csv.DictReader(io.StringIO(pins_csv([measure_queries(make_objects(), [0], PLAIN, FIRST)]))))["query_name"]
+        == "'=first"
+    )  # no formula for a spreadsheet
+    found = json.loads(pins_json([view]))
+    assert found["pins"][0]["query"] == 2 and found["pins"][0]["query_name"] == "third"
+    assert "pixel" not in found["pins"][0] and found["provenance"]["grids"][0]["queries"] == 3
+    with np.load(io.BytesIO(pins_npz([view]))) as maps:
+        assert maps["queries"].tolist() == [2, 1] and maps["query_names"].tolist() == ["third", "second"]
+        assert maps["raw"].shape == (2, 2, 4) and "pixels" not in maps
+    caption = pins_caption([view], Scale())
+    assert caption.startswith("Attention of 2 queries in a street: 1 third =b, 2 second.")
+    assert pins_figure([view], Scale(), "magma", "pdf").startswith(b"%PDF")
+
+
+def test_plain_captures_have_files_without_any_word_of_grids(views):
+    assert "grids" not in provenance(views) and pins_csv(views).splitlines()[0] == ",".join(HEADER)

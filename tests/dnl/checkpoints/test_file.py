@@ -1,7 +1,7 @@
 """Checkpoints: what is saved comes back, and whatever does not fit is refused in one sentence."""
 
+import importlib
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -143,45 +143,43 @@ def test_loading_leaves_the_compiler_alone():
     assert run.stdout == "set()\n"
 
 
-def torchvision_state(model):
-    """The backbone's weights under torchvision's names, with its classifier."""
-    names = {"stem.0.": "conv1.", "stem.1.": "bn1."}
-    state = {}
-    for key, tensor in model.backbone.state_dict().items():
-        name = key.replace("stage", "layer")
-        for ours, theirs in names.items():
-            name = theirs + key.removeprefix(ours) if key.startswith(ours) else name
-        state[name] = tensor.clone()
-    return {**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+@pytest.mark.parametrize("value", [1e5, -70_000.0])
+def test_a_weight_beyond_half_precision_is_kept(value, model, tmp_path):
+    with torch.no_grad():
+        model.head[0].weight[0, 0, 0, 0] = value
+    save_checkpoint(tmp_path / "a.safetensors", model, {})
+    loaded, _ = load_checkpoint(tmp_path / "a.safetensors")
+    assert torch.equal(loaded.head[0].weight, model.head[0].weight)
+    assert torch.equal(loaded.reduce[0].weight, model.reduce[0].weight.half().float())
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
-def test_torchvision_weights_fill_the_backbone(tmp_path, backbone):
-    config = ModelConfig(backbone, deep_stem=False, attention_stride=8)
-    state = torchvision_state(build_model(config))
-    old = {key: tensor for key, tensor in state.items() if "num_batches_tracked" not in key}
-    torch.save(old, tmp_path / "imagenet.pth")
-    model = build_model(config)
-    left_out = load_torchvision_backbone(tmp_path / "imagenet.pth", model)
-    assert left_out == ["fc.weight", "fc.bias"]
-    assert torch.equal(model.backbone.stem[0].weight, state["conv1.weight"])
-    assert torch.equal(model.backbone.stage4[1].conv2.weight, state["layer4.1.conv2.weight"])
-    assert torch.equal(model.backbone.stage2[0].downsample[0].weight, state["layer2.0.downsample.0.weight"])
+def test_weights_that_are_all_below_half_precision_are_kept(model, tmp_path):
+    with torch.no_grad():
+        model.head[0].weight.fill_(1e-9)
+    save_checkpoint(tmp_path / "a.safetensors", model, {})
+    assert (load_checkpoint(tmp_path / "a.safetensors")[0].head[0].weight == 1e-9).all()
 
 
-def test_torchvision_weights_need_the_classic_stem(tmp_path):
-    state = torchvision_state(build_model(ModelConfig("resnet18", deep_stem=False)))
-    torch.save(state, tmp_path / "imagenet.pth")
-    with pytest.raises(CheckpointError, match=r"missing stem\.3\.weight"):
-        load_torchvision_backbone(tmp_path / "imagenet.pth", build_model(ModelConfig("resnet18")))
+def test_weights_that_are_not_finite_are_not_saved(model, tmp_path):
+    with torch.no_grad():
+        model.head[0].weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"weights 'head\.0\.weight' hold values that are not finite"):
+        save_checkpoint(tmp_path / "a.safetensors", model, {})
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
-    class Payload:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "ran"), "w"))
-
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"conv1.weight": Payload()}))
-    with pytest.raises(CheckpointError, match="could not be read as plain weights"):
-        load_torchvision_backbone(tmp_path / "evil.pth", build_model(ModelConfig("resnet18", 8, deep_stem=False)))
-    assert not (tmp_path / "ran").exists()
+def test_a_pickled_class_is_named_with_what_its_sender_should_save(model, tmp_path, monkeypatch):
+    package = tmp_path / "mmengine_like"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "logging.py").write_text("class HistoryBuffer:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    history = importlib.import_module("mmengine_like.logging").HistoryBuffer()
+    file = tmp_path / "epoch_1.pth"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "message_hub": history}, file)
+    with pytest.raises(CheckpointError) as caught:
+        load_torchvision_backbone(file, model)
+    message = str(caught.value)
+    assert "an object of the class mmengine_like.logging.HistoryBuffer, which is refused" in message
+    assert "have its sender save model.state_dict() alone" in message
+    assert message.isprintable() and "two options" not in message

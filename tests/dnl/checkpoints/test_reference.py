@@ -1,4 +1,4 @@
-"""Weights in other people's naming: the reference release's and torchvision's.
+"""Weights in the naming of the reference release.
 
 The release's names and shapes are generated here from their rules, and its forward pass is written out once more
 from the definitions on a plain dictionary of tensors, with the attention map unfolded as published.
@@ -8,30 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnl.checkpoints import CheckpointError, load_reference, load_torchvision_backbone
+from dnl.checkpoints import CheckpointError, load_reference
 from dnl.network import ModelConfig, build_model
+from tests.dnl.checkpoints.keys import conv, conv_norm, head, norm
 
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-
-
-def conv(name, out_channels, in_channels, side=3):
-    return {f"{name}.weight": (out_channels, in_channels, side, side)}
-
-
-def norm(name, channels):
-    vectors = dict.fromkeys(
-        (f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")), (channels,)
-    )
-    return {**vectors, f"{name}.num_batches_tracked": ()}
-
-
-def conv_norm(name, out_channels, in_channels):
-    return {**conv(f"{name}.0", out_channels, in_channels), **norm(f"{name}.1", out_channels)}
-
-
-def head(name, channels, in_channels, classes):
-    last = {**conv(f"{name}.conv.4", classes, channels, 1), f"{name}.conv.4.bias": (classes,)}
-    return {**conv_norm(f"{name}.conv", channels, in_channels), **last}
 
 
 def release_shapes(depths=DEPTHS["resnet101"], width=64, classes=19):
@@ -278,48 +259,3 @@ def test_the_network_computes_what_the_release_computes(release_state, size):
         expected = release_forward(state, images, DEPTHS["resnet50"])
         for ours, theirs in zip(model(images), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-
-
-def torchvision_shapes():
-    """torchvision's ResNet-18 state dict: two 3×3 convolutions a block, the classic stem, a classifier."""
-    shapes = {"conv1.weight": (64, 3, 7, 7), **norm("bn1", 64)}
-    before = 64
-    for layer in range(4):
-        channels = 64 * 2**layer
-        for block in range(2):
-            name = f"layer{layer + 1}.{block}"
-            shapes |= {**conv(f"{name}.conv1", channels, before), **norm(f"{name}.bn1", channels)}
-            shapes |= {**conv(f"{name}.conv2", channels, channels), **norm(f"{name}.bn2", channels)}
-            if before != channels:
-                shapes |= {
-                    **conv(f"{name}.downsample.0", channels, before, 1),
-                    **norm(f"{name}.downsample.1", channels),
-                }
-            before = channels
-    return {**shapes, "fc.weight": (1000, 512), "fc.bias": (1000,)}
-
-
-@pytest.fixture(scope="module")
-def torchvision_state():
-    generator = torch.Generator().manual_seed(0)
-    return {key: torch.rand(shape, generator=generator) for key, shape in torchvision_shapes().items()}
-
-
-def test_torchvision_weights_load_into_the_backbone(torchvision_state, tmp_path):
-    torch.save(torchvision_state, tmp_path / "resnet18.pth")
-    model = build_model(ModelConfig(backbone="resnet18", deep_stem=False))
-    assert load_torchvision_backbone(tmp_path / "resnet18.pth", model) == ["fc.weight", "fc.bias"]
-    backbone = model.backbone
-    assert torch.equal(backbone.stem[0].weight, torchvision_state["conv1.weight"])
-    assert torch.equal(backbone.stem[1].running_var, torchvision_state["bn1.running_var"])
-    for layer, stage in enumerate((backbone.stage1, backbone.stage2, backbone.stage3, backbone.stage4), start=1):
-        for key, tensor in stage.state_dict().items():
-            if not key.endswith("num_batches_tracked"):
-                assert torch.equal(tensor, torchvision_state[f"layer{layer}.{key}"]), key
-
-
-def test_torchvision_weights_need_the_classic_stem_and_the_right_depth(torchvision_state):
-    with pytest.raises(CheckpointError, match=r"stem\.3\.weight"):
-        load_torchvision_backbone(torchvision_state, build_model(ModelConfig(backbone="resnet18")))
-    with pytest.raises(CheckpointError, match=r"missing stage1\.2\.conv1\.weight"):
-        load_torchvision_backbone(torchvision_state, build_model(ModelConfig(backbone="resnet34", deep_stem=False)))

@@ -67,17 +67,37 @@ def test_label_in_sixteen_bits_is_read_by_value(root):
         ADE20K(root)[0]
 
 
-def test_colour_image_for_labels(root):
+def test_colour_images_are_read_by_the_classes_colours(root):
     file = root / "ADEChallengeData2016" / "annotations" / "training" / "ADE_train_00000001.png"
-    Image.fromarray(np.zeros((6, 4, 3), np.uint8)).save(file)
-    with pytest.raises(DatasetError, match="has 3 dimensions"):
+    wall, building = ADE20K_CLASSES.palette[:2]
+    pixels = np.zeros((6, 4, 3), np.uint8)
+    pixels[0], pixels[1] = wall, building
+    Image.fromarray(pixels).save(file)
+    assert ADE20K(root)[0].labels[:, 0].tolist() == [0, 1, 255, 255, 255, 255]
+    pixels[2] = (140, 140, 140)
+    Image.fromarray(pixels).save(file)
+    with pytest.raises(DatasetError, match=r"colour \(140, 140, 140\), which ade20k has for road and for skyscraper"):
         ADE20K(root)[0]
+
+
+def test_class_indices_in_the_place_of_annotations_are_not_guessed(root):
+    base = root / "ADEChallengeData2016" / "annotations" / "training"
+    for number, (height, width) in ((2, (5, 8)), (1, (6, 4))):
+        values = np.full((height, width), 255, np.uint8)
+        values[:3, :2] = [[0, 1], [12, 149], [0, 0]]
+        Image.fromarray(values).save(base / f"ADE_train_{number:08d}.png")
+    with pytest.raises(DatasetError, match=r'holds the value 255; .* may be class indices: name the coding "indices"'):
+        ADE20K(root)[0]
+    labels = ADE20K(root, coding="indices")[0].labels
+    assert labels[:2, :2].tolist() == [[0, 1], [12, 149]] and labels[5, 3] == 255
+    with pytest.raises(DatasetError, match="ade20k has no coding 'raw'; choose one of indices, colours, annotation"):
+        ADE20K(root, coding="raw")
 
 
 def test_damaged_image_is_named(root):
     file = root / "ADEChallengeData2016" / "images" / "training" / "ADE_train_00000001.jpg"
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(DatasetError, match=r"ADE_train_00000001\.jpg could not be read as a JPEG image"):
+    with pytest.raises(DatasetError, match=r"ADE_train_00000001\.jpg could not be read: it is not a readable"):
         ADE20K(root)[0]
 
 

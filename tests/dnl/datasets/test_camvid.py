@@ -28,6 +28,40 @@ def test_samples_come_in_the_order_of_names_with_their_labels(root):
     assert dataset[0].image.shape == (6, 9, 3) and dataset[0].image.dtype == np.uint8
 
 
+def test_pictures_of_every_ending_are_used(root):
+    for folder in ("val", "valannot"):
+        for file in (root / folder).iterdir():
+            file.unlink()
+    for index, name in enumerate(("0.png", "1.PNG", "2.jpg", "3.JPG", "4.jpeg")):
+        Image.new("RGB", (9, 6)).save(root / "val" / name)
+        Image.fromarray(np.full((6, 9), index, np.uint8)).save(root / "valannot" / f"{index}.png")
+    (root / "val" / "notes.txt").write_text("spare")
+    dataset = CamVid(root, "val")
+    assert [sample.labels[0, 0] for sample in dataset] == [0, 1, 2, 3, 4]
+    assert [file.name for file in dataset.unused] == ["notes.txt"]
+    (root / "val" / "5.gif").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"5\.gif is no picture that can be read here; convert it to PNG, JPEG"):
+        CamVid(root, "val")
+
+
+def test_other_names_of_label_files_and_folders(root):
+    (root / "valannot").rename(root / "val_labels")
+    for file in (root / "val_labels").iterdir():
+        file.rename(file.with_name(f"{file.stem}_L.PNG"))
+    assert [file.name for file in CamVid(root, "val").label_files] == ["a_1_L.PNG", "b_2_L.PNG"]
+    Image.new("L", (9, 6)).save(root / "val_labels" / "a_1.png")
+    with pytest.raises(DatasetError, match=r"a_1_L\.PNG is the second label file of a_1, after a_1\.png; remove one"):
+        CamVid(root, "val")
+
+
+def test_a_label_file_that_blends_is_named(root):
+    (root / "valannot" / "a_1.png").rename(root / "valannot" / "a_1.jpg")
+    with pytest.raises(
+        DatasetError, match=r"lacks labels .*, a_1\.png the first; a_1\.jpg there is none that keeps its"
+    ):
+        CamVid(root, "val")
+
+
 def test_the_labels_are_for_models_of_the_same_classes_alone(root):
     sample = CamVid(root, "val")[0]
     assert camvid_labels(sample, CAMVID) is sample.labels

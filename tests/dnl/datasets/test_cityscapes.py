@@ -65,6 +65,16 @@ def test_test_split_needs_no_labels(root):
     assert not (samples[0].labels == 255).all()
 
 
+def test_train_ids_in_the_place_of_label_ids_are_said(root):
+    for name in FRAMES:
+        save(root, "val", name, np.array([[0, 1, 2, 7, 8, 13, 255, 255]] * 3, np.uint8))
+    with pytest.raises(
+        DatasetError, match=r"values that fit class indices \(train ids\) better than Cityscapes label ids"
+    ):
+        Cityscapes(root, "val")[0]
+    assert Cityscapes(root, "val", coding="indices")[0].labels[0].tolist() == [0, 1, 2, 7, 8, 13, 255, 255]
+
+
 def test_label_id_out_of_range_names_file_and_value(root):
     save(root, "train", FRAMES[1], np.full((4, 6), 34, np.uint8))
     with pytest.raises(DatasetError, match=r"aachen_000001_000019_gtFine_labelIds\.png holds the value 34; .* 0 … 33"):

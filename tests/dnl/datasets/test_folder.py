@@ -21,7 +21,7 @@ def save(root, place, values, ending="png"):
     image_file, label_file = root / "images" / f"{place}.{ending}", root / "labels" / f"{place}.png"
     for file in (image_file, label_file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((*values.shape, 3), 90, np.uint8)).save(image_file)
+    Image.fromarray(np.full((*values.shape[:2], 3), 90, np.uint8)).save(image_file)
     Image.fromarray(values).save(label_file)
 
 
@@ -110,23 +110,39 @@ def test_images_and_labels_are_upright(root):
     assert (Folder(root)[0].labels == upright).all()
 
 
-def test_image_of_sixteen_bits_is_refused(root):
-    Image.fromarray(np.zeros((2, 2), np.uint16)).save(root / "images" / "a.png")
-    with pytest.raises(DatasetError, match=r"a\.png has 16 bits per pixel"):
-        Folder(root)[0]
+def test_of_sixteen_bits_the_upper_eight_are_used(root):
+    values = np.array([[0, 1000], [40000, 65535]], np.uint16)
+    Image.fromarray(values).save(root / "images" / "a.png")
+    assert (Folder(root)[0].image == (values >> 8)[..., None]).all()
 
 
-def test_image_with_transparency_loses_it(root):
+def test_transparent_pixels_are_white(root):
     Image.fromarray(np.full((2, 2, 4), (10, 20, 30, 0), np.uint8)).save(root / "images" / "a.png")
-    assert (Folder(root)[0].image == (10, 20, 30)).all()
+    assert (Folder(root)[0].image == 255).all()
+
+
+def test_pictures_of_every_kind_and_case_are_used(root):
+    picture = Image.fromarray(np.full((2, 2, 3), 90, np.uint8))
+    for name in ("c.PNG", "d.JPG", "e.jpeg", "f.JFIF", "g.tif", "h.BMP", "i.webp", "j.avif"):
+        picture.save(root / "images" / name, format=None if not name.endswith("JFIF") else "JPEG")
+        save_as = Image.fromarray(np.zeros((2, 2), np.uint8))
+        save_as.save(root / "labels" / f"{name[0]}.{'TIFF' if name[0] in 'ce' else 'png'}")
+    dataset = Folder(root)
+    assert dataset.names == list("abcdefghij")
+    assert all((sample.image > 80).all() and (sample.image < 100).all() for sample in list(dataset)[2:])
+    (root / "labels" / "notes.txt").write_text("spare")
+    assert [file.name for file in Folder(root).unused] == ["notes.txt"]
 
 
 def test_two_images_of_one_name_and_files_of_another_kind(root):
     save(root, "a", np.zeros((2, 2), np.uint8), "jpeg")
     with pytest.raises(DatasetError, match=r"a\.png is the second image named a"):
         Folder(root)
-    (root / "images" / "a.jpeg").rename(root / "images" / "a.tif")
-    with pytest.raises(DatasetError, match=r"a\.tif is no PNG or JPEG file"):
+    (root / "images" / "a.jpeg").rename(root / "images" / "a.gif")
+    with pytest.raises(DatasetError, match=r"a\.gif is no picture that can be read here; convert it to PNG, JPEG"):
+        Folder(root)
+    (root / "images" / "a.gif").rename(root / "images" / "a.txt")
+    with pytest.raises(DatasetError, match=r"a\.txt is no PNG, JPEG, .* file; convert it, or move it out of images/"):
         Folder(root)
 
 
@@ -151,6 +167,52 @@ def test_split_without_labels_folder(root_with_splits):
 
 
 @pytest.mark.parametrize(
+    ("folder", "split"), [("valid", "val"), ("validation", "val"), ("Val", "val"), ("Training", "train")]
+)
+def test_other_names_of_a_split(root_with_splits, folder, split):
+    for part in ("images", "labels"):
+        (root_with_splits / part / split).rename(root_with_splits / part / folder)
+    for name in (split, folder):
+        assert Folder(root_with_splits, name).names[0] == "a"
+
+
+def test_which_folder_is_meant_is_not_guessed(root_with_splits):
+    for part in ("images", "labels"):
+        (root_with_splits / part / "val").rename(root_with_splits / part / "valid")
+        (root_with_splits / part / "validation").mkdir()
+    with pytest.raises(
+        DatasetError, match="no split 'val'; valid and validation may both be meant, rename one of them"
+    ):
+        Folder(root_with_splits, "val")
+    with pytest.raises(DatasetError, match="no split 'test'; choose one of train, valid, validation, or name a folder"):
+        Folder(root_with_splits, "test")
+
+
+def test_how_a_flat_folder_becomes_one_with_splits(root):
+    with pytest.raises(
+        DatasetError, match="no split 'train'; choose one of all, or sort the files into images/train, "
+    ):
+        Folder(root, "train")
+
+
+def test_a_coding_is_named_in_classes_json_or_by_the_caller(root):
+    save(root, "a", np.array([[0, 1], [2, 0]], np.uint8))
+    with pytest.raises(
+        DatasetError, match=r'value 2; its classes.json .*; it may be indices from 1, .* coding "one-based"'
+    ):
+        Folder(root)[0]
+    assert Folder(root, coding="one-based")[0].labels.tolist() == [[255, 0], [1, 255]]
+    write_classes(root, {"classes": CLASSES, "coding": "one-based"})
+    assert Folder(root)[0].labels.tolist() == [[255, 0], [1, 255]]
+    assert open_dataset("folder", root, "all", "one-based")[0].labels.tolist() == [[255, 0], [1, 255]]
+
+
+def test_labels_in_the_classes_colours(root):
+    save(root, "a", np.array([[[0, 160, 60], [120, 80, 40]], [[0, 0, 0], [0, 160, 60]]], np.uint8))
+    assert Folder(root)[0].labels.tolist() == [[0, 1], [255, 0]]
+
+
+@pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ([], 'no list "classes"'),
@@ -170,6 +232,14 @@ def test_split_without_labels_folder(root_with_splits):
         ({"classes": [{"name": "leaf", "colour": [0, 0, 256]}]}, r"\[0, 0, 256\]; it must be \[red, green, blue\]"),
         ({"classes": [{"name": "leaf", "colour": [0, 0, 0.5]}]}, r"\[0, 0, 0\.5\]"),
         ({"classes": [CLASSES[0], CLASSES[0]]}, 'names two classes "leaf"'),
+        (
+            {"classes": [CLASSES[0], {"name": "soil", "colour": [0, 160, 60]}]},
+            r'gives "leaf" and "soil" the same colour \[0, 160, 60\]',
+        ),
+        (
+            {"classes": CLASSES, "coding": "raw"},
+            "has the coding 'raw'; choose one of indices, colours, one-based, mask",
+        ),
     ],
 )
 def test_classes_json_that_does_not_fit(root, content, complaint):

@@ -85,8 +85,28 @@ def test_lists_that_do_not_fit(root):
     with pytest.raises(DatasetError, match=r"val\.txt could not be read as UTF-8 text"):
         VOC(root, "val")
     (lists / "val.txt").unlink()
-    with pytest.raises(DatasetError, match=r"val\.txt could not be read"):
+    (lists / "default.txt").write_text("2007_000033\n")
+    with pytest.raises(DatasetError, match="no split 'val'; choose one of train, trainval, default"):
         VOC(root, "val")
+    assert VOC(root, "default").names == ["2007_000033"]
+
+
+def test_colour_images_are_read_by_the_classes_colours_and_the_borders(root):
+    values = np.array([[0, 1, 20, 255, 255, 15, 7]] * 5, np.uint8)
+    colours = np.array([*VOC_CLASSES.palette, *[(0, 0, 0)] * 234, (224, 224, 192)], np.uint8)[values]
+    file = root / "VOCdevkit" / "VOC2012" / "SegmentationClass" / "2007_000033.png"
+    Image.fromarray(colours).save(file)
+    assert np.array_equal(VOC(root, "val")[0].labels, values)
+    colours[0, 0] = (1, 2, 3)
+    Image.fromarray(colours).save(file)
+    with pytest.raises(DatasetError, match=r"2007_000033\.png holds the colour \(1, 2, 3\), which is no class of voc"):
+        VOC(root, "val")[0]
+
+
+def test_images_of_any_ending(root):
+    base = root / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    (base / "2007_000033.jpg").rename(base / "2007_000033.JPEG")
+    assert VOC(root, "val")[0].image.shape == (5, 7, 3)
 
 
 def test_missing_files_and_folders(root):

@@ -1,13 +1,10 @@
 """The whole network: shapes at awkward sizes, what each option changes, and what it starts from."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
 
 from dnl.network import ModelConfig, build_model
-from dnl.network.backbone import LAYOUTS, DilatedResNet
 from dnl.network.config import BACKBONES, CONTEXTS
 
 
@@ -71,31 +68,6 @@ def test_images_that_do_not_fit_are_named(shape):
     with pytest.raises(ValueError, match=r"must be B×3×H×W with at least 32 pixels a side") as caught:
         small_model()(torch.zeros(shape))
     assert str(shape) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"backbone": "vgg16"}, "backbone is 'vgg16'; choose one of resnet18, resnet34, resnet50, resnet101"),
-        ({"context": "gr"}, r"context is 'gr'; choose one of fcn, nl, nl\+gr, nl\+lr, dnl"),
-        ({"gate": None}, "gate is None; choose one of sigmoid, binary, similarity"),
-        ({"lr_weights": "flat"}, "lr_weights is 'flat'; choose one of learnt, box"),
-        ({"attention_stride": 4}, "attention_stride is 4; choose one of 8, 16"),
-        ({"width": 12}, "width is 12; it must be a multiple of 8"),
-        ({"width": 0}, "width is 0"),
-        ({"num_classes": 1}, "num_classes is 1; segmentation needs at least 2"),
-        ({"lr_kernel": 2}, "lr_kernel is 2; it must be odd"),
-        ({"skip_dropout": 1.0}, r"skip_dropout is 1\.0; it must lie in 0 … 1, below 1"),
-    ],
-)
-def test_configurations_that_make_no_sense_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        ModelConfig(**options)
-
-
-def test_configuration_cannot_be_changed_behind_the_model():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        ModelConfig().width = 32
 
 
 @pytest.mark.parametrize(
@@ -163,22 +135,6 @@ def test_channels_scale_with_the_width(backbone, expansion):
     assert model.backbone.channels == (32 * expansion, 64 * expansion, 128 * expansion)
     assert model.context.value.in_channels == (64 if expansion == 1 else 128)
     assert model.context.query.out_channels == model.context.value.in_channels // 8
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_output_stride_is_8_and_dilations_are_those_of_the_release(name):
-    backbone = DilatedResNet(name, width=8)
-    conv = "conv1" if name in ("resnet18", "resnet34") else "conv2"  # the convolution that carries the stride
-
-    def of_stage(stage, attribute):
-        return [getattr(getattr(block, conv), attribute)[0] for block in stage]
-
-    stages = (backbone.stage1, backbone.stage2, backbone.stage3, backbone.stage4)
-    assert [of_stage(stage, "stride")[0] for stage in stages] == [1, 2, 1, 1]
-    assert all(stride == 1 for stage in stages for stride in of_stage(stage, "stride")[1:])
-    assert set(of_stage(backbone.stage1, "dilation") + of_stage(backbone.stage2, "dilation")) == {1}
-    assert set(of_stage(backbone.stage3, "dilation")) == {2}
-    assert of_stage(backbone.stage4, "dilation") == [4, 8, 16][: len(backbone.stage4)]
 
 
 def test_the_classic_stem_has_one_7x7_convolution():

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dnl import train as training
-from dnl.training.recipes import NOTES, RECIPES, TrainConfig, describe, flat, from_dict, override, recipe
+from dnl.training.recipes import NOTES, RECIPES, TrainConfig, describe, flat, from_dict, override, recipe, stages_beyond
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -104,3 +104,37 @@ def test_the_camvid_twins_differ_in_the_block_alone():
         twin = recipe(f"camvid_{name}")
         model = dataclasses.replace(twin.model, context="dnl")
         assert dataclasses.replace(twin, model=model) == recipe("camvid_dnl")
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+def stages(config):
+    return config.warmup_steps, config.attention_restart, config.skip_from
+
+
+def test_stages_scale_with_the_epochs_unless_they_are_set():
+    shipped = recipe("camvid_dnl")
+    assert override(shipped, []) == override(shipped, ["epochs=84"]) == shipped
+    assert stages(override(shipped, ["epochs=10"])) == (24, 1, 6)
+    assert stages(override(shipped, ["epochs=3"])) == (7, 1, 2)
+    assert stages(override(shipped, ["epochs=1"])) == (2, 0, 0)
+    assert stages(override(shipped, ["skip_from=50", "epochs=10", "warmup_steps=9"])) == (9, 1, 50)
+    started = override(shipped, ["epochs=10"])
+    assert override(started, ["epochs=10", "learning_rate=1e-3"]).skip_from == started.skip_from
+
+
+@pytest.mark.parametrize(("name", "updates"), [("camvid_dnl", 84 * 122), ("cityscapes_dnl_r101", 80_136)])
+def test_no_stage_of_a_shipped_recipe_outlasts_it(name, updates):
+    assert stages_beyond(recipe(name), updates) == []
+    for epochs in (1, 2, 3, 10, 50):
+        config = override(recipe(name), [f"epochs={epochs}"])
+        assert stages_beyond(config, max(1, updates * epochs // recipe(name).epochs)) == []
+
+
+def test_a_stage_beyond_the_run_is_named():
+    config = override(recipe("camvid_dnl"), ["epochs=3", "skip_from=50", "attention_restart=10", "warmup_steps=200"])
+    restart, skip, warmup = stages_beyond(config, 6)
+    assert "attention_restart is 10 but the run has 3 epochs" in restart
+    assert "skip_from is 50 but the run has 3 epochs" in skip
+    assert "warmup_steps is 200 but the run has 6 updates: it takes 2" in warmup

@@ -1,233 +1,169 @@
-"""Training as functions: schedules, parameter groups, batches, one update and one epoch."""
-
-import dataclasses
+"""A run of training: going on as if nothing had happened, what its epochs change, and given weights to start from."""
 
 import pytest
+import safetensors.torch
 import torch
 
-from dnl.evaluate import alter_attention
-from dnl.network import build_model
-from dnl.training.batches import CropDataset, EpochSampler
-from dnl.training.engine import NonFiniteLoss, autocast_dtype, build_optimizer, evaluate, learning_rate, train_one_epoch
-from dnl.training.recipes import override, recipe
-from dnl.transforms import RandomCrop
+from dnl.checkpoints import load_checkpoint
+from dnl.network import ModelConfig, build_model
+from dnl.train import main
+from dnl.training import engine
 
-QUICK = [
-    "model.width=8",
-    "epochs=3",
-    "batch_size=2",
-    "crop_height=40",
-    "crop_width=56",
-    "evaluate_every=3",
-    "streets_per_epoch=2",
-    "streets_pool=2",
-    "workers=0",
-    "warmup_steps=2",
-    "attention_restart=1",
+
+def assert_same_weights(one, two):
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_run, in_epoch, monkeypatch, only_error):
+    streets = ["streets_per_epoch=2", "streets_pool=2", "evaluate_every=1"]
+    whole, cut = tiny_run("whole"), tiny_run("cut")
+    assert whole(settings=streets) == 0
+    in_epoch(2)
+    assert cut(settings=streets) == 130
+    assert "go on with --resume" in only_error()
+    monkeypatch.undo()
+    (cut.out / ".state.pt.abc.tmp").write_text("half")  # what a killed writer leaves
+    assert cut("--resume", settings=streets) == 0
+    assert_same_weights(whole.weights, cut.weights)
+    assert whole.curves == cut.curves
+    assert [record["miou"] for record in whole.records] == [record["miou"] for record in cut.records]
+    assert not list(cut.out.glob(".*"))
+
+
+def test_the_attention_starts_anew_at_its_epoch(tiny_run):
+    settings = ["query_key_rate=0", "query_key_decay=0", "evaluate_every=1", "ema_decay=0"]
+    first = tiny_run("first")
+    assert first(settings=[*settings, "epochs=1"]) == 0
+    before = first.weights["context.query.weight"]
+    keys = {}
+    for restart in (0, 1):
+        run = tiny_run(str(restart))
+        assert run(settings=[*settings, "epochs=2", f"attention_restart={restart}"]) == 0
+        keys[restart] = run.weights["context.key.weight"]
+    assert torch.equal(keys[0], before)  # W_q = W_k, and at rate 0 they stay
+    assert not torch.allclose(keys[1], before, atol=1e-2)
+
+
+def test_the_skip_stays_closed_for_its_epochs_and_then_comes_in(tiny_run):
+    run = tiny_run("run")
+    assert run(settings=["epochs=1", "skip_from=1"]) == 0
+    skip_channels = 64  # stage 4 at a width of 8
+    head = parameters(run)["head.0.weight"]
+    assert not head[:, :skip_channels].any()
+    assert head[:, skip_channels:].any()
+    opened = tiny_run("opened")
+    assert opened(settings=["epochs=2", "skip_from=1", "skip_rate=1"]) == 0
+    assert parameters(opened)["head.0.weight"][:, :skip_channels].any()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_which_goes_on_with_a_lower_rate(
+    tiny_run, in_epoch, monkeypatch, only_error
+):
+    run = tiny_run("run")
+
+    def spoil():
+        monkeypatch.setattr(engine, "segmentation_loss", lambda *_, **__: torch.tensor(torch.nan, requires_grad=True))
+
+    in_epoch(2, spoil)
+    assert run() == 1
+    message = only_error()
+    assert "the loss is nan at step 2" in message and "learning_rate" in message and "--resume" in message
+    assert [record["epoch"] for record in run.records] == [1]
+    monkeypatch.undo()
+    assert run.resume("learning_rate=1e-4") == 0
+    rates = [row["learning_rate"] for row in run.curves]
+    assert rates[1] == pytest.approx(2e-3 * (5 / 6) ** 0.9) and rates[2] == pytest.approx(1e-4 * (4 / 6) ** 0.9)
+    assert run.config["learning_rate"] == 1e-4
+    assert run.config["changes"] == [{"after_epoch": 1, "learning_rate": [2e-3, 1e-4]}]
+    assert run.resume() == 0  # finished, and what was changed stays so
+
+
+# --- given weights ---------------------------------------------------------------------------------------------------
+
+# Nothing moves in one such epoch but the statistics of batch norms.
+STILL = [
+    "epochs=1",
+    "learning_rate=0",
+    "logit_std=0",
+    "ema_decay=0",
+    "settling_batches=0",
+    "attention_restart=0",
+    "largest_class_weight=0",
 ]
-NO_DROPOUT = ["model.head_dropout=0", "model.skip_dropout=0"]
 
 
-def test_schedule_warms_up_and_ends_at_zero():
-    config = dataclasses.replace(recipe("camvid_dnl"), learning_rate=1.0, warmup_steps=10)
-    rates = [learning_rate(step, 100, config) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[50] == pytest.approx(0.5**0.9)
-    assert rates[100] == 0
-    assert max(rates) == rates[9]
+def parameters(run):
+    return dict(load_checkpoint(run.out / "model.safetensors")[0].named_parameters())
 
 
-def test_query_and_key_have_their_own_rate_and_vectors_no_decay():
-    config = recipe("camvid_dnl")
-    model = build_model(dataclasses.replace(config.model, width=8))
-    groups = build_optimizer(model, config).param_groups
-    owner = {id(parameter): group for group in groups for parameter in group["params"]}
-    assert len(owner) == len(list(model.parameters()))
-    assert (owner[id(model.context.key.weight)]["rate"], owner[id(model.context.key.weight)]["weight_decay"]) == (
-        0.05,
-        0.1,
-    )
-    assert (owner[id(model.context.gamma)]["rate"], owner[id(model.context.gamma)]["weight_decay"]) == (0.05, 0)
-    assert owner[id(model.reduce[0].weight)]["weight_decay"] == 0.01
-    tenfold = dataclasses.replace(config, optimizer="sgd", head_rate=10.0)
-    groups = build_optimizer(model, tenfold).param_groups
-    owner = {id(parameter): group for group in groups for parameter in group["params"]}
-    assert owner[id(model.backbone.stage1[0].conv1.weight)]["rate"] == 1
-    assert owner[id(model.head[0].weight)]["rate"] == 10
-    assert owner[id(model.context.query.weight)]["rate"] == pytest.approx(0.5)
-    assert groups[0]["momentum"] == 0.9
+def test_a_run_starts_from_a_checkpoint_but_for_its_fresh_parts(tiny_run):
+    source, anew, still = tiny_run("source"), tiny_run("anew"), tiny_run("still")
+    assert source(settings=["epochs=1", "seed=3"]) == 0
+    given = [f"start_from={source.out / 'model.safetensors'}", "fresh_parts=context, head"]
+    assert anew(settings=STILL) == 0
+    assert still(settings=[*STILL, *given]) == 0
+    before, fresh, after = parameters(source), parameters(anew), parameters(still)
+    for key in after:
+        expected = fresh if key.startswith(("context.", "head.")) else before
+        assert torch.equal(after[key], expected[key]), key
+    assert not torch.equal(after["head.0.weight"], before["head.0.weight"])
+    assert not torch.equal(after["fuse.0.weight"], fresh["fuse.0.weight"])
 
 
-def test_precision_choices():
-    cpu = torch.device("cpu")
-    assert autocast_dtype("float32", cpu) == torch.float32
-    assert autocast_dtype("bfloat16", cpu) == torch.bfloat16
-    assert autocast_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
+def test_weights_to_start_from_that_do_not_fit_are_named(tiny_run, capsys, only_error):
+    source = tiny_run("source")
+    assert source(settings=["epochs=1"]) == 0
+    given = f"start_from={source.out / 'model.safetensors'}"
+    for index, (settings, message) in enumerate(
+        [
+            ([given, "fresh_parts=wings"], "no part 'wings' to start anew; its parts are backbone, reduce, down"),
+            ([given, "model.width=16"], "does not fit the network: keys of another shape"),
+            ([given, "model.context=fcn"], "unexpected context."),
+            (["start_from=nosuch"], "there is no checkpoint 'nosuch'"),
+            (["backbone_weights=nosuch.pth"], "nosuch.pth could not be read as plain weights"),
+        ]
+    ):
+        capsys.readouterr()
+        assert tiny_run(f"run{index}")(settings=settings) == 1
+        assert message in only_error()
 
 
-def test_an_epoch_draws_every_image_once_and_fresh_streets():
-    sampler = EpochSampler([10, 50], drawn=5, batch_size=5, seed=0)
-    sampler.start(0)
-    first = [index for _, _, index in sampler]
-    sampler.start(1)
-    second = [index for _, _, index in sampler]
-    assert sorted(index for index in first if index < 10) == list(range(10))
-    assert sum(index >= 10 for index in first) == 5
-    assert first != second
-    sampler.start(0)
-    assert [index for _, _, index in sampler] == first
-    assert len(EpochSampler([11], 0, 4, 0)) == 8
+def test_a_backbone_starts_from_weights_in_torchvisions_format(tiny_run, tmp_path):
+    torch.manual_seed(8)
+    config = ModelConfig(backbone="resnet18", width=8, deep_stem=False)
+    state = build_model(config).backbone.state_dict()
+    names = {"stem.0.": "conv1.", "stem.1.": "bn1.", "stage": "layer"}
+    renamed = {}
+    for key, tensor in state.items():
+        ours = next(prefix for prefix in names if key.startswith(prefix))
+        renamed[names[ours] + key.removeprefix(ours)] = tensor
+    file = tmp_path / "resnet.safetensors"
+    safetensors.torch.save_file({**renamed, "fc.weight": torch.zeros(1)}, file)
+    run = tiny_run("run")
+    assert run(settings=[*STILL, "model.deep_stem=false", f"backbone_weights={file}"]) == 0
+    trained = parameters(run)
+    assert torch.equal(trained["backbone.stem.0.weight"], state["stem.0.weight"].half().float())
+    assert torch.equal(trained["backbone.stage4.1.conv2.weight"], state["stage4.1.conv2.weight"].half().float())
 
 
-def test_processes_share_the_batches_of_one():
-    def batches(rank, processes):
-        sampler = EpochSampler([10, 50], 2, batch_size=6, seed=1, rank=rank, processes=processes)
-        items = list(sampler)
-        assert len(items) == len(sampler)
-        return [items[start : start + sampler.share] for start in range(0, len(items), sampler.share)]
-
-    together = [first + second for first, second in zip(batches(0, 2), batches(1, 2), strict=True)]
-    assert together == batches(0, 1)
-    with pytest.raises(ValueError, match="6 cannot be dealt out evenly to 4 processes"):
-        EpochSampler([10], 0, 6, 0, processes=4)
+def test_averaged_weights_of_a_short_run_are_no_worse_than_the_last_ones(tiny_run):
+    average, last = tiny_run("average"), tiny_run("last")
+    settings = ["epochs=12", "evaluate_every=12", "learning_rate=5e-3", "settling_batches=4", "skip_from=0"]
+    assert average(settings=settings) == 0
+    assert last(settings=[*settings, "ema_decay=0"]) == 0
+    assert [row["loss"] for row in average.curves] == [row["loss"] for row in last.curves]
+    assert average.records[-1]["miou"] > last.records[-1]["miou"] - 0.05
+    assert average.records[-1]["miou"] > 0.1
 
 
-def test_items_depend_on_seed_epoch_and_position_alone(camvid):
-    from dnl.datasets import CamVid
-
-    crop = RandomCrop(32, 48, ignore_index=11)
-    one, two = (CropDataset([CamVid(camvid), CamVid(camvid, "val")], crop, seed=3) for _ in range(2))
-    two[(0, 0, 1)]
-    assert torch.equal(one[(2, 5, 6)][0], two[(2, 5, 6)][0])
-    assert not torch.equal(one[(2, 5, 6)][0], one[(2, 4, 6)][0])
-    assert one[(0, 0, 0)][1].dtype == torch.int64
-
-
-def test_a_loss_that_is_not_finite_stops_before_the_update():
-    config = override(recipe("camvid_dnl"), QUICK)
-    model = build_model(config.model)
-    before = model.context.gamma.item()
-    batch = (torch.full((2, 3, 40, 56), float("nan")), torch.zeros(2, 40, 56, dtype=torch.int64))
-    with pytest.raises(NonFiniteLoss, match="at step 4"):
-        train_one_epoch(
-            model,
-            build_optimizer(model, config),
-            [batch],
-            config,
-            ignore_index=11,
-            class_weights=torch.ones(11),
-            first_step=4,
-            total_steps=9,
-        )
-    assert model.context.gamma.item() == before
-
-
-def test_training_lowers_the_loss_on_one_batch():
-    torch.manual_seed(0)
-    config = override(recipe("camvid_dnl"), [*QUICK, "loss_stride=2"])
-    model = build_model(config.model)
-    labels = torch.arange(4).repeat_interleave(14).repeat(2, 40, 1)
-    images = torch.nn.functional.one_hot(labels, 4)[..., :3].permute(0, 3, 1, 2).float()
-    losses = []
-    train_one_epoch(
-        model,
-        build_optimizer(model, config),
-        [(images, labels)] * 30,
-        config,
-        ignore_index=11,
-        class_weights=torch.ones(11),
-        first_step=0,
-        total_steps=30,
-        after_step=lambda _, loss: losses.append(loss),
-    )
-    assert losses[-1] < 0.6 * losses[0]
-
-
-def one_step(config, batch, *, parts=1):
-    """Loss and weights after one update on `batch`."""
-    torch.manual_seed(0)
-    config = dataclasses.replace(config, accumulation=parts, freeze_norms=True)
-    model = build_model(config.model)
-    loss = train_one_epoch(
-        model,
-        build_optimizer(model, config),
-        [batch],
-        config,
-        ignore_index=11,
-        class_weights=torch.linspace(0.5, 2, 11),
-        first_step=0,
-        total_steps=9,
-    )
-    return loss, model.state_dict()
-
-
-def uneven_batch(size=4):
-    """Images whose labels are ignored to very different extents."""
-    generator = torch.Generator().manual_seed(2)
-    images = torch.randn(size, 3, 40, 56, generator=generator)
-    labels = torch.randint(0, 11, (size, 40, 56), generator=generator)
-    labels[0, 5:] = 11
-    labels[2] = 11
-    return images, labels
-
-
-@pytest.mark.parametrize("settings", [[], ["ohem_threshold=0.1", "ohem_least=0.3"]], ids=["all pixels", "hard pixels"])
-def test_a_batch_in_parts_makes_the_update_of_the_whole(settings):
-    config = override(recipe("camvid_dnl"), [*QUICK, *NO_DROPOUT, "optimizer=sgd", *settings])
-    whole_loss, whole = one_step(config, uneven_batch())
-    loss, parts = one_step(config, uneven_batch(), parts=2)
-    assert loss == pytest.approx(whole_loss, abs=1e-5)
-    assert all(torch.allclose(whole[key], parts[key], atol=1e-5) for key in whole)
-
-
-def test_a_batch_without_labels_changes_nothing_but_decay():
-    config = override(recipe("camvid_dnl"), [*QUICK, "optimizer=sgd", "weight_decay=0", "query_key_decay=0"])
-    images, labels = uneven_batch()
-    torch.manual_seed(0)
-    before = build_model(config.model).state_dict()
-    loss, after = one_step(config, (images, torch.full_like(labels, 11)))
-    assert loss == 0
-    assert all(torch.equal(before[key], after[key]) for key in before)
-
-
-def test_evaluation_restores_the_mode_and_counts_every_image(camvid):
-    from dnl.datasets import CamVid
-
-    model = build_model(override(recipe("camvid_dnl"), QUICK).model).train()
-    scores = evaluate(model, CamVid(camvid, "val"))
-    assert model.training
-    assert 0 <= scores.miou <= scores.pixel_accuracy + 1
-    assert set(scores.iou) <= set(CamVid.label_set.class_names)
-
-
-def test_an_image_too_small_to_score_is_named(camvid):
-    from dnl.datasets import CamVid
-
-    dataset = CamVid(camvid, "val")
-    small = [sample._replace(image=sample.image[:20], labels=sample.labels[:20]) for sample in dataset]
-    small_set = type("Small", (list,), {"label_set": dataset.label_set})(small)
-    model = build_model(override(recipe("camvid_dnl"), QUICK).model)
-    with pytest.raises(ValueError, match=f"image {small[0].name} cannot be scored: .* at least 32 pixels a side"):
-        evaluate(model, small_set)
-
-
-def test_attention_cannot_be_altered_without_a_block():
-    model = build_model(override(recipe("camvid_fcn"), QUICK).model)
-    alter_attention(model)
-    with pytest.raises(ValueError, match="no attention block"):
-        alter_attention(model, gamma=0.0)
-
-
-def test_the_skip_is_learnt_at_its_own_rate():
-    shared = [*QUICK, *NO_DROPOUT, "optimizer=sgd", "learning_rate=1"]
-    torch.manual_seed(0)
-    start = build_model(override(recipe("camvid_dnl"), shared).model).state_dict()
-    moved = {}
-    for rate in (1.0, 0.25, 0.0):
-        _, weights = one_step(override(recipe("camvid_dnl"), [*shared, f"skip_rate={rate}"]), uneven_batch())
-        moved[rate] = weights["head.0.weight"] - start["head.0.weight"]
-    skip, context = moved[1.0][:, :64], moved[1.0][:, 64:]
-    assert skip.abs().max() > 1e-4
-    torch.testing.assert_close(moved[0.25][:, :64], 0.25 * skip, rtol=1e-3, atol=1e-6)
-    assert not moved[0.0][:, :64].any()
-    torch.testing.assert_close(moved[0.25][:, 64:], context)
+def test_a_short_run_of_a_recipe_comes_to_all_its_stages(tiny_run, capsys):
+    run = tiny_run("run")
+    arguments = run.arguments(settings=["epochs=4"])
+    for stage in ("warmup_steps=2", "attention_restart=1", "skip_from=1", "epochs=3"):
+        place = arguments.index(stage)
+        del arguments[place - 1 : place + 1]
+    assert main(arguments) == 0
+    assert (run.config["attention_restart"], run.config["skip_from"]) == (1, 2)
+    assert "the run has" not in capsys.readouterr().out.replace("warmup_steps is 10 but the run has 8 updates", "")
+    assert parameters(run)["head.0.weight"][:, :64].any()

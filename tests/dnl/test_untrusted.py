@@ -5,8 +5,7 @@ import os
 
 import pytest
 
-from dnl.files import write_atomically
-from dnl.untrusted import error_line, one_line
+from dnl.untrusted import error_line, first_line, one_line, require_type
 
 
 def test_a_message_is_one_line_of_its_beginning_and_end():
@@ -29,13 +28,19 @@ def test_an_error_of_the_system_is_told_by_file_and_reason(tmp_path):
     assert error_line(OSError(errno.ENAMETOOLONG, "too long", "x" * 5000)).endswith("xxx: too long")
 
 
-def test_a_folder_is_not_written_over(tmp_path):
-    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
-        write_atomically(tmp_path, lambda file: file.write_text("new"))
-    assert not list(tmp_path.parent.glob(".*.tmp"))
+def test_a_decoder_s_error_is_told_by_its_first_line():
+    assert first_line(ValueError("a broken header\nand a long explanation")) == "a broken header"
+    assert first_line(ValueError("x" * 300)) == "x" * 200
+    assert first_line(EOFError()) == "EOFError"
+    assert first_line(OSError(errno.EACCES, os.strerror(errno.EACCES), "secret")) == os.strerror(errno.EACCES)
 
 
-def test_a_folder_that_is_missing_is_named_rather_than_the_temporary_file(tmp_path):
-    with pytest.raises(FileNotFoundError) as missing:
-        write_atomically(tmp_path / "none" / "file", lambda file: file.write_text("new"))
-    assert error_line(missing.value) == f"{tmp_path / 'none'}: {os.strerror(errno.ENOENT)}"
+def test_types_of_a_stranger_s_settings():
+    for value, kind in ((3, int), (3, float), (0.5, float), (True, bool), ("x", str)):
+        require_type("field", value, kind)
+    for value, kind in ((True, int), (True, float), (0.5, int), ("3", int), (None, str), (1, bool)):
+        with pytest.raises(ValueError, match=f"field is {value!r}; it must be of type {kind.__name__}"):
+            require_type("field", value, kind)
+    for value in (float("nan"), float("inf"), 10**400):
+        with pytest.raises(ValueError, match="it must be a finite number"):
+            require_type("field", value, float)

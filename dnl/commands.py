@@ -1,0 +1,40 @@
+"""How every command ends: its exit status, and what went wrong in one line on the standard error."""
+
+import io
+import sys
+from collections.abc import Callable
+
+from dnl.untrusted import error_line
+
+
+def in_one_line(error: BaseException, interrupted: str = "interrupted") -> str:
+    """What ended a command; interrupted: the line of an interrupt, which may say how the work goes on."""
+    return interrupted if isinstance(error, KeyboardInterrupt) else f"error: {error_line(error)}"
+
+
+def show_anything() -> None:
+    """Let standard output and error show what their encoding lacks as escapes: no result is lost to a terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def exit_status(
+    work: Callable[[], object],
+    *,
+    told: Callable[[BaseException], str] = in_one_line,
+    also: tuple[type[Exception], ...] = (),
+) -> int:
+    """Do a command's work and return its exit status: 0, 1 after an error, 130 after an interrupt.
+
+    told: the line of what ended the work. Errors are OSError, ValueError, to which all errors of users' doing belong,
+    and those of `also`; any other exception is a fault in the program and passes through.
+    """
+    show_anything()
+    ends: tuple[type[BaseException], ...] = (KeyboardInterrupt, ValueError, OSError, *also)
+    try:
+        work()
+    except ends as end:
+        print(told(end), file=sys.stderr)
+        return 130 if isinstance(end, KeyboardInterrupt) else 1
+    return 0

@@ -1,0 +1,224 @@
+"""The one reader of pictures: what of a file is believed, and how its pixels become RGB or label values.
+
+Photos of every entry (data sets, reports, uploads) go through here, so that the same file gives the same pixels
+everywhere: upright as its EXIF says, 8 bits a channel, transparent pixels white, the first frame of several. Files are
+told by their content; the endings say only which files of a folder are pictures.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
+
+from dnl.codings import LabelPixels
+from dnl.pictures.formats import LABEL_FORMATS, PHOTO_FORMATS, readable, words_of
+from dnl.untrusted import DECODING_ERRORS, MAX_PIXELS
+
+# Their decoders hold the picture three times.
+HALF_AS_LARGE = ("WEBP", "AVIF", "HEIF")
+# Pillow spreads grey values of 2 and 4 bits over 0 … 255: its names of these codings, and by how much.
+GREY_STEPS = {"L;2": 85, "L;4": 17}
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+ORIENTATION = 0x0112
+# The first words of a HEIC file after its length: a box of this kind, and the brand.
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+# A picture of 16 bits that ends below this would be all but black.
+DARKEST_16_BIT = 4096
+
+T = TypeVar("T")
+
+
+class PictureError(ValueError):
+    """A file that cannot be read as a picture; the message is a clause that follows its name.
+
+    fault: "kind" for no picture of the wanted formats, "size" for too many pixels, "damage" for one that cannot be
+    decoded, "numbers" for pixels that are no colours.
+    """
+
+    def __init__(self, fault: Literal["kind", "size", "damage", "numbers"], message: str):
+        super().__init__(message)
+        self.fault = fault
+
+
+class Header(NamedTuple):
+    """What a picture says of itself undecoded: its format, Pillow's mode, bits a channel, and upright size."""
+
+    format: str
+    mode: str
+    bits: int
+    size: tuple[int, int]  # height, width
+
+
+def read_rgb(source: Path | bytes) -> np.ndarray:
+    """A photo as H×W×3 uint8 RGB, upright. Raises PictureError, OSError."""
+    return decoded(source, PHOTO_FORMATS, lambda picture: np.array(as_rgb(loaded(picture))))
+
+
+def read_label_pixels(source: Path | bytes) -> LabelPixels:
+    """A label image's own values or colours, upright. Raises PictureError, OSError."""
+    return decoded(source, LABEL_FORMATS, label_pixels)
+
+
+def read_header(source: Path | bytes, formats: tuple[str, ...] = PHOTO_FORMATS) -> Header:
+    """What a picture's header says, its pixels unread. Raises PictureError, OSError."""
+
+    def look(picture: ImageFile.ImageFile) -> Header:
+        # Pillow decodes a PNG file to find an EXIF block behind its pixels, and turns a TIFF file by itself.
+        told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
+        turned = told and picture.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+        size = (picture.width, picture.height) if turned else (picture.height, picture.width)
+        return Header(picture.format or "", picture.mode, bits_of(picture), size)
+
+    return decoded(source, formats, look)
+
+
+def notes_of(picture: ImageFile.ImageFile) -> tuple[str, ...]:
+    """What is left out of an opened photo, as clauses that follow its name. Raises DECODING_ERRORS."""
+    notes = []
+    if getattr(picture, "is_animated", False):
+        notes.append(f"has {getattr(picture, 'n_frames', 2)} frames or pages, of which the first is shown")
+    if bits_of(picture) == 16:
+        notes.append("has 16 bits per channel, of which the upper 8 are used")
+        highest = int(np.asarray(loaded(picture)).max()) if picture.mode.startswith("I;16") else DARKEST_16_BIT
+        if highest < DARKEST_16_BIT:
+            notes.append(f"has no value above {highest} of 65535 and is all but black: spread its values first")
+    return tuple(notes)
+
+
+def decoded(source: Path | bytes, formats: tuple[str, ...], read: Callable[[ImageFile.ImageFile], T]) -> T:
+    """What `read` makes of the opened picture; its size has been checked, its pixels are not yet decoded.
+
+    Raises PictureError, and OSError where there is no such file.
+    """
+    with _opened(source, formats) as picture:
+        most = most_pixels(picture)
+        if picture.width * picture.height > most:
+            raise _too_large(most)
+        try:
+            return read(picture)
+        except PictureError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise _too_large(most) from error
+        except DECODING_ERRORS as error:
+            raise PictureError("damage", f"is cut off or damaged ({_reason(error)})") from error
+
+
+def most_pixels(picture: ImageFile.ImageFile) -> int:
+    """How many pixels a picture of its format may have."""
+    return MAX_PIXELS // 2 if picture.format in HALF_AS_LARGE else MAX_PIXELS
+
+
+@contextmanager
+def _opened(source: Path | bytes, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
+    names = readable(formats)
+    if isinstance(source, Path) and not source.is_file():  # a pipe would be read without end
+        raise FileNotFoundError(f"{source} is missing or no file")
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        try:
+            picture = Image.open(file, formats=names)
+        except Image.DecompressionBombError as error:
+            raise _too_large(MAX_PIXELS) from error
+        except DECODING_ERRORS as error:
+            raise PictureError("kind", _other_kind(file, formats)) from error
+        with picture:
+            yield picture
+
+
+def _other_kind(file: BinaryIO, formats: tuple[str, ...]) -> str:
+    """What is said of a file that is no picture of these formats."""
+    file.seek(0)
+    begin = file.read(12)
+    if begin[4:8] == b"ftyp" and begin[8:12] in HEIC_BRANDS:
+        return "is a HEIC picture, which cannot be read here: save it as JPEG"
+    return f"is not a readable {words_of(formats)} file"
+
+
+def _too_large(most: int) -> PictureError:
+    return PictureError("size", f"has more than {most // 10**6} million pixels")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def loaded(picture: ImageFile.ImageFile) -> Image.Image:
+    """An opened picture, decoded and upright. Raises what DECODING_ERRORS lists."""
+    picture.load()
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def label_pixels(picture: ImageFile.ImageFile) -> LabelPixels:
+    """An opened label image's own values whatever their bits, or its colours. Raises PictureError, DECODING_ERRORS."""
+    if picture.format == "TIFF" and picture.info.get("compression") in LOSSY_TIFF:
+        raise PictureError("numbers", "is compressed like a photo, which changes values: save it as PNG")
+    if isinstance(picture, TiffImageFile) and picture.tag_v2.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
+        raise PictureError("numbers", "stores white as 0, so that its values may be meant upside down: save it as PNG")
+    steps = [GREY_STEPS[_raw_mode(tile)] for tile in picture.tile if _raw_mode(tile) in GREY_STEPS]
+    upright = loaded(picture)  # which forgets the tiles
+    _refuse_hidden_labels(upright)
+    if steps:
+        upright = upright.point(lambda value: value // steps[0])
+    if upright.mode in ("F", "I"):
+        raise PictureError("numbers", f"has pixels of {_NUMBERS[upright.mode]}: save whole numbers of 8 bits")
+    return LabelPixels.of(upright)
+
+
+_NUMBERS = {"F": "floating-point numbers", "I": "32 bits"}
+
+
+def _raw_mode(tile) -> str:
+    """How a tile of Pillow's codes its values, which stands alone or first among a decoder's arguments."""
+    arguments = tile[3]
+    return arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+
+
+def _refuse_hidden_labels(picture: Image.Image) -> None:
+    """An alpha channel counts for nothing, unless it hides colours in one place and shows them in another."""
+    if picture.mode not in ("RGBA", "LA", "PA"):
+        return
+    alpha = np.asarray(picture.getchannel("A"))
+    if alpha.min() == 0 < alpha.max():
+        hidden = np.asarray(picture.convert("RGBA"))[alpha == 0]
+        if hidden[:, :3].any():
+            raise PictureError("numbers", "has labels below transparent pixels: save it without transparency")
+
+
+def bits_of(picture: ImageFile.ImageFile) -> int:
+    """Bits a channel of an opened, undecoded picture: 16 where there are more than 8."""
+    names = [picture.mode, *(str(_raw_mode(tile)) for tile in picture.tile)]
+    return 16 if any(";16" in name for name in names) or picture.mode in ("I", "F") else 8
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A decoded picture as RGB: the upper 8 bits of 16, transparent pixels white. Raises PictureError."""
+    if picture.mode in _NUMBERS:
+        raise PictureError("numbers", f"has pixels of {_NUMBERS[picture.mode]}: save it with 8 bits per channel")
+    try:
+        return _on_white(picture)
+    except DECODING_ERRORS as error:
+        raise PictureError("numbers", f"cannot be shown in red, green and blue ({_reason(error)})") from error
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        # Pillow's own conversion would cut every value off at 255.
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode == "LA":  # by its channels, since as RGBA it would take twice the memory
+        page = Image.new("L", picture.size, "white")
+        page.paste(picture.getchannel("L"), mask=picture.getchannel("A"))
+        return page.convert("RGB")
+    if picture.has_transparency_data:
+        if picture.mode != "RGBA":
+            picture = picture.convert("RGBA")
+        page = Image.new("RGB", picture.size, "white")
+        page.paste(picture, mask=picture)
+        return page
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

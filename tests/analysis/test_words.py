@@ -1,0 +1,59 @@
+"""Every stage and metric has its words, and a summary its sentences."""
+
+import pytest
+
+from analysis.measure.data_set import METRICS
+from analysis.options import CONTROLS, STAGES
+from analysis.words import (
+    CONTROL_WORDS,
+    METRIC_WORDS,
+    PIN_WORDS,
+    SPLIT_DEFINITIONS,
+    SPLIT_WORDS,
+    STAGE_COLOURS,
+    STAGE_WORDS,
+    TILE_DEFINITIONS,
+    headline,
+)
+
+
+@pytest.fixture
+def summary() -> dict:
+    """The means of a data set; the rectified stage has no hollow fraction."""
+    noise = {"raw": 0.6, "rectified": 0.4, "retained": 0.43}
+    stages = {
+        stage: {"interclass_noise": {"mean": mean}, "hollow_fraction": {"mean": mean / 2}}
+        for stage, mean in noise.items()
+    }
+    stages["raw"]["interclass_noise"]["times_chance"] = 0.6 / 0.9
+    stages["rectified"]["hollow_fraction"]["mean"] = None
+    return {"stages": stages}
+
+
+def test_every_stage_and_metric_has_its_words():
+    assert set(STAGE_WORDS) == set(STAGE_COLOURS) == {*STAGES, *CONTROLS}
+    assert set(CONTROL_WORDS) == set(CONTROLS)
+    assert set(METRIC_WORDS) == set(METRICS)
+    assert set(SPLIT_DEFINITIONS) == set(SPLIT_WORDS)
+
+
+def test_a_figure_has_one_name_wherever_it_stands():
+    for name, (words, _) in {**TILE_DEFINITIONS, **PIN_WORDS}.items():
+        assert words == METRIC_WORDS.get(name, words)
+
+
+def test_the_headline_says_what_each_step_changes(summary):
+    assert headline(summary) == (
+        "Raw attention puts 60 % of its mass on other classes, 0.67 × chance; GR takes 20 points away (to 40 %); "
+        "LR adds 3 points (to 43 %). 30 % of a query's own class are hollows in the raw map, 22 % after LR."
+    )
+
+
+def test_the_headline_without_interclass_noise_is_a_sentence(summary):
+    summary["stages"]["raw"]["interclass_noise"]["mean"] = None
+    assert headline(summary).startswith("There is no interclass noise to measure here")
+
+
+def test_the_headline_calls_a_tiny_change_none(summary):
+    summary["stages"]["rectified"]["interclass_noise"]["mean"] = 0.603
+    assert "GR leaves it as it is; LR takes 17 points away" in headline(summary)
