@@ -86,7 +86,7 @@ def test_camvid_is_read_from_its_folder(folder):
         ({"rows": [{"image": {**IMAGE, "path": "gone.png"}, "pixel": [0, 0]}]}, "gone.png cannot be read"),
         ({"rows": [{"image": {**IMAGE, "path": "a\0b"}, "pixel": [0, 0]}]}, "cannot be read"),
         ({"rows": [{"image": {**IMAGE, "path": "recipe.json"}, "pixel": [0, 0]}]}, "not a readable PNG"),
-        ({"rows": [{"image": {**IMAGE, "labels": "photo.png"}, "pixel": [0, 0]}]}, "label image holds the colours"),
+        ({"rows": [{"image": {**IMAGE, "labels": "photo.png"}, "pixel": [0, 0]}]}, "more than 1024 colours"),
         ({"rows": [{"image": {**IMAGE, "sha256": "12"}, "pixel": [0, 0]}]}, "recipe was made with 12"),
         ({"rows": [{"image": {**IMAGE, "labels_sha256": "12"}, "pixel": [0, 0]}]}, "recipe was made with 12"),
         ({"rows": [{"image": IMAGE, "pixel": [48, 0]}]}, r"rows\[0\].pixel: pixel \(48, 0\) is off the image"),
