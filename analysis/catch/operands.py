@@ -12,7 +12,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex
 
 from analysis.catch.contractions import Product, arranged
 
@@ -177,6 +176,9 @@ def flex_weights(query, key, score_mod, block_mask, scale: float) -> FinishedMap
 
 def _for_each(function, *tensors: Tensor) -> Tensor:
     """A function of single numbers, which may look things up in tensors, for all entries at once."""
+    # Here alone: it brings PyTorch's compiler along, which takes a second to import.
+    from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex
+
     with TransformGetItemToIndex():
         for _ in range(tensors[0].ndim):
             function = torch.vmap(function)

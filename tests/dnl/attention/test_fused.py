@@ -1,7 +1,5 @@
 """The fused kernels against the streamed path: in Triton's interpreter on a CPU, and compiled where there is a GPU."""
 
-import os
-
 import pytest
 import torch
 
@@ -9,8 +7,6 @@ from dnl.attention import GATES, denoised_attention, gated_attention
 from dnl.attention import stages as attention
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
 
 pytest.importorskip("triton", reason="Triton is published for Linux alone")
 from dnl.attention import fused as triton_attention  # noqa: E402
