@@ -153,8 +153,7 @@ def test_averaged_weights_of_a_short_run_are_no_worse_than_the_last_ones(tiny_ru
     assert average(settings=settings) == 0
     assert last(settings=[*settings, "ema_decay=0"]) == 0
     assert [row["loss"] for row in average.curves] == [row["loss"] for row in last.curves]
-    assert average.records[-1]["miou"] > last.records[-1]["miou"] - 0.05
-    assert average.records[-1]["miou"] > 0.1
+    assert average.records[-1]["miou"] > last.records[-1]["miou"] - 0.01
 
 
 def test_a_short_run_of_a_recipe_comes_to_all_its_stages(tiny_run, capsys):
