@@ -281,7 +281,7 @@ CURVES = b"step,epoch,loss,learning_rate\n1,1,0.5,0.1\n"
 def test_states_of_runs_that_are_none(attempt, tmp_path_factory, data):
     out = tmp_path_factory.mktemp("run")
     with joined() as world:
-        record(start("camvid_dnl", recipe("camvid_dnl"), out, world), world)
+        record(start("camvid_dnl", recipe("camvid_dnl"), out, world), {}, world)
     torch.save(STATE, out / "state.pt")
     (out / "state.pt").write_bytes(data.draw(corpus.spoilt([(out / "state.pt").read_bytes()])))
     (out / "curves.csv").write_bytes(data.draw(corpus.spoilt([CURVES])))
