@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from analysis.capture import Capture
 from analysis.lens import image_id, known_look
 from analysis.lens.script import SETTINGS
 from dnl.classes import CAMVID, VOC
@@ -179,10 +180,7 @@ def test_a_photo_of_one_s_own_is_not_in_the_link_and_that_is_said(app):
 
 
 def image_id_of_photo() -> str:
-    class Shown:
-        image = np.zeros((70, 130, 3), np.uint8)
-
-    return image_id(Shown)
+    return image_id(Capture(None, None, image=np.zeros((70, 130, 3), np.uint8), attention_size=(1, 1)))
 
 
 def test_two_models_are_shown_on_the_same_pixels(app):
