@@ -61,14 +61,24 @@ def write_prediction(folder: str | Path, name: str, prediction: np.ndarray) -> P
     `name` is the sample's, such as berlin_000000_000019; the file is FOLDER/berlin_000000_000019_labelIds.png, and its
     path is returned. Raises ValueError for a name or a prediction that the server could not match.
     """
+    file = Path(folder) / prediction_file(name)
+    picture = Image.fromarray(label_ids(name, prediction))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, lambda temporary: picture.save(temporary, format="PNG"))
+    return file
+
+
+def prediction_file(name: str) -> str:
+    """The name of the file in which the test server takes an image's prediction; ValueError for another name."""
     if not re.fullmatch(r"[a-z-]+_\d{6}_\d{6}", name, re.ASCII):
         raise ValueError(f"{name!r} is no name of a Cityscapes image; they are like berlin_000000_000019")
+    return f"{name}_labelIds.png"
+
+
+def label_ids(name: str, prediction: np.ndarray) -> np.ndarray:
+    """Class indices 0 … 18 of the image `name` (H×W integers) as label ids, uint8. Raises ValueError on others."""
     if prediction.ndim != 2 or not np.issubdtype(prediction.dtype, np.integer):
         raise ValueError(f"the prediction is {prediction.shape} {prediction.dtype}; it must be H×W integers")
     if prediction.size == 0 or prediction.min() < 0 or prediction.max() >= CITYSCAPES.num_classes:
         raise ValueError(f"the prediction for {name} must hold class indices 0 … {CITYSCAPES.num_classes - 1} only")
-    file = Path(folder) / f"{name}_labelIds.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    label_ids = Image.fromarray(np.array(CITYSCAPES_LABEL_IDS, np.uint8)[prediction])
-    write_atomically(file, lambda temporary: label_ids.save(temporary, format="PNG"))
-    return file
+    return np.array(CITYSCAPES_LABEL_IDS, np.uint8)[prediction]
