@@ -1,6 +1,7 @@
 """Attention to numbers: of all queries of one image, and of a data set."""
 
 from analysis.measure.data_set import (
+    GROUP_METRICS,
     checkpoint_differences,
     classes_of_few_cells,
     data_set_summary,
@@ -11,6 +12,7 @@ from analysis.measure.image import ImageReport, MeasureOptions, measure_capture,
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_record
 
 __all__ = [
+    "GROUP_METRICS",
     "RECORD_METRICS",
     "SPLITS",
     "ImageRecord",

@@ -1,10 +1,10 @@
 """Attention noise over a data set: python -m analysis.report --checkpoint NAME|FILE --dataset NAME --data DIR --out DIR
 
-Writes summary.json, per_image.csv, per_class.csv, leakage matrices, charts and noise maps (PNG and SVG) and one
-self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records, so that
-an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out, and
-named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose processes
-must share the folder OUT.
+Writes summary.json, per_image.csv, per_class.csv, per_group.csv, leakage matrices, charts and noise maps (PNG and SVG)
+and one self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records,
+so that an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out,
+and named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose
+processes must share the folder OUT.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from analysis.options import GATES
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
+from analysis.report.records import located
 from dnl import __version__
 from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card
 from dnl.commands import exit_status, in_one_line, show_anything
@@ -118,7 +119,9 @@ def _report(options: argparse.Namespace, world: World) -> None:
     _make_folders([job.folder for job in jobs.values()], options.out)
     workers = options.workers or min(os.cpu_count() or 1, MOST_WORKERS)
     records = {
-        name: measure_images(job, workers=workers, world=world, progress=_bar(name, world))
+        name: located(
+            measure_images(job, workers=workers, world=world, progress=_bar(name, world)), images.origins[:count]
+        )
         for name, job in jobs.items()
     }
     if world.is_main:

@@ -19,6 +19,7 @@ from analysis.report.charts import (
     class_chart,
     comparison_chart,
     difference_chart,
+    group_chart,
     hollow_chart,
     leakage_chart,
     noise_map_figure,
@@ -29,11 +30,12 @@ from analysis.report.measuring import ReportError
 from analysis.report.page import report_page
 from analysis.report.photos import Images
 from analysis.report.records import SkippedImage
-from analysis.report.tables import write_class_table, write_image_table, write_leakage
+from analysis.report.tables import write_class_table, write_group_table, write_image_table, write_leakage
 from dnl.classes import LabelSet
 from dnl.files import write_atomically, write_json
 
 NOISE_MAPS = 6
+MOST_DRAWN_GROUPS = 40
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
 FILE_LIST = Path("records", "files.json")
 # Of a noise map's file, its number and ending apart: file systems take 255 bytes.
@@ -132,6 +134,7 @@ def _write(
 
     write_json(out / "summary.json", summary)
     write_image_table(out / "per_image.csv", records)
+    write_group_table(out / "per_group.csv", summaries)
     hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
     write_class_table(out / "per_class.csv", records, class_names, hashes)
     charts, maps = {}, {}
@@ -193,6 +196,8 @@ def _charts(summary: Mapping, class_names: Sequence[str], folder: Path) -> dict[
         "differences": partial(difference_chart, summary["differences"]),
         "hollow_curve": partial(hollow_chart, summary),
     }
+    if 1 < len(summary["groups"]) <= MOST_DRAWN_GROUPS:
+        drawings["groups"] = partial(group_chart, summary)
     for metric in CLASS_METRICS:
         if summary["stages"]["raw"][metric]["mean"] is not None:
             drawings[f"classes_{metric}"] = partial(class_chart, summary, metric)
