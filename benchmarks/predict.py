@@ -99,9 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         seconds = interleaved_times(calls, options.rounds, warm_up=1)
     height, width = (round(options.scale * side) for side in (360, 480))
-    print(
-        f"{options.checkpoint}, {options.photos} photos of {height}×{width}, median of {options.rounds} rounds; {device}"
-    )
+    print(f"{options.checkpoint}, {options.photos} photos of {height}×{width}; {options.rounds} rounds; {device}")
     print(report(seconds, options.photos))
     return 0
 

@@ -73,14 +73,15 @@ def predict_with_kills(command: list[str], out: Path, kills: int, window: float,
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill dnl.predict at random moments and compare the files.")
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--window", type=float, default=0.5, help="seconds within which a kill comes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = make_inputs(folder)
+        started = time.monotonic()
         predict_with_kills(command, folder / "whole", 0, 0, {})
+        window = (time.monotonic() - started) / (options.kills + 1)  # so that half of the work is left for the last
         whole = files_of(folder / "whole")
-        hits = predict_with_kills(command, folder / "killed", options.kills, options.window, whole)
+        hits = predict_with_kills(command, folder / "killed", options.kills, window, whole)
         same = files_of(folder / "killed") == whole
     print(f"{hits} kills; {'the same' if same else 'other'} {len(whole)} files")
     return 0 if same and hits == options.kills else 1

@@ -21,9 +21,9 @@ from pages.parts.subjects.models import Model, model_named
 MOST_PHOTOS = 12
 OVERLAY_WIDTH = 240  # pixels on the page
 ABOUT = f"""
-Choose a model and photos: each pixel gets a class. The zip file holds `labels/` (class indices as grey values of a
-palette image), `colours/` and `overlays/`, and the names of the classes. A photo whose longer side has more than
-{MAX_SIDE} pixels is scaled down to that; `python -m dnl.predict` labels whole folders at full size.
+Choose a model and photos: each pixel gets a class. The zip file holds `labels/` (class indices, with the
+classes' colours as palette), `colours/`, `overlays/` and the names of the classes. A photo whose longer side has more
+than {MAX_SIDE} pixels is scaled down to that; `python -m dnl.predict` labels whole folders at full size.
 """
 
 
@@ -54,7 +54,9 @@ def show_predictions(names: Sequence[str]) -> None:
     if files:
         offer_file("Download the zip file", "labels.zip", lambda: zipped(files), key="labelling download")
         overlays = {Path(place).stem: content for place, content in files.items() if place.startswith("overlays/")}
-        st.image(list(overlays.values()), [literal(stem) for stem in overlays], width=OVERLAY_WIDTH)
+        with st.container(horizontal=True):
+            for stem, content in overlays.items():
+                st.image(content, literal(stem), width=OVERLAY_WIDTH)
 
 
 def _labelled(model: Model, photos: Sequence[tuple[str, bytes]]) -> tuple[dict[str, bytes], list[str]]:
