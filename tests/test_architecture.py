@@ -50,6 +50,11 @@ DNL = {
         "training checkpoints network datasets inference metrics distributed files untrusted commands",
         "numpy torch tqdm",
     ),
+    "predict": (
+        "evaluate checkpoints network datasets classes codings pictures inference metrics distributed files untrusted "
+        "commands",
+        "PIL numpy torch tqdm",
+    ),
     "ablation": (
         "evaluate training checkpoints network datasets distributed files tables untrusted commands",
         "tqdm",
