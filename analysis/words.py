@@ -136,6 +136,9 @@ PREDICTION_WARNING = (
     "The labels are the model's own prediction, not ground truth. A prediction measured against itself is flattered: "
     "every figure below is better than it would be against true labels."
 )
+LEARNT_WARNING = (
+    "The network has learnt from these very images: the figures flatter it, and say little of those it has not seen."
+)
 CONTROL_WORDS = {
     "uniform": "uniform attention: every cell gets the same; what chance gets.",
     "oracle": "retained attention under the oracle gate: true labels in place of GR's class prediction, the best that "

@@ -72,7 +72,7 @@ ANALYSIS = {
     "lesson": ("noise dnl", "numpy torch"),
     "catch": ("capture dnl", "numpy torch"),
     "maps": ("capture options dnl", "numpy torch"),
-    "measure": ("capture maps noise options threads words dnl", "numpy torch"),
+    "measure": ("capture maps noise options intervals threads words dnl", "numpy torch"),
     "figures": ("capture maps noise geometry options files threads words dnl", "matplotlib numpy"),
     "lens": ("capture maps noise measure geometry options words dnl", "PIL matplotlib numpy"),
     "pins": ("capture maps noise figures geometry options files words dnl", "matplotlib numpy"),

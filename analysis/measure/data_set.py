@@ -20,10 +20,15 @@ from analysis.measure.tables import Tables
 METRICS = tuple(metric for metric in RECORD_METRICS if metric != "chance")
 STAGE_PAIRS = (("rectified", "raw"), ("retained", "rectified"), ("retained", "raw"))
 # What a metric can be at all; the others are shares.
-RANGES: dict[str, Range] = {"kept_mass": (0, inf), "interclass_mass": (0, inf), "effective_keys": (1, inf)}
-SHARE: Range = (0, 1)
+_RANGES: dict[str, Range] = {"kept_mass": (0, inf), "interclass_mass": (0, inf), "effective_keys": (1, inf)}
+_SHARE: Range = (0, 1)
 # Of each group.
 GROUP_METRICS = ("interclass_noise", "intraclass_noise", "hollow_fraction")
+
+
+def range_of(metric: str) -> Range:
+    """The least and the greatest value that a metric can have."""
+    return _RANGES.get(metric, _SHARE)
 
 
 def least_images(images: int) -> int:
@@ -151,7 +156,7 @@ def _split_block(
 ) -> tuple[dict, dict[int, dict]]:
     """The figures of one split, and those of its classes; interclass noise stands beside its chance."""
     table = tables.table(split, stage, metric)
-    within = RANGES.get(metric, SHARE)
+    within = range_of(metric)
     macro, classes = estimator.estimate(table, within) if split == "all" else (estimator.macro(table, within), {})
     block = {**macro, "micro": tables.micro_mean(split, stage, metric)}
     if metric == "interclass_noise":
@@ -214,7 +219,7 @@ def _groups(
 
 def _group_block(tables: Tables, stage: str, metric: str, estimator: Estimator) -> dict:
     table = tables.table("all", stage, metric)
-    block = estimator.macro(table, RANGES.get(metric, SHARE))
+    block = estimator.macro(table, range_of(metric))
     if metric == "interclass_noise":
         block |= _beside_chance(table, tables.table("all", stage, "chance"), estimator)
     return block

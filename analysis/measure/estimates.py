@@ -1,7 +1,7 @@
 """Means over images and classes with their intervals, of images that may come from the same drive, scene or folder."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from analysis.intervals import Interval, mean_interval, ratio_interval
 from analysis.measure.records import ImageRecord
 from analysis.noise import macro_means
+from dnl.datasets import Origin
 
 LEVEL = 0.95
 NOTHING = {"mean": None, "low": None, "high": None}
@@ -27,13 +28,14 @@ class Grouping(NamedTuple):
     order: list[int] | None = None
 
 
-def grouping_of(records: Sequence[ImageRecord]) -> Grouping:
-    """The grouping of records, in which each has a group, none has, or some have."""
-    if all(record.group is None for record in records):
+def grouping_of(records: Iterable[ImageRecord | Origin]) -> Grouping:
+    """The grouping of records or origins, of which each has a group, none has, or some have."""
+    origins = [Origin(record.group, record.place) for record in records]
+    if all(origin.group is None for origin in origins):
         return Grouping()
-    groups = [record.group if record.group is not None else (index,) for index, record in enumerate(records)]
-    places = [record.place for record in records if record.place is not None]
-    return Grouping(groups, places if len(places) == len(records) else None)
+    groups = [origin.group if origin.group is not None else (index,) for index, origin in enumerate(origins)]
+    places = [origin.place for origin in origins if origin.place is not None]
+    return Grouping(groups, places if len(places) == len(origins) else None)
 
 
 class Estimate(NamedTuple):

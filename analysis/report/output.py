@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from analysis.report.photos import Images
 from analysis.report.records import SkippedImage
 from analysis.report.tables import write_class_table, write_group_table, write_image_table, write_leakage
 from dnl.classes import LabelSet
+from dnl.datasets import learnt_from
 from dnl.files import write_atomically, write_json
 
 NOISE_MAPS = 6
@@ -44,13 +45,15 @@ MAX_FILE_NAME = 100
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of the report: its name there, its file, its classes and its network's configuration."""
+    """A checkpoint of the report: its name there, its file, its classes, its network's configuration, and the recipe
+    that it was trained by."""
 
     name: str
     path: Path
     sha256: str
     label_set: LabelSet
     config: dict
+    recipe: Mapping = field(default_factory=dict)
 
 
 def write_report(
@@ -121,6 +124,7 @@ def _write(
     for checkpoint in checkpoints:
         kept[checkpoint.name] = _measured(records[checkpoint.name])
         about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
+        about["learnt_from"] = learnt_from(checkpoint.recipe, provenance["dataset"], provenance["split"] or "")
         about["images"] = measured_images(kept[checkpoint.name])
         about["model"] = {key: checkpoint.config.get(key) for key in ("context", "gate", "lr_kernel")}
         summaries[checkpoint.name] = {

@@ -8,6 +8,7 @@ from analysis.options import STAGES
 from analysis.report.charts import CLASS_METRICS
 from analysis.words import (
     CONTROL_WORDS,
+    LEARNT_WARNING,
     METRIC_WORDS,
     OWN_DEFINITIONS,
     PREDICTION_WARNING,
@@ -96,6 +97,8 @@ def _lead(summary: Mapping, subject: str) -> str:
         parts.append("<p>Labels: ground truth.</p>")
     else:
         parts.append(f'<p class="mark"><strong>{PREDICTION_WARNING}</strong></p>')
+    if summary.get("provenance", {}).get("learnt_from"):
+        parts.append(f'<p class="mark"><strong>{LEARNT_WARNING}</strong></p>')
     if summary["limits"]["min_images"] < noise.MIN_IMAGES:
         parts.append(
             f'<p class="mark">A class counts here with {_images(summary["limits"]["min_images"])} already, so the '
