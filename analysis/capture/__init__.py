@@ -3,11 +3,19 @@
 from analysis.capture.brought import MAX_MAP_CELLS, require_computable
 from analysis.capture.capture import Capture
 from analysis.capture.description import named_classes
-from analysis.capture.files import CaptureFile, CaptureFileError, load_capture, read_capture_file, save_capture
+from analysis.capture.files import (
+    NUMBERED,
+    CaptureFile,
+    CaptureFileError,
+    load_capture,
+    read_capture_file,
+    save_capture,
+)
 from analysis.capture.network import capture_attention
 
 __all__ = [
     "MAX_MAP_CELLS",
+    "NUMBERED",
     "Capture",
     "CaptureFile",
     "CaptureFileError",

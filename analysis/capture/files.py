@@ -17,12 +17,12 @@ What a file holds (the arrays of a NumPy `.npz`, or the tensors of a `.safetenso
     prediction      likewise
     metadata        text, JSON (in `.safetensors`: the entry "metadata" of its header): an object with any of
                     "name", "class_names" (a list), "palette" (a [red, green, blue] per class), "ignore_index",
-                    "label_set" (its name), "coding" (of the labels, "indices" unless they are raw ids of a public
-                    data set, see `dnl.codings`; asked where the class names leave it open), "gate", "lr_kernel",
-                    "lr_weights", "placement" ("corners" or "blocks": how cells lie on the image; if missing, "corners"
-                    for query and key of d×h×w, else "blocks"), "crop" ([top, left, height, width], the part of the
-                    image that the model saw), "query_names" (of Q queries without a place: height is 1 then, width Q),
-                    "signed" (true: weights below 0 may come)
+                    "label_set" (its name; of a public one, such as "camvid", it is enough), "coding" (of the labels,
+                    "indices" unless they are raw ids of a public data set, see `dnl.codings`; asked where the class
+                    names leave it open), "gate", "lr_kernel", "lr_weights", "placement" ("corners" or "blocks":
+                    how cells lie on the image; if missing, "corners" for query and key of d×h×w, else "blocks"), "crop"
+                    ([top, left, height, width], the part of the image that the model saw), "query_names" (of Q queries
+                    without a place: height is 1 then, width Q), "signed" (true: weights below 0 may come)
 
 Query, key, height and width, or attention, height and width, are enough. With plain NumPy:
 
@@ -50,10 +50,11 @@ from analysis.capture.brought import MAX_MAP_CELLS, map_size
 from analysis.capture.capture import Capture
 from analysis.capture.coded import class_indices
 from analysis.capture.description import IGNORE_INDEX, named_classes
+from analysis.capture.suspicions import set_ignoring
 from analysis.geometry import PLACEMENTS
 from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
-from dnl.classes import LabelSet
+from dnl.classes import ADE20K, CAMVID, CITYSCAPES, VOC, LabelSet
 from dnl.codings import Coding, CodingError
 from dnl.files import write_atomically
 from dnl.untrusted import DECODING_ERRORS, MAX_NAME_LENGTH, read_json, shortened
@@ -97,6 +98,9 @@ ARRAYS = {
 NUMBERS = ("height", "width", "key_height", "key_width", "scale", "class_tokens", "last_tokens")
 KIND_WORDS = {"f": "floating-point numbers", "u": "uint8", "iu": "whole numbers", "fiu": "numbers"}
 
+# Label sets that need no more than their name, and what stands for classes without names.
+PUBLIC_SETS = {known.name: known for known in (CAMVID, CITYSCAPES, VOC, ADE20K)}
+NUMBERED = "numbered"
 INDICES = "indices"  # the coding of what we save
 SAFETENSORS_KINDS = {"F": "f", "B": "f", "I": "i", "U": "u"}
 
@@ -104,12 +108,13 @@ SAFETENSORS_KINDS = {"F": "f", "B": "f", "I": "i", "U": "u"}
 class CaptureFileError(ValueError):
     """A file that cannot be read as a capture; the message is one sentence for the person who brought it.
 
-    choices: the codings of which one must be named, where the labels fit several.
+    choices: the codings of which one must be named, where the labels fit several. label_sets: the names of the label
+    sets, NUMBERED among them, of which one must be named.
     """
 
-    def __init__(self, message: str, choices: tuple[Coding, ...] = ()):
+    def __init__(self, message: str, choices: tuple[Coding, ...] = (), label_sets: tuple[str, ...] = ()):
         super().__init__(message)
-        self.choices = choices
+        self.choices, self.label_sets = choices, label_sets
 
 
 def save_capture(capture: Capture, path: str | Path) -> None:
@@ -193,10 +198,13 @@ class CaptureFile:
             raise _unusable(error) from error
 
 
-def read_capture_file(data: bytes, name: str = "image", *, coding: str | None = None) -> CaptureFile:
+def read_capture_file(
+    data: bytes, name: str = "image", *, coding: str | None = None, label_set: str | None = None
+) -> CaptureFile:
     """The content of a file's bytes, told by what they are; `name` is its name where its metadata gives none.
 
-    coding: the key of the labels' coding, in place of what the metadata says of it.
+    coding, label_set: the key of the labels' coding, and the name of a public label set or NUMBERED, in place of what
+    the metadata says of them.
 
     Sizes, shapes and kinds of numbers are read off the file's own directory and refused before any array is loaded.
     Raises CaptureFileError with one sentence.
@@ -211,9 +219,12 @@ def read_capture_file(data: bytes, name: str = "image", *, coding: str | None = 
         raise CaptureFileError(
             "The attention file is not a readable .npz or .safetensors file: save or download it again."
         ) from error
-    metadata = _parsed(text)
+    said = {"coding": coding, "label_set": label_set}
+    metadata = {**_parsed(text), **{key: value for key, value in said.items() if value is not None}}
     try:
-        return _assembled(arrays, metadata if coding is None else {**metadata, "coding": coding}, name)
+        return _assembled(arrays, metadata, name)
+    except CaptureFileError:
+        raise
     except CodingError as error:
         raise CaptureFileError(f"The attention file's labels hold {error}.", error.choices) from error
     except ValueError as error:
@@ -241,7 +252,7 @@ def _assembled(arrays: dict, metadata: dict, name: str) -> CaptureFile:
             )
     cells = map_size(numbers.pop("height"), numbers.pop("width"))
     key_size = _key_size(numbers)
-    label_set = _label_set(metadata)
+    label_set = _label_set(metadata) or _label_set_of(arrays, metadata.get("label_set"))
     read = class_indices(arrays.get("labels"), label_set, metadata.get("coding"))
     if read.labels is not None:
         arrays["labels"] = read.labels
@@ -396,6 +407,27 @@ def _label_set(metadata: dict) -> LabelSet | None:
     palette = metadata.get("palette", named.palette)
     return LabelSet(
         metadata.get("label_set", named.name), named.class_names, tuple(map(tuple, palette)), named.ignore_index
+    )
+
+
+def _label_set_of(arrays: dict, name: str | None) -> LabelSet | None:
+    """The label set of labels whose classes have no names in the file; None where they are numbered without a doubt.
+
+    Raises CaptureFileError where their last value may be a class or none.
+    """
+    if (known := PUBLIC_SETS.get(name or "")) is not None:
+        return known
+    given = [np.asarray(arrays[part]) for part in ("labels", "prediction") if part in arrays]
+    doubtful = None if "class_probs" in arrays else set_ignoring(given)
+    if doubtful is None:
+        return None
+    last = doubtful.ignore_index
+    if name == NUMBERED:
+        return named_classes([f"class {index}" for index in range(last + 1)])
+    raise CaptureFileError(
+        f"The attention file's labels reach to {last}, which is no class in {doubtful.name}'s labels: say in the "
+        f'metadata whose they are ("label_set": "{doubtful.name}"), or that {last} is a class ("{NUMBERED}").',
+        label_sets=(doubtful.name, NUMBERED),
     )
 
 
