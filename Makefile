@@ -48,6 +48,7 @@ soak: .venv/dev.stamp
 	$(BIN)/python -m tests.soak.faults
 	$(BIN)/python -m tests.soak.load
 	$(BIN)/python -m tests.soak.kill_and_resume
+	$(BIN)/python -m tests.soak.kill_predictions
 	$(BIN)/python -m tests.soak.install $(foreach python,$(PYTHONS),--python $(python))
 	$(BIN)/python -m tests.soak.mutants
 

@@ -187,10 +187,10 @@ def _evaluate(options: argparse.Namespace) -> None:
                 if options.json:
                     write_json(options.json, scores._asdict())
             finally:  # a full disk does not take them away
-                _show(scores)
+                show_scores(scores)
 
 
-def _show(scores: SegmentationScores) -> None:
+def show_scores(scores: SegmentationScores) -> None:
     """Print IoU by class, mIoU and pixel accuracy."""
     for name, value in scores.iou.items():
         print(f"{name:>14}  {value:.4f}")

@@ -45,12 +45,31 @@ def predict(model: nn.Module, image: np.ndarray, inference: Inference = WHOLE_IM
 
     Raises ValueError where the network's scores are no finite numbers.
     """
+    return _classes(_scores(model, image, inference))
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    model: nn.Module, image: np.ndarray, inference: Inference = WHOLE_IMAGE
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `predict` gives, and the probabilities behind it: H×W uint8 and classes×H×W float32, which sum to 1."""
+    scores = _scores(model, image, inference)
+    probabilities = scores.softmax(0) if inference == WHOLE_IMAGE else scores
+    return _classes(scores), probabilities.cpu().numpy()
+
+
+def _scores(model: nn.Module, image: np.ndarray, inference: Inference) -> Tensor:
+    """What an image's classes are told by, classes×H×W: logits of the whole image as it is, else probabilities."""
     device = next(model.parameters()).device
     batch = normalise(image)[None].to(device, memory_format=torch.channels_last)
     scores = model(batch).logits if inference == WHOLE_IMAGE else class_probabilities(model, batch, inference)
     if not scores.isfinite().all():
         raise ValueError("the network's scores are NaN or infinite: its weights, or γ, are broken or too large")
-    return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+    return scores[0]
+
+
+def _classes(scores: Tensor) -> np.ndarray:
+    return scores.argmax(0).to(torch.uint8).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor
 
 # Means and standard deviations of ImageNet's channels (RGB, 0 … 1): what torchvision's weights expect, used for all.
@@ -21,6 +21,31 @@ def normalise(image: np.ndarray) -> Tensor:
 
 
 @dataclass(frozen=True)
+class OtherCamera:
+    """What differs from one drive to the next besides the street: light, white balance, focus, sensor noise.
+
+    Every value is the largest change; each photo draws its own between none and that.
+    """
+
+    gamma: float = 0.0  # of the logarithm of the exponent that brightness is raised to
+    cast: float = 0.0  # relative change of each colour channel by itself
+    blur: float = 0.0  # pixels, standard deviation of a Gaussian blur
+    noise: float = 0.0  # grey levels of 255, standard deviation
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """H×W×3 uint8 -> the same as another camera might have taken it, determined by `rng` alone."""
+        exponent = np.exp(self.gamma * rng.uniform(-1, 1))
+        gains = 1 + self.cast * rng.uniform(-1, 1, 3)
+        curve = np.linspace(0, 1, 256) ** exponent  # of each grey level
+        table = np.clip(255 * curve[:, None] * gains, 0, 255).round().astype(np.uint8)  # 256×3
+        image = np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
+        blurred = ImageFilter.GaussianBlur(self.blur * rng.random())
+        pixels = np.asarray(Image.fromarray(image).filter(blurred)).astype(np.float32)
+        pixels += self.noise * rng.random() * rng.standard_normal(image.shape, dtype=np.float32)
+        return np.clip(pixels, 0, 255).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
 class RandomCrop:
     """Random scale, crop, flip and photometric jitter of an image together with its labels."""
 
@@ -29,6 +54,7 @@ class RandomCrop:
     min_scale: float = 0.6  # range of the random enlargement, uniform in its logarithm
     max_scale: float = 1.6
     jitter: float = 0.3  # largest relative change of brightness, contrast and saturation
+    camera: OtherCamera | None = None  # on top: another camera, another light
     ignore_index: int = 255  # label of what lies outside the image
 
     def __call__(
@@ -43,7 +69,8 @@ class RandomCrop:
         labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
         if rng.random() < 0.5:
             image, labels = image[:, ::-1], labels[:, ::-1]
-        return photometric_jitter(image, self.jitter, rng), np.array(labels)
+        image = photometric_jitter(image, self.jitter, rng)
+        return image if self.camera is None else self.camera(image, rng), np.array(labels)
 
     def _cut(
         self, image: np.ndarray, labels: np.ndarray, window: tuple[int, int], rng: np.random.Generator

@@ -50,6 +50,11 @@ DNL = {
         "training checkpoints network datasets inference metrics distributed files untrusted commands",
         "numpy torch tqdm",
     ),
+    "predict": (
+        "evaluate checkpoints network datasets classes codings pictures inference metrics distributed files untrusted "
+        "commands",
+        "PIL numpy torch tqdm",
+    ),
     "ablation": (
         "evaluate training checkpoints network datasets distributed files tables untrusted commands",
         "tqdm",
@@ -84,11 +89,12 @@ PAGES = {
     "parts.explorer": (SHARED, "PIL matplotlib numpy streamlit"),
     "parts.figures": (SHARED, "streamlit"),
     "parts.lesson": (SHARED, "numpy pandas streamlit"),
+    "parts.models": (SHARED, "streamlit"),
     "parts.noise_report": (SHARED, "numpy streamlit"),
     "explorer": (f"parts.explorer parts.figures {SHARED}", "streamlit"),
     "figures": (f"parts.figures {SHARED}", "PIL streamlit"),
     "lesson": (f"parts.lesson {SHARED}", "streamlit"),
-    "models": (SHARED, "streamlit"),
+    "models": (f"parts.models {SHARED}", "streamlit"),
     "noise_report": (f"parts.noise_report {SHARED}", "streamlit"),
 }
 ROOMS = {

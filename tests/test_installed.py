@@ -39,6 +39,7 @@ PUBLIC = {
 SCRIPTS = {
     "dnl-train",
     "dnl-evaluate",
+    "dnl-predict",
     "dnl-ablation",
     "dnl-datasets",
     "dnl-report",
@@ -47,7 +48,7 @@ SCRIPTS = {
     "dnl-ablation-noise",
 }
 MODULES = (
-    *("dnl.train", "dnl.evaluate", "dnl.ablation", "dnl.export", "dnl.datasets"),
+    *("dnl.train", "dnl.evaluate", "dnl.predict", "dnl.ablation", "dnl.export", "dnl.datasets"),
     *("analysis.report", "analysis.figures", "analysis.card", "analysis.ablation"),
 )
 

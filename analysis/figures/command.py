@@ -18,7 +18,7 @@ from analysis.figures.sources import FigureImage, FigureModel, camvid_image, fil
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
 from dnl.classes import LabelSet
-from dnl.commands import exit_status
+from dnl.commands import exit_status, show_anything
 from dnl.files import write_atomically
 
 
@@ -67,6 +67,7 @@ def write_figure(recipe_path: Path, out: Path, *, data: str | None, dpi: int) ->
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Make the figure of a recipe.")
     parser.add_argument("recipe", type=Path, help="a recipe in JSON, as the Figures page saves it")
     parser.add_argument("out", type=Path, help="the file to write: .pdf, .svg or .png")

@@ -26,7 +26,7 @@ from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
 from dnl import __version__
 from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card
-from dnl.commands import exit_status, in_one_line
+from dnl.commands import exit_status, in_one_line, show_anything
 from dnl.datasets import NAMES, look_at
 from dnl.distributed import World, joined
 from dnl.untrusted import one_line
@@ -39,6 +39,7 @@ MOST_PIXELS = 4_000_000
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
+    show_anything()
     options = _parser().parse_args(arguments)
     kept = f"interrupted: finished images are kept in {options.out / 'records'}; run the same command again to go on"
 

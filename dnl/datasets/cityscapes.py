@@ -4,10 +4,14 @@
 
 Label files hold Cityscapes' label ids 0 … 33, of which 19 are evaluated; these become the classes 0 … 18 (the "train
 ids"), all others are ignored. The test server takes predictions in label ids again: `write_prediction`.
+Groups are cities: images of one resemble each other in streets, houses, weather and light. The sequences within a city
+are no groups: in most cities each holds one labelled frame, which would pass for independent of the next one, in others
+one holds hundreds. They give the place in the city instead, sequence before frame.
 Source: Cordts et al., "The Cityscapes dataset for semantic urban scene understanding", 2016; free for research use.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from dnl.classes import CITYSCAPES
 from dnl.codings import CITYSCAPES_LABEL_IDS
 from dnl.datasets.base import DatasetError
 from dnl.datasets.finding import label_files_below, pictures_in, require_folders, require_split, visible
+from dnl.datasets.groups import Origin, in_natural_order
 from dnl.datasets.pairs import LabelledFiles
 from dnl.files import write_atomically
 
@@ -51,8 +56,25 @@ class Cityscapes(LabelledFiles):
         places = [f"{file.parent.name}/{name}{LABEL_END}" for file, name in zip(files, names, strict=True)]
         label_files = label_files_below(places, annotations, required=split != "test")
         super().__init__(
-            CITYSCAPES, WORDS, names, files, label_files, coding=coding, expected="label-ids", unused=unused
+            CITYSCAPES,
+            WORDS,
+            names,
+            files,
+            label_files,
+            coding=coding,
+            expected="label-ids",
+            unused=unused,
+            origins=cityscapes_origins(names, [file.parent.name for file in files]),
         )
+
+
+def cityscapes_origins(names: Sequence[str], cities: Sequence[str]) -> list[Origin]:
+    """The city of each image and its place there: sequence · 10⁶ + frame, or of other names their order."""
+    matches = [re.fullmatch(r".+_(\d{6})_(\d{6})", name, re.ASCII) for name in names]
+    if None in matches:
+        return in_natural_order(names, cities)
+    places = [int(match[1]) * 10**6 + int(match[2]) for match in matches if match is not None]
+    return [Origin(city, place) for city, place in zip(cities, places, strict=True)]
 
 
 def write_prediction(folder: str | Path, name: str, prediction: np.ndarray) -> Path:
@@ -61,14 +83,24 @@ def write_prediction(folder: str | Path, name: str, prediction: np.ndarray) -> P
     `name` is the sample's, such as berlin_000000_000019; the file is FOLDER/berlin_000000_000019_labelIds.png, and its
     path is returned. Raises ValueError for a name or a prediction that the server could not match.
     """
+    file = Path(folder) / prediction_file(name)
+    picture = Image.fromarray(label_ids(name, prediction))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, lambda temporary: picture.save(temporary, format="PNG"))
+    return file
+
+
+def prediction_file(name: str) -> str:
+    """The name of the file in which the test server takes an image's prediction; ValueError for another name."""
     if not re.fullmatch(r"[a-z-]+_\d{6}_\d{6}", name, re.ASCII):
         raise ValueError(f"{name!r} is no name of a Cityscapes image; they are like berlin_000000_000019")
+    return f"{name}_labelIds.png"
+
+
+def label_ids(name: str, prediction: np.ndarray) -> np.ndarray:
+    """Class indices 0 … 18 of the image `name` (H×W integers) as label ids, uint8. Raises ValueError on others."""
     if prediction.ndim != 2 or not np.issubdtype(prediction.dtype, np.integer):
         raise ValueError(f"the prediction is {prediction.shape} {prediction.dtype}; it must be H×W integers")
     if prediction.size == 0 or prediction.min() < 0 or prediction.max() >= CITYSCAPES.num_classes:
         raise ValueError(f"the prediction for {name} must hold class indices 0 … {CITYSCAPES.num_classes - 1} only")
-    file = Path(folder) / f"{name}_labelIds.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    label_ids = Image.fromarray(np.array(CITYSCAPES_LABEL_IDS, np.uint8)[prediction])
-    write_atomically(file, lambda temporary: label_ids.save(temporary, format="PNG"))
-    return file
+    return np.array(CITYSCAPES_LABEL_IDS, np.uint8)[prediction]

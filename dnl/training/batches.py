@@ -12,7 +12,7 @@ from dnl.datasets import Cached, LabelledDataset, Streets, open_dataset
 from dnl.distributed import World
 from dnl.training.recipes import TrainConfig
 from dnl.training.runs import RunError
-from dnl.transforms import RandomCrop, normalise
+from dnl.transforms import OtherCamera, RandomCrop, normalise
 
 
 class CropDataset(Dataset):
@@ -142,6 +142,12 @@ def streets_among(config: TrainConfig, training: LabelledDataset) -> int:
     return config.streets_per_epoch if same else 0
 
 
+def other_camera(config: TrainConfig) -> OtherCamera | None:
+    """How photos are changed beyond the jitter; None where the recipe changes nothing, so that nothing is drawn."""
+    camera = OtherCamera(config.gamma_change, config.colour_cast, config.blur, config.sensor_noise)
+    return None if camera == OtherCamera() else camera
+
+
 def training_batches(config: TrainConfig, training: LabelledDataset, world: World) -> tuple[EpochSampler, Batches]:
     """Sampler and loader of this process's share of the training batches. Raises RunError without a whole batch."""
     crop = RandomCrop(
@@ -149,6 +155,7 @@ def training_batches(config: TrainConfig, training: LabelledDataset, world: Worl
         config.crop_width,
         config.min_scale,
         config.max_scale,
+        camera=other_camera(config),
         ignore_index=training.label_set.ignore_index,
     )
     datasets: list[LabelledDataset] = [training]

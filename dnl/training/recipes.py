@@ -28,6 +28,8 @@ RANGES = {
     "seed": (0, 2**63 - 1),
 }
 
+# How far the look of photos can be changed: `dnl.transforms.OtherCamera`.
+LOOK_RANGES = {"gamma_change": 3.0, "colour_cast": 1.0, "blur": 20.0, "sensor_noise": 255.0}
 
 # What comes at some time of the training.
 STAGES = ("warmup_steps", "attention_restart", "skip_from")
@@ -48,6 +50,10 @@ class TrainConfig:
     crop_width: int = 320
     min_scale: float = 0.6
     max_scale: float = 1.6
+    gamma_change: float = 0.0  # another camera, another light (`dnl.transforms.OtherCamera`): of the logarithm of γ,
+    colour_cast: float = 0.0  # of each colour channel by itself,
+    blur: float = 0.0  # largest standard deviation, in pixels
+    sensor_noise: float = 0.0  # and in grey levels of 255
     loss_stride: int = 1  # pixels per loss cell; 2 quarters the cost of the full-size logits
     optimizer: str = "adamw"  # or sgd
     momentum: float = 0.9  # of SGD
@@ -95,9 +101,9 @@ class TrainConfig:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name} is {shortened(value)}; it must lie in {least} … {most:,}")
-        for name in ("ohem_threshold", "ohem_least"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1")
+        for name, most in {"ohem_threshold": 1, "ohem_least": 1, **LOOK_RANGES}.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … {most:g}")
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, float) and value < 0:

@@ -90,3 +90,14 @@ def test_a_terminal_that_lacks_a_letter_shows_it_as_an_escape(monkeypatch):
     print("Straße 道路")
     terminal.flush()
     assert terminal.buffer.getvalue().decode("cp1252").strip() == "Straße \\u9053\\u8def"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_arguments_that_a_terminal_cannot_show_end_in_a_line(name, monkeypatch):
+    module, arguments, _ = COMMANDS[name]
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module(module).main([*arguments, "道路"])
+    terminal.flush()
+    assert b"\\u9053\\u8def" in terminal.buffer.getvalue()

@@ -22,7 +22,7 @@ NAMES = {
     "dnl.metrics": "SegmentationScores confusion_matrix segmentation_scores",
     "dnl.network": "MIN_SIDE ModelConfig SegmentationNetwork SegmentationOutput build_model",
 }
-COMMANDS = ("dnl.train", "dnl.evaluate", "dnl.ablation", "dnl.export", "dnl.datasets.__main__")
+COMMANDS = ("dnl.train", "dnl.evaluate", "dnl.ablation", "dnl.export", "dnl.datasets.__main__", "dnl.predict.__main__")
 
 
 @pytest.mark.parametrize("module", NAMES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnl.transforms import MEAN, STD, RandomCrop, normalise, photometric_jitter
+from dnl.transforms import MEAN, STD, OtherCamera, RandomCrop, normalise, photometric_jitter
 
 
 def coordinates(height, width):
@@ -59,3 +59,45 @@ def test_jitter_of_zero_strength_keeps_the_image_and_never_changes_its_input():
     assert not np.array_equal(photometric_jitter(image, 0.5, np.random.default_rng(0)), image)
     assert np.array_equal(image, before)
     assert torch.is_tensor(normalise(image))
+
+
+class Drawn:
+    """A generator whose draws are all the same number, and whose noise is none."""
+
+    def __init__(self, number: float):
+        self.number = number
+
+    def uniform(self, low, high, size=None):
+        return np.full(size, self.number) if size else self.number
+
+    def random(self):
+        return self.number
+
+    def standard_normal(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+
+def test_another_camera_raises_brightness_to_its_gamma_and_multiplies_each_channel():
+    image = np.full((5, 7, 3), (51, 102, 153), np.uint8)  # 0.2, 0.4, 0.6
+    seen = OtherCamera(gamma=np.log(2), cast=0.1)(image, Drawn(1.0))
+    assert seen[2, 3].tolist() == [11, 45, 101]  # 255 · 1.1 · (0.04, 0.16, 0.36), rounded
+    dark = OtherCamera(gamma=np.log(2), cast=0.1)(image, Drawn(-1.0))
+    assert dark[2, 3].tolist() == [103, 145, 178]  # 255 · 0.9 · the roots
+
+
+def test_another_camera_blurs_and_adds_noise_as_far_as_it_is_told():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, 30:] = 200
+    blurred = OtherCamera(blur=2.0)(image, np.random.default_rng(0))
+    assert blurred[20, 30, 0] < 200 and blurred[20, 29, 0] > 0 and blurred[20, 5, 0] == 0
+    flat = np.full((60, 80, 3), 128, np.uint8)
+    spread = [OtherCamera(noise=10.0)(flat, np.random.default_rng(seed)).std() for seed in range(40)]
+    assert 4 < np.mean(spread) < 6 and max(spread) < 10.5  # each photo's own, uniform in 0 … 10
+
+
+def test_another_camera_that_differs_in_nothing_gives_the_photo_back():
+    image = np.random.default_rng(0).integers(0, 256, (17, 23, 3), dtype=np.uint8)
+    before = image.copy()
+    assert np.array_equal(OtherCamera()(image, np.random.default_rng(1)), before)
+    OtherCamera(0.5, 0.3, 1.0, 20.0)(image, np.random.default_rng(1))
+    assert np.array_equal(image, before)

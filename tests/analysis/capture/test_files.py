@@ -10,9 +10,9 @@ import torch
 from numpy.lib import format as npy_format
 
 from analysis import Capture
-from analysis.capture import files as capture_files
-from analysis.capture import load_capture, save_capture
-from analysis.capture.files import CaptureFileError, read_capture_file
+from analysis.capture import containers, load_capture, save_capture
+from analysis.capture.containers import CaptureFileError
+from analysis.capture.files import read_capture_file
 from analysis.maps import attention_rows
 from dnl.classes import ADE20K, LabelSet
 
@@ -56,7 +56,7 @@ def full_capture() -> Capture:
     )
 
 
-@pytest.mark.parametrize("suffix", capture_files.SUFFIXES)
+@pytest.mark.parametrize("suffix", containers.SUFFIXES)
 @pytest.mark.parametrize("kind", ["full", "bare", "finished"])
 def test_a_capture_comes_back_bit_for_bit(tmp_path, suffix, kind):
     capture = full_capture()
@@ -231,7 +231,7 @@ def test_a_decompression_bomb_is_refused_by_the_directory(monkeypatch):
     small, lying = bomb((2**19,), bytes(2**21)), bomb((CELLS, 2), bytes(120), declared=4000 * 2**20)
     assert len(small) < 2**14
     monkeypatch.setattr(zipfile.ZipFile, "open", unread)
-    monkeypatch.setattr(capture_files, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(containers, "MAX_BYTES", 2**20)
     with pytest.raises(CaptureFileError, match=r"holds 2 MiB of arrays, more than 1"):
         read_capture_file(small)
     with pytest.raises(CaptureFileError, match=r"holds 4000 MiB of arrays"):
@@ -246,7 +246,7 @@ def test_a_header_that_promises_more_than_there_is_allocates_nothing():
 def test_a_file_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "large.safetensors"
     path.write_bytes(tensors(**rows()))
-    monkeypatch.setattr(capture_files, "MAX_BYTES", 100)
+    monkeypatch.setattr(containers, "MAX_BYTES", 100)
     with pytest.raises(CaptureFileError, match="more than 0"):
         load_capture(path)
     with pytest.raises(CaptureFileError, match="more than 0"):

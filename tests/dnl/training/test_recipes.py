@@ -37,6 +37,8 @@ def test_overrides():
     ("settings", "message"),
     [
         ({"ohem_threshold": 1.5}, r"ohem_threshold is 1\.5; it must lie in 0 … 1"),
+        ({"blur": 1e300}, r"blur is 1e\+300; it must lie in 0 … 20"),
+        ({"colour_cast": 1.5}, r"colour_cast is 1\.5; it must lie in 0 … 1"),
         ({"ohem_least": -0.1}, r"ohem_least is -0\.1; it must lie in 0 … 1"),
         ({"gradient_clip": -1.0}, "gradient_clip is -1.0; it must not be negative"),
         ({"settling_batches": -1}, "settling_batches is -1; it must lie in 0"),

@@ -1,0 +1,92 @@
+"""The folder of predictions: what made them, which images are finished, and files that are never half written.
+
+    DIR/prediction.json    checkpoint, classes, coding of the labels and how the image was seen
+    DIR/labels/…  DIR/colours/…  DIR/overlays/…  DIR/confidence/…  DIR/probabilities/…
+
+An image's label file is written last and remembers the pixels that it was made from: where it does, all of the image's
+files are there, and of this very image.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnl.files import remove_leftovers, write_atomically, write_json
+from dnl.predict.pictures import Pictures
+from dnl.untrusted import read_json_object, read_text_file, shortened
+
+FACTS = "prediction.json"
+KINDS = ("labels", "colours", "overlays", "confidence", "probabilities")
+# Facts that say nothing about what the files hold.
+ASIDE = ("checkpoint",)
+
+
+class FolderError(ValueError):
+    """A folder into which these predictions cannot go; the message says why."""
+
+
+class PredictionFolder:
+    """The folder `root` for predictions that `facts` (as JSON) determine, with the files that `pictures` ask for."""
+
+    def __init__(self, root: Path, facts: Mapping[str, Any], pictures: Pictures):
+        self.root, self.facts, self.pictures = root, dict(facts), pictures
+
+    def open(self) -> None:
+        """Make the folder, or go on with it; remove what a killed writer has left. Nobody may be writing there.
+
+        Raises FolderError where it holds predictions that were made otherwise, or folders that are not this command's.
+        """
+        file = self.root / FACTS
+        if file.exists():
+            self._require_same(file)
+        else:
+            if found := next((kind for kind in KINDS if (self.root / kind).exists()), None):
+                raise FolderError(
+                    f"{self.root} has a folder {found}/ and no {FACTS}, so that {found}/ is not of this command; name "
+                    "another --out"
+                )
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_json(file, self.facts)
+        remove_leftovers(self.root)
+        for kind in KINDS:
+            for folder in (self.root / kind, *(path for path in (self.root / kind).rglob("*") if path.is_dir())):
+                remove_leftovers(folder)
+
+    def _require_same(self, file: Path) -> None:
+        try:
+            there = read_json_object(read_text_file(file), "inference", dict)
+        except ValueError as error:
+            raise FolderError(f"{file} cannot be read: it {error}; name another --out") from error
+        for key in self.facts.keys() - set(ASIDE):
+            if there.get(key) != self.facts[key]:
+                raise FolderError(
+                    f"{self.root} holds predictions that were made otherwise ({key} is {shortened(there.get(key))} "
+                    f"there, {shortened(self.facts[key])} here); name another --out, or remove it"
+                )
+
+    def finished(self, name: str, source: str) -> np.ndarray | None:
+        """The classes of an image, H×W uint8, where all of its files are there; None else."""
+        *others, labels = (self.root / place for place in self.pictures.places(name))
+        if not labels.is_file() or not all(file.is_file() for file in others):
+            return None
+        try:
+            return self.pictures.labels.decode(labels.read_bytes(), source)
+        except ValueError:
+            return None  # it is written anew
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write an image's files by their places, in their order, each atomically. Raises OSError."""
+        for place, content in files.items():
+            file = self.root / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, lambda temporary, content=content: temporary.write_bytes(content))
+
+
+def fingerprint(image: np.ndarray) -> str:
+    """What tells an image's pixels (H×W×3 uint8) from all others, in hexadecimal."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()
