@@ -5,7 +5,8 @@
 # make mutants mutation testing alone (MODULES="dnl.metrics analysis.maps" for some)
 # make coverage which lines and branches of dnl and analysis the tests reach, browser tests apart
 # make types   mypy on dnl and analysis
-# make peers   attention of public libraries' models against what they compute, into docs/other-networks.md; in .venv-peers
+# make peers   attention of public libraries' models against what they compute, into docs/other-networks.md, and
+#              backbones with their weights; in .venv-peers
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.
@@ -66,6 +67,7 @@ bench: .venv/app.stamp
 
 peers: .venv-peers/stamp
 	PYTHONPATH=.:tests $(subst .venv,.venv-peers,$(BIN))/python -m peers.conformance --table docs/other-networks.md $(PEERS)
+	PYTHONPATH=.:tests $(subst .venv,.venv-peers,$(BIN))/python -m peers.backbones
 
 # torchvision's own requirement is a torch for GPUs; the one that is there does.
 .venv-peers/stamp: requirements.txt tests/peers/requirements.txt
