@@ -104,8 +104,7 @@ def _our_name(name: str, prefixes: Mapping[str, str]) -> str:
 
 def _require_config(state: Mapping[str, Tensor], config: ModelConfig, source: str) -> None:
     """Refuse weights of another ResNet than the configuration's, saying which configuration they fit."""
-    pooled = state.get("stage1.0.downsample.1.weight")
-    if pooled is not None and pooled.ndim == 4:
+    if any(name.endswith(".downsample.1.weight") and tensor.ndim == 4 for name, tensor in state.items()):
         raise CheckpointError(
             f"{source} has average pooling in its shortcuts (a ResNet-D, such as timm's resnet50d or OpenMMLab's "
             "v1d), which this network does not compute; take a ResNet-S or -C, such as timm's resnet50s or resnet50c"
