@@ -82,7 +82,7 @@ class TrainConfig:
     fresh_parts: str = ""  # parts of the network that start anew all the same, separated by commas: context,fuse,head
     backbone_weights: str = ""  # ImageNet weights of the backbone, a file or address (dnl.checkpoints.backbones)
     ema_decay: float = 0.998  # of the averaged weights that are evaluated and saved; 0 takes the last ones
-    precision: str = "auto"  # float32, bfloat16, float16 (GPU), or auto: bfloat16 where the device computes in it
+    precision: str = "auto"  # float32, bfloat16, float16 (GPU), or auto: the faster one of the first two, measured
     compile: bool = False  # torch.compile
     evaluate_every: int = 10  # epochs
     workers: int = 1  # processes that prepare batches

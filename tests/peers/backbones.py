@@ -59,7 +59,8 @@ def shaken(network: nn.Module) -> nn.Module:
                 tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
             for tensor in (module.bias.data, module.running_mean):
                 tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
-    return network.eval()
+    network.eval()  # mmsegmentation's gives None
+    return network
 
 
 def dilate(network: nn.Module) -> None:
