@@ -6,7 +6,8 @@
 # make docs     the documentation as a site of static files, in site/ (its first page is the live lens)
 # make coverage which lines and branches of dnl and analysis the tests reach, browser tests apart
 # make types   mypy on dnl and analysis
-# make peers   attention of public libraries' models against what they compute, into docs/other-networks.md; in .venv-peers
+# make peers   attention of public libraries' models against what they compute, into docs/other-networks.md, and
+#              backbones with their weights; in .venv-peers
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.
@@ -71,6 +72,7 @@ bench: .venv/app.stamp
 
 peers: .venv-peers/stamp
 	PYTHONPATH=.:tests $(subst .venv,.venv-peers,$(BIN))/python -m peers.conformance --table docs/other-networks.md $(PEERS)
+	PYTHONPATH=.:tests $(subst .venv,.venv-peers,$(BIN))/python -m peers.backbones
 
 # torchvision's own requirement is a torch for GPUs; the one that is there does.
 .venv-peers/stamp: requirements.txt tests/peers/requirements.txt
