@@ -79,6 +79,7 @@ def described(
         image = image.copy()
     labels, prediction = _class_indices(labels, "labels"), _class_indices(prediction, "prediction")
     given = [array for array in (labels, prediction) if array is not None]
+    unnamed = () if label_set is not None or class_probs is not None else suspicions.of_unnamed_labels(given)
     if label_set is None:
         label_set = _numbered_classes(class_probs, given)
     elif class_probs is not None and len(class_probs) != label_set.num_classes:
@@ -92,6 +93,8 @@ def described(
         crop = None  # nothing is there that has pixels
     lying = _checked_placement(placement, crop, size, key_cells)
     names, query_labels = _named_queries(cells, query_names, query_labels, label_set)
+    seen = None if image is None else image.shape[:2] if crop is None else crop[2:]
+    proportions = () if seen is None else suspicions.of_proportions(seen, key_cells)
     return {
         **lying,
         "class_probs": class_probs,
@@ -105,9 +108,8 @@ def described(
         "query_names": names,
         "query_labels": query_labels,
         "dropped": _share(dropped, cells),
-        "notes": () if image is None else suspicions.of_proportions(image.shape[:2] if crop is None else crop[2:],
-                                                                    key_cells),
-    }  # fmt: skip
+        "notes": (*unnamed, *proportions),
+    }
 
 
 def _checked_placement(placement, crop, size: tuple[int, ...], cells: tuple[int, int]) -> dict[str, Any]:

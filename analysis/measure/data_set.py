@@ -192,6 +192,7 @@ def _stage_differences(tables: Tables, estimator: Estimator) -> dict:
     return {
         f"{later} - {earlier}": {metric: difference(later, earlier, metric) for metric in METRICS}
         for later, earlier in STAGE_PAIRS
+        if {later, earlier} <= set(tables.stages)
     }
 
 
