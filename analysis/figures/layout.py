@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.recipe import Look
-from analysis.figures.text import Font, letter
+from analysis.printing import Font, letter
 
 MARGIN = 0.02
 GAP = 0.05
@@ -281,14 +281,23 @@ def _lettered(grid: Grid, index: int, title: str) -> str:
 
 
 def _captions(grid: Grid, across: Across) -> Captions:
-    """The longest form of the captions that fits everywhere, or the shortest in a smaller size."""
+    """The longest form of the captions that fits everywhere, or the shortest in a smaller size or in more lines."""
     forms = max(len(panel.captions) for row in grid.rows for panel in row.panels)
     for form in range(forms):
         captions = [[_form(panel, form) for panel in row.panels] for row in grid.rows]
         lines = [line for row in captions for caption in row for line in caption]
         if all(grid.font.width(line, grid.small) <= across.width for line in lines):
             break
-    return Captions(captions, grid.font.fitting_size(lines, across.width + GAP / 2, grid.small))
+    room = across.width + GAP / 2
+    try:
+        return Captions(captions, grid.font.fitting_size(lines, room, grid.small))
+    except ValueError:  # a long name
+        broken = [[_broken(grid, caption, room) for caption in row] for row in captions]
+        return Captions(broken, grid.small)
+
+
+def _broken(grid: Grid, caption: Sequence[str], room: float) -> list[str]:
+    return [part for line in caption for part in grid.font.broken(line, room, grid.small)]
 
 
 def _form(panel: Panel, index: int) -> Sequence[str]:

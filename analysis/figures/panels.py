@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
 
 from analysis.capture import Capture
 from analysis.figures.drawing import draw_grid
@@ -15,6 +14,7 @@ from analysis.geometry import Grid as CellGrid
 from analysis.maps import labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
 from analysis.options import STAGES
+from analysis.printing import Font, PrintedFigure, print_settings
 
 LOG_DECADES = 4
 PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labels), which flatters it."
@@ -72,6 +72,13 @@ class Subject(NamedTuple):
         row, column = self.grid(self.capture.cells).cell_at(*self.pixel)
         return row * self.capture.width + column
 
+    def query_class(self, cells: np.ndarray | None) -> int | None:
+        """The class of the query's cell in a label map of cells; None where there is none."""
+        if cells is None or not self.has_query:
+            return None
+        label = int(cells.flat[self.query])
+        return None if label == self.capture.ignore_index else label
+
     def grid(self, cells: tuple[int, int]) -> CellGrid:
         """How cells of the capture lie on what is shown. The crop is one of the image's."""
         crop = None if self.capture.image is None else self.capture.crop
@@ -85,10 +92,11 @@ def compose(
     attention: Attention,
     scale: Scale,
     look: Look,
-) -> Figure:
+) -> PrintedFigure:
     """The figure of the subjects' rows; the arguments are the recipe's fields.
 
-    Raises ValueError on pixels off their image, options that do not fit the captures, and panels without room.
+    Classes whose names no font here can write are numbered, and the figure's facts hold their names. Raises ValueError
+    on pixels off their image, options that do not fit the captures, and panels without room.
     """
     as_shares = scale.kind in ("uniform", "log")
     drawn = [_DrawnRow(subject, subject.attention or attention, as_shares) for subject in subjects]
@@ -106,7 +114,32 @@ def compose(
     bars = [_bar(group, scales[group], scale, look) for group in sorted(set(map(_group, columns))) if group]
     named = _columns(columns, column_titles, drawn)
     flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
-    return draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
+    with print_settings():
+        figure = draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
+    if numbered := numbered_classes(subjects, columns, look):
+        figure.facts = {"classes": numbered}
+    return figure
+
+
+def numbered_classes(subjects: Sequence[Subject], columns: Sequence[str], look: Look) -> dict[str, str]:
+    """What stands under pictures for classes whose names no font here can write: "class 3" -> its name."""
+    font, found = Font(look.font_family), {}
+    for subject in subjects if look.noise_figures else ():
+        cells = {"labels": subject.capture.cell_labels, "prediction": subject.capture.cell_prediction}
+        for label in [subject.query_class(cells[name]) for name in cells if name in columns]:
+            if label is not None and not font.can_write(name := class_name(subject.capture, label)):
+                found[_number(label)] = name
+    return found
+
+
+def class_name(capture: Capture, label: int) -> str:
+    """The name of a class; where there are labels, their classes have names."""
+    assert capture.label_set is not None
+    return capture.label_set.class_names[label]
+
+
+def _number(label: int) -> str:
+    return f"class {label}"
 
 
 def shares(rows: np.ndarray) -> np.ndarray:
@@ -139,13 +172,6 @@ class _DrawnRow:
         for name in DIFFERENCES:
             after, before = name.split("-")
             self.maps[name] = self.maps[after] - self.maps[before]
-
-    def query_class(self, cells: np.ndarray | None) -> int | None:
-        """The class of the query's cell in a label map of cells; None where there is none."""
-        if cells is None or not self.subject.has_query:
-            return None
-        label = int(cells.flat[self.subject.query])
-        return None if label == self.subject.capture.ignore_index else label
 
 
 def _group(column: str) -> int:
@@ -217,7 +243,7 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
     outline = None if name in ("labels", "prediction") else _outline(row, look)
     marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
     if scale is None:
-        captions = _picture_captions(row, name) if look.noise_figures else ((),)
+        captions = _picture_captions(subject, name, look) if look.noise_figures else ((),)
         return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)
     captions = ((),)
     if look.noise_figures and row.noise:
@@ -241,26 +267,25 @@ def _outline(row: _DrawnRow, look: Look) -> np.ndarray | None:
     if look.class_outline == "none":
         return None
     true = look.class_outline == "true"
-    label = row.query_class(capture.cell_labels if true else capture.cell_prediction)
+    label = row.subject.query_class(capture.cell_labels if true else capture.cell_prediction)
     shown = capture.labels if true else capture.prediction
     return None if label is None or shown is None else shown == label
 
 
-def _picture_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
-    if not row.subject.has_query:
+def _picture_captions(subject: Subject, name: str, look: Look) -> Sequence[Sequence[str]]:
+    if not subject.has_query:
         return ((),)
     if name == "photo":
-        if row.subject.pixel is None:
+        if subject.pixel is None:
             return ((),)
-        y, x = row.subject.pixel
+        y, x = subject.pixel
         return (f"row {y}, column {x}",), (f"({y}, {x})",)
-    capture = row.subject.capture
-    cells = capture.cell_labels if name == "labels" else capture.cell_prediction
-    label = row.query_class(cells)
+    cells = subject.capture.cell_labels if name == "labels" else subject.capture.cell_prediction
+    label = subject.query_class(cells)
     if label is None:
         return (() if cells is None else ("no class",),)
-    assert capture.label_set is not None  # where there are labels, their classes have names
-    return ((capture.label_set.class_names[label],),)
+    written = class_name(subject.capture, label)
+    return ((written if Font(look.font_family).can_write(written) else _number(label),),)
 
 
 def _noise_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
