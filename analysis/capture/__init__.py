@@ -1,20 +1,36 @@
 """One image's attention as plain arrays, and our ways to one: our own networks, arrays that are brought, files."""
 
 from analysis.capture.brought import MAX_MAP_CELLS, require_computable
-from analysis.capture.capture import Capture
+from analysis.capture.capture import Capture, attention_name
+from analysis.capture.containers import CaptureFileError
 from analysis.capture.description import named_classes
-from analysis.capture.files import CaptureFile, CaptureFileError, load_capture, read_capture_file, save_capture
+from analysis.capture.files import (
+    CaptureFile,
+    load_capture,
+    load_layers,
+    read_capture_file,
+    save_capture,
+    save_layers,
+)
+from analysis.capture.layers import Layer, Layers
+from analysis.capture.metadata import NUMBERED
 from analysis.capture.network import capture_attention
 
 __all__ = [
     "MAX_MAP_CELLS",
+    "NUMBERED",
     "Capture",
     "CaptureFile",
     "CaptureFileError",
+    "Layer",
+    "Layers",
+    "attention_name",
     "capture_attention",
     "load_capture",
+    "load_layers",
     "named_classes",
     "read_capture_file",
     "require_computable",
     "save_capture",
+    "save_layers",
 ]

@@ -64,6 +64,24 @@ def is_map(array: Array, cells: tuple[int, int], extra: Extra = NO_EXTRA) -> boo
     return len(shape) in (3, 4) and tuple(shape[-2:]) == cells and not extra.count
 
 
+def require_scale(scale: float) -> None:
+    """Raise ValueError unless it is a finite number above 0."""
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
+
+
+def without_batch(array: Array, cells: tuple[int, int] | None = None) -> Array:
+    """Without a leading axis of 1, the batch that networks return their attention in: 1×heads×N×d, 1×heads×N×N′.
+
+    cells: of query and key, which may also be heads×d×h×w; None for a map.
+    """
+    shape = tuple(array.shape) if isinstance(array, torch.Tensor) else np.shape(array)
+    maps = cells is not None and shape[-2:] == cells
+    if len(shape) == (5 if maps else 4) and shape[0] == 1:
+        return array[0]  # type: ignore[index]
+    return array
+
+
 def cell_maps(array: Array, name: str, cells: tuple[int, int], extra: Extra = NO_EXTRA) -> np.ndarray:
     """heads×d×h×w float32 from N×d, heads×N×d, d×h×w or heads×d×h×w, without the extra tokens."""
     array = as_floats(array, name)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,9 +40,9 @@ def capture_of_qk(
 ) -> "Capture":
     """A capture of any attention of the form softmax(scale · q·k), from the queries and keys of one image.
 
-    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, N = height·width row by row.
-    (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d in transformers; it is
-    multiplied into the stored query, so that softmax(q·k) is the model's attention, and LR's weights σ(q·k) see it too.
+    query, key: NumPy arrays or torch tensors of N×d, heads×N×d, d×h×w or heads×d×h×w, N = height·width row by row, or
+    a batch of one such. (Where both readings fit, h×w counts.) scale: what the model multiplies q·k with, 1/√d as a
+    rule; multiplied into the stored query, so that softmax(q·k) is the model's attention, and LR's σ(q·k) see it too.
     key_size: (h′, w′) where the keys are cells of another grid, as under spatial reduction; LR has its box alone then.
     class_tokens, last_tokens: how many leading and trailing tokens are no cells (class and register tokens, padding).
     They are dropped as queries and as keys; each row is thereby spread over the cells alone, as if renormalised, and
@@ -57,8 +56,8 @@ def capture_of_qk(
     Inputs are not changed. Warns of what is odd. Raises ValueError, in one sentence, for whatever does not fit.
     """
     cells, key_cells = brought.map_sizes(height, width, key_size)
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale}; it must be a finite number above 0, such as 1/√d")
+    query, key = brought.without_batch(query, cells), brought.without_batch(key, key_cells)
+    brought.require_scale(scale)
     named = description.get("query_names") is not None
     asking = asked = Extra(class_tokens, last_tokens)
     if named or key_size is not None:  # either side may come without
@@ -99,7 +98,8 @@ def capture_of_attention(
     signed: bool = False,
     **description: Unpack[Description],
 ) -> "Capture":
-    """A capture of a finished attention map: N×N′ or heads×N×N′ for N = height·width, finite and not negative.
+    """A capture of a finished attention map: N×N′ or heads×N×N′ for N = height·width, finite and not negative;
+    or a batch of one such.
 
     Entry [i, j] is what cell i gives to cell j. N′ = N, or h′·w′ of `key_size`. Rows need not sum to 1 and stay as
     they are (which is said in a warning); where extra tokens are dropped, each row (of each head) is divided by what
@@ -113,6 +113,7 @@ def capture_of_attention(
         description["placement"] = "blocks"
     rest = described(cells, key_cells, class_probs, image, labels, **description)
     extra = Extra(class_tokens, last_tokens)
+    attention = brought.without_batch(attention)
     found = brought.one_map(attention, cells, key_cells, head, extra, named=named, signed=signed)
     rest |= {"key_size": None if key_size is None and not named else key_cells, "notes": rest["notes"] + found.notes}
     if found.dropped is not None:
@@ -142,6 +143,7 @@ class Capture:
     class_probs: classes×h×w float32, GR's class distribution, or None.
     image: H×W×3 uint8. labels, prediction: H×W integer class indices. Any of these three may be None.
     gate, lr_kernel, lr_weights: the model's own GR gate and LR window (None: it has none) and kind of LR weights.
+    layer, head: which attention of its network it is, the head's number or "mean"; None where there is but one.
     """
 
     query: np.ndarray | None
@@ -164,6 +166,8 @@ class Capture:
     query_labels: np.ndarray | None = None
     dropped: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    layer: str | None = None
+    head: int | str | None = None
 
     # Their arguments and checks stand in functions of their own, above.
     from_qk = staticmethod(capture_of_qk)
@@ -270,12 +274,20 @@ class Capture:
 
     def with_image(self) -> "Capture":
         """The capture with something to show: its image, its classes painted, or plain grey of one pixel a cell."""
-        if self.image is not None:
-            return self
-        shown = self.labels if self.reference == "labels" else self.prediction
-        if shown is not None and self.label_set is not None:
-            return dataclasses.replace(self, image=self.label_set.colour(shown))
-        return dataclasses.replace(self, image=np.full((*self.key_cells, 3), PLAIN_GREY, np.uint8), crop=None)
+        return self if self.image is not None else _with_image(self)
+
+
+def attention_name(capture: Capture) -> str:
+    """Which attention of its network it is, in words: "blocks.3.attn, head 4"; "" where there is but one."""
+    head = {None: "", "mean": "mean of the heads"}.get(capture.head, f"head {capture.head}")
+    return ", ".join(part for part in (capture.layer, head) if part)
+
+
+def _with_image(capture: Capture) -> Capture:
+    shown = capture.labels if capture.reference == "labels" else capture.prediction
+    if shown is not None and capture.label_set is not None:
+        return dataclasses.replace(capture, image=capture.label_set.colour(shown))
+    return dataclasses.replace(capture, image=np.full((*capture.key_cells, 3), PLAIN_GREY, np.uint8), crop=None)
 
 
 def _votes(capture: Capture, labels: np.ndarray | None, cells: tuple[int, int]) -> np.ndarray | None:

@@ -57,7 +57,8 @@ class Attention:
     form: how it was written, in words. weights: None where `problem` says why not. shape: (…, queries, keys), the
     heads and windows among the leading axes. error: how far rows · values lie from what was passed on, relative; None
     where dropout makes that random. allowed: how far they may. own: of our own block, what it does with the weights.
-    frame: the run of the innermost module that it is part of.
+    frame: the run of the innermost module that it is part of. kept, heads, layout: which heads were kept and of how
+    many, and how their tokens lie; None where all were.
     """
 
     form: str
@@ -72,6 +73,9 @@ class Attention:
     own: dict = field(default_factory=dict)
     problem: str | None = None
     frame: object = None
+    kept: tuple[int, ...] | None = None
+    heads: int | None = None
+    layout: Any = None
 
     @property
     def has_queries(self) -> bool:
@@ -119,7 +123,7 @@ def observe(
         return _multiply(call, frame, lineages, product, output)
     if name in SOFTMAXES and isinstance(output, Tensor):
         _softmax(call, lineages, args, kwargs, output)
-    else:
+    elif frame is not None or not lineages.prepares(name, args, kwargs, output):
         if call is not None and name in NEIGHBOURHOODS:
             call.unfolded = True
         lineages.follow(name, function, args, kwargs, output, inside=call is not None)

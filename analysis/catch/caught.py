@@ -76,9 +76,9 @@ def capture_of_caught(
         known = _within(part, placed.layout.query.grid, known)
     for doubt in caught.doubts:
         warnings.warn(doubt, stacklevel=2)
-    heads = range(caught.heads) if head == "mean" else [int(head)]
-    capture = capture_of(caught.weights, placed.layout, rows, item, heads, known)
-    return dataclasses.replace(capture, notes=(*caught.notes, *capture.notes))
+    capture = capture_of(caught.weights, placed.layout, rows, item, caught.places_of(head), known)
+    notes = (*caught.notes, *capture.notes)
+    return dataclasses.replace(capture, notes=notes, layer=caught.path, head=head if caught.heads > 1 else None)
 
 
 def _own(caught: Caught, item: int) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _within(window: Window, grid: tuple[int, int], description: dict[str, Any]) 
 class Caught:
     """path: of the module. form: how the attention was written. weights: rows of each group. layout: what the groups
     and tokens are. notes: sentences for whoever looks at it; doubts: those among them that `capture` warns of. own:
-    what our own block does with the weights.
+    what our own block does with the weights. kept: the numbers of the heads that were kept, None for all.
     """
 
     path: str
@@ -119,6 +119,7 @@ class Caught:
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     own: dict = dataclasses.field(default_factory=dict)
+    kept: tuple[int, ...] | None = None
 
     # Its many arguments and their meaning stand above.
     capture = capture_of_caught
@@ -135,8 +136,13 @@ class Caught:
 
     @property
     def heads(self) -> int:
-        """Of each window."""
+        """Of each window; those that were kept."""
         return self.layout.groups.shape[2]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of these heads in the module."""
+        return tuple(range(self.heads)) if self.kept is None else self.kept
 
     @property
     def same_tokens(self) -> bool:
@@ -194,7 +200,7 @@ class Caught:
             raise ValueError(f"tokens are {list(tokens)}; {self.path!r} has the queries 0 … {count - 1}")
         rows = np.zeros((len(tokens), int(np.prod(self.layout.key.grid))))
         places = self.layout.key.cells[item, window]
-        heads = range(self.heads) if head == "mean" else [int(head)]
+        heads = self.places_of(head)
         for number in heads:
             found = self._every(tokens, item, window, number)
             cells = found[:, places >= 0]
@@ -204,7 +210,7 @@ class Caught:
     def share_of_extra(self, queries: Sequence[int], *, item: int = 0, head: int | str = "mean") -> np.ndarray:
         """How much of each row goes to keys that are no cells (class and register tokens, padding)."""
         self.check(item, head)
-        heads = range(self.heads) if head == "mean" else [int(head)]
+        heads = self.places_of(head)
         shares = np.zeros(len(queries))
         for at, (window, token) in enumerate(self._places(queries, item)):
             extra = self.layout.key.cells[item, window] < 0
@@ -215,10 +221,21 @@ class Caught:
         """Raise ValueError for an image or a head that is not there."""
         if not 0 <= item < self.images:
             raise ValueError(f"item is {item}, but the batch has the images 0 … {self.images - 1}")
-        if head != "mean" and (isinstance(head, str) or not 0 <= head < self.heads):
+        if head == "mean" and self.kept is not None:
+            raise ValueError(
+                f"of the heads of {self.path!r} only {', '.join(map(str, self.kept))} were kept, and their mean is not "
+                "that of the layer; choose one of them"
+            )
+        if head != "mean" and (isinstance(head, str) or head not in self.numbers):
+            if self.kept is not None:
+                raise ValueError(f"head is {head!r}; of {self.path!r} {', '.join(map(str, self.kept))} were kept")
             raise ValueError(
                 f"head is {head!r}; choose 0 … {self.heads - 1}, or 'mean' for the mean of the heads' maps"
             )
+
+    def places_of(self, head: int | str) -> Sequence[int]:
+        """Which of the kept heads these are: one, or all for "mean"."""
+        return range(self.heads) if head == "mean" else [self.numbers.index(int(head))]
 
     def _every(self, tokens: Sequence[int], item: int, window: int, head: int) -> np.ndarray:
         """Rows over all keys, those that are no cells too: len(tokens)×M float64."""

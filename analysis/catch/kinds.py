@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
@@ -9,6 +11,8 @@ from analysis.catch.attentions import LOCAL, Attention, Call
 
 # They hold modules, and are not called themselves.
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)
+# How modules that compute attention are called, in their path or class.
+ATTENTION_WORDS = re.compile(r"att(n|ention)|non_?local|mhsa|token_mixer|xca", re.IGNORECASE)
 
 
 def one_attention(call: Call, index: int | None) -> Attention:
@@ -111,3 +115,18 @@ def not_called(model: nn.Module, path: str, is_used: bool) -> str:
         f"{path!r} was not called while it was hooked, so nothing was caught; run the model inside the `with` block, "
         "and check that this module takes part in that run"
     )
+
+
+def inside(model: nn.Module, path: str, most: int = 3) -> str:
+    """Modules in the one at `path`, or else beside it, that may compute attention, to follow a sentence; "" if none."""
+    if ATTENTION_WORDS.search(path.rpartition(".")[2]):
+        return ""
+    for around in (path, path.rpartition(".")[0]):
+        named = [name for name, _ in model.named_modules() if name.startswith(f"{around}." if around else "")]
+        found: list[str] = []
+        for name in named:
+            if ATTENTION_WORDS.search(name.rpartition(".")[2]) and not any(name.startswith(f"{one}.") for one in found):
+                found.append(name)
+        if found:
+            return f"; attention may be in {', '.join(map(repr, found[:most]))}{' …' if len(found) > most else ''}"
+    return ""

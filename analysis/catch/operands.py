@@ -6,7 +6,8 @@ Leading axes (images, windows, heads) are counted as one: `groups`, row by row a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -64,6 +65,12 @@ class QueryKey:
         """Query N×d, without the scale, and key M×d of one group."""
         return _of_group(self.query, self.leading, group), _of_group(self.key, self.leading, group)
 
+    def of_groups(self, groups: Sequence[int]) -> QueryKey:
+        """Copies of what these groups have, which are counted from 0 on then."""
+        query, key = (_stacked(tensor, self.leading, groups) for tensor in (self.query, self.key))
+        bias = None if self.bias is None else _stacked(self.bias, self.leading, groups)
+        return replace(self, query=query, key=key, leading=(len(groups),), bias=bias)
+
     def rows(self, group: int, queries: Tensor) -> Tensor:
         """The rows of these queries, len(queries)×keys in float64; all 0 where a mask leaves no key."""
         query = _of_group(self.query, self.leading, group)[queries.to(self.query.device)].double()
@@ -113,6 +120,10 @@ class FinishedMap:
         told = ((sums - 1).abs() <= slack) | (sums == 0)
         return bool(told.all()) and not bool((self.weights < 0).any())
 
+    def of_groups(self, groups: Sequence[int]) -> FinishedMap:
+        """Copies of what these groups have, which are counted from 0 on then."""
+        return FinishedMap(_stacked(self.weights, self.leading, groups))
+
     @property
     def is_plain(self) -> bool:
         """Never: there is no query and key."""
@@ -145,6 +156,13 @@ def _of_group(tensor: Tensor, leading: tuple[int, ...], group: int) -> Tensor:
     own = tensor.shape[:-2]
     wanted = indices[: len(own)][::-1]
     return tensor[tuple(0 if size == 1 else index for size, index in zip(own, wanted, strict=True))]
+
+
+def _stacked(tensor: Tensor, leading: tuple[int, ...], groups: Sequence[int]) -> Tensor:
+    """len(groups)×…, what each group has; a matrix that all groups share stays one."""
+    if math.prod(tensor.shape[:-2]) == 1:
+        return tensor.reshape(tensor.shape[-2:]) if tensor.ndim > 2 else tensor
+    return torch.stack([_of_group(tensor, leading, group) for group in groups])
 
 
 def fused_weights(query, key, attn_mask, is_causal: bool, scale: float | None, enable_gqa: bool) -> QueryKey:

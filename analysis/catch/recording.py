@@ -31,15 +31,15 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_
 from torch.utils import _pytree as pytree
 
 from analysis.catch import native
-from analysis.catch.attentions import NOT_KEPT, Call, Gathering, observe, returned
+from analysis.catch.attentions import Call, Gathering, observe, returned
+from analysis.catch.keeping import Keeping
 from analysis.catch.lineage import Lineage, Lineages
 from analysis.catch.operations import SILENT
 
 # What takes the place of the values that an attention gathered (…×N×C), from the number of images in the batch.
 Replace = Callable[[Gathering, int | None], Tensor]
 
-# Of all attentions that a Recording keeps.
-MAX_BYTES = 4 * 2**30
+Paths = dict[str, nn.Module]
 
 # The body of F.multi_head_attention_forward, without its question whether a function mode is there: that would lead
 # back to the mode for ever.
@@ -65,16 +65,16 @@ class _Frame:
 class Recording(TorchFunctionMode):
     """Context in which `calls` fills up: one Call for each call of a module of `watched` (path -> module).
 
-    images: length of the first input, None before the model ran. replace: gives another result for what an attention
-    gathered; None leaves the model as it is. limit: bytes that all attentions may take together; others are refused.
+    images: length of the first input, None before the model ran. replace: another result for what an attention
+    gathered; None leaves the model as it is. keeping: what stays of each attention.
     """
 
     def __init__(
-        self, model: nn.Module, watched: dict[str, nn.Module], replace: Replace | None = None, limit: int = MAX_BYTES
+        self, model: nn.Module, watched: Paths, replace: Replace | None = None, keeping: Keeping | None = None
     ):
         super().__init__()
         self._replace = replace
-        self._budget = _Budget(limit)
+        self._keeping = keeping or Keeping()
         self._random_state: list[Tensor] = []
         self.calls: list[Call] = []
         self.images: int | None = None
@@ -188,7 +188,7 @@ class Recording(TorchFunctionMode):
             if own is not None and not own.ended:
                 own.ended = True
                 own.random = not all(map(torch.equal, self._random_state, _random_state()))
-                self._budget.keep(own)
+                self._keeping.keep(own, self.images)
 
     def uses(self, module: nn.Module) -> bool:
         """Whether a weight of this module took part in what was seen."""
@@ -209,30 +209,6 @@ class Recording(TorchFunctionMode):
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if isinstance(first, Tensor) and given is not None and not first.is_nested and first.shape == given.shape:
             self._lineages.put(first, Lineage(self._lineages.of(given).place))
-
-
-class _Budget:
-    """What all attentions together may take of the memory, in bytes."""
-
-    def __init__(self, limit: int):
-        self._left = self._limit = limit
-
-    def keep(self, call: Call) -> None:
-        """Give up what is not needed any more of a call that has ended, and attentions beyond the limit."""
-        for softmax in call.softmaxes:
-            softmax.scores = None if softmax.scores is None else NOT_KEPT
-        for attention in call.attentions:
-            if attention.weights is None:
-                continue
-            size = attention.weights.nbytes
-            if size > self._left:
-                attention.weights = None
-                attention.problem = (
-                    f"would bring what is kept beyond {self._limit / 2**30:.3g} GiB; watch fewer modules at a time, or "
-                    "give watch(…, limit=bytes)"
-                )
-            else:
-                self._left -= size
 
 
 class _Pushed:

@@ -8,7 +8,7 @@ from typing import Literal
 import dnl
 from analysis.capture import Capture
 from analysis.figures.captions import class_sentences
-from analysis.figures.panels import Subject, compose
+from analysis.figures.panels import Subject, class_text, compose
 from analysis.figures.recipe import (
     PAGE_WIDTH,
     Attention,
@@ -16,6 +16,7 @@ from analysis.figures.recipe import (
     Gate,
     Look,
     Recipe,
+    Row,
     Scale,
     ScaleKind,
     Weights,
@@ -40,6 +41,8 @@ def attention_figure(
     width: float = PAGE_WIDTH,
 ) -> PrintedFigure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
+
+    There is no rectified map without GR, and no retained one without LR.
 
     queries: flat cell indices row·w + column, at least one; marked at the cell's centre. Queries without a place go by
     their numbers, and the rows' titles are their names. What the capture lacks has no column. gate, lr_kernel,
@@ -86,7 +89,10 @@ def _subjects(capture: Capture, queries: Sequence[int]) -> list[Subject]:
 
 def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
     """The figure of a recipe; captures: one a row, of the row's image and checkpoint. Raises RecipeError."""
-    subjects = [Subject(capture, row.pixel, row.title) for capture, row in zip(captures, recipe.rows, strict=True)]
+    subjects = [
+        Subject(capture, row.pixel, row.title or derived_title(recipe, row, capture))
+        for capture, row in zip(captures, recipe.rows, strict=True)
+    ]
     for index, subject in enumerate(subjects):
         if subject.pixel is not None:
             with naming(f"rows[{index}].pixel"):
@@ -95,6 +101,27 @@ def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
         figure = compose(subjects, recipe.columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
     figure.facts = {**(figure.facts or {}), "recipe_sha256": recipe_hash(recipe), "version": dnl.__version__}
     return figure
+
+
+def derived_title(recipe: Recipe, row: Row, capture: Capture) -> str:
+    """What a row without a title is called: its query's class, and its checkpoint where the rows have several.
+
+    "" where the recipe's look has no such titles, and for a query off the image.
+    """
+    if not recipe.look.class_titles:
+        return ""
+    parts = []
+    label_set, labels = capture.label_set, capture.reference_labels
+    if row.pixel is not None and labels is not None and label_set is not None:
+        try:
+            label = int(labels.flat[Subject(capture, row.pixel).query])
+        except ValueError:
+            return ""  # said of the pixel where the figure is drawn
+        if label != capture.ignore_index:
+            parts.append(class_text(capture, label, Font(recipe.look.font_family)))
+    if len({recipe.checkpoint_of(each).name for each in recipe.rows}) > 1:
+        parts.append(recipe.checkpoint_of(row).name)
+    return " · ".join(parts)
 
 
 def figure_file(

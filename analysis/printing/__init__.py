@@ -8,11 +8,10 @@ from analysis.printing.files import (
     print_settings,
     save_figure,
 )
-from analysis.printing.text import MIN_TEXT_SIZE, Font, Names, letter, picture_names
+from analysis.printing.text import Font, Names, letter, picture_names
 
 __all__ = [
     "FORMATS",
-    "MIN_TEXT_SIZE",
     "RESOLUTIONS",
     "Font",
     "Names",

@@ -1,7 +1,9 @@
 """Text in pictures: its width in a font, its lines, and what stands for a name that no font can write."""
 
+import math
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,11 +13,10 @@ from matplotlib.textpath import text_to_path
 
 from analysis.printing.fonts import fallbacks, has_bold, has_cff_outlines
 
-# Points; nothing in a figure is smaller.
-MIN_TEXT_SIZE = 4.5
+# A word may be broken after these, and between the letters of Chinese, Japanese and Korean.
+EAST_ASIAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+BREAKS = re.compile(rf"(?<=[-_/·])(?=\S)|(?<=[{EAST_ASIAN}])(?=[{EAST_ASIAN}])")
 ELLIPSIS = "…"
-# After these a long word may be broken.
-HYPHENS = "-_/.·、。"
 
 
 class Font:
@@ -43,42 +44,46 @@ class Font:
         """In inches, of one line."""
         return size * _width_in_ems(text, self.properties(1, bold, text)) / 72
 
-    def fitting_size(self, texts: Sequence[str], room: float, size: float, bold: bool = False) -> float:
-        """`size`, or less where a text needs it to be at most `room` inches wide. Raises ValueError below the least."""
-        widest = max(texts, key=lambda text: self.width(text, size, bold), default="")
-        width = self.width(widest, size, bold)
-        fitting = size if width <= room else size * room / width
-        if fitting < MIN_TEXT_SIZE:
-            raise ValueError(
-                f"{widest!r} has no room: its {room:.2f} inches would need letters of {fitting:.1f} points, and the "
-                f"least is {MIN_TEXT_SIZE}; shorten it, take fewer columns or a wider figure"
-            )
-        return fitting
+    def wrap(self, text: str, room: float, size: float, bold: bool = False, *, anywhere: bool = False) -> list[str]:
+        """The text in lines of at most `room` inches, broken between words and after BREAKS where it must be.
 
-    def wrap(self, text: str, room: float, size: float, bold: bool = False) -> list[str]:
-        """The text in lines of at most `room` inches, where its words allow."""
+        anywhere: break other words between any letters. Else raises ValueError for a word that has no room: letters are
+        never made smaller than they were chosen.
+        """
         lines: list[str] = []
         for word in text.split(" ") if text else ():  # no-break spaces keep their words together
-            if lines and self.width(f"{lines[-1]} {word}", size, bold) <= room:
-                lines[-1] += f" {word}"
-            else:
-                lines.append(word)
+            for index, part in enumerate(self._parts(word, room, size, bold, anywhere)):
+                joined = f"{lines[-1]}{' ' if index == 0 else ''}{part}" if lines else part
+                if lines and self.width(joined, size, bold) <= room:
+                    lines[-1] = joined
+                else:
+                    lines.append(part)
         return lines
 
-    def broken(self, text: str, room: float, size: float) -> list[str]:
-        """As `wrap`, but words that are too long are broken as well, after a hyphen where there is one."""
-        return [part for line in self.wrap(text, room, size) for part in self._pieces(line, room, size)]
+    def least_room(self, text: str, size: float, bold: bool = False) -> float:
+        """The inches of a line that the text needs at least, broken wherever it can be."""
+        parts = (part for word in text.split(" ") for part in BREAKS.split(word))
+        return max((self.width(part, size, bold) for part in parts), default=0.0)
 
-    def _pieces(self, word: str, room: float, size: float) -> list[str]:
-        pieces = []
-        while self.width(word, size) > room and len(word) > 1:
-            end = next(end for end in range(len(word) - 1, 0, -1) if end == 1 or self.width(word[:end], size) <= room)
-            while end < len(word) - 1 and unicodedata.combining(word[end]):  # a letter keeps its accents
-                end += 1
-            hyphen = max(word.rfind(sign, end // 2, end) for sign in HYPHENS) + 1
-            pieces.append(word[: hyphen or end])
-            word = word[len(pieces[-1]) :]
-        return [*pieces, word]
+    def _parts(self, word: str, room: float, size: float, bold: bool, anywhere: bool) -> list[str]:
+        """A word whole, or where it has no room, the parts between its BREAKS, or its letters."""
+        if self.width(word, size, bold) <= room:
+            return [word]
+        parts = BREAKS.split(word)
+        widest = max(parts, key=lambda part: self.width(part, size, bold))
+        width = self.width(widest, size, bold)
+        if width <= room:
+            return parts
+        if not anywhere:
+            raise ValueError(
+                f"{widest!r} has no room: at {size:g} points it is {width:.2f} inches wide, and there are {room:.2f}; "
+                f"take letters of at most {math.floor(10 * size * room / width) / 10:g} points, shorten it, or take "
+                "fewer columns or a wider figure"
+            )
+        fits = [self.width(part, size, bold) <= room for part in parts]
+        return [
+            piece for part, whole in zip(parts, fits, strict=True) for piece in ([part] if whole else _letters(part))
+        ]
 
     def can_write(self, text: str) -> bool:
         """Whether this family, or a font of the machine, has all the letters of a text."""
@@ -110,7 +115,7 @@ def picture_names(names: Mapping[str, str], font: Font, size: float, room: float
     texts, key = {}, {}
     for name, number in names.items():
         plain = " ".join(name.split())
-        lines = font.broken(plain, room, size) if font.can_write(plain) else [number]
+        lines = font.wrap(plain, room, size, anywhere=True) if font.can_write(plain) else [number]
         if len(lines) > most_lines:
             end = f"{ELLIPSIS} ({number})"
             last = lines[most_lines - 1]
@@ -122,6 +127,17 @@ def picture_names(names: Mapping[str, str], font: Font, size: float, room: float
             key[number] = name
         texts[name] = "\n".join(lines)
     return Names(texts, key)
+
+
+def _letters(word: str) -> list[str]:
+    """The letters of a word, each with its accents."""
+    found: list[str] = []
+    for sign in word:
+        if found and unicodedata.combining(sign):
+            found[-1] += sign
+        else:
+            found.append(sign)
+    return found
 
 
 def letter(index: int) -> str:

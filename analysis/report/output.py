@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.measure import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
-from analysis.options import STAGES
+from analysis.options import own_stages
 from analysis.report.charts import (
     CLASS_METRICS,
     Chart,
@@ -33,6 +33,7 @@ from analysis.report.records import SkippedImage
 from analysis.report.tables import write_class_table, write_image_table, write_leakage
 from dnl.classes import LabelSet
 from dnl.files import write_atomically, write_json
+from dnl.network import ModelConfig
 
 NOISE_MAPS = 6
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
@@ -121,7 +122,7 @@ def _write(
         kept[checkpoint.name] = _measured(records[checkpoint.name])
         about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
         about["images"] = measured_images(kept[checkpoint.name])
-        about["model"] = {key: checkpoint.config.get(key) for key in ("context", "gate", "lr_kernel")}
+        about["model"] = _facts_of_model(checkpoint.config)
         summaries[checkpoint.name] = {
             "provenance": about,
             **_summary(records[checkpoint.name], kept[checkpoint.name], class_names, min_images),
@@ -160,6 +161,16 @@ def _write(
     return summary
 
 
+def _facts_of_model(config: Mapping) -> dict:
+    """The network's context, its gate and its LR window; None for what it does not have, whatever its card says."""
+    network = ModelConfig(**config)
+    return {
+        "context": network.context,
+        "gate": network.gate if network.uses_gate else None,
+        "lr_kernel": network.lr_kernel if network.uses_retention else None,
+    }
+
+
 def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord]:
     """The records with figures; ReportError where there is none, or nothing that interclass noise could be about."""
     measured = [record for record in records if isinstance(record, ImageRecord)]
@@ -195,13 +206,14 @@ def _charts(summary: Mapping, class_names: Sequence[str], texts: Mapping[str, st
     """Write a checkpoint's charts and leakage matrices; chart name -> inline SVG. texts: of the classes in charts."""
     drawings: dict[str, Callable[[], Chart]] = {
         "stages": partial(stage_chart, summary),
-        "differences": partial(difference_chart, summary["differences"]),
         "hollow_curve": partial(hollow_chart, summary),
     }
+    if summary["differences"]:
+        drawings["differences"] = partial(difference_chart, summary["differences"])
     for metric in CLASS_METRICS:
         if summary["stages"]["raw"][metric]["mean"] is not None:
             drawings[f"classes_{metric}"] = partial(class_chart, summary, metric, texts)
-    for stage in STAGES:
+    for stage in own_stages(summary["stages"]):
         drawings[f"leakage_{stage}"] = partial(leakage_chart, summary["leakage"][stage], class_names, stage, texts)
     (folder / "charts").mkdir(parents=True, exist_ok=True)
     for stage, matrix in summary["leakage"].items():

@@ -8,6 +8,7 @@ from dnl.datasets.camvid import CamVid, camvid_labels
 from dnl.datasets.cityscapes import Cityscapes
 from dnl.datasets.finding import require_text_name, visible
 from dnl.datasets.folder import Folder
+from dnl.datasets.groups import Origin, group_sizes
 from dnl.datasets.look import Finding, Look, look_at, look_at_splits
 from dnl.datasets.streets import Streets
 from dnl.datasets.voc import VOC
@@ -27,9 +28,11 @@ __all__ = [
     "Folder",
     "LabelledDataset",
     "Look",
+    "Origin",
     "Sample",
     "Streets",
     "camvid_labels",
+    "group_sizes",
     "look_at",
     "look_at_splits",
     "open_dataset",

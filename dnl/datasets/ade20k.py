@@ -3,6 +3,7 @@
     ADEChallengeData2016/images/training/*.jpg    ADEChallengeData2016/annotations/training/*.png    …/validation/…
 
 Label files hold 1 … 150 for the classes and 0 for "other", which is ignored; the class indices are one less.
+Images are independent scenes: they have no group.
 Source: Zhou et al., "Scene parsing through ADE20K dataset", 2017; free for non-commercial research.
 """
 

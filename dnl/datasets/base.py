@@ -1,10 +1,12 @@
 """What every data set returns, and the error it raises."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from dnl.classes import LabelSet
+from dnl.datasets.groups import Origin
 
 
 class Sample(NamedTuple):
@@ -22,6 +24,10 @@ class LabelledDataset(Protocol):
     def label_set(self) -> LabelSet:
         """What the labels mean."""
 
+    @property
+    def origins(self) -> Sequence[Origin]:
+        """The group of each sample, and its place there."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
@@ -36,7 +42,7 @@ class Cached:
 
     def __init__(self, dataset: LabelledDataset):
         self.dataset = dataset
-        self.label_set = dataset.label_set
+        self.label_set, self.origins = dataset.label_set, dataset.origins
         self._samples: dict[int, Sample] = {}
 
     def __len__(self) -> int:

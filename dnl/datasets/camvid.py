@@ -6,6 +6,8 @@
 Label files hold class indices, 11 for "ignore", or the colours of CamVid's 32 classes, which become 11 as SegNet merged
 them; they are named like their images, with or without _L. Of the published frames, which have no splits, each belongs
 to the split that it has in the first layout. TRAIN_labels in place of TRAINannot will do.
+Groups are drives: 0016E5_07959 is frame 7959 of the drive 0016E5. Frames of other names, whose drive nobody knows, are
+taken as one drive more, in the order of names, rather than as independent images.
 Source: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", 2009; free for research use.
 """
 
@@ -18,6 +20,7 @@ import numpy as np
 from dnl.classes import CAMVID, LabelSet
 from dnl.datasets.base import DatasetError, Sample
 from dnl.datasets.finding import label_files_for, pictures_in, require_folders, require_split
+from dnl.datasets.groups import Origin
 from dnl.datasets.pairs import LabelledFiles
 
 SPLITS = ("train", "val", "test")
@@ -25,6 +28,7 @@ WORDS = "CamVid's labels are 0 … 10, and 11 for ignored pixels"
 PUBLISHED = ("701_StillsRaw_full", "LabeledApproved_full")
 LABEL_FOLDERS = ("annot", "_labels")
 LABEL_ENDS = ("", "_L")
+UNKNOWN_DRIVE = "unknown drive"
 
 
 class CamVid(LabelledFiles):
@@ -49,7 +53,17 @@ class CamVid(LabelledFiles):
         stems = [file.stem for file in files]
         label_files, more = label_files_for(stems, annotations, LABEL_ENDS)
         unused += [] if published else more
-        super().__init__(CAMVID, WORDS, stems, files, label_files, coding=coding, expected="indices", unused=unused)
+        super().__init__(
+            CAMVID,
+            WORDS,
+            stems,
+            files,
+            label_files,
+            coding=coding,
+            expected="indices",
+            unused=unused,
+            origins=[camvid_origin(stem) for stem in stems],
+        )
 
 
 def _folders(root: Path, split: str) -> tuple[Path, Path, bool]:
@@ -59,6 +73,12 @@ def _folders(root: Path, split: str) -> tuple[Path, Path, bool]:
         return root / PUBLISHED[0], root / PUBLISHED[1], True
     candidates = [root / f"{split}{end}" for end in LABEL_FOLDERS]
     return images, next((folder for folder in candidates if os.path.isdir(folder)), candidates[0]), False
+
+
+def camvid_origin(name: str) -> Origin:
+    """The drive and the frame of an image of this name."""
+    match = re.fullmatch(r"(\d{4}[A-Za-z0-9]{2}|Seq\d{2}VD)_f?(\d{1,18})(?:_L)?", name, re.ASCII)
+    return Origin(UNKNOWN_DRIVE) if match is None else Origin(match[1], int(match[2]))
 
 
 def published_split(name: str) -> str | None:

@@ -4,10 +4,14 @@
 
 Label files hold Cityscapes' label ids 0 … 33, of which 19 are evaluated; these become the classes 0 … 18 (the "train
 ids"), all others are ignored. The test server takes predictions in label ids again: `write_prediction`.
+Groups are cities: images of one resemble each other in streets, houses, weather and light. The sequences within a city
+are no groups: in most cities each holds one labelled frame, which would pass for independent of the next one, in others
+one holds hundreds. They give the place in the city instead, sequence before frame.
 Source: Cordts et al., "The Cityscapes dataset for semantic urban scene understanding", 2016; free for research use.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from dnl.classes import CITYSCAPES
 from dnl.codings import CITYSCAPES_LABEL_IDS
 from dnl.datasets.base import DatasetError
 from dnl.datasets.finding import label_files_below, pictures_in, require_folders, require_split, visible
+from dnl.datasets.groups import Origin, in_natural_order
 from dnl.datasets.pairs import LabelledFiles
 from dnl.files import write_atomically
 
@@ -51,8 +56,25 @@ class Cityscapes(LabelledFiles):
         places = [f"{file.parent.name}/{name}{LABEL_END}" for file, name in zip(files, names, strict=True)]
         label_files = label_files_below(places, annotations, required=split != "test")
         super().__init__(
-            CITYSCAPES, WORDS, names, files, label_files, coding=coding, expected="label-ids", unused=unused
+            CITYSCAPES,
+            WORDS,
+            names,
+            files,
+            label_files,
+            coding=coding,
+            expected="label-ids",
+            unused=unused,
+            origins=cityscapes_origins(names, [file.parent.name for file in files]),
         )
+
+
+def cityscapes_origins(names: Sequence[str], cities: Sequence[str]) -> list[Origin]:
+    """The city of each image and its place there: sequence · 10⁶ + frame, or of other names their order."""
+    matches = [re.fullmatch(r".+_(\d{6})_(\d{6})", name, re.ASCII) for name in names]
+    if None in matches:
+        return in_natural_order(names, cities)
+    places = [int(match[1]) * 10**6 + int(match[2]) for match in matches if match is not None]
+    return [Origin(city, place) for city, place in zip(cities, places, strict=True)]
 
 
 def write_prediction(folder: str | Path, name: str, prediction: np.ndarray) -> Path:

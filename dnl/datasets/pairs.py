@@ -1,8 +1,9 @@
 """Data sets of image files with label files: reading them, by one coding for all, and saying what does not fit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import copy
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from dnl.codings import (
 )
 from dnl.datasets.base import DatasetError, Sample
 from dnl.datasets.finding import require_text_name
+from dnl.datasets.groups import Origin
 from dnl.pictures import PictureError, read_label_pixels, read_rgb
 
 # Label files that are read to find out how a data set's classes are coded, before the first sample is given.
@@ -33,10 +35,11 @@ class LabelledFiles:
     """A sequence of Samples, each read from its files when it is asked for.
 
     A label file that is None stands for an image without labels: every pixel of it has the ignore index. unused: files
-    beside the images that are none. coding: the key of the labels' coding where somebody names it; expected: the key of
-    the one that files of this place and name have; with neither it is told by what is in the files, once for all of
-    them. Raises DatasetError when two samples share a name, one has a name that is no text or the coding is unknown,
-    and on reading a sample whose files do not fit.
+    beside the images that are none. origins: the group and place of each; None where all are independent. coding: the
+    key of the labels' coding where somebody names it; expected: the key of the one that files of this place and name
+    have; with neither it is told by what is in the files, once for all of them. Raises DatasetError when two samples
+    share a name, one has a name that is no text or the coding is unknown, and on reading a sample whose files do not
+    fit.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class LabelledFiles:
         coding: str | None = None,
         expected: str | None = None,
         unused: Sequence[Path] = (),
+        origins: Sequence[Origin] | None = None,
     ):
         seen: set[str] = set()
         for name, file in zip(names, files, strict=True):
@@ -64,6 +68,7 @@ class LabelledFiles:
         self.label_set, self.words = label_set, words
         self.names, self.files, self.label_files = list(names), list(files), list(label_files)
         self.coding, self.expected, self.unused = coding, expected, tuple(unused)
+        self.origins = [Origin()] * len(self.files) if origins is None else list(origins)
         self.reading: Reading | None = None
 
     def __len__(self) -> int:
@@ -79,6 +84,15 @@ class LabelledFiles:
             require_size(label_file, label.pixels.shape[:2], image.shape[:2])
             labels = self._classes(label, label_file)
         return Sample(image, labels, self.names[index])
+
+    def only(self, groups: Collection[str], *, without: bool = False) -> Self:
+        """The samples of these groups alone, in their order, or all but them."""
+        part = copy.copy(self)
+        kept = [index for index, origin in enumerate(self.origins) if (origin.group in groups) != without]
+        part.names, part.files = [self.names[index] for index in kept], [self.files[index] for index in kept]
+        part.label_files = [self.label_files[index] for index in kept]
+        part.origins = [self.origins[index] for index in kept]
+        return part
 
     def recognise(self, contents: Iterable[Content]) -> Reading:
         """How label files with these contents are read. Raises CodingError."""

@@ -3,6 +3,7 @@
     VOCdevkit/VOC2012/ImageSets/Segmentation/SPLIT.txt    …/JPEGImages/*.jpg    …/SegmentationClass/*.png
 
 Label files are palette images that hold class indices, 255 for the border between objects, which is ignored.
+Images are independent photos: they have no group.
 Source: Everingham et al., "The Pascal visual object classes challenge", 2012.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dnl.classes import LabelSet
-from dnl.datasets import DatasetError, Sample, require_text_name
+from dnl.datasets import DatasetError, Origin, Sample, require_text_name
 from dnl.datasets.finding import pictures_in
 from dnl.datasets.pairs import read_image
 from dnl.pictures import PHOTO_FORMATS, PictureError, is_other_picture, is_picture, read_header, words_of
@@ -44,6 +44,7 @@ class Photos:
             if name in first:
                 raise DatasetError(f"{first[name]} and {file} would have the same files; rename one of them")
             first[name] = file
+        self.origins = [Origin()] * len(self.files)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -191,6 +191,28 @@ def capture_safetensors(arrays: dict | None = None, metadata: object = CAPTURE_M
     return safetensors.torch.save(tensors, {"metadata": json.dumps(metadata)})
 
 
+LAYERS_METADATA = CAPTURE_METADATA | {
+    "format": 2,
+    "gate": None,
+    "layers": {"blocks.3": {"heads": [1, 4], "placement": "blocks", "crop": [0, 0, 12, 16], "notes": ["a note"]}},
+}
+
+
+def layers_arrays() -> dict[str, np.ndarray]:
+    """Everything that a file of two layers may hold, the second one finished maps."""
+    rng = np.random.default_rng(1)
+    shared = {name: array for name, array in capture_arrays().items() if name not in ("query", "key", "class_probs")}
+    return shared | {
+        "blocks.3/query": rng.normal(size=(2, 13, 5)).astype(np.float32),
+        "blocks.3/key": rng.normal(size=(2, 13, 5)).astype(np.float32),
+        "stage/2/attention": rng.dirichlet(np.ones(6), (2, 12)).astype(np.float32),
+        "stage/2/key_height": np.array(2),
+        "stage/2/key_width": np.array(3),
+        "stage/2/class_tokens": np.array(0),
+        "stage/2/dropped": rng.random((2, 3, 4)).astype(np.float32),
+    }
+
+
 def checkpoint(folder) -> bytes:
     """A small network with every entry of a card."""
     torch.manual_seed(0)

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from analysis.capture import files as capture_files
-from analysis.capture.files import MAX_MEAN_WEIGHTS, CaptureFileError, read_capture_file
+from analysis.capture import containers
+from analysis.capture.containers import CaptureFileError
+from analysis.capture.files import read_capture_file
+from analysis.capture.layers import MAX_MEAN_WEIGHTS
 from analysis.lens import pack_capture
 from analysis.maps import attention_rows
 from tests.fuzz import corpus
@@ -18,15 +20,21 @@ from tests.fuzz.guard import cases, result_or_sentence
 
 NPZ, SAFETENSORS = corpus.capture_npz(), corpus.capture_safetensors()
 NAMES = list(corpus.capture_arrays())
+LAYERED = [
+    write(corpus.layers_arrays(), corpus.LAYERS_METADATA) for write in (corpus.capture_npz, corpus.capture_safetensors)
+]
 ODD_NUMBERS = st.sampled_from([0.0, -1.0, np.nan, np.inf, -np.inf, 1e38, 1e300])
 DTYPES = ["f2", "f4", "f8", "u1", "u8", "i8", "c8", "?", "U3", "M8[s]", ">f4", "S2"]
 
 
 def shown(data: bytes) -> bool:
     """Everything that the Explorer does with a file."""
-    capture = read_capture_file(data, "a file").capture().with_image()
-    attention_rows(capture, [0])
-    return bool(pack_capture(capture))
+    file = read_capture_file(data, "a file")
+    captures = [file.capture("mean", layer.name) for layer in file.layers]
+    captures += [file.capture(layer.heads[-1], layer.name) for layer in file.layers]
+    for capture in captures:
+        attention_rows(capture, [0])
+    return all(pack_capture(capture.with_image()) for capture in captures)
 
 
 def tried(data: bytes) -> bool | None:
@@ -34,10 +42,10 @@ def tried(data: bytes) -> bool | None:
 
 
 def test_the_whole_files_are_read():
-    assert tried(NPZ) and tried(SAFETENSORS)
+    assert all(map(tried, [NPZ, SAFETENSORS, *LAYERED]))
 
 
-@given(corpus.spoilt([NPZ, SAFETENSORS]))
+@given(corpus.spoilt([NPZ, SAFETENSORS, *LAYERED]))
 @cases(60)
 def test_spoilt_files(data):
     tried(data)
@@ -47,6 +55,27 @@ def test_spoilt_files(data):
 @cases(60)
 def test_metadata_of_any_kind(metadata, as_npz):
     tried((corpus.capture_npz if as_npz else corpus.capture_safetensors)(metadata=metadata))
+
+
+@given(corpus.altered(corpus.LAYERS_METADATA), st.booleans())
+@cases(60)
+def test_metadata_of_layers_of_any_kind(metadata, as_npz):
+    tried((corpus.capture_npz if as_npz else corpus.capture_safetensors)(corpus.layers_arrays(), metadata))
+
+
+@given(corpus.altered(corpus.split_safetensors(LAYERED[1])[0]))
+@cases(40)
+def test_headers_of_layers_of_any_kind(header):
+    tried(corpus.join_safetensors(header, corpus.split_safetensors(LAYERED[1])[1]))
+
+
+@given(st.sets(st.sampled_from(list(corpus.layers_arrays()))), st.sampled_from(corpus.HOSTILE_NAMES))
+@cases(30)
+def test_any_array_of_a_layer_may_be_missing_and_its_name_be_anything(missing, name):
+    arrays = {key: array for key, array in corpus.layers_arrays().items() if key not in missing}
+    named = {key.replace("blocks.3", name): array for key, array in arrays.items()}
+    tried(corpus.capture_npz(named, {"name": name}))
+    tried(corpus.capture_safetensors(named, {"layers": {name: {}}}))
 
 
 @given(corpus.JSON_TEXTS)
@@ -145,7 +174,7 @@ def test_an_archive_of_many_entries():
 
 
 def test_archives_that_unpack_to_more_than_they_may(monkeypatch):
-    monkeypatch.setattr(capture_files, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(containers, "MAX_BYTES", 2**20)
     zeros = np.zeros((1, 2**20, 1), np.float32)
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (1, {zeros.size}, 1)}}"
     content = npy(header) + zeros.tobytes()

@@ -23,6 +23,7 @@ function build(lens) {
   lens.painting = false;
   lens.listing = false;
   lens.view = WHOLE;
+  showStages(lens);
   paintTables(lens);
   showBars(lens);
   showPins(lens);
@@ -213,6 +214,19 @@ function paintTables(lens) {
   };
 }
 
+/** Show the maps of the stages that some model has under the choices at work, and say where another has none. */
+function showStages({ root, memory, parts }) {
+  const there = parts.models.map(({ model }) => stagesThere(effectiveChoices(model, memory.choices)));
+  const shown = STAGES.filter((stage) => there.some((stages) => stages.includes(stage)));
+  root.style.setProperty("--lens-panels", 1 + shown.length);
+  parts.models.forEach(({ maps }, index) => {
+    for (const stage of STAGES) {
+      maps[stage].figure.hidden = !shown.includes(stage);
+      maps[stage].figure.classList.toggle("lacking", !there[index].includes(stage));
+    }
+  });
+}
+
 function showBars({ memory, parts }) {
   const { range, difference } = memory.look;
   parts.bar.node.hidden = range === "each";
@@ -220,7 +234,6 @@ function showBars({ memory, parts }) {
   for (const { maps } of parts.models) {
     for (const stage of STAGES) {
       maps[stage].bar.node.hidden = range === "shared";
-      write(maps[stage].title, (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][0]);
     }
   }
 }

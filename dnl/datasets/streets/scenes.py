@@ -11,6 +11,7 @@ import numpy as np
 
 from dnl.classes import CAMVID
 from dnl.datasets.base import Sample
+from dnl.datasets.groups import Origin
 from dnl.datasets.streets import elements, traffic
 from dnl.datasets.streets.painting import (
     HEIGHT,
@@ -384,6 +385,11 @@ class Streets:
 
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def origins(self) -> list[Origin]:
+        """No group: every scene is drawn by itself."""
+        return [Origin()] * self.length
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:

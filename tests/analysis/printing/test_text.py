@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.printing import MIN_TEXT_SIZE, Font, fonts, letter, picture_names
+from analysis.printing import Font, fonts, letter, picture_names
 from tests.fonts import machine_with, small_font
 
 FONT = Font("DejaVu Sans")
@@ -19,22 +19,38 @@ def test_widths_grow_with_the_size_and_the_text():
     assert FONT.width("raw", 10, bold=True) > FONT.width("raw", 10)
 
 
-def test_texts_get_the_size_that_the_widest_of_them_fits_in():
-    assert FONT.fitting_size(["a", "attention"], 2.0, 7) == 7
-    size = FONT.fitting_size(["a", "attention"], 0.4, 7)
-    assert MIN_TEXT_SIZE < size < 7
-    assert FONT.width("attention", size) == pytest.approx(0.4)
-    with pytest.raises(ValueError, match="'attention' has no room"):
-        FONT.fitting_size(["a", "attention"], 0.2, 7)
-    assert FONT.fitting_size([], 0.2, 7) == 7
+def test_a_word_without_room_is_refused_with_the_size_that_would_do():
+    """Letters are never made smaller than they were chosen."""
+    with pytest.raises(ValueError, match=r"'attention' has no room: at 7 points .* letters of at most (\d\.\d) points"):
+        FONT.wrap("an attention", 0.4, 7)
+    assert FONT.wrap("an attention", 0.4, 6.0) == ["an", "attention"]
 
 
-def test_lines_break_between_words_alone():
+def test_a_long_name_breaks_after_its_hyphens_and_only_where_it_must():
+    assert FONT.wrap("1 · camvid-dnl_best", 3, 7) == ["1 · camvid-dnl_best"]
+    assert FONT.wrap("1 · camvid-dnl_best", FONT.width("camvid-", 7) + 0.01, 7) == ["1 ·", "camvid-", "dnl_", "best"]
+
+
+def test_lines_break_between_words():
     room = FONT.width("two words", 7)
     assert FONT.wrap("two words more", room, 7) == ["two words", "more"]
     assert FONT.wrap("two words", room, 7) == ["two words"]
-    assert FONT.wrap("two\N{NO-BREAK SPACE}words\N{NO-BREAK SPACE}more", room, 7) == ["two\xa0words\xa0more"]
+    kept = "two\N{NO-BREAK SPACE}words"
+    assert FONT.wrap(f"more {kept}", room, 7) == ["more", kept]
     assert FONT.wrap("", room, 7) == []
+
+
+def test_east_asian_lines_break_between_letters(monkeypatch, tmp_path):
+    machine_with(monkeypatch, small_font(tmp_path / "a.ttf", "Small", "道路木"))  # one em each
+    assert FONT.wrap("道路木道路 road", 3.1 * 36 / 72, 36) == ["道路木", "道路", "road"]
+
+
+def test_other_words_break_between_letters_where_that_is_allowed():
+    room = FONT.width("m" * 10, 8)
+    assert FONT.wrap("m" * 25, room, 8, anywhere=True) == ["m" * 10, "m" * 10, "m" * 5]
+    assert FONT.wrap("mmmmmm_mmmmmmm", room, 8, anywhere=True) == ["mmmmmm_", "mmmmmmm"]
+    accents = FONT.wrap("e\u0301" * 40, room, 8, anywhere=True)
+    assert "".join(accents) == "e\u0301" * 40 and not any(piece.startswith("\u0301") for piece in accents)
 
 
 def test_characters_without_a_glyph_are_named(monkeypatch):
@@ -48,15 +64,6 @@ def test_characters_without_a_glyph_are_named(monkeypatch):
 
 def test_letters_go_on_after_z():
     assert [letter(index) for index in (0, 25, 26, 52)] == ["(a)", "(z)", "(aa)", "(ba)"]
-
-
-def test_long_words_are_broken_after_hyphens_and_keep_their_accents():
-    room = FONT.width("m" * 10, 8)
-    assert FONT.broken("m" * 25, room, 8) == ["m" * 10, "m" * 10, "m" * 5]
-    assert FONT.broken("mmmmmm_mmmmmmm", room, 8) == ["mmmmmm_", "mmmmmmm"]
-    assert FONT.broken("two words", room, 8) == ["two words"]
-    accents = FONT.broken("e\u0301" * 40, room, 8)
-    assert "".join(accents) == "e\u0301" * 40 and not any(piece.startswith("\u0301") for piece in accents)
 
 
 def test_names_of_any_length_and_letters_have_a_text_in_pictures(monkeypatch, tmp_path):

@@ -263,3 +263,53 @@ def test_every_data_set_that_is_read_needs_its_folder(name, tmp_path):
         open_dataset(name, None, "train")
     with pytest.raises(DatasetError):
         open_dataset(name, tmp_path, "train")
+
+
+@pytest.fixture
+def root_in_groups(tmp_path):
+    for place in ("train/north/9", "train/north/10", "train/south/9", "val/9"):
+        save(tmp_path, place, np.full((2, 3), len(place) % 2, np.uint8))
+    write_classes(tmp_path, {"classes": CLASSES})
+    return tmp_path
+
+
+def test_sub_folders_of_a_split_are_groups(root_in_groups):
+    dataset = Folder(root_in_groups, "train")
+    assert dataset.names == ["north/10", "north/9", "south/9"]
+    assert dataset.origins == [("north", 1), ("north", 0), ("south", 0)]
+    assert [int(sample.labels[0, 0]) for sample in dataset] == [0, 1, 1]
+    assert Folder(root_in_groups, "val").origins == [(None, None)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda root: (root / "images/train/note.txt").write_text(""), "note.txt belongs to no group"),
+        (lambda root: (root / "labels/train/south").rename(root / "labels/train/east"), "south is missing"),
+        (lambda root: (root / "labels/train/north/9.png").unlink(), r"lacks labels .*, 9\.png the first"),
+        (lambda root: (root / "images/train/empty").mkdir(), "empty is missing"),
+    ],
+)
+def test_sub_folders_that_do_not_fit_are_named(root_in_groups, spoil, words):
+    spoil(root_in_groups)
+    with pytest.raises(DatasetError, match=words):
+        Folder(root_in_groups, "train")
+
+
+def test_classes_json_says_how_names_give_groups(root):
+    write_classes(root, {"classes": CLASSES, "groups": "(?P<group>[a-z])"})
+    assert Folder(root).origins == [("a", 0), ("b", 0)]
+    write_classes(root, {"classes": CLASSES, "groups": "(?P<group>a)"})
+    with pytest.raises(DatasetError, match=r'the "groups" of .*classes\.json cannot be used: it does not match \'b\''):
+        Folder(root)
+    write_classes(root, {"classes": CLASSES, "groups": "(?P<group>(a+)+)"})
+    with pytest.raises(DatasetError, match=r"\"groups\" of .* are '.*': it repeats a part .*; it looks"):
+        Folder(root)
+
+
+def test_some_groups_alone_or_all_but_them(root_in_groups):
+    dataset = Folder(root_in_groups, "train")
+    assert dataset.only({"north"}).names == ["north/10", "north/9"]
+    rest = dataset.only({"north"}, without=True)
+    assert (rest.names, rest.origins) == (["south/9"], [("south", 0)])
+    assert len(dataset) == 3

@@ -1,0 +1,225 @@
+"""Several layers and heads of one image's attention, each made a Capture when it is asked for."""
+
+import dataclasses
+import fnmatch
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from analysis.capture.capture import Capture
+
+# The mean of the heads' maps is a softmax of heads·N·N′ scores: a second or two for so many.
+MAX_MEAN_WEIGHTS = 2**28
+# What all layers have in common.
+SHARED = ("image", "labels", "prediction", "label_set", "name")
+# What a Layer made of captures takes over from them, beside their arrays.
+_DESCRIBED = (
+    "class_probs", "image", "labels", "prediction", "label_set", "gate", "lr_kernel", "name", "placement", "crop",
+    "query_names", "query_labels", "key_size",
+)  # fmt: skip
+
+Heads = str | int | Sequence[int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer's attention of one image: its heads' queries and keys, or their finished maps.
+
+    name: such as the module's path; "" for the only one. cells, key_cells: (height, width) of the queries' and the
+    keys' grid. heads: their numbers in the network, as many as the arrays have. arrays: "query" and "key", or
+    "attention", each with the heads as its first axis, else as in `Capture.from_qk` and `Capture.from_attention`.
+    options: their keyword arguments, the image and labels among them; "dropped" may be heads×h×w. notes: what has to be
+    known of it, in sentences.
+    """
+
+    name: str
+    cells: tuple[int, int]
+    key_cells: tuple[int, int]
+    heads: tuple[int, ...]
+    arrays: dict[str, Any]
+    options: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, captures: Sequence[Capture], name: str, heads: Sequence[int]) -> "Layer":
+        """A layer of the captures of its heads, all of one kind and grid."""
+        first = captures[0]
+        parts = ("attention",) if first.query is None else ("query", "key")
+        arrays = {part: np.stack([getattr(each, part) for each in captures]) for part in parts}
+        options = {part: getattr(first, part) for part in _DESCRIBED}
+        if first.dropped is not None:
+            options["dropped"] = np.stack([each.dropped for each in captures])
+        if first.query is None:
+            options["signed"] = any(each.attention.min(initial=0) < 0 for each in captures)
+        else:
+            options["lr_weights"] = first.lr_weights
+        notes = tuple(dict.fromkeys(note for each in captures for note in each.notes))
+        return cls(name, first.cells, first.key_cells, tuple(heads), arrays, options, notes)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has maps, without query and key."""
+        return "attention" in self.arrays
+
+    @property
+    def weights(self) -> int:
+        """How many weights the maps of all heads have."""
+        return len(self.heads) * math.prod(self.cells) * math.prod(self.key_cells)
+
+    def capture(self, head: int | str = "mean") -> Capture:
+        """The capture of the head of this number, or of the heads' mean. Raises ValueError for what does not fit."""
+        if head == "mean" and len(self.heads) > 1:
+            return self._named(self._mean(), "mean")
+        number = self.heads[0] if head == "mean" else head
+        if isinstance(number, str) or number not in self.heads:
+            raise ValueError(
+                f"head is {head!r}; choose {_listed(self.heads)}, or 'mean' for the mean of the heads' maps"
+            )
+        at = self.heads.index(int(number))
+        own = [array[at] for array in self.arrays.values()]
+        dropped = self.options.get("dropped")
+        options = self.options if dropped is None or np.ndim(dropped) < 3 else self.options | {"dropped": dropped[at]}
+        return self._named(self._made(own, options), int(number))
+
+    def chosen(self, heads: Heads) -> "Layer":
+        """The same layer with these heads alone; None for all."""
+        if heads is None:
+            return self
+        wanted = [heads] if isinstance(heads, int) else list(heads)
+        strangers = [head for head in wanted if head not in self.heads]
+        if strangers or not wanted:
+            raise ValueError(f"heads are {heads!r}; {self.name or 'the layer'} has {_listed(self.heads)}")
+        places = [self.heads.index(head) for head in wanted]
+        arrays = {name: array[places] for name, array in self.arrays.items()}
+        options = dict(self.options)
+        if options.get("dropped") is not None and np.ndim(options["dropped"]) == 3:
+            options["dropped"] = options["dropped"][places]
+        return dataclasses.replace(self, heads=tuple(wanted), arrays=arrays, options=options)
+
+    def _mean(self) -> Capture:
+        if not self.finished and self.weights > MAX_MEAN_WEIGHTS:
+            raise ValueError(
+                f"the mean of {len(self.heads)} maps of {math.prod(self.cells)} cells would take too long; choose one "
+                "head"
+            )
+        dropped = self.options.get("dropped")
+        options = self.options
+        if dropped is not None and np.ndim(dropped) == 3:
+            options = options | {"dropped": np.asarray(dropped, np.float32).mean(axis=0)}
+        return self._made(list(self.arrays.values()), options)
+
+    def _made(self, arrays: list, options: dict[str, Any]) -> Capture:
+        make = Capture.from_attention if self.finished else Capture.from_qk
+        return make(*arrays, *self.cells, **options, head="mean")
+
+    def _named(self, capture: Capture, head: int | str) -> Capture:
+        notes = [*self.notes, *capture.notes]
+        if head == "mean" and self.heads != tuple(range(len(self.heads))):
+            notes.append(f"the mean is that of {_listed(self.heads)} alone")
+        single = not self.name and len(self.heads) == 1
+        return dataclasses.replace(
+            capture, layer=self.name or None, head=None if single else head, notes=tuple(dict.fromkeys(notes))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Layers of one image, in the network's order. left_out: names of others, and why there is nothing of them to show.
+
+    Raises ValueError where two have one name.
+    """
+
+    layers: tuple[Layer, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("there are no layers; give at least one")
+        if len(set(self.names)) < len(self.layers):
+            raise ValueError("two layers have the same name; give each one of its own")
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the layers, in order."""
+        return [layer.name for layer in self.layers]
+
+    @property
+    def maps(self) -> int:
+        """How many heads all layers have together."""
+        return sum(len(layer.heads) for layer in self.layers)
+
+    def layer(self, name: str | None = None) -> Layer:
+        """The layer of this name; without one, the only layer. Raises ValueError for one that is not there."""
+        if name is None:
+            if len(self.layers) > 1:
+                raise ValueError(f"there are {len(self.layers)} layers; choose one of {_listed(self.names)}")
+            return self.layers[0]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"there is no layer {name!r}; choose one of {_listed(self.names)}")
+
+    def capture(self, layer: str | None = None, head: int | str = "mean") -> Capture:
+        """The capture of one head of a layer, or of the mean of its heads' maps; see `layer` and `Layer.capture`."""
+        return self.layer(layer).capture(head)
+
+    def chosen(self, layers: str | Iterable[str] | None = None, heads: Heads = None) -> "Layers":
+        """These layers and heads alone. layers: a name, a pattern as in the shell ("blocks.*"), or several; None for
+        all. heads: a number or several, of each layer; None for all. Raises ValueError for what is not there."""
+        patterns = [layers] if isinstance(layers, str) else None if layers is None else list(layers)
+        kept = self.layers
+        if patterns is not None:
+            for pattern in patterns:
+                if not any(_fits(name, pattern) for name in self.names):
+                    raise ValueError(f"no layer fits {pattern!r}; choose of {_listed(self.names)}")
+            kept = tuple(layer for layer in kept if any(_fits(layer.name, pattern) for pattern in patterns))
+        return Layers(tuple(layer.chosen(heads) for layer in kept), self.left_out)
+
+    def described(self, **description: Any) -> "Layers":
+        """The same layers of an image of which more is known: image, labels, prediction, label_set, name."""
+        strangers = sorted(set(description) - set(SHARED))
+        if strangers:
+            raise ValueError(f"{strangers[0]} is not what layers have in common; give of {', '.join(SHARED)}")
+        changed = (dataclasses.replace(layer, options=layer.options | description) for layer in self.layers)
+        return Layers(tuple(changed), self.left_out)
+
+
+def head_of(array: Any, cells: tuple[int, int]) -> bool:
+    """Whether an array of query, key or attention is that of one head, by the reading of `Capture.from_qk`."""
+    return array.ndim == 2 or (array.ndim == 3 and tuple(array.shape[1:]) == cells)
+
+
+def quietly(layer: Layer, head: int | str) -> Capture:
+    """`Layer.capture` without a warning: its notes say the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return layer.capture(head)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """Names or numbers of heads in words, the middle of a long list left out."""
+    if values and all(isinstance(value, int) for value in values):
+        run = len(values) > 2 and list(values) == list(range(values[0], values[0] + len(values)))
+        return f"{values[0]} … {values[-1]}" if run else f"heads {', '.join(map(str, values))}"
+    shown = list(values) if len(values) <= 6 else [*values[:3], "…", *values[-2:]]
+    return ", ".join(map(str, shown))
+
+
+def stacked(array: Any) -> Any:
+    """One head's array with an axis of heads."""
+    return array[None] if isinstance(array, np.ndarray | torch.Tensor) else np.asarray(array)[None]
