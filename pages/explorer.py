@@ -116,7 +116,8 @@ def scale_of(look: Mapping | None) -> tuple[Scale, str]:
     look = FIRST_LOOK | known_look(look)
     kind = {"share": "uniform", "log": "log", "weight": "shared"}[look["scale"]]
     colormap = "gray" if look["colormap"] == "greys" else look["colormap"]
-    return Scale("map" if look["range"] == "each" else kind, float(look["clip"])), colormap
+    own = look["range"] != "shared"
+    return Scale("map" if own else kind, float(look["clip"]), from_lowest=look["range"] == "own"), colormap
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------

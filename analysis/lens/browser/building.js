@@ -229,8 +229,8 @@ function showStages({ root, memory, parts }) {
 
 function showBars({ memory, parts }) {
   const { range, difference } = memory.look;
-  parts.bar.node.hidden = range === "each";
-  parts.differenceBar.node.hidden = range === "each" || !difference;
+  parts.bar.node.hidden = range !== "shared";
+  parts.differenceBar.node.hidden = range !== "shared" || !difference;
   for (const { maps } of parts.models) {
     for (const stage of STAGES) {
       maps[stage].bar.node.hidden = range === "shared";
