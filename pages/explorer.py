@@ -9,7 +9,18 @@ from streamlit.delta_generator import DeltaGenerator
 from analysis.capture import Capture
 from analysis.card import Health
 from analysis.figures import Scale
-from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, map_options
+from analysis.lens import (
+    CSS,
+    HTML,
+    SCRIPT,
+    active_pin,
+    asking_for,
+    chosen_pixels,
+    image_id,
+    known_look,
+    known_pins,
+    map_options,
+)
 from analysis.options import MapOptions
 from analysis.pins.measured import PinnedPixels, Source, measure_pins, measure_queries
 from pages.parts.app.entry import require_app
@@ -84,13 +95,16 @@ def take_view(view: PinnedView) -> None:
 
 def take_link_pins(capture: Capture, notices: DeltaGenerator) -> None:
     """The pins that a link has for the image that is now known."""
-    pixels = link_pins()
+    pixels, active = link_pins()
     if pixels is None:
         return
     height, width = capture.image.shape[:2]
     inside = [[y, x] for y, x in pixels if y < height and x < width]
     say_ignored(notices, [f"pin {y}.{x}" for y, x in pixels if not (y < height and x < width)])
-    keep_lens_report("pins", {**(lens_report("pins") or {}), image_id(capture): inside})
+    image = image_id(capture)
+    keep_lens_report("pins", {**(lens_report("pins") or {}), image: inside})
+    shown = inside.index(list(pixels[active])) if active < len(pixels) and list(pixels[active]) in inside else 0
+    keep_lens_report("active", {**(lens_report("active") or {}), image: shown})
 
 
 def with_request(payload: bytes, image: str) -> bytes:
@@ -105,6 +119,7 @@ def with_request(payload: bytes, image: str) -> bytes:
         asked = st.session_state.setdefault("lens asked", set())
         wanted = {name: lens_report(name) for name in LENS_ENTRIES}
         wanted["pins"] = known_pins(wanted["pins"]).get(image)
+        wanted["active"] = active_pin(wanted["active"], image, len(wanted["pins"] or [])) or None  # the first as a rule
         request = {} if place in asked else {name: value for name, value in wanted.items() if value is not None}
         asked.add(place)
         now = st.session_state["lens request now"] = {"place": place, "request": request}
@@ -178,7 +193,7 @@ def show_health(models: list[Model]) -> None:
     for model in models:
         if len(models) > 1:
             st.markdown(f"**{literal(model.name)}**")
-        say_health(model.health)
+        say_health(model.health, model.name)
     if not models:
         say_health(FILE_HEALTH)
 
@@ -216,7 +231,8 @@ def show_figures(shown: Shown, views: list[PinnedPixels], pixels: list[tuple[int
     show_pins(views, scale, colormap, pinned=pinned)
     files, health = st.columns([3, 2], gap="large")
     with files:
-        now = {"pins": pixels if pinned else [], "choices": choices or {}, "look": look or {}}
+        active = active_pin(lens_report("active"), image_id(shown.captures[0]), len(pixels))
+        now = {"pins": pixels if pinned else [], "active": active, "choices": choices or {}, "look": look or {}}
         file = asking_for(shown.payload, {"id": "file", **now})
         show_exports(views, file, scale, colormap, for_paper=figure is not None)
         if shown.models:
@@ -250,7 +266,8 @@ def show_page() -> None:
     pixels = chosen_pixels(shown.captures[0], pins)
     pinned = bool(known_pins(pins).get(image))
     names = [model.name for model in shown.models]
-    parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"))
+    active = active_pin(lens_report("active"), image, len(pixels))
+    parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"), active)
     write_link(parameters)
     with address:
         show_address(parameters)

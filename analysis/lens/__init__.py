@@ -7,6 +7,7 @@ from analysis.lens.standalone import standalone_html
 from analysis.lens.start import starting_pixel
 from analysis.lens.state import (
     PIN_LIMIT,
+    active_pin,
     chosen_pixels,
     known_choices,
     known_pins,
@@ -23,6 +24,7 @@ __all__ = [
     "PIN_COLOURS",
     "PIN_LIMIT",
     "SCRIPT",
+    "active_pin",
     "asking_for",
     "chosen_pixels",
     "image_id",

@@ -164,7 +164,7 @@ function pinChipOf(lens, pixel, index) {
         onclick: () => touch(lens, index),
       },
       number,
-      element("span", {}, words),
+      element("span", { translate: "no" }, words),
     ),
     button("×", "Remove this pin (Delete)", () => unpin(lens, index), { "aria-label": `Remove pin ${index + 1}` }),
   );
@@ -181,6 +181,7 @@ function classesOf(lens) {
   const present = new Set(image.models.flatMap(asked).flatMap(({ classes }) => [...new Set(classes)]));
   return image.class_names.map((name, label) => {
     const of = button("", "Show the mean attention of this class", () => averageClass(lens, label), {
+      translate: "no",
       disabled: !present.has(label),
       "aria-pressed": "false",
     });
