@@ -12,6 +12,7 @@ from analysis.figures import Scale
 from analysis.lens import (
     CSS,
     HTML,
+    PRESENT_HTML,
     SCRIPT,
     active_pin,
     asking_for,
@@ -39,6 +40,7 @@ from pages.parts.explorer.attention_files import choose_attention_file
 from pages.parts.explorer.exports import show_batch, show_exports
 from pages.parts.explorer.link import FIRST_LOOK, follow, link_pins, view_parameters
 from pages.parts.explorer.pins import show_pins
+from pages.parts.explorer.presenting import is_presenting, offer_presenting, show_stage
 from pages.parts.figures.from_pins import pinned_figure
 from pages.parts.subjects.captures import PinnedView, captured, compared
 from pages.parts.subjects.models import (
@@ -61,6 +63,7 @@ FILE_HEALTH = Health(
 )
 
 lens = st.components.v2.component("dnl_lens", html=HTML, css=CSS, js=SCRIPT)
+large_lens = st.components.v2.component("dnl_lens_present", html=PRESENT_HTML, css=CSS, js=SCRIPT)
 
 
 # --- what the lens is asked and what it reports ----------------------------------------------------------------------
@@ -198,6 +201,17 @@ def show_health(models: list[Model]) -> None:
         say_health(FILE_HEALTH)
 
 
+def show_head(parameters: dict[str, str]) -> None:
+    """The title, and beside it what can be done with the view."""
+    words, beside = st.columns([2, 1], vertical_alignment="center")
+    with words:
+        st.title("Where does one pixel look?")
+        st.caption(HINT)
+    with beside, st.container(horizontal=True, horizontal_alignment="right"):
+        offer_presenting()
+        show_address(parameters)
+
+
 def show_address(parameters: dict[str, str]) -> None:
     """The link to this view, to copy."""
     with st.popover("Link to this view", icon=":material/link:"):
@@ -214,7 +228,8 @@ def show_address(parameters: dict[str, str]) -> None:
 def show_lens(payload: bytes, image: str) -> None:
     """The lens on a buffer. image: the `image_id` of what it holds."""
     key = lens_key()
-    lens(
+    shown = large_lens if is_presenting() else lens
+    shown(
         key=key,
         data=with_request(payload, image),
         **{f"on_{name}_change": lambda: keep(key) for name in LENS_ENTRIES},
@@ -249,14 +264,12 @@ def measured(capture: Capture, places: list[tuple[int, int]], options: MapOption
 
 
 def show_page() -> None:
-    """The page, from its title down."""
-    words, beside = st.columns([2, 1], vertical_alignment="center")
-    address = beside.container(horizontal=True, horizontal_alignment="right")
-    with words:
-        st.title("Where does one pixel look?")
-        st.caption(HINT)
+    """The page, from its title down; the lens alone where it is presented."""
+    head = st.container()
     notices = st.container()  # not in the sidebar, which is folded away on a phone
     follow_link(notices)
+    if is_presenting():
+        show_stage()
     with st.sidebar:
         shown = choose_shown(notices)
     image = image_id(shown.captures[0])
@@ -268,9 +281,12 @@ def show_page() -> None:
     names = [model.name for model in shown.models]
     active = active_pin(lens_report("active"), image, len(pixels))
     parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"), active)
+    parameters |= {"present": "1"} if is_presenting() else {}
     write_link(parameters)
-    with address:
-        show_address(parameters)
+    if is_presenting():
+        return
+    with head:
+        show_head(parameters)
     views = [
         measured(capture, pixels, map_options(capture, choices), source)
         for capture, source in zip(shown.captures, shown.sources, strict=True)

@@ -2,7 +2,7 @@
 
 from analysis.lens.looks import FIRST_LOOK, LOOKS, known_look
 from analysis.lens.payload import MAX_MAP_CELLS, PIN_COLOURS, asking_for, image_id, pack_capture
-from analysis.lens.script import CSS, HTML, SCRIPT
+from analysis.lens.script import CSS, HTML, PRESENT_HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
 from analysis.lens.start import starting_pixel
 from analysis.lens.state import (
@@ -23,6 +23,7 @@ __all__ = [
     "MAX_MAP_CELLS",
     "PIN_COLOURS",
     "PIN_LIMIT",
+    "PRESENT_HTML",
     "SCRIPT",
     "active_pin",
     "asking_for",

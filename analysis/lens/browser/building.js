@@ -16,6 +16,7 @@ function build(lens) {
     lens.resizing.observe(canvas);
   }
   root.replaceChildren(...lens.parts.nodes);
+  root.dataset.models = image.models.length;
   root.style.setProperty("--lens-aspect", `${image.imageWidth} / ${image.imageHeight}`);
   root.onkeydown = (event) => {
     if (isUndo(event) && !event.defaultPrevented) onKey(lens, event);

@@ -4,6 +4,7 @@ image        street-5, or camvid-val-NAME. A user's own file cannot be in a link
 model, with  names of checkpoints; `with` is the second one
 pins         y.x of each pixel, joined by _
 active       the number of the pin that is shown, from 1; the first if missing
+present      alone, or 1: the presenter view
 and the lens's choices and look under their own names
 """
 
@@ -16,6 +17,7 @@ import streamlit as st
 from analysis.lens import FIRST_LOOK, LOOKS, PIN_LIMIT, known_choices, known_look
 from dnl import list_checkpoints
 from pages.parts.app.session import keep_lens_report
+from pages.parts.explorer.presenting import present
 from pages.parts.subjects.models import opened_models, show_model, show_other_model
 from pages.parts.subjects.pictures import show_place
 from pages.parts.subjects.places import Place, image_place, image_words
@@ -69,6 +71,7 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
     if found.get("model") is not None:
         show_model(found["model"])
     show_other_model(found.get("with"))
+    present(on=bool(found.get("present")))
     first_choices = dict.fromkeys(CHOICES)
     for entry, first, known in (("choices", first_choices, known_choices), ("look", FIRST_LOOK, known_look)):
         asked = {name: parameters[name] for name in first if name in parameters}
@@ -112,6 +115,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "with": _read_model,
     "pins": read_pins,
     "active": _read_active,
+    "present": lambda text: True if text in ("", "1") else None,
 }
 _KNOWN = {*_READERS, *CHOICES, *LOOK_NAMES}
 
