@@ -73,10 +73,11 @@ ANALYSIS = {
     "catch": ("capture dnl", "numpy torch"),
     "maps": ("capture options dnl", "numpy torch"),
     "measure": ("capture maps noise options threads words dnl", "numpy torch"),
-    "figures": ("capture maps noise geometry options files threads words dnl", "matplotlib numpy"),
+    "printing": ("threads dnl", "matplotlib"),
+    "figures": ("capture maps noise geometry options files printing words dnl", "matplotlib numpy"),
     "lens": ("capture maps noise measure geometry options words dnl", "PIL matplotlib numpy"),
-    "pins": ("capture maps noise figures geometry options files words dnl", "matplotlib numpy"),
-    "report": ("capture maps measure noise geometry options files words dnl", "matplotlib numpy torch tqdm"),
+    "pins": ("capture maps noise figures geometry options files printing words dnl", "matplotlib numpy"),
+    "report": ("capture maps measure noise geometry options files printing words dnl", "matplotlib numpy torch tqdm"),
     "card": ("capture maps measure noise options words dnl", "numpy torch tqdm"),
     "ablation": ("capture measure noise options dnl", "numpy torch tqdm"),
     "charts": ("lesson noise pins geometry options words", "PIL numpy plotly"),
@@ -97,6 +98,8 @@ PAGES = {
     "models": (f"parts.models {SHARED}", "streamlit"),
     "noise_report": (f"parts.noise_report {SHARED}", "streamlit"),
 }
+# Whose figures are compared with ours.
+BENCHMARKED = ("cityscapesscripts", "segmentation_models_pytorch", "sklearn", "torchmetrics")
 ROOMS = {
     **rooms_of("dnl", DNL),
     "dnl": Room(("dnl.attention", "dnl.checkpoints", "dnl.files", "dnl.network")),
@@ -104,7 +107,9 @@ ROOMS = {
     "analysis": Room(("analysis.capture", "analysis.catch")),
     **rooms_of("pages", PAGES, no_face=tuple(name for name in PAGES if name.startswith("parts"))),
     "app": Room(("pages.parts.app",), ("PIL", "matplotlib", "numpy", "pandas", "streamlit")),
-    "benchmarks": Room(("analysis", "dnl"), ("matplotlib", "numpy", "playwright", "torch"), face=False),
+    "benchmarks": Room(
+        ("analysis", "dnl"), (*BENCHMARKED, "PIL", "matplotlib", "numpy", "playwright", "torch"), face=False
+    ),
 }
 
 FLOORS = {"analysis": 6, "dnl": 7, "pages": 4}

@@ -72,11 +72,7 @@ def described(
         class_probs = _distribution(class_probs, cells)
     elif gate is not None:
         raise ValueError(f"gate {gate!r} needs class_probs (classes×h×w); give them, or no gate")
-    if image is not None:
-        image = as_array(image)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"the image is {in_words(image.shape)} {image.dtype}; it must be H×W×3 uint8 RGB")
-        image = image.copy()
+    image = None if image is None else _photo(as_array(image))
     labels, prediction = _class_indices(labels, "labels"), _class_indices(prediction, "prediction")
     given = [array for array in (labels, prediction) if array is not None]
     unnamed = () if label_set is not None or class_probs is not None else suspicions.of_unnamed_labels(given)
@@ -110,6 +106,12 @@ def described(
         "dropped": _share(dropped, cells),
         "notes": (*unnamed, *proportions),
     }
+
+
+def _photo(image: np.ndarray) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"the image is {in_words(image.shape)} {image.dtype}; it must be H×W×3 uint8 RGB")
+    return image.copy()
 
 
 def _checked_placement(placement, crop, size: tuple[int, ...], cells: tuple[int, int]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
+from dnl.checkpoints import load_backbone, load_checkpoint, load_strictly, save_checkpoint
 from dnl.datasets import LabelledDataset
 from dnl.distributed import World, parallel, synchronised_norms
 from dnl.files import VERSION
@@ -156,7 +156,7 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
         if config.start_from:
             _start_from(model, config)
         if config.backbone_weights:
-            load_torchvision_backbone(config.backbone_weights, model)
+            load_backbone(config.backbone_weights, model)
         if config.skip_from:
             model.close_skip()
         if model.context is not None and config.logit_std:
