@@ -12,7 +12,7 @@ from analysis.capture.files import (
     save_capture,
     save_layers,
 )
-from analysis.capture.layers import Layer, Layers
+from analysis.capture.layers import Layer, Layers, quietly
 from analysis.capture.network import capture_attention
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "load_capture",
     "load_layers",
     "named_classes",
+    "quietly",
     "read_capture_file",
     "require_computable",
     "save_capture",

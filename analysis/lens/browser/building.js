@@ -26,6 +26,7 @@ function build(lens) {
   paintTables(lens);
   showBars(lens);
   showPins(lens);
+  if (lens.overview) showOverview(lens);
 }
 
 /** Everything on the page for one image: its nodes, its canvases (surfaces) and what is changed later. */
@@ -56,11 +57,13 @@ function partsOf(lens) {
     const left = index === 0 ? [photo.figure] : [panel.about.node];
     if (models.length === 1) left.push(keys);
     const maps = STAGES.map((stage) => panel.maps[stage].figure);
-    const row = element("div", { class: "panels" }, element("div", { class: "left" }, ...left), ...maps);
+    const row = element("div", { class: "panels", "data-maps": STAGES.length }, element("div", { class: "left" }, ...left), ...maps);
     const title = titleOf(panel.model);
     return title ? [title, row] : [row];
   });
+  const several = image.layers.length ? layersOf(lens) : null;
   const nodes = [
+    ...(several ? [several.node] : []),
     toolbarOf(lens),
     tools.node,
     tools.noisiest,
@@ -70,7 +73,7 @@ function partsOf(lens) {
     announcement,
   ];
   const surfaces = [photo.surface, ...models.flatMap(({ maps }) => STAGES.map((stage) => maps[stage].surface))];
-  return { ...tools, nodes, surfaces, models, photo, queries, classes, bar, differenceBar, announcement };
+  return { ...tools, several, nodes, surfaces, models, photo, queries, classes, bar, differenceBar, announcement };
 }
 
 /** Pins, and what can be done on the panels. */
@@ -222,6 +225,17 @@ function showBars({ memory, parts }) {
       maps[stage].bar.node.hidden = range === "shared";
       write(maps[stage].title, (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][0]);
     }
+  }
+}
+
+/** Keep the maps out of sight that are the same as those before them, without GR and LR in any model. */
+function showStages({ memory, parts }) {
+  const all = parts.models.flatMap(({ model }) => [model.ownChoices, effectiveChoices(model, memory.choices)]);
+  const at = { rectified: all.some(({ gate }) => gate !== "off"), retained: all.some(({ retention }) => retention !== "off") };
+  const shown = STAGES.filter((stage) => at[stage] ?? true);
+  for (const { maps } of parts.models) {
+    for (const stage of STAGES) maps[stage].figure.hidden = !shown.includes(stage);
+    maps.raw.figure.parentElement.dataset.maps = shown.length;
   }
 }
 

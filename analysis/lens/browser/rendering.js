@@ -5,12 +5,14 @@ function render(lens) {
   const started = performance.now();
   const region = lens.preview ? null : lens.background.region();
   const pixel = lens.preview ?? activePixel(lens.memory, lens.image);
+  showStages(lens);
   renderScene({ ...lens, region, pixel });
   if (lens.listing) showNoisiest(lens);
   lens.parts.queries?.show(pixel[1]);
   lens.root.dataset.pixel = pixel.join(" ");
   performance.clearMeasures("lens");
   performance.measure("lens", { start: started, end: performance.now() });
+  if (lens.overview && !lens.preview) showOverview(lens);
 }
 
 /** scene: a lens, with the `region` that is shown, or null, and the `pixel` that is shown where there is no region. */
