@@ -1,7 +1,7 @@
 """What can be chosen of a map: its stages and controls, the gate, and how GR, LR and the softmax are computed."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -62,6 +62,19 @@ class MapOptions:
 
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(MapOptions))
+
+
+def stages_there(options: MapOptions) -> tuple[Stage, ...]:
+    """The stages that there are under options with every "model" replaced: rectified with GR, retained with LR."""
+    return own_stages(
+        ["raw", *["rectified"] * (options.gate is not None), *["retained"] * (options.lr_kernel is not None)]
+    )
+
+
+def own_stages(names: Iterable[str]) -> tuple[Stage, ...]:
+    """Those of STAGES that are among `names`, in their own order."""
+    there = set(names)
+    return tuple(stage for stage in STAGES if stage in there)
 
 
 def option_cells(options: Mapping[str, Any]) -> dict[str, Any]:

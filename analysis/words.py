@@ -16,6 +16,8 @@ STAGE_WORDS = {
     "oracle": "oracle gate",
     "box": "constant box",
 }
+# What is said where one of these stages would stand and there is none.
+LACKING_WORDS = {"rectified": "no GR", "retained": "no LR"}
 METRIC_WORDS = {
     "interclass_noise": "interclass noise",
     "intraclass_noise": "intraclass noise",
@@ -185,14 +187,14 @@ LENS_DIFFERENCE_WORDS = {
 }
 # What each choice does.
 LENS_GATE_WORDS = {
-    "off": "GR off: rectified equals raw.",
+    "off": "No GR: there is no rectified map.",
     "sigmoid": "σ(p·p), between 0.50 and 0.73: what the authors' code computes.",
     "binary": "1 where both cells have the same predicted class, else 0: what the paper's abstract says.",
     "similarity": "p·p, the probability that both cells share a class.",
     "oracle": "1 where the true labels agree: the best that any gate could do.",
 }
 LENS_RETENTION_WORDS = {
-    "off": "LR off: retained equals rectified.",
+    "off": "No LR: there is no retained map.",
     "learnt": "Each cell gathers its neighbours' attention with weights σ(q·k).",
     "box": "A constant box in place of the learnt weights: a control.",
 }
@@ -257,7 +259,8 @@ LENS_COLUMN_NOTE = "Noise is defined for rows, for where a pixel looks. Of who l
 
 # Changes smaller than this, in percentage points, are called none.
 LEAST_CHANGE = 0.5
-STEPS = {"rectified": ("raw", "GR"), "retained": ("rectified", "LR")}
+# Stage -> the stages before it, the last first, and what makes it of the last one that there is.
+STEPS = {"rectified": (("raw",), "GR"), "retained": (("rectified", "raw"), "LR")}
 
 
 def headline(summary: dict) -> str:
@@ -286,7 +289,8 @@ def headline(summary: dict) -> str:
 
 def _step(summary: dict, stage: str, metric: str) -> str:
     """What one step does to a metric: "GR takes 19 points away (to 37 %)"."""
-    before, name = STEPS[stage]
+    stages, name = STEPS[stage]
+    before = next(each for each in stages if each in summary["stages"])
     earlier, later = (_figures(summary, at, metric).get("mean") for at in (before, stage))
     if earlier is None or later is None:
         return ""

@@ -63,6 +63,15 @@ def total(value: Tensor) -> Tensor:
     return summed
 
 
+def from_main(value: Tensor) -> Tensor:
+    """The main process's `value`, of any shape, the same in each; `value` itself when alone."""
+    if not dist.is_initialized():
+        return value
+    sent = value.clone()
+    dist.broadcast(sent, src=0)
+    return sent
+
+
 def parallel(model: nn.Module, world: World) -> nn.Module:
     """`model` so that its gradients are averaged over the world; the model itself when alone."""
     if world.size == 1:

@@ -26,6 +26,7 @@ from dnl.checkpoints.file import ZOO
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, write_link
 from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
+from pages.parts.models.predictions import show_predictions
 from pages.parts.subjects.models import Model, opened_models, say_health
 
 PAGE = "models"
@@ -373,7 +374,9 @@ def show_page() -> None:
         )
     else:
         st.error(NO_CHECKPOINT)
-    card, comparison, ablation, opening = st.tabs(["Card", "Compare two", "Ablation", "Open yours"])
+    card, comparison, ablation, labelling, opening = st.tabs(
+        ["Card", "Compare two", "Ablation", "Label photos", "Open yours"]
+    )
     with opening:
         show_opening()
     with card:
@@ -387,6 +390,8 @@ def show_page() -> None:
         show_comparison(found)
     with ablation:
         show_ablation()
+    with labelling:
+        show_predictions(list(found))
 
 
 require_app(PAGE)

@@ -31,7 +31,9 @@ def chart(figure: object, key: str, words: str) -> None:
 
 
 def choose(label: str, options: Sequence[str], words: dict[str, str], *, key: str) -> str:
-    """A selectbox whose choice is the session's entry `key`."""
+    """A selectbox whose choice is the session's entry `key`: the first one where that has nothing of them."""
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = options[0]  # of a network that has other stages
     return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session")
 
 
@@ -160,7 +162,10 @@ def show_steps(summary: dict, stages: list[str]) -> None:
         st.markdown("**Stage differences**")
         words = "Later minus earlier stage, paired by image. Left of 0 is less noise; for AUC and AP, right is better."
         shown = [metric for metric in DIFFERENCES if metric in measured]
-        chart(charts.stage_differences(summary, shown), "differences", words)
+        if summary["differences"]:
+            chart(charts.stage_differences(summary, shown), "differences", words)
+        else:
+            st.info("There is neither GR nor LR here, so there is one stage alone and no difference.")
         st.markdown("**Kept mass and emptied rows**")
         words = "How much attention is left on labelled cells; a row that a gate empties has no noise to measure."
         chart(charts.kept_mass_bars(summary, stages), "kept mass", words)
@@ -222,7 +227,7 @@ def _measured_metrics(summary: dict) -> list[str]:
 
 def choose_stages(summaries: dict[str, dict]) -> list[str]:
     """The stages and controls to show, in their own order."""
-    present = [stage for stage in (*STAGES, *CONTROLS) if all(stage in s["stages"] for s in summaries.values())]
+    present = [stage for stage in (*STAGES, *CONTROLS) if any(stage in s["stages"] for s in summaries.values())]
     st.session_state.setdefault(entries.SHOWN_STAGES, list(STAGES))
     chosen = st.pills(
         "Stages and controls",
@@ -233,7 +238,10 @@ def choose_stages(summaries: dict[str, dict]) -> list[str]:
         persist_state="session",
     )
     if missing := [STAGE_WORDS[stage] for stage in chosen if stage not in present]:
-        st.caption(f"Not measured here: {', '.join(missing)} (the oracle needs ground truth, both controls need LR).")
+        st.caption(
+            f"Not there: {', '.join(missing)}. Rectified takes GR, retained and its controls take LR, and the oracle "
+            "takes ground truth."
+        )
     return [stage for stage in present if stage in chosen] or ["raw"]
 
 
@@ -296,13 +304,14 @@ def show_report(notices: DeltaGenerator) -> Job | None:
         return job
     for name, summary in summaries.items():
         st.markdown(f"**{literal(name)}**: {headline(summary)}" if len(summaries) > 1 else headline(summary))
-    stages = choose_stages(summaries)
-    show_overview(summaries, stages)
+    chosen = choose_stages(summaries)
+    show_overview(summaries, chosen)
     with st.popover("What the figures mean"):
         st.markdown(DEFINITIONS + MORE_DEFINITIONS)
     name = choose_detail(list(summaries))
     class_names = work.class_names[name]
     show_image(work, name)
+    stages = [stage for stage in chosen if stage in summaries[name]["stages"]] or ["raw"]
     show_classes(summaries[name], stages, records[name], class_names)
     show_steps(summaries[name], stages)
     show_table(summaries[name], stages)

@@ -89,13 +89,16 @@ PAGES = {
     "parts.explorer": (SHARED, "PIL matplotlib numpy streamlit"),
     "parts.figures": (SHARED, "streamlit"),
     "parts.lesson": (SHARED, "numpy pandas streamlit"),
+    "parts.models": (SHARED, "streamlit"),
     "parts.noise_report": (SHARED, "numpy streamlit"),
     "explorer": (f"parts.explorer parts.figures {SHARED}", "streamlit"),
     "figures": (f"parts.figures {SHARED}", "PIL streamlit"),
     "lesson": (f"parts.lesson {SHARED}", "streamlit"),
-    "models": (SHARED, "streamlit"),
+    "models": (f"parts.models {SHARED}", "streamlit"),
     "noise_report": (f"parts.noise_report {SHARED}", "streamlit"),
 }
+# Whose figures are compared with ours.
+BENCHMARKED = ("cityscapesscripts", "segmentation_models_pytorch", "sklearn", "torchmetrics")
 ROOMS = {
     **rooms_of("dnl", DNL),
     "dnl": Room(("dnl.attention", "dnl.checkpoints", "dnl.files", "dnl.network")),
@@ -103,7 +106,9 @@ ROOMS = {
     "analysis": Room(("analysis.capture", "analysis.catch", "analysis.lens")),
     **rooms_of("pages", PAGES, no_face=tuple(name for name in PAGES if name.startswith("parts"))),
     "app": Room(("pages.parts.app",), ("PIL", "matplotlib", "numpy", "pandas", "streamlit")),
-    "benchmarks": Room(("analysis", "dnl"), ("matplotlib", "numpy", "playwright", "torch"), face=False),
+    "benchmarks": Room(
+        ("analysis", "dnl"), (*BENCHMARKED, "PIL", "matplotlib", "numpy", "playwright", "torch"), face=False
+    ),
 }
 
 FLOORS = {"analysis": 6, "dnl": 7, "pages": 4}

@@ -29,7 +29,7 @@ PUBLIC = {
     "dnl": "ModelConfig SegmentationOutput __version__ attention build_model list_checkpoints load_checkpoint",
     "dnl.attention": "GATES LR_WEIGHTS AttentionStages attention_stages denoised_attention gate_rows gated_attention "
     "mean_attention_row offsets retain_rows retain_values retention_weights",
-    "dnl.checkpoints": "load_reference load_torchvision_backbone save_checkpoint",
+    "dnl.checkpoints": "load_backbone load_reference load_torchvision_backbone save_checkpoint",
     "dnl.classes": "ADE20K CAMVID CITYSCAPES VOC LabelSet",
     "dnl.datasets": "ADE20K NAMES VOC Cached CamVid Cityscapes DatasetError Folder Sample Streets camvid_labels "
     "open_dataset",

@@ -13,10 +13,12 @@ from analysis.capture.files import (
     save_layers,
 )
 from analysis.capture.layers import Layer, Layers, quietly
+from analysis.capture.metadata import NUMBERED
 from analysis.capture.network import capture_attention
 
 __all__ = [
     "MAX_MAP_CELLS",
+    "NUMBERED",
     "Capture",
     "CaptureFile",
     "CaptureFileError",

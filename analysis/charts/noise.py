@@ -47,7 +47,7 @@ def stage_bars(summaries: Mapping[str, dict], metric: str, stages: Sequence[str]
     several = len(summaries) > 1
     figure = go.Figure()
     for stage in stages:
-        figures = {name: _of(summary, stage, metric) for name, summary in summaries.items()}
+        figures = {name: _of(summary, stage, metric) for name, summary in summaries.items() if _has(summary, stage)}
         words = STAGE_WORDS[stage].replace(" ", "<br>")  # level, however narrow the chart
         place = [[plain(name) for name in figures], [words] * len(figures)] if several else [words]
         _add_bars(figure, stage, place, list(figures.values()), across=False)
@@ -180,7 +180,9 @@ def stage_differences(summary: dict, metrics: Sequence[str]) -> go.Figure:
     """What each step changes, paired by image, with intervals: left of 0 is less of the metric."""
     figure = go.Figure()
     for pair, colour in DIFFERENCE_COLOURS.items():
-        found = [summary["differences"].get(pair, {}).get(metric, {}) for metric in metrics]
+        if pair not in summary["differences"]:
+            continue
+        found = [summary["differences"][pair].get(metric, {}) for metric in metrics]
         figure.add_scatter(
             x=[difference.get("mean") for difference in found],
             y=[METRIC_WORDS[metric] for metric in metrics],
@@ -252,6 +254,10 @@ def _number(figures: Mapping, key: str = "mean") -> str:
 
 
 # --- parts of the charts ---------------------------------------------------------------------------------------------
+
+
+def _has(summary: dict, stage: str) -> bool:
+    return stage in summary["stages"]
 
 
 def _of(summary: dict, stage: str, metric: str) -> dict:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import dnl
 from analysis.capture import Capture
-from analysis.figures.panels import stage_words
+from analysis.figures.panels import columns_there, stage_words
 from analysis.figures.recipe import DIFFERENCES, Attention, Recipe, Scale, recipe_hash
 from analysis.options import STAGES
 from analysis.words import NOISE_SENTENCE
@@ -30,7 +30,7 @@ def map_sentences(
     rows: Sequence[tuple[Capture, Attention]], columns: Sequence[str], scale: Scale, *, noise: bool
 ) -> list[str]:
     """What the maps of a figure's rows, their colours and the figures under them are; noise: whether it has those."""
-    words = stage_words(rows)
+    words, columns = stage_words(rows), columns_there(columns, rows)
     stages = [f"{stage} ({words[stage]})" if stage in words else stage for stage in STAGES if stage in columns]
     changes = [name.replace("-", " − ") for name in columns if name in DIFFERENCES]
     sentences = [f"Maps: {', '.join(stages)}."] if stages else []

@@ -16,6 +16,7 @@ from analysis.figures.recipe import (
     Gate,
     Look,
     Recipe,
+    Row,
     Scale,
     ScaleKind,
     Weights,
@@ -39,6 +40,8 @@ def attention_figure(
     width: float = PAGE_WIDTH,
 ) -> Figure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
+
+    There is no rectified map without GR, and no retained one without LR.
 
     queries: flat cell indices row·w + column, at least one; marked at the cell's centre. Queries without a place go by
     their numbers, and the rows' titles are their names. What the capture lacks has no column. gate, lr_kernel,
@@ -71,13 +74,37 @@ def _subjects(capture: Capture, queries: Sequence[int]) -> list[Subject]:
 
 def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> Figure:
     """The figure of a recipe; captures: one a row, of the row's image and checkpoint. Raises RecipeError."""
-    subjects = [Subject(capture, row.pixel, row.title) for capture, row in zip(captures, recipe.rows, strict=True)]
+    subjects = [
+        Subject(capture, row.pixel, row.title or derived_title(recipe, row, capture))
+        for capture, row in zip(captures, recipe.rows, strict=True)
+    ]
     for index, subject in enumerate(subjects):
         if subject.pixel is not None:
             with naming(f"rows[{index}].pixel"):
                 subject.query  # noqa: B018  raises for a pixel off the image
     with naming("the figure"):
         return compose(subjects, recipe.columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
+
+
+def derived_title(recipe: Recipe, row: Row, capture: Capture) -> str:
+    """What a row without a title is called: its query's class, and its checkpoint where the rows have several.
+
+    "" where the recipe's look has no such titles, and for a query off the image.
+    """
+    if not recipe.look.class_titles:
+        return ""
+    parts = []
+    label_set, labels = capture.label_set, capture.reference_labels
+    if row.pixel is not None and labels is not None and label_set is not None:
+        try:
+            label = int(labels.flat[Subject(capture, row.pixel).query])
+        except ValueError:
+            return ""  # said of the pixel where the figure is drawn
+        if label != capture.ignore_index:
+            parts.append(label_set.class_names[label])
+    if len({recipe.checkpoint_of(each).name for each in recipe.rows}) > 1:
+        parts.append(recipe.checkpoint_of(row).name)
+    return " · ".join(parts)
 
 
 def figure_file(

@@ -14,7 +14,8 @@ from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scal
 from analysis.geometry import Grid as CellGrid
 from analysis.maps import labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
-from analysis.options import STAGES
+from analysis.options import STAGES, stages_there
+from analysis.words import LACKING_WORDS
 
 LOG_DECADES = 4
 PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labels), which flatters it."
@@ -88,14 +89,21 @@ def compose(
 ) -> Figure:
     """The figure of the subjects' rows; the arguments are the recipe's fields.
 
-    Raises ValueError on pixels off their image, options that do not fit the captures, and panels without room.
+    A column of a stage that none of the rows has is left out; where some have it, the others' places say so. Raises
+    ValueError on pixels off their image, options that do not fit the captures, and panels without room.
     """
     as_shares = scale.kind in ("uniform", "log")
     drawn = [_DrawnRow(subject, subject.attention or attention, as_shares) for subject in subjects]
+    there = columns_there(columns, [(row.subject.capture, row.attention) for row in drawn])
+    if not there:
+        raise ValueError(f"no row has a map for {', '.join(columns)}: rectified takes GR, and retained takes LR")
+    if column_titles is not None:
+        column_titles = [title for name, title in zip(columns, column_titles, strict=True) if name in there]
+    columns = there
     scales = {1: _map_scales(drawn, columns, scale), 2: _change_scales(drawn, columns, scale)}
     rows = [
         GridRow(
-            [_panel(row, name, scales[_group(name)][index, name] if _group(name) else None, scale, look)
+            [_panel(row, name, scales[_group(name)].get((index, name)) if _group(name) else None, scale, look)
              for name in columns],
             row.subject.size,
             row.subject.grid(row.subject.capture.key_cells).extent(),
@@ -107,6 +115,12 @@ def compose(
     named = _columns(columns, column_titles, drawn)
     flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
     return draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
+
+
+def columns_there(columns: Sequence[str], rows: Sequence[tuple[Capture, Attention]]) -> list[str]:
+    """Those of the columns that some row has something for: pictures, stages that there are, and their differences."""
+    there = {stage for capture, attention in rows for stage in stages_there(attention.of(capture))}
+    return [name for name in columns if name in PICTURES or set(name.split("-")) <= there]
 
 
 def shares(rows: np.ndarray) -> np.ndarray:
@@ -130,7 +144,8 @@ class _DrawnRow:
             raise ValueError(f"the keys of {capture.name!r} have no place on the image: there is no map to draw")
         query = [subject.query]
         stages = stage_rows(capture, query, attention)
-        for name, rows in stages._asdict().items():
+        for name in stages_there(attention.of(capture)):
+            rows = getattr(stages, name)
             self.maps[name] = (shares(rows) if as_shares else rows)[0]
             if labels is not None:
                 self.noise[name] = query_metrics(
@@ -138,7 +153,8 @@ class _DrawnRow:
                 )
         for name in DIFFERENCES:
             after, before = name.split("-")
-            self.maps[name] = self.maps[after] - self.maps[before]
+            if {after, before} <= self.maps.keys():
+                self.maps[name] = self.maps[after] - self.maps[before]
 
     def query_class(self, cells: np.ndarray | None) -> int | None:
         """The class of the query's cell in a label map of cells; None where there is none."""
@@ -164,10 +180,20 @@ class MapScale(NamedTuple):
 
 def _map_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale) -> dict[tuple[int, str], MapScale]:
     """By row and column; one and the same scale for all, unless each map has its own."""
-    maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 1}
+    maps = _maps_of(drawn, columns, 1)
     if scale.kind == "map":
         return {place: map_scale([shown], scale) for place, shown in maps.items()}
     return dict.fromkeys(maps, map_scale(list(maps.values()), scale)) if maps else {}
+
+
+def _maps_of(drawn: Sequence[_DrawnRow], columns: Sequence[str], group: int) -> dict[tuple[int, str], np.ndarray]:
+    """The maps of a group that there are, by row and column."""
+    return {
+        (index, name): row.maps[name]
+        for index, row in enumerate(drawn)
+        for name in columns
+        if _group(name) == group and (name in row.maps or not row.subject.has_query)
+    }
 
 
 def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
@@ -182,7 +208,7 @@ def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
 
 def _change_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale) -> dict[tuple[int, str], MapScale]:
     """Like `_map_scales` for the differences: linear, and as far below nothing as above."""
-    maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 2}
+    maps = _maps_of(drawn, columns, 2)
     if scale.kind == "map":
         return {place: _change_scale([shown], scale) for place, shown in maps.items()}
     return dict.fromkeys(maps, _change_scale(list(maps.values()), scale)) if maps else {}
@@ -216,6 +242,8 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
     subject = row.subject
     outline = None if name in ("labels", "prediction") else _outline(row, look)
     marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
+    if scale is None and _group(name):
+        return Panel(None, missing=_lacking(row, name), **(marks | {"query": None, "outline": None}))
     if scale is None:
         captions = _picture_captions(row, name) if look.noise_figures else ((),)
         return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)
@@ -226,6 +254,12 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
         captions = _with_top(captions, scale.norm)
     colormap = look.colormap if _group(name) == 1 else look.difference_colormap
     return Panel(row.maps[name], scale.norm, colormap, captions, **marks)
+
+
+def _lacking(row: _DrawnRow, name: str) -> str:
+    """Why a row has no map for a column."""
+    lacking = (LACKING_WORDS[stage] for stage in name.split("-") if stage not in row.maps)
+    return " and ".join(dict.fromkeys(lacking))
 
 
 def _picture(capture: Capture, name: str) -> np.ndarray | None:
@@ -311,13 +345,14 @@ def _columns(columns: Sequence[str], titles: Sequence[str] | None, drawn: Sequen
 
 
 def stage_words(rows: Sequence[tuple[Capture, Attention]]) -> dict[str, str]:
-    """What each stage is, in two words; a stage that differs between the rows is left out."""
+    """What each stage is, in two words; a stage that there is not, or that differs between the rows, is left out."""
     found: dict[str, set[str]] = {stage: set() for stage in STAGES}
     for capture, attention in rows:
         options = attention.of(capture)
         kernel = options.lr_kernel
         found["raw"].add("softmax")
-        found["rectified"].add("no GR" if options.gate is None else f"{options.gate} gate")
-        retained = f"{'constant box' if options.lr_weights == 'box' else 'LR'} {kernel}×{kernel}"
-        found["retained"].add("no LR" if kernel is None else retained)
+        if options.gate is not None:
+            found["rectified"].add(f"{options.gate} gate")
+        if kernel is not None:
+            found["retained"].add(f"{'constant box' if options.lr_weights == 'box' else 'LR'} {kernel}×{kernel}")
     return {stage: words.pop() for stage, words in found.items() if len(words) == 1}

@@ -170,7 +170,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Look:
-    """How the figure is drawn. width: of the whole figure, in inches; its height follows. font_size: in points."""
+    """How the figure is drawn.
+
+    width: of the whole figure, in inches; its height follows. font_size: of its texts, in points; none is smaller.
+    """
 
     width: float = PAGE_WIDTH
     font_family: FontFamily = "DejaVu Sans"
@@ -182,6 +185,8 @@ class Look:
     class_outline: Outline = "none"  # of the query's class: that of the labels, or that of the prediction
     query_marker: bool = True
     noise_figures: bool = True  # under the maps, with the query's pixel and classes under the pictures
+    # Rows without a title of their own are named by their query's class, and by their model where there are several.
+    class_titles: bool = False
 
     def __post_init__(self):
         _require(1 <= self.width <= MAX_WIDTH, "width", self.width, f"in 1 … {MAX_WIDTH:g} inches")

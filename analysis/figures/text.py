@@ -1,13 +1,14 @@
 """The texts of a figure: their widths in a font, their lines, and whether the font can write them."""
 
-from collections.abc import Sequence
+import math
+import re
 from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import text_to_path
 
-# Points; nothing in a figure is smaller.
-MIN_TEXT_SIZE = 4.5
+# A word may be broken after these.
+BREAKS = re.compile(r"(?<=[-_/·])(?=\S)")
 
 
 class Font:
@@ -24,27 +25,40 @@ class Font:
         """In inches."""
         return size * _width_in_ems(text, self.properties(1, bold)) / 72
 
-    def fitting_size(self, texts: Sequence[str], room: float, size: float, bold: bool = False) -> float:
-        """`size`, or less where a text needs it to be at most `room` inches wide. Raises ValueError below the least."""
-        widest = max(texts, key=lambda text: self.width(text, size, bold), default="")
-        width = self.width(widest, size, bold)
-        fitting = size if width <= room else size * room / width
-        if fitting < MIN_TEXT_SIZE:
-            raise ValueError(
-                f"{widest!r} has no room: its {room:.2f} inches would need letters of {fitting:.1f} points, and the "
-                f"least is {MIN_TEXT_SIZE}; shorten it, take fewer columns or a wider figure"
-            )
-        return fitting
-
     def wrap(self, text: str, room: float, size: float, bold: bool = False) -> list[str]:
-        """The text in lines of at most `room` inches, where its words allow."""
+        """The text in lines of at most `room` inches, broken between words and after BREAKS where it must be.
+
+        Raises ValueError for a word that has no room: letters are never made smaller than they were chosen.
+        """
         lines: list[str] = []
         for word in text.split(" ") if text else ():  # no-break spaces keep their words together
-            if lines and self.width(f"{lines[-1]} {word}", size, bold) <= room:
-                lines[-1] += f" {word}"
-            else:
-                lines.append(word)
+            for index, part in enumerate(self._parts(word, room, size, bold)):
+                joined = f"{lines[-1]}{' ' if index == 0 else ''}{part}" if lines else part
+                if lines and self.width(joined, size, bold) <= room:
+                    lines[-1] = joined
+                else:
+                    lines.append(part)
         return lines
+
+    def least_room(self, text: str, size: float, bold: bool = False) -> float:
+        """The inches of a line that the text needs at least, broken wherever it can be."""
+        parts = (part for word in text.split(" ") for part in BREAKS.split(word))
+        return max((self.width(part, size, bold) for part in parts), default=0.0)
+
+    def _parts(self, word: str, room: float, size: float, bold: bool) -> list[str]:
+        """A word whole, or where it has no room, the parts between its BREAKS."""
+        if self.width(word, size, bold) <= room:
+            return [word]
+        parts = BREAKS.split(word)
+        widest = max(parts, key=lambda part: self.width(part, size, bold))
+        width = self.width(widest, size, bold)
+        if width > room:
+            raise ValueError(
+                f"{widest!r} has no room: at {size:g} points it is {width:.2f} inches wide, and there are {room:.2f}; "
+                f"take letters of at most {math.floor(10 * size * room / width) / 10:g} points, shorten it, or take "
+                "fewer columns or a wider figure"
+            )
+        return parts
 
     def require_glyphs(self, text: str) -> None:
         """Raises ValueError naming the characters that the font lacks: they would be drawn as boxes."""

@@ -63,6 +63,7 @@ SETTINGS: dict[str, Any] = {
     "words": {
         "stages": words.LENS_STAGE_WORDS,
         "differences": words.LENS_DIFFERENCE_WORDS,
+        "lacking": words.LACKING_WORDS,
         "gates": words.LENS_GATE_WORDS,
         "retentions": words.LENS_RETENTION_WORDS,
         "directions": words.LENS_DIRECTION_WORDS,

@@ -222,6 +222,7 @@ def _stage_differences(tables: "_Tables", estimate: Estimate) -> dict:
     return {
         f"{later} - {earlier}": {metric: difference(later, earlier, metric) for metric in METRICS}
         for later, earlier in STAGE_PAIRS
+        if {later, earlier} <= set(tables.stages)
     }
 
 

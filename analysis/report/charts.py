@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis.geometry import Grid
 from analysis.measure import ImageRecord
-from analysis.options import STAGES
+from analysis.options import STAGES, own_stages
 from analysis.words import METRIC_WORDS, STAGE_COLOURS
 from dnl.files import write_atomically
 
@@ -61,11 +61,12 @@ def class_chart(summary: Mapping, metric: str) -> Figure:
     figure = Figure(figsize=(7.2, 0.9 + 0.48 * (len(names) + 1)), layout="constrained")
     ax = figure.add_subplot()
     places = np.arange(len(names) + 1)
-    height = 0.8 / len(STAGES)
-    for number, stage in enumerate(STAGES):
+    stages = own_stages(summary["stages"])
+    height = 0.8 / len(stages)
+    for number, stage in enumerate(stages):
         block = summary["stages"][stage][metric]
         entries = [block, *(block["per_class"].get(name, _NOTHING) for name in names)]
-        at = places + (number - (len(STAGES) - 1) / 2) * height
+        at = places + (number - (len(stages) - 1) / 2) * height
         _bars(ax, at, entries, height * 0.92, STAGE_COLOURS[stage], stage, horizontal=True)
     if metric == "interclass_noise":
         block = summary["stages"]["raw"][metric]
@@ -177,18 +178,19 @@ def difference_chart(differences: Mapping[str, Mapping[str, Mapping]]) -> Figure
 
 
 def comparison_chart(summaries: Mapping[str, Mapping]) -> Figure:
-    """Several checkpoints side by side: the three noise figures of the three stages."""
+    """Several checkpoints side by side: the three noise figures of the stages that each of them has."""
     metrics = ("interclass_noise", "intraclass_noise", "hollow_fraction")
     figure = Figure(figsize=(7.2, 2.2 + 0.16 * len(summaries)), layout="constrained")
     axes = figure.subplots(1, len(metrics), sharey=True)
     width = 0.8 / len(summaries)
+    stages = own_stages(stage for summary in summaries.values() for stage in summary["stages"])
     for ax, metric in zip(axes, metrics, strict=True):
         for number, (name, summary) in enumerate(summaries.items()):
-            at = np.arange(len(STAGES)) + (number - (len(summaries) - 1) / 2) * width
-            entries = [summary["stages"][stage][metric] for stage in STAGES]
+            at = np.arange(len(stages)) + (number - (len(summaries) - 1) / 2) * width
+            entries = [summary["stages"].get(stage, {}).get(metric, _NOTHING) for stage in stages]
             colour = CHECKPOINT_COLOURS[number % len(CHECKPOINT_COLOURS)]
             _bars(ax, at, entries, width * 0.9, colour, name, horizontal=False)
-        ax.set_xticks(range(len(STAGES)), STAGES)
+        ax.set_xticks(range(len(stages)), stages)
         ax.set_title(METRIC_WORDS[metric])
         ax.set_ylim(0, 1)
         ax.grid(axis="y")
@@ -201,13 +203,14 @@ def comparison_chart(summaries: Mapping[str, Mapping]) -> Figure:
 def noise_map_figure(image: np.ndarray, record: ImageRecord) -> Figure:
     """A photo, H×W×3 uint8, and where in it the queries are noisy, stage by stage, on one colour scale from 0 to 1."""
     height, width = image.shape[:2]
-    figure = Figure(figsize=(7.2, 0.32 + 1.58 * height / width), layout="constrained")
-    axes = figure.subplots(1, 1 + len(STAGES))
+    panels = 1 + len(record.noise_maps)
+    figure = Figure(figsize=(0.4 + 1.7 * panels, 0.32 + 1.58 * height / width), layout="constrained")
+    axes = figure.subplots(1, panels)
     axes[0].imshow(image, interpolation="antialiased")
     axes[0].set_title("photo")
     colours = matplotlib.colormaps["magma"].with_extremes(bad="#8b929b")
-    extent = Grid((height, width), record.noise_maps[STAGES[0]].shape).extent()
-    for ax, stage in zip(axes[1:], STAGES, strict=True):
+    extent = Grid((height, width), record.noise_maps["raw"].shape).extent()
+    for ax, stage in zip(axes[1:], record.noise_maps, strict=True):
         ax.set_title(stage)
         values = np.ma.masked_invalid(record.noise_maps[stage])
         picture = ax.imshow(values, cmap=colours, norm=Normalize(0, 1), extent=extent, interpolation="nearest")

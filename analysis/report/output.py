@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.measure import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
-from analysis.options import STAGES
+from analysis.options import own_stages
 from analysis.report.charts import (
     CLASS_METRICS,
     class_chart,
@@ -32,6 +32,7 @@ from analysis.report.records import SkippedImage
 from analysis.report.tables import write_class_table, write_image_table, write_leakage
 from dnl.classes import LabelSet
 from dnl.files import write_atomically, write_json
+from dnl.network import ModelConfig
 
 NOISE_MAPS = 6
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
@@ -120,7 +121,7 @@ def _write(
         kept[checkpoint.name] = _measured(records[checkpoint.name])
         about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
         about["images"] = measured_images(kept[checkpoint.name])
-        about["model"] = {key: checkpoint.config.get(key) for key in ("context", "gate", "lr_kernel")}
+        about["model"] = _facts_of_model(checkpoint.config)
         summaries[checkpoint.name] = {
             "provenance": about,
             **_summary(records[checkpoint.name], kept[checkpoint.name], class_names, min_images),
@@ -153,6 +154,16 @@ def _write(
     )
     write_atomically(out / "report.html", lambda file: file.write_text(page, encoding="utf-8"))
     return summary
+
+
+def _facts_of_model(config: Mapping) -> dict:
+    """The network's context, its gate and its LR window; None for what it does not have, whatever its card says."""
+    network = ModelConfig(**config)
+    return {
+        "context": network.context,
+        "gate": network.gate if network.uses_gate else None,
+        "lr_kernel": network.lr_kernel if network.uses_retention else None,
+    }
 
 
 def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord]:
@@ -190,13 +201,14 @@ def _charts(summary: Mapping, class_names: Sequence[str], folder: Path) -> dict[
     """Write a checkpoint's charts and leakage matrices; chart name -> inline SVG."""
     drawings: dict[str, Callable[[], Figure]] = {
         "stages": partial(stage_chart, summary),
-        "differences": partial(difference_chart, summary["differences"]),
         "hollow_curve": partial(hollow_chart, summary),
     }
+    if summary["differences"]:
+        drawings["differences"] = partial(difference_chart, summary["differences"])
     for metric in CLASS_METRICS:
         if summary["stages"]["raw"][metric]["mean"] is not None:
             drawings[f"classes_{metric}"] = partial(class_chart, summary, metric)
-    for stage in STAGES:
+    for stage in own_stages(summary["stages"]):
         drawings[f"leakage_{stage}"] = partial(leakage_chart, summary["leakage"][stage], class_names, stage)
     (folder / "charts").mkdir(parents=True, exist_ok=True)
     for stage, matrix in summary["leakage"].items():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from analysis import noise
-from analysis.options import STAGES
+from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
 from analysis.words import (
     CONTROL_WORDS,
@@ -103,20 +103,19 @@ def _lead(summary: Mapping, subject: str) -> str:
 
 
 def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tuple[str, str]]) -> list[str]:
+    stages = own_stages(summary["stages"])
     controls = [stage for stage in summary["stages"] if stage not in STAGES]
     names = ", ".join(f"{escape(name)}" for name in controls)
     parts = [
         "<h2>Headline figures</h2>",
-        _stage_table(summary, STAGES, "Macro means, below them 95 % intervals over images."),
+        _stage_table(summary, stages, "Macro means, below them 95 % intervals over images."),
         f"<p>{_in_words(summary)}</p>",
         "<h2>Controls</h2>",
         f"<p>What other maps get on the same labels ({names}), so that a side effect is not taken for the method.</p>",
         _stage_table(summary, controls, "Macro means, below them 95 % intervals over images."),
         "<ul>" + "".join(f"<li><b>{stage}</b>: {escape(CONTROL_WORDS[stage])}</li>" for stage in controls) + "</ul>",
         _figure(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
-        "<h2>What each stage changes</h2>",
-        _difference_table(summary["differences"]),
-        _figure(charts["differences"], "Paired differences with 95 % intervals."),
+        *_changes(summary, charts),
         "<h2>By class</h2>",
     ]
     parts += [
@@ -130,7 +129,7 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         "<h2>Where the attention goes</h2>",
         "<p>Each row is a class of queries; it says on which classes their attention falls. The diagonal is attention "
         "on the own class.</p>",
-        *(_figure(charts[f"leakage_{stage}"], f"Leakage, {stage}.") for stage in STAGES),
+        *(_figure(charts[f"leakage_{stage}"], f"Leakage, {stage}.") for stage in stages),
         "<h2>Where the noise is</h2>",
         _split_table(summary),
         "<h2>Hollows</h2>",
@@ -145,6 +144,17 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
     return [*parts, *_left_out(summary)]
 
 
+def _changes(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
+    """What each stage changes; nothing where there is one stage alone."""
+    if not summary["differences"]:
+        return []
+    return [
+        "<h2>What each stage changes</h2>",
+        _difference_table(summary["differences"]),
+        _figure(charts["differences"], "Paired differences with 95 % intervals."),
+    ]
+
+
 def _in_words(summary: Mapping) -> str:
     stages = summary["stages"]
     if stages["raw"]["interclass_noise"]["mean"] is None:
@@ -153,11 +163,12 @@ def _in_words(summary: Mapping) -> str:
         f"Raw attention puts {_percent(stages['raw']['interclass_noise']['mean'])} of its mass on other classes, "
         f"{stages['raw']['interclass_noise']['times_chance']:.2f} times what chance gets."
     ]
-    for pair, words in (("rectified - raw", "Rectifying"), ("retained - rectified", "Retention")):
+    last = "rectified" if "rectified" in stages else "raw"
+    for pair, words in (("rectified - raw", "Rectifying"), (f"retained - {last}", "Retention")):
         changes = [
             f"{METRIC_WORDS[metric]} by {_difference(summary['differences'][pair][metric])}"
             for metric in ("interclass_noise", "hollow_fraction")
-            if summary["differences"][pair][metric]["mean"] is not None
+            if summary["differences"].get(pair, {}).get(metric, {}).get("mean") is not None
         ]
         if changes:
             sentences.append(f"{words} changes {' and '.join(changes)}.")
@@ -203,24 +214,28 @@ def _difference_table(differences: Mapping) -> str:
 
 
 def _split_table(summary: Mapping) -> str:
-    rows = []
+    stages, rows = own_stages(summary["stages"]), []
     for split, words in SPLIT_DEFINITIONS.items():
-        entries = [summary["stages"][stage]["interclass_noise"][split] for stage in STAGES]
+        entries = [summary["stages"][stage]["interclass_noise"][split] for stage in stages]
         if any(entry["mean"] is not None for entry in entries):
             rows.append((words, *map(_with_interval, entries), _plain(entries[0]["chance"])))
-    return _table("Interclass noise of some of the queries.", ("queries", *STAGES, "chance"), rows)
+    return _table("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
 
 
 def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: Mapping[str, str]) -> list[str]:
+    stages = own_stages(stage for summary in summaries.values() for stage in summary["stages"])
+
+    def cell(summary: Mapping, stage: str, metric: str) -> str:
+        return _with_interval(summary["stages"][stage][metric]) if stage in summary["stages"] else "not there"
+
     rows = [
         (
             name,
-            *(_with_interval(summary["stages"][stage]["interclass_noise"]) for stage in STAGES),
-            *(_with_interval(summary["stages"][stage]["hollow_fraction"]) for stage in STAGES),
+            *(cell(summary, stage, metric) for metric in ("interclass_noise", "hollow_fraction") for stage in stages),
         )
         for name, summary in summaries.items()
     ]
-    header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in STAGES))
+    header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in stages))
     parts = [
         "<h2>Comparison</h2>",
         _table("Interclass noise and hollow fraction, macro means.", header, rows),
@@ -280,7 +295,7 @@ def _definitions(summary: Mapping) -> list[str]:
         f"<dl>{entries}</dl>",
         f'<p class="soft">A class counts in an image where it has at least {limits["min_cells"]} cells, and in the '
         f"macro mean with at least {_images(limits['min_images'])} of that kind. The "
-        "three stages are compared on the queries that are valid in all three, a control on those that are valid in "
+        "stages are compared on the queries that are valid in all of them, a control on those that are valid in "
         "itself as well.</p>",
     ]
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from dnl.attention.class_sorted import class_sorted_attention
 from dnl.attention.retention import LR_WEIGHTS, fold_retention, retain_rows, retention_weights
 from dnl.attention.streamed import Options, StreamedAttention
+from dnl.attention.value_dtype import faster_value_dtype
 
 GATES = ("sigmoid", "binary", "similarity")
 
@@ -69,7 +70,7 @@ def denoised_attention(
     gate: str | None = "sigmoid",
     lr_kernel: int | None = 3,
     lr_weights: str = "learnt",
-    value_dtype: torch.dtype | None = None,
+    value_dtype: torch.dtype | str | None = None,
 ) -> Tensor:
     """A″V, the values gathered by retained attention: B×C×H×W in the dtype of `value`.
 
@@ -79,14 +80,16 @@ def denoised_attention(
     Memory stays O(N·(C + d + classes)) forward and backward. Half-precision inputs are computed in float32,
     because the unscaled scores need its range; on a GPU the products take them as they are and scores and sums are
     float32. value_dtype: torch.bfloat16 multiplies the attention with the values, and their gradients, in that dtype:
-    faster on processors that have it, with errors of about 0.5 % of the output's largest value. Raises ValueError on
-    shapes or options that do not fit. Has first derivatives alone.
+    faster on some processors, slower on others, with errors of about 0.5 % of the output's largest value; "auto" takes
+    it where a short measurement, once a process, finds it faster. Raises ValueError on shapes or options that do not
+    fit. Has first derivatives alone.
     """
     check_inputs(query, key, class_probs, gate=gate, lr_kernel=lr_kernel, lr_weights=lr_weights)
     _check_value(value, query)
     dtype = value.dtype
     query, key, value = _of_like_precision(query, key, value)
     with torch.autocast(query.device.type, enabled=False):
+        value_dtype = _products_dtype(value_dtype, value)
         if value_dtype is None and takes_fused_path(query, key, value):
             value_dtype = dtype
         value = at_least_float32(value)
@@ -217,7 +220,7 @@ def gated_attention(
     class_probs: Tensor | None = None,
     *,
     gate: str | None = None,
-    value_dtype: torch.dtype | None = None,
+    value_dtype: torch.dtype | str | None = None,
 ) -> Tensor:
     """(softmax(qᵀk) ⊙ G) V without an N×N map, in the dtype of `value`: arguments as in `denoised_attention`.
 
@@ -228,8 +231,9 @@ def gated_attention(
     dtype = value.dtype
     query, key, value = _of_like_precision(query, key, value)
     with torch.autocast(query.device.type, enabled=False):
+        products = _products_dtype(value_dtype, value)
         value = at_least_float32(value)
-        return _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value=False).to(dtype)
+        return _gated_attention(query, key, value, class_probs, gate, products, overwrite_value=False).to(dtype)
 
 
 def _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrite_value: bool) -> Tensor:
@@ -252,6 +256,18 @@ def _gated_attention(query, key, value, class_probs, gate, value_dtype, overwrit
         else:
             gathered = StreamedAttention.apply(query, key, value, probs, options)
     return gathered.unflatten(-1, size)
+
+
+def _products_dtype(value_dtype: torch.dtype | str | None, value: Tensor) -> torch.dtype | None:
+    """The dtype of the products with the values, B×C×H×W, where it is another than their own; ValueError for a word but
+    "auto"."""
+    if isinstance(value_dtype, str):
+        if value_dtype != "auto":
+            raise ValueError(f'value_dtype is {value_dtype!r}; give a dtype of torch, None or "auto"')
+        if value.dtype == torch.float64 or torch.compiler.is_exporting():
+            return None
+        return faster_value_dtype(value.shape[1], value.shape[2] * value.shape[3], value.device)
+    return value_dtype
 
 
 def _dense_attention(query: Tensor, key: Tensor, value: Tensor, probs: Tensor | None, gate: str | None) -> Tensor:

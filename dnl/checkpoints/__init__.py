@@ -1,6 +1,6 @@
 """Weights in files: our own with their cards, and those of others by the names they use."""
 
-from dnl.checkpoints.backbones import load_torchvision_backbone
+from dnl.checkpoints.backbones import load_backbone, load_torchvision_backbone
 from dnl.checkpoints.card import CheckpointError, differing_classes, label_set_of
 from dnl.checkpoints.file import (
     SUFFIX,
@@ -22,6 +22,7 @@ __all__ = [
     "differing_classes",
     "label_set_of",
     "list_checkpoints",
+    "load_backbone",
     "load_checkpoint",
     "load_reference",
     "load_strictly",

@@ -15,6 +15,7 @@ from dnl.inference import WHOLE_IMAGE, Inference, predict
 from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_scores
 from dnl.network import SegmentationNetwork
 from dnl.training.losses import label_weight, segmentation_loss
+from dnl.training.precision import autocast_dtype
 from dnl.training.recipes import TrainConfig, longest_warmup
 
 
@@ -56,20 +57,6 @@ def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
     """
     warmup = min(1.0, (step + 1) / max(1, min(config.warmup_steps, longest_warmup(total_steps))))
     return config.learning_rate * warmup * (1 - step / total_steps) ** config.poly_power
-
-
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of convolutions and products for a `precision` of TrainConfig on this device.
-
-    bfloat16 without processor instructions for it is several times slower than float32, so auto looks for them.
-    """
-    if precision != "auto":
-        return getattr(torch, precision)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    capabilities = torch.cpu.get_capabilities()
-    native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
-    return torch.bfloat16 if native else torch.float32
 
 
 def train_one_epoch(
@@ -136,7 +123,7 @@ def _add_gradients(
 
     images: B×3×H×W. labels: B×h×w int64, on the grid of the loss.
     """
-    dtype = autocast_dtype(config.precision, images.device)
+    dtype = autocast_dtype(config, images.device)
     # Gradients are averaged over the processes, so each divides by its share of what all have.
     normaliser = total(label_weight(labels, ignore_index=ignore_index, class_weights=class_weights)) / processes
     own_loss = torch.zeros((), device=images.device)

@@ -80,9 +80,9 @@ class TrainConfig:
     settling_batches: int = 60  # on which the averaged weights' batch norms are estimated anew; 0 keeps moving averages
     start_from: str = ""  # checkpoint whose weights the run starts with; none: from scratch
     fresh_parts: str = ""  # parts of the network that start anew all the same, separated by commas: context,fuse,head
-    backbone_weights: str = ""  # ImageNet weights in torchvision's format, a file or address; needs the classic stem
+    backbone_weights: str = ""  # ImageNet weights of the backbone, a file or address (dnl.checkpoints.backbones)
     ema_decay: float = 0.998  # of the averaged weights that are evaluated and saved; 0 takes the last ones
-    precision: str = "auto"  # float32, bfloat16, float16 (GPU), or auto: bfloat16 where the device computes in it
+    precision: str = "auto"  # float32, bfloat16, float16 (GPU), or auto: the faster one of the first two, measured
     compile: bool = False  # torch.compile
     evaluate_every: int = 10  # epochs
     workers: int = 1  # processes that prepare batches
@@ -225,8 +225,9 @@ Where this differs from those sources: two auxiliary losses, on stages 2 and 3, 
 mmsegmentation's one; norms and biases do not decay, and the rate falls to 0, unlike mmsegmentation's; crops are taken
 anywhere, while mmsegmentation avoids those of nearly one class; the jitter leaves the hue alone. Batch norm is
 synchronised only on several GPUs: CPU processes each normalise by their own share of a batch. Networks of this
-kind usually start from ImageNet weights, which this preset does not name: --set model.deep_stem=false --set
-backbone_weights=FILE takes torchvision's.
+kind usually start from ImageNet weights, which this preset does not name: --set backbone_weights=FILE takes those of
+MIT's CSAIL and timm's resnet101s, which have the release's stem; with --set model.stem_expansion=1 OpenMMLab's
+resnet101_v1c and timm's resnet101c, with --set model.deep_stem=false torchvision's.
 """
 
 NOTES = {

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
+from dnl.checkpoints import load_backbone, load_checkpoint, load_strictly, save_checkpoint
 from dnl.datasets import LabelledDataset
 from dnl.distributed import World, parallel, synchronised_norms
 from dnl.files import VERSION
@@ -20,7 +20,6 @@ from dnl.network import build_model
 from dnl.training.batches import Batches, EpochSampler, open_split, streets_among, training_batches
 from dnl.training.data import about_data, look_before
 from dnl.training.engine import (
-    autocast_dtype,
     build_optimizer,
     evaluate,
     growing_average,
@@ -31,6 +30,7 @@ from dnl.training.engine import (
 )
 from dnl.training.faults import faults_in_words
 from dnl.training.losses import balanced_class_weights
+from dnl.training.precision import autocast_dtype, measured_precision
 from dnl.training.recipes import TrainConfig, stages_beyond
 from dnl.training.runs import (
     Run,
@@ -77,11 +77,17 @@ def train(run: Run, *, data: str | None, world: World) -> None:
     run is recorded in its folder once data and weights have turned out to fit. Raises ValueError (DatasetError,
     RunError, CheckpointError) where they do not, NonFiniteLoss, OSError.
     """
-    config, curves = run.config, list(run.curves)
     given = _open_data(run, data, world)
+    run, chosen = _with_precision(run, world)
+    config, curves = run.config, list(run.curves)
     learner = _set_up(run, given, world)
     history = [] if run.saved is None else run.saved["history"]
-    for sentence in (*stages_beyond(config, given.total_steps), *given.notes, *record(run, given.about, world)):
+    for sentence in (
+        *stages_beyond(config, given.total_steps),
+        *given.notes,
+        *chosen,
+        *record(run, given.about, world),
+    ):
         _say(sentence, world)
     stepped: Any = parallel(learner.model, world)
     if config.compile:
@@ -131,6 +137,14 @@ def _open_data(run: Run, data: str | None, world: World) -> _Data:
     )
 
 
+def _with_precision(run: Run, world: World) -> tuple[Run, list[str]]:
+    """The run with the faster precision in place of "auto", and a sentence that says so; else the run as it is."""
+    if run.config.precision != "auto":
+        return run, []
+    timing = measured_precision(run.config, world.device)
+    return run._replace(config=dataclasses.replace(run.config, precision=timing.faster)), [timing.sentence]
+
+
 def _set_up(run: Run, given: _Data, world: World) -> _Learner:
     """Network, averaged weights, optimiser and scaler: as they start, or as state.pt has them."""
     config = run.config
@@ -142,16 +156,14 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
         if config.start_from:
             _start_from(model, config)
         if config.backbone_weights:
-            load_torchvision_backbone(config.backbone_weights, model)
+            load_backbone(config.backbone_weights, model)
         if config.skip_from:
             model.close_skip()
         if model.context is not None and config.logit_std:
             _start_attention(model, given, config, epoch=0)
     average = AveragedModel(model, multi_avg_fn=growing_average(config.ema_decay), use_buffers=True)
     optimizer = build_optimizer(model, config)
-    scaler = torch.amp.GradScaler(
-        world.device.type, enabled=autocast_dtype(config.precision, world.device) == torch.float16
-    )
+    scaler = torch.amp.GradScaler(world.device.type, enabled=autocast_dtype(config, world.device) == torch.float16)
     learner = _Learner(model, average, optimizer, scaler)
     if run.saved is not None:
         try:

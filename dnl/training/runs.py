@@ -1,7 +1,7 @@
 """The folder of a training run: what is in it, how a run starts or goes on there, and how it stays whole.
 
-    config.json          recipe and every setting; `data`: classes, images and processes; `changes`: what of these was
-                         changed on the way, and after which epoch
+    config.json          recipe and every setting, with the precision that "auto" came to; `data`: classes, images and
+                         processes; `changes`: what of these was changed on the way, and after which epoch
     environment.json     versions, device, processes
     seeds.json           what every random draw depends on
     metrics.jsonl        one line per finished epoch
@@ -109,15 +109,18 @@ def record(run: Run, about: dict, world: World) -> list[str]:
         return []
     path = run.out / "config.json"
     if is_run(run.out):
-        if run.data == about:
-            return []
         recipe_name, changes, config, _ = _read_settings(path)
+        settled = _changed(config, run.config)  # a precision that was "auto"
+        if run.data == about and not settled:
+            return []
         changed = {} if run.data is None else {name: [run.data.get(name), about[name]] for name in about}
         changed = {name: values for name, values in changed.items() if values[0] != values[1]}
         epochs = 0 if run.saved is None else len(run.saved["history"])
+        if settled:
+            changes = [*changes, {"after_epoch": epochs, **settled}]
         if changed:
             changes = [*changes, {"after_epoch": epochs, "data": changed}]
-        write_json(path, {"recipe": recipe_name, "changes": changes, "data": about, **dataclasses.asdict(config)})
+        write_json(path, {"recipe": recipe_name, "changes": changes, "data": about, **dataclasses.asdict(run.config)})
         return [_change_in_words(name, *values) for name, values in changed.items()]
     with _making(run.out):
         write_json(run.out / "environment.json", _environment(world))

@@ -49,6 +49,16 @@ def test_the_headline_says_what_each_step_changes(summary):
     )
 
 
+def test_the_headline_names_no_step_that_the_network_lacks(summary):
+    del summary["stages"]["rectified"]
+    assert "0.67 × chance; LR takes 17 points away (to 43 %)." in headline(summary)
+    del summary["stages"]["retained"]
+    assert headline(summary) == (
+        "Raw attention puts 60 % of its mass on other classes, 0.67 × chance. 30 % of a query's own class are hollows "
+        "in the raw map."
+    )
+
+
 def test_the_headline_without_interclass_noise_is_a_sentence(summary):
     summary["stages"]["raw"]["interclass_noise"]["mean"] = None
     assert headline(summary).startswith("There is no interclass noise to measure here")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.capture import Layer, Layers
-from analysis.lens import asking_for, pack_capture, pack_layers
+from analysis.lens import asking_for, pack_layers
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.classes import LabelSet
@@ -124,17 +124,13 @@ def test_choosers_and_the_overview_open_a_head(lens_page, layers):
     assert lens.figures("raw")["interclassNoise"] == pytest.approx(truth[0][0], abs=1e-6)
 
 
-def test_a_network_without_gr_and_lr_has_one_map_in_sight(lens_page, layers, street):
+def test_a_network_without_gr_and_lr_has_one_map_in_sight(lens_page, layers):
     lens = lens_page(pack_layers(layers))
     panels = [lens.page.locator(f"[data-panel={stage}]") for stage in ("raw", "rectified", "retained")]
     assert [panel.is_visible() for panel in panels] == [True, False, False]
     lens.choose("retention", "box")
     lens.settle()
     assert [panel.is_visible() for panel in panels] == [True, False, True]
-    lens.show(pack_capture(street))
-    lens.choose("gate", "off")
-    lens.settle()
-    assert [panel.is_visible() for panel in panels] == [True, True, True]  # the network's own stages stay
 
 
 def test_a_request_and_a_return_show_the_same_head(lens_page, layers):

@@ -23,6 +23,7 @@ QUICK = (
     "attention_restart=1",
     "skip_from=1",
     "settling_batches=2",
+    "precision=float32",
 )
 
 

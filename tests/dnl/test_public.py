@@ -15,7 +15,7 @@ NAMES = {
     "dnl.attention": "GATES LR_WEIGHTS AttentionStages attention_stages check_inputs denoised_attention gate_rows "
     "gated_attention mean_attention_row offsets retain_rows retain_values retention_weights",
     "dnl.checkpoints": "SUFFIX CheckpointError checkpoint_hash checkpoint_path label_set_of list_checkpoints "
-    "load_checkpoint load_reference load_torchvision_backbone read_card save_checkpoint",
+    "load_backbone load_checkpoint load_reference load_torchvision_backbone read_card save_checkpoint",
     "dnl.classes": "ADE20K CAMVID CITYSCAPES VOC LabelSet",
     "dnl.datasets": "ADE20K NAMES VOC Cached CamVid Cityscapes DatasetError Folder Sample Streets camvid_labels "
     "open_dataset",

@@ -1,12 +1,17 @@
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dnl.checkpoints import file as checkpoints
+from dnl.checkpoints import load_checkpoint
+from dnl.inference import predict
 from pages.parts.app.words import literal
-from tests.pages.small import APP, read, save_network
+from tests.pages.small import APP, png, read, save_network
 
 SHIPPED = checkpoints.ZOO / "camvid-dnl.safetensors"
 
@@ -116,6 +121,31 @@ def test_the_ablation_is_shown_where_it_is_there(app, tmp_path, monkeypatch):
     assert list(frame["mean IoU"]) == ["0.500 ± 0.010"]
     (about,) = [read(text.value) for text in app.caption if "camvid_dnl" in read(text.value)]
     assert "Means over 2 seeds" in about and "Missing of the 8 networks: fcn, nl+gr-sigmoid" in about
+
+
+def test_photos_become_a_zip_file_of_labels_colours_and_overlays(app, tmp_path, monkeypatch):
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    network, _ = load_checkpoint(save_network(zoo / "small.safetensors", context="fcn"))
+    monkeypatch.setattr(checkpoints, "ZOO", zoo)
+    photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    app.run()
+    files = [("a.b.png", png(photo), "image/png"), ("torn.png", b"no photo", "image/png"), ("a.b.png", png(photo), "")]
+    app.file_uploader(key="labelling photos").set_value(files).run()
+    app.button(key="labelling").click().run()
+    assert not app.exception
+    (said,) = [read(error.value) for error in app.error]
+    assert said.startswith("torn.png was left out: The photo is not a readable PNG, JPEG")
+    _, made, _ = app.session_state["labelled"]
+    assert list(made) == [
+        *("colours/a-b.png", "overlays/a-b.png", "labels/a-b.png"),
+        *("colours/a-b-again.png", "overlays/a-b-again.png", "labels/a-b-again.png", "classes.txt"),
+    ]
+    with Image.open(io.BytesIO(made["labels/a-b.png"])) as picture:
+        assert np.array_equal(np.array(picture), predict(network, photo))
+    assert made["classes.txt"].decode().splitlines()[0] == "0\tSky"
+    app.file_uploader(key="labelling photos").set_value(files[:1]).run()
+    assert "of other photos or another model" in words(app)
 
 
 def test_no_checkpoint_at_all_is_said(app, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ const ZOOM_STEP = 1.5;
 function choose(lens, name, value, final = true) {
   const { choices } = lens.memory;
   choices[name] = value;
+  showStages(lens);
   if (final) lens.tell("choices", { ...choices });
   schedule(lens);
 }

@@ -23,6 +23,7 @@ function build(lens) {
   lens.painting = false;
   lens.listing = false;
   lens.view = WHOLE;
+  showStages(lens);
   paintTables(lens);
   showBars(lens);
   showPins(lens);
@@ -57,7 +58,7 @@ function partsOf(lens) {
     const left = index === 0 ? [photo.figure] : [panel.about.node];
     if (models.length === 1) left.push(keys);
     const maps = STAGES.map((stage) => panel.maps[stage].figure);
-    const row = element("div", { class: "panels", "data-maps": STAGES.length }, element("div", { class: "left" }, ...left), ...maps);
+    const row = element("div", { class: "panels" }, element("div", { class: "left" }, ...left), ...maps);
     const title = titleOf(panel.model);
     return title ? [title, row] : [row];
   });
@@ -216,6 +217,19 @@ function paintTables(lens) {
   };
 }
 
+/** Show the maps of the stages that some model has under the choices at work, and say where another has none. */
+function showStages({ root, memory, parts }) {
+  const there = parts.models.map(({ model }) => stagesThere(effectiveChoices(model, memory.choices)));
+  const shown = STAGES.filter((stage) => there.some((stages) => stages.includes(stage)));
+  root.style.setProperty("--lens-panels", 1 + shown.length);
+  parts.models.forEach(({ maps }, index) => {
+    for (const stage of STAGES) {
+      maps[stage].figure.hidden = !shown.includes(stage);
+      maps[stage].figure.classList.toggle("lacking", !there[index].includes(stage));
+    }
+  });
+}
+
 function showBars({ memory, parts }) {
   const { range, difference } = memory.look;
   parts.bar.node.hidden = range === "each";
@@ -223,19 +237,7 @@ function showBars({ memory, parts }) {
   for (const { maps } of parts.models) {
     for (const stage of STAGES) {
       maps[stage].bar.node.hidden = range === "shared";
-      write(maps[stage].title, (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][0]);
     }
-  }
-}
-
-/** Keep the maps out of sight that are the same as those before them, without GR and LR in any model. */
-function showStages({ memory, parts }) {
-  const all = parts.models.flatMap(({ model }) => [model.ownChoices, effectiveChoices(model, memory.choices)]);
-  const at = { rectified: all.some(({ gate }) => gate !== "off"), retained: all.some(({ retention }) => retention !== "off") };
-  const shown = STAGES.filter((stage) => at[stage] ?? true);
-  for (const { maps } of parts.models) {
-    for (const stage of STAGES) maps[stage].figure.hidden = !shown.includes(stage);
-    maps.raw.figure.parentElement.dataset.maps = shown.length;
   }
 }
 

@@ -5,7 +5,6 @@ function render(lens) {
   const started = performance.now();
   const region = lens.preview ? null : lens.background.region();
   const pixel = lens.preview ?? activePixel(lens.memory, lens.image);
-  showStages(lens);
   renderScene({ ...lens, region, pixel });
   if (lens.listing) showNoisiest(lens);
   lens.parts.queries?.show(pixel[1]);
@@ -56,7 +55,7 @@ function regionOf(scene, { model }) {
 function shownMaps(scene, found) {
   const { scale, difference } = scene.memory.look;
   const [maps, changes] = [[], []];
-  scene.parts.models.forEach(({ maps: of, sheets }, index) => {
+  scene.parts.models.forEach(({ model, maps: of, sheets }, index) => {
     const { stages } = found[index];
     if (!stages) return;
     const { maps: sheet, differences } = sheets[directionIn(scene)];
@@ -65,7 +64,9 @@ function shownMaps(scene, found) {
       of[stage].values = shownRow(stages[stage], scale, of[stage].shown);
     }
     maps.push(of.raw);
+    const there = stagesThere(effectiveChoices(model, scene.memory.choices));
     for (const [stage, before] of CHANGES) {
+      if (!there.includes(stage)) continue; // it is the stage before once more
       if (difference) of[stage].values = differenceRow(of[stage].shown, of[before].shown, differences[stage]);
       (difference ? changes : maps).push(of[stage]);
     }
@@ -106,7 +107,7 @@ function drawAll(scene, found) {
   mark(scene, drawPhoto(parts.photo.surface, image, view, overlay), image.models[0], drawPin);
   parts.models.forEach(({ model, maps: of }, index) => {
     const { stages, metrics, cell } = found[index];
-    for (const stage of STAGES) {
+    for (const stage of stagesThere(effectiveChoices(model, memory.choices))) {
       // As long as a worker is at it there is the photo alone.
       const drawn = stages ? of[stage] : { grid: null };
       const context = drawMap(of[stage].surface, image, model, view, drawn, stages ? photoOpacity : 1);
@@ -152,9 +153,12 @@ function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
   const direction = directionIn(scene);
   const inColumns = direction === "column";
   const choices = effectiveChoices(model, memory.choices);
+  const there = stagesThere(choices);
   for (const stage of STAGES) {
-    showFigures(maps[stage].figures, metrics[stage], direction, figureWords(model));
-    write(maps[stage].note, stageNote(stage, choices, difference));
+    showFigures(maps[stage].figures, there.includes(stage) ? metrics[stage] : null, direction, figureWords(model));
+    const [title, note] = stageTitle(stage, choices, difference);
+    write(maps[stage].title, title);
+    write(maps[stage].note, note);
   }
   let words = "";
   if (region) {
@@ -181,13 +185,13 @@ function stateOf({ image, memory, preview }) {
 }
 
 /** The text alternative of the maps: spoken for what stays and for the keyboard, or it would never be silent. */
-function announce({ image, parts, region, preview }, found) {
+function announce({ image, memory, parts, region, preview }, found) {
   const [{ about }] = parts.models;
   const state = preview ? "" : `${about.state.textContent} `;
   write(parts.announcement, `${state}${about.name.textContent}${about.says.textContent}. ${about.sentence.textContent}`);
   if (!found[0].stages) return;
   parts.models.forEach(({ model, maps: of, about: { name } }) => {
-    for (const stage of STAGES) {
+    for (const stage of stagesThere(effectiveChoices(model, memory.choices))) {
       const value = of[stage].figures.values.interclassNoise.textContent;
       const term = of[stage].figures.terms.interclassNoise.textContent;
       const who = parts.models.length > 1 && model.name ? `${model.name}: ` : "";

@@ -3,6 +3,7 @@
 const {
   stages: STAGE_WORDS,
   differences: DIFFERENCE_WORDS, // of the stages, where their changes are shown
+  lacking: LACKING_WORDS, // of the stages that need not be there
   gates: GATE_WORDS,
   retentions: RETENTION_WORDS,
   directions: DIRECTION_WORDS,
@@ -17,13 +18,19 @@ const OTHER_KEYS_FIGURES = { ...FIGURES, ...OTHER_KEYS.figures };
 /** What the figures are called and mean for a model. */
 const figureWords = ({ apart }) => (apart ? OTHER_KEYS_FIGURES : FIGURES);
 
-/** What stands beside a stage's name under the choices at work; difference: whether its change is what is shown. */
-function stageNote(stage, { gate, retention }, difference) {
-  if (stage === "rectified" && gate === "off") return difference ? "no GR: no change" : "no GR: the same as raw";
-  if (stage === "retained" && retention === "off") {
-    return difference ? "no LR: no change" : "no LR: the same as rectified";
-  }
-  return (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][1];
+/** The stages that there are under the choices at work: rectified with GR, retained with LR. */
+export function stagesThere({ gate, retention }) {
+  const there = { raw: true, rectified: gate !== "off", retained: retention !== "off" };
+  return STAGES.filter((stage) => there[stage]);
+}
+
+/** A stage's name, or that of its change, and what stands beside it, under the choices at work. */
+function stageTitle(stage, choices, difference) {
+  if (!stagesThere(choices).includes(stage)) return [STAGE_WORDS[stage][0], LACKING_WORDS[stage]];
+  const [name, note] = (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage];
+  // Where there is no GR, it is the raw map that LR changes.
+  const fromRaw = difference && stage === "retained" && choices.gate === "off";
+  return [fromRaw ? `${STAGE_WORDS.retained[0]} − raw` : name, note];
 }
 
 /** Which of GR and LR are at work, in words; "" for neither. */

@@ -8,9 +8,9 @@ from analysis import lesson
 from analysis.capture import Capture
 from analysis.card import COST_WORDS
 from analysis.charts.lesson import street_figure, worth_figure
-from analysis.maps import attention_rows
+from analysis.maps import stage_rows
 from analysis.noise import query_metrics
-from analysis.options import DEFAULT_LR_KERNEL, GATES, STAGES
+from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions, stages_there
 from analysis.words import TILE_DEFINITIONS
 from dnl.datasets import Streets
 from pages.parts.app.words import as_sentence, literal
@@ -87,18 +87,18 @@ def real_model() -> None:
         gates = GATES if capture.cell_labels is not None else GATES[:-1]
         gate = choice("gate", gates, "sigmoid", "model gate", help="oracle: the true labels in place of GR's guess.")
         retention = choice("LR", tuple(RETENTION_CHOICES), "learnt", "model LR", format_func=RETENTION_CHOICES.get)
-        rows = attention_rows(
-            capture,
-            [query],
+        options = MapOptions(
             gate=gate,
             lr_kernel=None if retention == "off" else capture.lr_kernel or DEFAULT_LR_KERNEL,
             lr_weights="box" if retention == "box" else "learnt",
         )
-        figures = {stage: _stage_figures(capture, getattr(rows, stage), query) for stage in STAGES}
+        rows = stage_rows(capture, [query], options)
+        stages = stages_there(options)
+        figures = {stage: _stage_figures(capture, getattr(rows, stage), query) for stage in stages}
         head = literal(f"one cell of {class_name}")
         st.table(
             [
-                {head: TILE_DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
+                {head: TILE_DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in stages}
                 for name in lesson.FIGURES
             ],
             hide_index=True,
@@ -110,7 +110,7 @@ def real_model() -> None:
             )
     with picture:
         pixel = capture.grid.pixel_at(*divmod(query, capture.width))
-        maps = {stage: _shares(getattr(rows, stage)[0]) for stage in STAGES}
+        maps = {stage: _shares(getattr(rows, stage)[0]) for stage in stages}
         plot(
             street_figure(capture.image, pixel, maps),
             "street",

@@ -58,9 +58,14 @@ def _load(name: str, modified: int, size: int) -> Model:
     return Model(network, card, f"{name} {modified} {size}", name, checkpoint_hash(name))
 
 
+def model_named(name: str) -> Model:
+    """The checkpoint of that name, listed or opened. Raises CheckpointError where it cannot be read."""
+    return opened_models().get(name) or _listed_model(name)
+
+
 def model_with_attention(name: str) -> Model:
     """The checkpoint of that name. Raises CheckpointError where it cannot be read or has no attention."""
-    model = opened_models().get(name) or _listed_model(name)
+    model = model_named(name)
     if model.network.context is None:
         raise CheckpointError("this network has no attention to look at (context 'fcn'); choose another")
     return model

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.figures.text import MIN_TEXT_SIZE, Font, letter
+from analysis.figures.text import Font, letter
 
 FONT = Font("DejaVu Sans")
 
@@ -12,21 +12,24 @@ def test_widths_grow_with_the_size_and_the_text():
     assert FONT.width("raw", 10, bold=True) > FONT.width("raw", 10)
 
 
-def test_texts_get_the_size_that_the_widest_of_them_fits_in():
-    assert FONT.fitting_size(["a", "attention"], 2.0, 7) == 7
-    size = FONT.fitting_size(["a", "attention"], 0.4, 7)
-    assert MIN_TEXT_SIZE < size < 7
-    assert FONT.width("attention", size) == pytest.approx(0.4)
-    with pytest.raises(ValueError, match="'attention' has no room"):
-        FONT.fitting_size(["a", "attention"], 0.2, 7)
-    assert FONT.fitting_size([], 0.2, 7) == 7
+def test_a_word_without_room_is_refused_with_the_size_that_would_do():
+    """Letters are never made smaller than they were chosen."""
+    with pytest.raises(ValueError, match=r"'attention' has no room: at 7 points .* letters of at most (\d\.\d) points"):
+        FONT.wrap("an attention", 0.4, 7)
+    assert FONT.wrap("an attention", 0.4, 6.0) == ["an", "attention"]
 
 
-def test_lines_break_between_words_alone():
+def test_a_long_name_breaks_after_its_hyphens_and_only_where_it_must():
+    assert FONT.wrap("1 · camvid-dnl_best", 3, 7) == ["1 · camvid-dnl_best"]
+    assert FONT.wrap("1 · camvid-dnl_best", FONT.width("camvid-", 7) + 0.01, 7) == ["1 ·", "camvid-", "dnl_", "best"]
+
+
+def test_lines_break_between_words():
     room = FONT.width("two words", 7)
     assert FONT.wrap("two words more", room, 7) == ["two words", "more"]
     assert FONT.wrap("two words", room, 7) == ["two words"]
-    assert FONT.wrap("two\N{NO-BREAK SPACE}words\N{NO-BREAK SPACE}more", room, 7) == ["two\xa0words\xa0more"]
+    kept = "two\N{NO-BREAK SPACE}words"
+    assert FONT.wrap(f"more {kept}", room, 7) == ["more", kept]
     assert FONT.wrap("", room, 7) == []
 
 

@@ -19,6 +19,7 @@ from dnl.attention import (
     retain_rows,
     retain_values,
     retention_weights,
+    value_dtype,
 )
 from dnl.attention.stages import takes_fused_path
 from dnl.network.block import ATTENTION_SOURCES, DenoisedNonLocal2d, class_distribution
@@ -263,6 +264,35 @@ def test_products_in_bfloat16_are_made_in_bfloat16():
     rounded = denoised_attention(query, key, value, probs, value_dtype=torch.bfloat16)
     error = (rounded - exact).abs().max() / exact.abs().max()
     assert rounded.dtype == torch.float32 and 1e-5 < error < 5e-3
+
+
+def test_the_values_dtype_is_chosen_by_the_time_that_a_block_takes(monkeypatch):
+    inputs = random_inputs(dtype=torch.float32)
+    exact, rounded = (denoised_attention(*inputs, value_dtype=dtype) for dtype in (None, torch.bfloat16))
+    for seconds, expected in (((0.2, 0.1), rounded), ((0.1, 0.2), exact), ((0.101, 0.1), exact)):
+        measured = []
+
+        def times(channels, cells, seconds=seconds, measured=measured):
+            measured.append((channels, cells))
+            return dict(zip(value_dtype.CANDIDATES, seconds, strict=True))
+
+        value_dtype._measured.cache_clear()
+        monkeypatch.setattr(value_dtype, "_times", times)
+        for _ in range(2):
+            assert torch.equal(denoised_attention(*inputs, value_dtype="auto"), expected)
+        channels, cells = inputs[2].shape[1], inputs[2].shape[2] * inputs[2].shape[3]
+        ((seen_channels, seen_cells),) = measured  # once
+        assert seen_channels == channels and cells <= seen_cells < 2 * cells
+    value_dtype._measured.cache_clear()
+    double = [tensor.double() for tensor in inputs]
+    assert torch.equal(denoised_attention(*double, value_dtype="auto"), denoised_attention(*double))
+    with pytest.raises(ValueError, match="'fastest'; give a dtype of torch"):
+        denoised_attention(*inputs, value_dtype="fastest")
+
+
+def test_a_block_is_timed_in_both_dtypes():
+    times = value_dtype._times(8, 64)
+    assert set(times) == {torch.float32, torch.bfloat16} and 0 < min(times.values()) and max(times.values()) < 60
 
 
 def test_the_fused_path_is_for_gpus_single_precision_and_depths_that_fit():

@@ -10,7 +10,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dnl.network import build_model
 from dnl.training.engine import (
     NonFiniteLoss,
-    autocast_dtype,
     build_optimizer,
     evaluate,
     growing_average,
@@ -64,13 +63,6 @@ def test_query_and_key_have_their_own_rate_and_vectors_no_decay():
     assert owner[id(model.head[0].weight)]["rate"] == 10
     assert owner[id(model.context.query.weight)]["rate"] == pytest.approx(0.5)
     assert groups[0]["momentum"] == 0.9
-
-
-def test_precision_choices():
-    cpu = torch.device("cpu")
-    assert autocast_dtype("float32", cpu) == torch.float32
-    assert autocast_dtype("bfloat16", cpu) == torch.bfloat16
-    assert autocast_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update():
