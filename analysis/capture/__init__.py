@@ -3,6 +3,7 @@
 from analysis.capture.brought import MAX_MAP_CELLS, require_computable
 from analysis.capture.capture import Capture, attention_name
 from analysis.capture.containers import CaptureFileError
+from analysis.capture.derived import ROLLOUT, rollout
 from analysis.capture.description import named_classes
 from analysis.capture.files import (
     CaptureFile,
@@ -19,6 +20,7 @@ from analysis.capture.network import capture_attention
 __all__ = [
     "MAX_MAP_CELLS",
     "NUMBERED",
+    "ROLLOUT",
     "Capture",
     "CaptureFile",
     "CaptureFileError",
@@ -32,6 +34,7 @@ __all__ = [
     "quietly",
     "read_capture_file",
     "require_computable",
+    "rollout",
     "save_capture",
     "save_layers",
 ]

@@ -1,10 +1,9 @@
 """Figures for a paper, and the recipes that make them again."""
 
-from analysis.figures.captions import caption_text, map_sentences
+from analysis.figures.captions import caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, recipe_figure
 from analysis.figures.panels import FACTORS, MAP_LABELS, MapScale, Subject, compose, map_scale, shares
-from analysis.figures.printing import FORMATS, print_figure
 from analysis.figures.recipe import (
     COLUMN_WIDTH,
     COLUMNS,
@@ -41,6 +40,7 @@ from analysis.figures.recipe import (
     recipe_to_json,
 )
 from analysis.figures.sources import FigureImage, FigureModel, camvid_image, file_image, open_captures, require_street
+from analysis.printing import FORMATS, print_figure
 
 __all__ = [
     "COLUMNS",
@@ -83,6 +83,7 @@ __all__ = [
     "attention_figure",
     "camvid_image",
     "caption_text",
+    "class_sentences",
     "compose",
     "figure_file",
     "file_image",

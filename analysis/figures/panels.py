@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
 
 from analysis.capture import Capture
 from analysis.figures.drawing import draw_grid
@@ -15,6 +14,7 @@ from analysis.geometry import Grid as CellGrid
 from analysis.maps import labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
 from analysis.options import STAGES, stages_there
+from analysis.printing import Font, PrintedFigure, print_settings
 from analysis.words import LACKING_WORDS
 
 LOG_DECADES = 4
@@ -73,6 +73,13 @@ class Subject(NamedTuple):
         row, column = self.grid(self.capture.cells).cell_at(*self.pixel)
         return row * self.capture.width + column
 
+    def query_class(self, cells: np.ndarray | None) -> int | None:
+        """The class of the query's cell in a label map of cells; None where there is none."""
+        if cells is None or not self.has_query:
+            return None
+        label = int(cells.flat[self.query])
+        return None if label == self.capture.ignore_index else label
+
     def grid(self, cells: tuple[int, int]) -> CellGrid:
         """How cells of the capture lie on what is shown. The crop is one of the image's."""
         crop = None if self.capture.image is None else self.capture.crop
@@ -86,11 +93,12 @@ def compose(
     attention: Attention,
     scale: Scale,
     look: Look,
-) -> Figure:
+) -> PrintedFigure:
     """The figure of the subjects' rows; the arguments are the recipe's fields.
 
-    A column of a stage that none of the rows has is left out; where some have it, the others' places say so. Raises
-    ValueError on pixels off their image, options that do not fit the captures, and panels without room.
+    A column of a stage that none of the rows has is left out; where some have it, the others' places say so. Classes
+    whose names no font here can write are numbered, and the figure's facts hold their names. Raises ValueError on
+    pixels off their image, options that do not fit the captures, and panels without room.
     """
     as_shares = scale.kind in ("uniform", "log")
     drawn = [_DrawnRow(subject, subject.attention or attention, as_shares) for subject in subjects]
@@ -114,7 +122,32 @@ def compose(
     bars = [_bar(group, scales[group], scale, look) for group in sorted(set(map(_group, columns))) if group]
     named = _columns(columns, column_titles, drawn)
     flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
-    return draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
+    with print_settings():
+        figure = draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
+    if numbered := numbered_classes(subjects, columns, look):
+        figure.facts = {"classes": numbered}
+    return figure
+
+
+def numbered_classes(subjects: Sequence[Subject], columns: Sequence[str], look: Look) -> dict[str, str]:
+    """What stands under pictures for classes whose names no font here can write: "class 3" -> its name."""
+    font, found = Font(look.font_family), {}
+    for subject in subjects:
+        capture = subject.capture
+        cells = {"labels": capture.cell_labels, "prediction": capture.cell_prediction}
+        shown = [cells[name] for name in cells if name in columns and look.noise_figures]
+        for label in map(subject.query_class, [*shown, capture.reference_labels] if look.class_titles else shown):
+            if label is not None and capture.label_set is not None:
+                name, text = capture.label_set.class_names[label], class_text(capture, label, font)
+                found |= {} if text == name else {text: name}
+    return found
+
+
+def class_text(capture: Capture, label: int, font: Font) -> str:
+    """The name of a class in a figure, or its number where no font here can write it."""
+    assert capture.label_set is not None  # where there are labels, their classes have names
+    name = capture.label_set.class_names[label]
+    return name if font.can_write(name) else f"class {label}"
 
 
 def columns_there(columns: Sequence[str], rows: Sequence[tuple[Capture, Attention]]) -> list[str]:
@@ -155,13 +188,6 @@ class _DrawnRow:
             after, before = name.split("-")
             if {after, before} <= self.maps.keys():
                 self.maps[name] = self.maps[after] - self.maps[before]
-
-    def query_class(self, cells: np.ndarray | None) -> int | None:
-        """The class of the query's cell in a label map of cells; None where there is none."""
-        if cells is None or not self.subject.has_query:
-            return None
-        label = int(cells.flat[self.subject.query])
-        return None if label == self.subject.capture.ignore_index else label
 
 
 def _group(column: str) -> int:
@@ -245,7 +271,7 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
     if scale is None and _group(name):
         return Panel(None, missing=_lacking(row, name), **(marks | {"query": None, "outline": None}))
     if scale is None:
-        captions = _picture_captions(row, name) if look.noise_figures else ((),)
+        captions = _picture_captions(subject, name, look) if look.noise_figures else ((),)
         return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)
     captions = ((),)
     if look.noise_figures and row.noise:
@@ -275,26 +301,24 @@ def _outline(row: _DrawnRow, look: Look) -> np.ndarray | None:
     if look.class_outline == "none":
         return None
     true = look.class_outline == "true"
-    label = row.query_class(capture.cell_labels if true else capture.cell_prediction)
+    label = row.subject.query_class(capture.cell_labels if true else capture.cell_prediction)
     shown = capture.labels if true else capture.prediction
     return None if label is None or shown is None else shown == label
 
 
-def _picture_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
-    if not row.subject.has_query:
+def _picture_captions(subject: Subject, name: str, look: Look) -> Sequence[Sequence[str]]:
+    if not subject.has_query:
         return ((),)
     if name == "photo":
-        if row.subject.pixel is None:
+        if subject.pixel is None:
             return ((),)
-        y, x = row.subject.pixel
+        y, x = subject.pixel
         return (f"row {y}, column {x}",), (f"({y}, {x})",)
-    capture = row.subject.capture
-    cells = capture.cell_labels if name == "labels" else capture.cell_prediction
-    label = row.query_class(cells)
+    cells = subject.capture.cell_labels if name == "labels" else subject.capture.cell_prediction
+    label = subject.query_class(cells)
     if label is None:
         return (() if cells is None else ("no class",),)
-    assert capture.label_set is not None  # where there are labels, their classes have names
-    return ((capture.label_set.class_names[label],),)
+    return ((class_text(subject.capture, label, Font(look.font_family)),),)
 
 
 def _noise_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
