@@ -33,6 +33,7 @@ SHOWING = (
     "background.js",
     "controls.js",
     "toolbar.js",
+    "layers.js",
     "panels.js",
     "readouts.js",
     "building.js",

@@ -27,6 +27,7 @@ function build(lens) {
   paintTables(lens);
   showBars(lens);
   showPins(lens);
+  if (lens.overview) showOverview(lens);
 }
 
 /** Everything on the page for one image: its nodes, its canvases (surfaces) and what is changed later. */
@@ -61,7 +62,9 @@ function partsOf(lens) {
     const title = titleOf(panel.model);
     return title ? [title, row] : [row];
   });
+  const several = image.layers.length ? layersOf(lens) : null;
   const nodes = [
+    ...(several ? [several.node] : []),
     toolbarOf(lens),
     tools.node,
     tools.noisiest,
@@ -71,7 +74,7 @@ function partsOf(lens) {
     announcement,
   ];
   const surfaces = [photo.surface, ...models.flatMap(({ maps }) => STAGES.map((stage) => maps[stage].surface))];
-  return { ...tools, nodes, surfaces, models, photo, queries, classes, bar, differenceBar, announcement };
+  return { ...tools, several, nodes, surfaces, models, photo, queries, classes, bar, differenceBar, announcement };
 }
 
 /** Pins, and what can be done on the panels. */
