@@ -50,6 +50,7 @@ docs: .venv/docs.stamp
 soak: export DNL_FUZZ = $(FUZZ)
 soak: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/fuzz
+	$(BIN)/python -m tests.soak.docs
 	$(BIN)/python -m tests.soak.offline
 	$(BIN)/python -m tests.soak.faults
 	$(BIN)/python -m tests.soak.load

@@ -73,10 +73,11 @@ ANALYSIS = {
     "catch": ("capture dnl", "numpy torch"),
     "maps": ("capture options dnl", "numpy torch"),
     "measure": ("capture maps noise options threads words dnl", "numpy torch"),
-    "figures": ("capture maps noise geometry options files threads words dnl", "matplotlib numpy"),
-    "lens": ("capture maps noise measure geometry options words dnl", "PIL matplotlib numpy"),
-    "pins": ("capture maps noise figures geometry options files words dnl", "matplotlib numpy"),
-    "report": ("capture maps measure noise geometry options files words dnl", "matplotlib numpy torch tqdm"),
+    "printing": ("threads dnl", "matplotlib"),
+    "figures": ("capture maps noise geometry options files printing words dnl", "matplotlib numpy"),
+    "lens": ("capture maps noise measure geometry options words dnl", "PIL anywidget matplotlib numpy traitlets"),
+    "pins": ("capture maps noise figures geometry options files printing words dnl", "matplotlib numpy"),
+    "report": ("capture maps measure noise geometry options files printing words dnl", "matplotlib numpy torch tqdm"),
     "card": ("capture maps measure noise options words dnl", "numpy torch tqdm"),
     "ablation": ("capture measure noise options dnl", "numpy torch tqdm"),
     "command": ("report figures card dnl", ""),
@@ -104,7 +105,7 @@ ROOMS = {
     **rooms_of("dnl", DNL),
     "dnl": Room(("dnl.attention", "dnl.checkpoints", "dnl.files", "dnl.network")),
     **rooms_of("analysis", ANALYSIS, no_face=("files", "pins", "charts")),
-    "analysis": Room(("analysis.capture", "analysis.catch")),
+    "analysis": Room(("analysis.capture", "analysis.catch", "analysis.lens")),
     **rooms_of("pages", PAGES, no_face=tuple(name for name in PAGES if name.startswith("parts"))),
     "app": Room(("pages.parts.app",), ("PIL", "matplotlib", "numpy", "pandas", "streamlit")),
     "benchmarks": Room(
@@ -223,7 +224,7 @@ BREACHES = {
     "Streamlit outside the pages": (
         "analysis/lens/payload.py",
         "import streamlit as st",
-        ("imports streamlit", "analysis.lens may import PIL, matplotlib, numpy"),
+        ("imports streamlit", "analysis.lens may import PIL, anywidget, matplotlib, numpy, traitlets"),
     ),
     "an underscored name of another room": (
         "analysis/maps.py",

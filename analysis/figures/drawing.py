@@ -32,7 +32,7 @@ from analysis.figures.layout import (
     number_width,
     ticks,
 )
-from analysis.figures.text import letter
+from analysis.printing import PrintedFigure, letter
 
 ASCENT = 0.85  # from the top of a line to its baseline, in font sizes
 FRAME = 0.4  # points
@@ -41,10 +41,10 @@ UNSEEN = "#c8c8c8"  # where a map does not reach: the model saw a crop of the im
 HALO = [withStroke(linewidth=1.6, foreground="black")]
 
 
-def draw_grid(grid: Grid) -> Figure:
+def draw_grid(grid: Grid) -> PrintedFigure:
     """The figure of a grid, laid out by `lay_out`, whose errors it raises."""
     layout = lay_out(grid)
-    sheet = _Sheet(Figure(figsize=(grid.look.width, layout.down.height)), grid, layout)
+    sheet = _Sheet(PrintedFigure(figsize=(grid.look.width, layout.down.height)), grid, layout)
     _draw_titles(sheet)
     for index, row in enumerate(grid.rows):
         _draw_row_title(sheet, index)
@@ -82,8 +82,9 @@ class _Sheet:
 
     def _text(self, text: str, x: float, y: float, bold: bool, **style: Any) -> None:
         position = x / self.grid.look.width, 1 - y / self.layout.down.height
-        font = self.grid.font.properties(self.grid.size, bold)
-        self.figure.text(*position, text, fontproperties=font, parse_math=False, **style)
+        font = self.grid.font
+        style |= {"fontproperties": font.properties(self.grid.size, bold, text), "path_effects": font.effects(text)}
+        self.figure.text(*position, text, parse_math=False, **style)
 
 
 def _draw_titles(sheet: _Sheet) -> None:

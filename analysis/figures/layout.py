@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.recipe import Look
-from analysis.figures.text import Font, letter
+from analysis.printing import Font, letter
 
 MARGIN = 0.02
 GAP = 0.05
@@ -292,8 +292,12 @@ def _captions(grid: Grid, across: Across) -> Sequence[Sequence[Sequence[str]]]:
             break
     room = across.width + GAP / 2
     return [
-        [[part for line in caption for part in grid.font.wrap(line, room, grid.size)] for caption in row]
-        for row in captions
+        [
+            # Names of classes under pictures may have words of any length.
+            [part for line in caption for part in grid.font.wrap(line, room, grid.size, anywhere=panel.norm is None)]
+            for caption, panel in zip(shown, row.panels, strict=True)
+        ]
+        for shown, row in zip(captions, grid.rows, strict=True)
     ]
 
 

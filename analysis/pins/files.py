@@ -14,10 +14,21 @@ from matplotlib.figure import Figure
 
 import dnl
 from analysis.capture import Capture
-from analysis.figures import PAGE_WIDTH, Attention, Colormap, Look, Scale, Subject, compose, map_sentences, print_figure
+from analysis.figures import (
+    PAGE_WIDTH,
+    Attention,
+    Colormap,
+    Look,
+    Scale,
+    Subject,
+    class_sentences,
+    compose,
+    map_sentences,
+)
 from analysis.files.tables import csv_text
 from analysis.options import OPTION_NAMES, option_cells, own_stages
 from analysis.pins.measured import PIN_METRICS, PinnedPixels
+from analysis.printing import Font, print_figure
 
 # The columns of every table. What few captures have stands in columns of its own, where some view needs it: of queries
 # without a place, of keys that are other cells, of tokens that are no cells.
@@ -42,6 +53,8 @@ HEADER = (
 UNPLACED, OTHER_KEYS, DROPPED = ("query", "query_name"), ("key_rows", "key_columns"), ("dropped",)
 # The earliest that a zip file can hold; no file tells when it was made.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
+# Of a name in the title of a figure's row; the caption has it whole.
+MOST_LETTERS = 40
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------
@@ -256,6 +269,7 @@ def pins_caption(views: Sequence[PinnedPixels], scale: Scale) -> str:
     sentences = [
         f"Attention of {len(first.pixels)} {what} in {where}: {pins}.",
         *map_sentences(rows, _columns(views), scale, noise=measured),
+        *class_sentences(_subjects(views), _columns(views), Look()),
         f"Made from {made} with denoised-nl {dnl.__version__}.",
     ]
     return " ".join(sentences)
@@ -280,8 +294,17 @@ def _subjects(views: Sequence[PinnedPixels]) -> list[Subject]:
     subjects = []
     for pin, pixel in enumerate(views[0].pixels):
         number = views[0].query(pin) if pixel is None else None
-        title = f"{pin + 1}" if pixel is not None else f"{pin + 1} · {views[0].query_name(pin)}"
-        for view in views:
-            name = f"{title} · {view.source.name}" if several else title
+        title = f"{pin + 1}" if pixel is not None else f"{pin + 1} · {_title(views[0].query_name(pin), 'query')}"
+        for place, view in enumerate(views, start=1):
+            name = f"{title} · {_title(view.source.name, f'source {place}')}" if several else title
             subjects.append(Subject(view.capture, pixel, name, Attention(**view.options.as_dict()), number))
     return subjects
+
+
+def _title(name: str | None, number: str) -> str:
+    """A name in the title of a row: without its middle where it is long, a number where no font here can write it."""
+    name = name or ""
+    if not Font(Look().font_family).can_write(name):
+        return number
+    half = MOST_LETTERS // 2
+    return name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[-half:]}"

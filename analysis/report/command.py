@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from analysis.measure import MeasureOptions
 from analysis.options import GATES
+from analysis.report.foreseen import foreseen
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
@@ -89,7 +90,6 @@ def _report(options: argparse.Namespace, world: World) -> None:
     images = open_images(options.dataset, options.data, split, options.coding)
     labels = options.labels or ("prediction" if images.label_set is None else "truth")
     _require_fitting_classes(checkpoints, images, labels, options.data)
-    _look(images, world, large=options.large)
     count = min(len(images), options.limit or len(images))
     if not count:
         raise ReportError(f"{options.dataset} {split} holds no image; choose another split or folder")
@@ -100,6 +100,7 @@ def _report(options: argparse.Namespace, world: World) -> None:
         temperature=options.temperature,
         labels=labels,
     )
+    _look(images, world, checkpoints[0], measured, options)
     jobs = {
         checkpoint.name: Job(
             checkpoint=str(checkpoint.path),
@@ -133,11 +134,12 @@ def _report(options: argparse.Namespace, world: World) -> None:
         write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
 
 
-def _look(images: Images, world: World, *, large: bool) -> None:
-    """Say what looks wrong in the files before anything is measured.
+def _look(
+    images: Images, world: World, checkpoint: Checkpoint, measured: MeasureOptions, options: argparse.Namespace
+) -> None:
+    """Say what looks wrong in the files, and what large images take, before anything is measured.
 
-    Raises DatasetError where it cannot be meant, and ReportError for images that take very long, unless they may be
-    `large`.
+    Raises DatasetError where it cannot be meant, and ReportError for images that take very long, unless they may.
     """
     if isinstance(images, Photos):
         sentences = [f"not used: {', '.join(file.name for file in images.unused)}"] if images.unused else []
@@ -145,12 +147,14 @@ def _look(images: Images, world: World, *, large: bool) -> None:
         bar = partial(tqdm, leave=False, delay=1, disable=not world.is_main)
         look = look_at(images, progress=bar).require()
         sentences = list(look.sentences)
-        height, width = look.largest
-        if height * width > MOST_PIXELS and not large:
-            raise ReportError(
-                f"the largest image has {height}×{width} pixels, more than {MOST_PIXELS // 10**6} million, and work "
-                "grows with their square: scale images and labels (by nearest neighbour) down, or add --large"
-            )
+        if math.prod(look.largest) > MOST_PIXELS:
+            takes = foreseen(str(checkpoint.path), measured, look.largest, detection=not options.no_detection)
+            if not options.large:
+                raise ReportError(
+                    f"{takes}, and work grows with the square of the pixels: scale images and labels (by nearest "
+                    "neighbour) down, or add --large"
+                )
+            sentences.append(takes)
     if world.is_main:
         for sentence in sentences:
             print(one_line(sentence), file=sys.stderr)

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from analysis.measure import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
 from analysis.options import own_stages
 from analysis.report.charts import (
     CLASS_METRICS,
+    Chart,
+    chart_names,
     class_chart,
     comparison_chart,
     difference_chart,
@@ -135,14 +136,17 @@ def _write(
     write_image_table(out / "per_image.csv", records)
     hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
     write_class_table(out / "per_class.csv", records, class_names, hashes)
+    classes, networks = chart_names(class_names, "class"), chart_names(summaries, "checkpoint", first=1)
     charts, maps = {}, {}
     for name, own in summaries.items():
         folder = out / name if several else out
-        charts[name] = _charts(own, class_names, folder)
+        charts[name] = _charts(own, class_names, classes.texts, folder)
         maps[name] = _noise_maps(records[name], images, folder / "noise_maps")
     if several:
         (out / "charts").mkdir(exist_ok=True)
-        charts[""] = {"comparison": save_chart(out / "charts" / "comparison", partial(comparison_chart, summaries))}
+        draw = partial(comparison_chart, summaries, networks.texts)
+        comparison = save_chart(out / "charts" / "comparison", draw, networks.texts.values())
+        charts[""] = {"comparison": comparison}
     page = report_page(
         summaries,
         charts,
@@ -151,6 +155,7 @@ def _write(
         subject=_data_set(provenance),
         facts=_facts(provenance, checkpoints),
         comparison=differences,
+        key=classes.key | networks.key,
     )
     write_atomically(out / "report.html", lambda file: file.write_text(page, encoding="utf-8"))
     return summary
@@ -197,9 +202,9 @@ def _summary(
     }
 
 
-def _charts(summary: Mapping, class_names: Sequence[str], folder: Path) -> dict[str, str]:
-    """Write a checkpoint's charts and leakage matrices; chart name -> inline SVG."""
-    drawings: dict[str, Callable[[], Figure]] = {
+def _charts(summary: Mapping, class_names: Sequence[str], texts: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Write a checkpoint's charts and leakage matrices; chart name -> inline SVG. texts: of the classes in charts."""
+    drawings: dict[str, Callable[[], Chart]] = {
         "stages": partial(stage_chart, summary),
         "hollow_curve": partial(hollow_chart, summary),
     }
@@ -207,13 +212,13 @@ def _charts(summary: Mapping, class_names: Sequence[str], folder: Path) -> dict[
         drawings["differences"] = partial(difference_chart, summary["differences"])
     for metric in CLASS_METRICS:
         if summary["stages"]["raw"][metric]["mean"] is not None:
-            drawings[f"classes_{metric}"] = partial(class_chart, summary, metric)
+            drawings[f"classes_{metric}"] = partial(class_chart, summary, metric, texts)
     for stage in own_stages(summary["stages"]):
-        drawings[f"leakage_{stage}"] = partial(leakage_chart, summary["leakage"][stage], class_names, stage)
+        drawings[f"leakage_{stage}"] = partial(leakage_chart, summary["leakage"][stage], class_names, stage, texts)
     (folder / "charts").mkdir(parents=True, exist_ok=True)
     for stage, matrix in summary["leakage"].items():
         write_leakage(folder / f"leakage_{stage}.csv", matrix, class_names)
-    return {name: save_chart(folder / "charts" / name, draw) for name, draw in drawings.items()}
+    return {name: save_chart(folder / "charts" / name, draw, texts.values()) for name, draw in drawings.items()}
 
 
 def _noise_maps(records: Sequence[ImageRecord | SkippedImage], images: Images, folder: Path) -> list[tuple[str, str]]:

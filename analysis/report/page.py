@@ -1,5 +1,6 @@
 """The report as one self-contained HTML page: headline figures, controls, then details, definitions in words."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -40,6 +41,7 @@ thead th { color: var(--soft); font-weight: 600; }
 td small { color: var(--soft); display: block; white-space: nowrap; }
 figure { margin: 1rem 0; }
 figure svg { max-width: 100%; height: auto; display: block; }
+figure.wide svg { max-width: none; }
 dt { font-weight: 600; margin-top: .7rem; }
 dd { margin: 0; }
 code { font-size: .88em; overflow-wrap: anywhere; }
@@ -52,6 +54,8 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
 )
+# A chart up to this width is shrunk where the page is narrower.
+PAGE_POINTS = 700
 HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
 
 
@@ -64,10 +68,12 @@ def report_page(
     subject: str,
     facts: Sequence[tuple[str, str]],
     comparison: Mapping | None = None,
+    key: Mapping[str, str] | None = None,
 ) -> str:
     """The page. summaries: checkpoint -> its summary. charts: checkpoint -> chart name -> inline SVG, with the charts
     of the comparison under "". maps: checkpoint -> (image name, inline SVG) of the noisiest images. facts: name and
-    value of what the report rests on. subject: the data set in words. comparison: the checkpoints' differences."""
+    value of what the report rests on. subject: the data set in words. comparison: the checkpoints' differences. key:
+    what the charts write instead of names -> the names."""
     first = next(iter(summaries.values()))
     parts = [f"<h1>{escape(title)}</h1>", _lead(first, subject)]
     if comparison is not None:
@@ -77,6 +83,12 @@ def report_page(
         if comparison is not None:
             parts.append(f'<h1 id="checkpoint-{number}">{escape(name)}</h1>')
         parts += _checkpoint(summary, charts[name], maps[name])
+    if key:
+        parts.insert(
+            2, '<p>Some names have numbers in the charts, or are cut: they are <a href="#names">listed</a>.</p>'
+        )
+        entries = "".join(f"<dt>{escape(number)}</dt><dd>{escape(name)}</dd>" for number, name in key.items())
+        parts += ['<h2 id="names">Names in the charts</h2>', f"<dl>{entries}</dl>"]
     parts += _definitions(first)
     rests_on = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in facts)
     parts += ["<h2>What this rests on</h2>", f"<dl>{rests_on}</dl>"]
@@ -114,12 +126,12 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         f"<p>What other maps get on the same labels ({names}), so that a side effect is not taken for the method.</p>",
         _stage_table(summary, controls, "Macro means, below them 95 % intervals over images."),
         "<ul>" + "".join(f"<li><b>{stage}</b>: {escape(CONTROL_WORDS[stage])}</li>" for stage in controls) + "</ul>",
-        _figure(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
+        figure_html(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
         *_changes(summary, charts),
         "<h2>By class</h2>",
     ]
     parts += [
-        _figure(
+        figure_html(
             charts[f"classes_{metric}"], f"{METRIC_WORDS[metric].capitalize() if metric != 'auc' else 'AUC'} by class."
         )
         for metric in CLASS_METRICS
@@ -129,17 +141,17 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         "<h2>Where the attention goes</h2>",
         "<p>Each row is a class of queries; it says on which classes their attention falls. The diagonal is attention "
         "on the own class.</p>",
-        *(_figure(charts[f"leakage_{stage}"], f"Leakage, {stage}.") for stage in stages),
+        *(figure_html(charts[f"leakage_{stage}"], f"Leakage, {stage}.") for stage in stages),
         "<h2>Where the noise is</h2>",
         _split_table(summary),
         "<h2>Hollows</h2>",
-        _figure(charts["hollow_curve"], "Share of a query's own class that gets less than τ times its mean."),
+        figure_html(charts["hollow_curve"], "Share of a query's own class that gets less than τ times its mean."),
     ]
     if maps:
         parts += [
             "<h2>The noisiest images</h2>",
             "<p>Interclass noise of every query, painted at its cell; grey cells have none.</p>",
-            *(_figure(svg, name) for name, svg in maps),
+            *(figure_html(svg, name) for name, svg in maps),
         ]
     return [*parts, *_left_out(summary)]
 
@@ -151,7 +163,7 @@ def _changes(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
     return [
         "<h2>What each stage changes</h2>",
         _difference_table(summary["differences"]),
-        _figure(charts["differences"], "Paired differences with 95 % intervals."),
+        figure_html(charts["differences"], "Paired differences with 95 % intervals."),
     ]
 
 
@@ -239,7 +251,7 @@ def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: M
     parts = [
         "<h2>Comparison</h2>",
         _table("Interclass noise and hollow fraction, macro means.", header, rows),
-        _figure(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
+        figure_html(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
     ]
     for pair, block in comparison.items():
         rows = [
@@ -314,8 +326,12 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
     return f'<div class="wide"><table>{top}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _figure(svg: str, caption: str) -> str:
-    return f'<figure role="img" aria-label="{escape(caption)}">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+def figure_html(svg: str, caption: str) -> str:
+    """A chart with its caption; one wider than the page keeps its size and is scrolled."""
+    width = re.search(r'<svg\b[^>]*?\bwidth="([0-9.]+)pt"', svg)
+    wide = ' class="wide"' if width and float(width[1]) > PAGE_POINTS else ""
+    label = escape(caption)
+    return f'<figure role="img" aria-label="{label}"{wide}>{svg}<figcaption>{label}</figcaption></figure>'
 
 
 def _with_interval(entry: Mapping) -> str:

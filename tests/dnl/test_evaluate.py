@@ -167,6 +167,14 @@ def test_what_a_large_image_takes_is_said_with_the_window_that_takes_less(monkey
     assert "--window" not in scoring.foreseen(model, Look(1, largest=(3000, 4000)), Inference(window=512))
 
 
+def test_an_image_that_takes_minutes_is_asked_for(monkeypatch):
+    monkeypatch.setattr(scoring, "_timed", lambda model, side: (side**2 + side**4 / 256**2) * 1e-6)
+    model, look = small_model().eval(), Look(1, largest=(3000, 4000))
+    with pytest.raises(ValueError, match=r"takes about 37 minutes and .* with --window 1024 .*; .* or add --large"):
+        scoring.foreseen(model, look, Inference(), large=False)
+    assert "37 minutes" in scoring.foreseen(model, look, Inference(), large=True)
+
+
 def test_the_time_foreseen_grows_with_the_square_where_images_are_seen_whole(monkeypatch):
     monkeypatch.setattr(scoring, "_timed", lambda model, side: side**2 + side**4 / 256**2)
     timing = scoring.time_law(small_model())

@@ -42,6 +42,8 @@ const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no clas
 const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";
 const NO_GATE = "GR's gates need class_probs, a class distribution in each cell, which is missing here.";
 const NO_LEARNT = "LR's learnt weights need query and key; this is a finished map, which leaves the box.";
+const NOT_FROM_ZERO = "not from 0: from this map's lowest value";
+const MEAN_HAS_NONE = "The mean of the heads' maps has no query and key, so that LR has its box alone.";
 const SIGNED = "This map has weights below 0, which are drawn as 0: noise is defined for shares alone.";
 const CROPPED = "The model saw the bright part of the photo alone.";
 
@@ -53,7 +55,7 @@ export function lacks(model) {
     hasClasses && !model.hasLabels && FLATTERED,
     apart && `${OTHER_KEYS.reason} There are ${keysWords(model)}.`,
     !apart && !model.class_probs && NO_GATE,
-    !apart && !model.query && NO_LEARNT,
+    !apart && !model.query && (model.parts ? MEAN_HAS_NONE : NO_LEARNT),
     keyGrid.crop && CROPPED,
     ...(model.notes ?? []),
   ].filter(Boolean);
@@ -70,9 +72,10 @@ function several({ query_names }, count) {
 }
 
 /** How much of the rows of some queries went to tokens that are no cells; "" where there are none. */
-function droppedWords({ dropped }, cells) {
-  if (!dropped) return "";
-  const share = cells.reduce((sum, cell) => sum + dropped[cell], 0) / cells.length;
+function droppedWords(model, cells) {
+  const shares = cells.map((cell) => droppedShare(model, cell));
+  if (!shares.length || shares.includes(null)) return "";
+  const share = shares.reduce((sum, one) => sum + one, 0) / shares.length;
   return `${percent(share)} of ${cells.length === 1 ? "its" : "their"} attention ${OTHER_TOKENS}`;
 }
 

@@ -151,8 +151,8 @@ def test_options_that_do_not_fit_are_refused(capture):
             {"column_titles": ("incomprehensibilities" * 2, "", ""), "look": Look(width=3.5)},
             "'incompreh.*' has no room",
         ),
-        ({"column_titles": ("木", "", "")}, "the font DejaVu Sans cannot write '木'"),
-        ({"column_titles": ("a\nb", "", "")}, r"the font DejaVu Sans cannot write '\\n'"),
+        ({"column_titles": ("\ue000", "", "")}, "neither DejaVu Sans nor a font of this machine can write '.ue000'"),
+        ({"column_titles": ("a\nb", "", "")}, r"neither DejaVu Sans nor a font of this machine can write '\\n'"),
     ],
 )
 def test_a_recipe_that_cannot_be_drawn_gets_one_sentence(capture, change, sentence):

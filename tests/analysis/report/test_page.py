@@ -23,7 +23,7 @@ def test_the_page_needs_nothing_from_outside(finished):
 
 def test_names_are_escaped(tmp_path, records):
     evil = "<script>alert('$x$')</script>"
-    names = (evil, *CAMVID.class_names[1:])
+    names = (evil, "\ue000", *CAMVID.class_names[2:])
     label_set = LabelSet("evil", names, CAMVID.palette, 11)
     named = [dataclasses.replace(record, name=f"{evil}&{n}") for n, record in enumerate(records)]
     about = {"dataset": evil, "split": None, "limit": None, "options": {}, "version": "0", "definitions": "own"}
@@ -31,6 +31,7 @@ def test_names_are_escaped(tmp_path, records):
     summary = write_report(tmp_path, [checkpoint], {"a-name": named}, [make_sample(n) for n in range(3)], about)
     page = Page((tmp_path / "report.html").read_text())
     assert "script" not in page.elements and evil in page.text
+    assert "\ue000" in page.text and "Names in the charts" in page.text  # which no font has
     assert evil in summary["stages"]["raw"]["kept_mass"]["per_class"]
     assert all(path.parent == tmp_path / "noise_maps" for path in (tmp_path / "noise_maps").iterdir())
     assert evil in {row["class"] for row in table(tmp_path / "per_class.csv")}
