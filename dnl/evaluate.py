@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint
+from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint, recipe_of
 from dnl.commands import exit_status, show_anything
-from dnl.datasets import NAMES, Look, look_at, open_dataset
+from dnl.datasets import NAMES, Look, learnt_from, look_at, open_dataset, split_to_measure
 from dnl.distributed import World, joined
 from dnl.files import write_json
 from dnl.inference import Inference, predict, window_starts
 from dnl.metrics import SegmentationScores
 from dnl.network import ATTENTION_SOURCES, DenoisedNonLocal2d, ModelConfig, SegmentationNetwork
-from dnl.training import evaluate
+from dnl.training import GroupedScores, evaluate_groups
 from dnl.untrusted import one_line
 
 GIB = 2**30
@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file")
     parser.add_argument("--dataset", required=True, choices=NAMES)
     parser.add_argument("--data", help="folder of the data set (streets need none)")
-    parser.add_argument("--split", default="val")
+    parser.add_argument("--split", default="val", help="or dev:GROUP, a group (a drive, a city) of train")
     parser.add_argument("--coding", help="how label files store the classes (docs/label-images.md); recognised else")
     parser.add_argument("--gamma", type=float, help="value of the block's γ; 0 switches the attention off")
     parser.add_argument("--attention", default="learnt", choices=ATTENTION_SOURCES)
@@ -197,9 +197,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         if world.is_main:
             try:
                 if options.json:
-                    write_json(options.json, scores._asdict())
+                    groups = {group: of_group.miou for group, of_group in scores.groups.items()}
+                    write_json(options.json, {**scores.whole._asdict(), **({"groups": groups} if groups else {})})
             finally:  # a full disk does not take them away
-                show_scores(scores)
+                show_scores(scores.whole)
+                for group, of_group in scores.groups.items():
+                    print(f"{one_line(group, 40):>14}  {of_group.miou:.4f} mIoU")
 
 
 def show_scores(scores: SegmentationScores) -> None:
@@ -209,10 +212,12 @@ def show_scores(scores: SegmentationScores) -> None:
     print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")
 
 
-def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
+def _scores(options: argparse.Namespace, world: World) -> GroupedScores:
     model, card = load_checkpoint(options.checkpoint)
     alter_attention(model, gamma=options.gamma, source=options.attention)
-    dataset = open_dataset(options.dataset, options.data, options.split, options.coding)
+    trained = recipe_of(card)
+    split = split_to_measure(options.split, [trained], options.dataset, options.data)
+    dataset = open_dataset(options.dataset, options.data, split, options.coding)
     label_set = label_set_of(card)
     if dataset.label_set.class_names != label_set.class_names:
         differing = differing_classes(label_set.class_names, dataset.label_set.class_names)
@@ -223,15 +228,17 @@ def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
     model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     bar = partial(tqdm, leave=False, delay=1, disable=not world.is_main)
     look = look_at(dataset, progress=bar).require()
-    for sentence in (*look.sentences, foreseen(model, look, inference, large=options.large)):
+    learnt = f"the checkpoint has learnt from images of {split}: these scores flatter it"
+    learnt_words = learnt if learnt_from(trained, options.dataset, split) else None
+    for sentence in (*look.sentences, learnt_words, foreseen(model, look, inference, large=options.large)):
         if sentence and world.is_main:
             print(sentence, file=sys.stderr)
-    return evaluate(
+    return evaluate_groups(
         model,
         dataset,
         inference=inference,
         world=world,
-        progress=lambda items: tqdm(items, desc=options.split, leave=False, disable=not world.is_main),
+        progress=lambda items: tqdm(items, desc=split, leave=False, disable=not world.is_main),
     )
 
 

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -112,6 +113,23 @@ def test_scores_are_written_and_shown_in_any_terminal(own, tmp_path, monkeypatch
     assert "道路" in json.loads(file.read_text(encoding="utf-8"))["iou"]
 
 
+def test_each_group_has_its_score(own, tmp_path, capsys):
+    for group in ("north", "south"):
+        for part in ("images", "labels"):
+            folder = tmp_path / part / "train" / group
+            folder.mkdir(parents=True)
+            shutil.copy(tmp_path / part / "val" / "a.png", folder)
+    file = tmp_path / "scores.json"
+    assert main([*own, "--split", "train", "--json", str(file)]) == 0
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    assert scores["groups"] == {"north": scores["miou"], "south": scores["miou"]}  # of the same image
+    assert f"north  {scores['miou']:.4f} mIoU" in capsys.readouterr().out
+    assert main([*own, "--split", "dev:south", "--json", str(file)]) == 0
+    assert "groups" not in json.loads(file.read_text(encoding="utf-8"))
+    assert main([*own, "--split", "dev"]) == 1
+    assert "write dev:GROUP with one of north (1 images), south (1 images)" in capsys.readouterr().err
+
+
 def test_a_full_disk_does_not_take_the_scores_away(own, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -123,7 +141,7 @@ def test_a_full_disk_does_not_take_the_scores_away(own, tmp_path, monkeypatch, c
 
 
 def test_labels_that_cannot_be_meant_are_said_before_anything_is_scored(own, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(scoring, "evaluate", None)
+    monkeypatch.setattr(scoring, "evaluate_groups", None)
     Image.fromarray(np.full((48, 48), 7, np.uint8)).save(tmp_path / "labels" / "val" / "a.png")
     assert main(own) == 1
     assert "a.png" in capsys.readouterr().err
