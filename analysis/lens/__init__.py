@@ -7,6 +7,7 @@ from analysis.lens.payload import (
     MAX_MAP_CELLS,
     PIN_COLOURS,
     asking_for,
+    first_map,
     image_id,
     layer_bytes,
     pack_capture,
@@ -17,6 +18,7 @@ from analysis.lens.standalone import standalone_html
 from analysis.lens.start import starting_pixel
 from analysis.lens.state import (
     PIN_LIMIT,
+    chosen_map,
     chosen_pixels,
     known_choices,
     known_pins,
@@ -36,7 +38,9 @@ __all__ = [
     "SCRIPT",
     "NotebookLens",
     "asking_for",
+    "chosen_map",
     "chosen_pixels",
+    "first_map",
     "html_or_reason",
     "image_id",
     "known_choices",

@@ -10,7 +10,9 @@ function renderWidget({ model, el }) {
   let own = false; // what the lens itself has just said
   const tell = (name, value) => {
     own = true;
-    model.set(name, name === "pins" ? (value[lens.image.image_id] ?? []) : value);
+    if (name === "pins") model.set("pins", value[lens.image.image_id] ?? []);
+    else if (name === "maps") model.set("map", value[lens.image.image_id] ?? {});
+    else model.set(name, value);
     model.save_changes();
     own = false;
   };
