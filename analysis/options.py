@@ -17,6 +17,9 @@ CONTROLS = ("uniform", "oracle", "box")
 # What the model can do, and the oracle: true labels in place of the class prediction, the best that any GR could do.
 GATES = (*attention.GATES, "oracle")
 
+# At which percentile of their maps' values colour scales end, unless asked otherwise; above it all have one colour.
+CLIP_PERCENTILE = 99.5
+
 # The LR window applied after the fact to a model that has none.
 DEFAULT_LR_KERNEL = 3
 

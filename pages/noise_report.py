@@ -8,7 +8,15 @@ from streamlit.delta_generator import DeltaGenerator
 from analysis.charts import noise as charts
 from analysis.measure import ImageRecord, classes_of_few_cells
 from analysis.options import CONTROLS, STAGES
-from analysis.words import DEFINITIONS, METRIC_NOTES, METRIC_WORDS, MORE_DEFINITIONS, STAGE_WORDS, headline
+from analysis.words import (
+    DEFINITIONS,
+    METRIC_NOTES,
+    METRIC_WORDS,
+    MORE_DEFINITIONS,
+    STAGE_WORDS,
+    headline,
+    interval_sentences,
+)
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
@@ -132,7 +140,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
     with bars:
         metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, key=entries.CLASS_METRIC)
         if charts.classes_with_figures(summary, metric, stages):
-            words = "One group of bars a class; bars without an interval rest on one image."
+            words = "One group of bars a class; bars without an interval rest on too few images."
             chart(charts.class_bars(summary, metric, stages), "classes", words)
         else:
             st.info("No class has enough cells for this metric.")
@@ -197,6 +205,17 @@ def show_table(summary: dict, stages: list[str]) -> None:
         f"{summary['distinct_argmax_keys']:.0f} distinct strongest keys an image."
     )
     st.caption(facts)
+
+
+def show_groups(summary: dict, stages: list[str]) -> None:
+    """The figures of each group; nothing where images have none."""
+    if not summary["groups"]:
+        return
+    st.subheader("In which group?")
+    number = len(summary["groups"])
+    words = "one group (a drive)" if number == 1 else f"{number} groups (drives)"
+    st.caption(f"The images are of {words}. Each has the figures here that a report on it alone would have.")
+    st.dataframe(charts.group_table(summary, stages), hide_index=True, height="content", key="groups")
 
 
 def show_downloads(work: Work, name: str, summary: dict, records: list[ImageRecord]) -> None:
@@ -304,6 +323,7 @@ def show_report(notices: DeltaGenerator) -> Job | None:
         return job
     for name, summary in summaries.items():
         st.markdown(f"**{literal(name)}**: {headline(summary)}" if len(summaries) > 1 else headline(summary))
+    st.caption(literal(interval_sentences(next(iter(summaries.values())))))
     chosen = choose_stages(summaries)
     show_overview(summaries, chosen)
     with st.popover("What the figures mean"):
@@ -314,6 +334,7 @@ def show_report(notices: DeltaGenerator) -> Job | None:
     stages = [stage for stage in chosen if stage in summaries[name]["stages"]] or ["raw"]
     show_classes(summaries[name], stages, records[name], class_names)
     show_steps(summaries[name], stages)
+    show_groups(summaries[name], stages)
     show_table(summaries[name], stages)
     if work.several or not work.missing():
         show_downloads(work, name, summaries[name], records[name])

@@ -72,7 +72,7 @@ ANALYSIS = {
     "lesson": ("noise dnl", "numpy torch"),
     "catch": ("capture dnl", "numpy torch"),
     "maps": ("capture options dnl", "numpy torch"),
-    "measure": ("capture maps noise options threads words dnl", "numpy torch"),
+    "measure": ("capture maps noise options intervals threads words dnl", "numpy torch"),
     "printing": ("threads dnl", "matplotlib"),
     "figures": ("capture maps noise geometry options files printing words dnl", "matplotlib numpy"),
     "lens": ("capture maps noise measure geometry options words dnl", "PIL anywidget matplotlib numpy traitlets"),
@@ -80,6 +80,7 @@ ANALYSIS = {
     "report": ("capture maps measure noise geometry options files printing words dnl", "matplotlib numpy torch tqdm"),
     "card": ("capture maps measure noise options words dnl", "numpy torch tqdm"),
     "ablation": ("capture measure noise options dnl", "numpy torch tqdm"),
+    "command": ("report figures card dnl", ""),
     "charts": ("lesson noise pins geometry options words", "PIL numpy plotly"),
 }
 SHARED = "parts.app parts.subjects analysis dnl"  # what the parts of every page may import
@@ -113,7 +114,7 @@ ROOMS = {
 }
 
 FLOORS = {"analysis": 6, "dnl": 7, "pages": 4}
-FILES = {"analysis": 9, "dnl": 14}
+FILES = {"analysis": 10, "dnl": 14}
 # Streamlit takes every file in the folder for a page.
 PAGE_FILES = {f"pages/{name}.py" for name in ("explorer", "figures", "lesson", "models", "noise_report")}
 # The drawn streets are long lists of what to paint.

@@ -232,9 +232,30 @@ def figure_table(summary: dict, stages: Sequence[str]) -> list[dict[str, str]]:
         rows.append({"figure": words} | {stage: _number(of) + interval_words(of) for stage, of in found.items()})
         rows.append({"figure": f"{words}, micro"} | {stage: _number(of, "micro") for stage, of in found.items()})
         if metric == "interclass_noise":
-            for key, name in (("chance", "chance"), ("times_chance", "interclass noise / chance")):
-                rows.append({"figure": name} | {stage: _number(of, key) for stage, of in found.items()})
+            rows.append({"figure": "chance"} | {stage: _number(of, "chance") for stage, of in found.items()})
+            times = {stage: times_chance(of) for stage, of in found.items()}
+            name = {"figure": "interclass noise / chance"}
+            rows.append(name | {stage: _number(of) + interval_words(of) for stage, of in times.items()})
     return rows
+
+
+def group_table(summary: dict, stages: Sequence[str]) -> list[dict[str, str | int]]:
+    """The figures of each group as text: a row for each group and stage."""
+    rows = []
+    for group, block in summary["groups"].items():
+        for stage in (stage for stage in stages if stage in block["stages"]):
+            found = block["stages"][stage]
+            row: dict[str, str | int] = {"group": group, "images": block["images"], "stage": STAGE_WORDS[stage]}
+            row |= {METRIC_WORDS[metric]: _number(of) + interval_words(of) for metric, of in found.items()}
+            times = times_chance(found["interclass_noise"])
+            rows.append(row | {"interclass noise / chance": _number(times) + interval_words(times)})
+    return rows
+
+
+def times_chance(interclass: Mapping) -> dict:
+    """Interclass noise over chance as figures with an interval of their own."""
+    ends = {"mean": "times_chance", "low": "times_chance_low", "high": "times_chance_high"}
+    return {end: interclass.get(name) for end, name in ends.items()}
 
 
 def plain(name: str) -> str:

@@ -3,7 +3,7 @@
 from analysis.figures.captions import caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, recipe_figure
-from analysis.figures.panels import FACTORS, MAP_LABELS, MapScale, Subject, compose, map_scale, shares
+from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, compose, map_scale, shares
 from analysis.figures.recipe import (
     COLUMN_WIDTH,
     COLUMNS,
@@ -47,7 +47,6 @@ __all__ = [
     "COLUMN_WIDTH",
     "FACTORS",
     "FORMATS",
-    "MAP_LABELS",
     "MAX_BYTES",
     "MAX_PIXEL",
     "MAX_ROWS",
@@ -81,6 +80,7 @@ __all__ = [
     "Subject",
     "Weights",
     "attention_figure",
+    "bar_labels",
     "camvid_image",
     "caption_text",
     "class_sentences",

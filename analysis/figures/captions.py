@@ -40,6 +40,8 @@ def map_sentences(
         sentences.append(f"Differences: {', '.join(changes)}.")
     if stages or changes:
         sentences.append(SCALE_SENTENCES[scale.kind])
+        if scale.from_lowest and scale.kind != "log" and stages:
+            sentences.append("Scales of the maps begin at their lowest value, not at 0.")
         if scale.clip_percentile < 100:
             sentences.append(f"Scales end at the {scale.clip_percentile:g}th percentile of the values.")
     if noise and (stages or changes):

@@ -23,7 +23,7 @@ from analysis.figures.recipe import (
     naming,
     recipe_hash,
 )
-from analysis.options import STAGES
+from analysis.options import CLIP_PERCENTILE, STAGES
 from analysis.printing import Font, PrintedFigure, print_figure
 
 
@@ -36,7 +36,7 @@ def attention_figure(
     lr_weights: Weights = "model",
     temperature: float = 1.0,
     scale: ScaleKind = "uniform",
-    clip_percentile: float = 99.5,
+    clip_percentile: float = CLIP_PERCENTILE,
     colormap: Colormap = "magma",
     width: float = PAGE_WIDTH,
 ) -> PrintedFigure:

@@ -1,5 +1,6 @@
 """Captures and their queries -> the panels, colour scales and colour bars of a figure."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,12 +25,14 @@ PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labe
 SHARE_LABELS = ("attention, × an even spread", "× an even spread", "× even")
 WEIGHT_LABELS = ("attention weight, %", "weight, %", "%")
 OWN_LABELS = ("attention, of each map's top value", "of each map's top", "of top")
+RANGE_LABELS = ("attention, of each map's own range", "of each map's range", "of range")
 MAP_LABELS = {"uniform": SHARE_LABELS, "log": SHARE_LABELS, "shared": WEIGHT_LABELS, "map": OWN_LABELS}
 SHARE_CHANGES = ("difference, × an even spread", "× an even spread", "× even")
 WEIGHT_CHANGES = ("difference of weights, %", "difference, %", "%")
 OWN_CHANGES = ("difference, of each map's largest", "of each largest", "of largest")
 CHANGE_LABELS = {"uniform": SHARE_CHANGES, "log": SHARE_CHANGES, "shared": WEIGHT_CHANGES, "map": OWN_CHANGES}
 TOP_WORDS = ("top value ", "top ", "")
+NOT_FROM_ZERO = ", not from 0"
 FACTORS = {"uniform": 1.0, "log": 1.0, "shared": 100.0, "map": 1.0}
 
 
@@ -228,8 +231,19 @@ def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
     if scale.kind in ("uniform", "log"):
         top = min(most, max(top, 1.0))  # where a few cells take everything, the scale still reaches the even spread
     top = top or 1.0  # nothing but zeros: any scale will do
-    norm = LogNorm(top / 10**LOG_DECADES, top, clip=True) if scale.kind == "log" else Normalize(0, top)
-    return MapScale(norm, most > top)
+    if scale.kind == "log":
+        return MapScale(LogNorm(top / 10**LOG_DECADES, top, clip=True), most > top)
+    lowest = min(float(shown.min()) for shown in maps) if scale.from_lowest else 0.0
+    return MapScale(Normalize(lowest if lowest < top else 0.0, top), most > top)
+
+
+def bar_labels(scale: Scale) -> Sequence[str]:
+    """What the colours of maps show, longest form first."""
+    if not scale.from_lowest or scale.kind == "log":
+        return MAP_LABELS[scale.kind]
+    if scale.kind == "map":
+        return RANGE_LABELS
+    return [f"{label}{NOT_FROM_ZERO}" for label in MAP_LABELS[scale.kind]]
 
 
 def _change_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale) -> dict[tuple[int, str], MapScale]:
@@ -250,11 +264,12 @@ def _top(maps: Sequence[np.ndarray], scale: Scale) -> tuple[float, float]:
     """The end of the scale of some maps, and their largest value; the percentile of sharp maps can be 0."""
     values = np.concatenate([shown.ravel() for shown in maps])
     most = float(values.max())
-    return float(np.percentile(values, scale.clip_percentile)) or most, most
+    # A value that there is, as in the lens.
+    return float(np.percentile(values, scale.clip_percentile, method="higher")) or most, most
 
 
 def _bar(group: int, scales: dict[tuple[int, str], MapScale], scale: Scale, look: Look) -> Bar:
-    labels = (MAP_LABELS if group == 1 else CHANGE_LABELS)[scale.kind]
+    labels = bar_labels(scale) if group == 1 else CHANGE_LABELS[scale.kind]
     colormap = look.colormap if group == 1 else look.difference_colormap
     # Where each map has a scale of its own, the bar counts in parts of its end.
     norm = next(iter(scales.values())).norm if scale.kind != "map" else Normalize(0 if group == 1 else -1, 1)
@@ -351,9 +366,14 @@ def _change_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
 
 
 def _with_top(captions: Sequence[Sequence[str]], norm: Normalize) -> Sequence[Sequence[str]]:
-    """The captions with one more line: where the map's own scale ends."""
+    """The captions with one more line: where the map's own scale ends, and where it begins if not at 0."""
     forms = [captions[min(index, len(captions) - 1)] for index in range(3)]
-    return [(*form, f"{words}{100 * ends(norm)[1]:.2g} %") for form, words in zip(forms, TOP_WORDS, strict=True)]
+    low, top = (100 * end for end in ends(norm))
+    if low > 0:
+        # As many digits as it takes to tell the two apart.
+        digits = 2 - math.floor(math.log10((top - low) / top))
+        return [(*form, f"{low:.{digits}g} … {top:.{digits}g} %") for form in forms]
+    return [(*form, f"{words}{top:.2g} %") for form, words in zip(forms, TOP_WORDS, strict=True)]
 
 
 # --- titles ----------------------------------------------------------------------------------------------------------

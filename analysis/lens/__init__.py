@@ -13,11 +13,12 @@ from analysis.lens.payload import (
     pack_capture,
     pack_layers,
 )
-from analysis.lens.script import CSS, HTML, SCRIPT
+from analysis.lens.script import CSS, HTML, PRESENT_HTML, SCRIPT
 from analysis.lens.standalone import standalone_html
 from analysis.lens.start import starting_pixel
 from analysis.lens.state import (
     PIN_LIMIT,
+    active_pin,
     chosen_map,
     chosen_pixels,
     known_choices,
@@ -35,8 +36,10 @@ __all__ = [
     "MAX_MAP_CELLS",
     "PIN_COLOURS",
     "PIN_LIMIT",
+    "PRESENT_HTML",
     "SCRIPT",
     "NotebookLens",
+    "active_pin",
     "asking_for",
     "chosen_map",
     "chosen_pixels",

@@ -149,8 +149,9 @@ def _joined(facts: dict, body: "_Body") -> bytes:
 def asking_for(buffer: bytes, request: dict) -> bytes:
     """The same buffer with a request to the lens in its header, which the lens grants once for each `id`.
 
-    request: {"id": anything unique, "pins": [[y, x], …], "choices": {…}, "look": {…}}, as `analysis.lens.state` knows
-    them. Each of the three may be missing, and so may each of their entries: what is missing stays as it is.
+    request: {"id": anything unique, "pins": [[y, x], …], "active": which pin is shown, from 0, "choices": {…},
+    "look": {…}}, as `analysis.lens.state` knows them. Each of them may be missing, and so may each entry of choices
+    and look: what is missing stays as it is.
     """
     length = 4 + int.from_bytes(buffer[:4], "little")
     return _with_header({**json.loads(buffer[4:length]), "request": request}) + buffer[length:]

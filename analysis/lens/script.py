@@ -106,3 +106,5 @@ SCRIPT = _script()
 CSS = joined(("lens.css",))
 # The script builds the page in this one element, which outlives each run of the script.
 HTML = '<div class="lens"></div>'
+# The lens that fills the screen.
+PRESENT_HTML = '<div class="lens present"></div>'

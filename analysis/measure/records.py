@@ -31,6 +31,7 @@ class ImageRecord:
     queries whose AUC and average precision were measured, 0 for none.
     noise_maps: stage -> h×w float32 interclass noise of each cell, NaN undefined.
     options: gate, lr_kernel, lr_weights and temperature, as `attention_rows` takes them. image_sha256: as in Capture.
+    group, place: where the image comes from, as the data set's Origin says; None where that is not known.
     """
 
     name: str
@@ -54,6 +55,8 @@ class ImageRecord:
     noise_maps: dict[str, np.ndarray]
     options: dict[str, Any]
     image_sha256: str | None
+    group: str | None = None
+    place: int | None = None
 
 
 def image_record(report: ImageReport) -> ImageRecord:

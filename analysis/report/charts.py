@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from analysis.geometry import Grid
-from analysis.measure import ImageRecord
+from analysis.measure import GROUP_METRICS, ImageRecord
 from analysis.options import STAGES, own_stages
 from analysis.printing import Font, Names, PrintedFigure, picture_names, print_settings, save_figure
 from analysis.words import METRIC_WORDS, STAGE_COLOURS
@@ -227,6 +227,32 @@ def difference_chart(differences: Mapping[str, Mapping[str, Mapping]]) -> Chart:
     return figure
 
 
+def group_chart(summary: Mapping, texts: Mapping[str, str]) -> Chart:
+    """The three noise figures of each group, one mark a stage with its interval.
+
+    texts: what stands for each group's name, as in `chart_names`.
+    """
+    groups, stages = summary["groups"], own_stages(summary["stages"])
+    pitch = max([0.3, *(LINE * (texts[name].count("\n") + 1) for name in groups)])
+    figure = Chart(figsize=(7.2, 1.0 + pitch * len(groups)), layout="constrained")
+    axes = figure.subplots(1, len(GROUP_METRICS), sharey=True)
+    for ax, metric in zip(axes, GROUP_METRICS, strict=True):
+        for number, stage in enumerate(stages):
+            at = np.arange(len(groups)) + (number - (len(stages) - 1) / 2) * 0.2
+            entries = [block["stages"][stage][metric] for block in groups.values()]
+            means, errors = _means_and_errors(entries)
+            look: dict[str, Any] = {"fmt": "o", "markersize": 4, "elinewidth": 1.2, "color": STAGE_COLOURS[stage]}
+            ax.errorbar(means, at, xerr=errors, label=stage, **look)
+        ax.set_yticks(range(len(groups)), [texts[name] for name in groups])
+        ax.set_title(METRIC_WORDS[metric])
+        ax.set_xlim(0, 1)
+        ax.grid(axis="x")
+    axes[0].set_ylim(len(groups) - 0.5, -0.5)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
 def comparison_chart(summaries: Mapping[str, Mapping], texts: Mapping[str, str]) -> Chart:
     """Several checkpoints side by side: the three noise figures of the stages that each of them has.
 
@@ -294,10 +320,7 @@ def _bars(
     hatch: str | None = None,
 ) -> None:
     """Bars of means with their intervals; what is undefined has no bar."""
-    means = np.array([_value(entry["mean"]) for entry in entries])
-    lows, highs = (np.array([_value(entry[end]) for entry in entries]) for end in ("low", "high"))
-    # A percentile interval of few images can end short of the mean.
-    errors = np.clip(np.nan_to_num([means - lows, highs - means]), 0, None)
+    means, errors = _means_and_errors(entries)
     look: dict[str, Any] = {
         "color": colour,
         "label": label,
@@ -310,6 +333,14 @@ def _bars(
         ax.barh(at, means, size, xerr=errors, **look, **bars)
     else:
         ax.bar(at, means, size, yerr=errors, **look, **bars)
+
+
+def _means_and_errors(entries: Sequence[Mapping]) -> tuple[np.ndarray, np.ndarray]:
+    """Means, and how far their intervals reach to both sides; NaN and 0 for what is undefined."""
+    means = np.array([_value(entry["mean"]) for entry in entries])
+    lows, highs = (np.array([_value(entry[end]) for entry in entries]) for end in ("low", "high"))
+    # An interval of very skewed values can end short of the mean.
+    return means, np.clip(np.nan_to_num([means - lows, highs - means]), 0, None)
 
 
 def _value(number: float | None) -> float:

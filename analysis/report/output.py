@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from analysis.report.charts import (
     class_chart,
     comparison_chart,
     difference_chart,
+    group_chart,
     hollow_chart,
     leakage_chart,
     noise_map_figure,
@@ -30,12 +31,14 @@ from analysis.report.measuring import ReportError
 from analysis.report.page import report_page
 from analysis.report.photos import Images
 from analysis.report.records import SkippedImage
-from analysis.report.tables import write_class_table, write_image_table, write_leakage
+from analysis.report.tables import write_class_table, write_group_table, write_image_table, write_leakage
 from dnl.classes import LabelSet
+from dnl.datasets import learnt_from
 from dnl.files import write_atomically, write_json
 from dnl.network import ModelConfig
 
 NOISE_MAPS = 6
+MOST_DRAWN_GROUPS = 40
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
 FILE_LIST = Path("records", "files.json")
 # Of a noise map's file, its number and ending apart: file systems take 255 bytes.
@@ -44,13 +47,15 @@ MAX_FILE_NAME = 100
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of the report: its name there, its file, its classes and its network's configuration."""
+    """A checkpoint of the report: its name there, its file, its classes, its network's configuration, and the recipe
+    that it was trained by."""
 
     name: str
     path: Path
     sha256: str
     label_set: LabelSet
     config: dict
+    recipe: Mapping = field(default_factory=dict)
 
 
 def write_report(
@@ -121,6 +126,7 @@ def _write(
     for checkpoint in checkpoints:
         kept[checkpoint.name] = _measured(records[checkpoint.name])
         about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
+        about["learnt_from"] = learnt_from(checkpoint.recipe, provenance["dataset"], provenance["split"] or "")
         about["images"] = measured_images(kept[checkpoint.name])
         about["model"] = _facts_of_model(checkpoint.config)
         summaries[checkpoint.name] = {
@@ -134,13 +140,18 @@ def _write(
 
     write_json(out / "summary.json", summary)
     write_image_table(out / "per_image.csv", records)
+    write_group_table(out / "per_group.csv", summaries)
     hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
     write_class_table(out / "per_class.csv", records, class_names, hashes)
     classes, networks = chart_names(class_names, "class"), chart_names(summaries, "checkpoint", first=1)
+    groups = chart_names(dict.fromkeys(name for own in summaries.values() for name in own["groups"]), "group", first=1)
     charts, maps = {}, {}
     for name, own in summaries.items():
         folder = out / name if several else out
         charts[name] = _charts(own, class_names, classes.texts, folder)
+        if 1 < len(own["groups"]) <= MOST_DRAWN_GROUPS:
+            draw_groups = partial(group_chart, own, groups.texts)
+            charts[name]["groups"] = save_chart(folder / "charts" / "groups", draw_groups, groups.texts.values())
         maps[name] = _noise_maps(records[name], images, folder / "noise_maps")
     if several:
         (out / "charts").mkdir(exist_ok=True)
@@ -155,7 +166,7 @@ def _write(
         subject=_data_set(provenance),
         facts=_facts(provenance, checkpoints),
         comparison=differences,
-        key=classes.key | networks.key,
+        key=classes.key | networks.key | groups.key,
     )
     write_atomically(out / "report.html", lambda file: file.write_text(page, encoding="utf-8"))
     return summary

@@ -9,11 +9,13 @@ from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
 from analysis.words import (
     CONTROL_WORDS,
+    LEARNT_WARNING,
     METRIC_WORDS,
     OWN_DEFINITIONS,
     PREDICTION_WARNING,
     REPORT_DEFINITIONS,
     SPLIT_DEFINITIONS,
+    interval_sentences,
 )
 
 STYLE = """
@@ -54,6 +56,7 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
 )
+MOST_GROUP_ROWS = 60
 # A chart up to this width is shrunk where the page is narrower.
 PAGE_POINTS = 700
 HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
@@ -106,6 +109,8 @@ def _lead(summary: Mapping, subject: str) -> str:
         parts.append("<p>Labels: ground truth.</p>")
     else:
         parts.append(f'<p class="mark"><strong>{PREDICTION_WARNING}</strong></p>')
+    if summary.get("provenance", {}).get("learnt_from"):
+        parts.append(f'<p class="mark"><strong>{LEARNT_WARNING}</strong></p>')
     if summary["limits"]["min_images"] < noise.MIN_IMAGES:
         parts.append(
             f'<p class="mark">A class counts here with {_images(summary["limits"]["min_images"])} already, so the '
@@ -120,14 +125,16 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
     names = ", ".join(f"{escape(name)}" for name in controls)
     parts = [
         "<h2>Headline figures</h2>",
-        _stage_table(summary, stages, "Macro means, below them 95 % intervals over images."),
+        _stage_table(summary, stages, "Macro means, below them their intervals."),
+        f"<p>{escape(interval_sentences(summary))}</p>",
         f"<p>{_in_words(summary)}</p>",
         "<h2>Controls</h2>",
         f"<p>What other maps get on the same labels ({names}), so that a side effect is not taken for the method.</p>",
-        _stage_table(summary, controls, "Macro means, below them 95 % intervals over images."),
+        _stage_table(summary, controls, "Macro means, below them their intervals."),
         "<ul>" + "".join(f"<li><b>{stage}</b>: {escape(CONTROL_WORDS[stage])}</li>" for stage in controls) + "</ul>",
         figure_html(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
         *_changes(summary, charts),
+        *_groups(summary, charts),
         "<h2>By class</h2>",
     ]
     parts += [
@@ -208,12 +215,21 @@ def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
             (
                 stage,
                 *(_with_interval(block[metric]) for metric in metrics),
-                _plain(interclass["times_chance"]),
+                _with_interval(_times_chance(interclass)),
                 _plain(interclass["micro"]),
                 f"{summary['emptied'][stage]:,}",
             )
         )
     return _table(caption, header, rows)
+
+
+def _times_chance(interclass: Mapping) -> dict:
+    """Interclass noise over chance with its interval, as other figures have theirs."""
+    return {
+        "mean": interclass["times_chance"],
+        "low": interclass["times_chance_low"],
+        "high": interclass["times_chance_high"],
+    }
 
 
 def _difference_table(differences: Mapping) -> str:
@@ -223,6 +239,33 @@ def _difference_table(differences: Mapping) -> str:
         for name, block in differences.items()
     ]
     return _table("Paired by image.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows)
+
+
+def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
+    """The figures of each group; nothing where images have none."""
+    groups = summary["groups"]
+    if not groups:
+        return []
+    stages = own_stages(summary["stages"])
+    rows = [
+        (
+            name,
+            f"{block['images']:,}",
+            *(_with_interval(block["stages"][stage]["interclass_noise"]) for stage in stages),
+            _with_interval(_times_chance(block["stages"]["raw"]["interclass_noise"])),
+            *(_with_interval(block["stages"][stage]["hollow_fraction"]) for stage in stages),
+        )
+        for name, block in list(groups.items())[:MOST_GROUP_ROWS]
+    ]
+    header = ("group", "images", *(f"{stage} noise" for stage in stages), "raw × chance")
+    header += tuple(f"{stage} hollow" for stage in stages)
+    words = f"{_number(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
+    if len(groups) > MOST_GROUP_ROWS:
+        words += f" The first {MOST_GROUP_ROWS}; per_group.csv has all."
+    parts = ["<h2>By group</h2>", _table(words, header, rows)]
+    if "groups" in charts:
+        parts.append(figure_html(charts["groups"], "The groups side by side, with 95 % intervals of each alone."))
+    return parts
 
 
 def _split_table(summary: Mapping) -> str:

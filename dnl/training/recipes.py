@@ -41,6 +41,7 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     dataset: str = "camvid"
+    dev_group: str = ""  # groups of train, joined by commas, that the run is scored on instead of learning from them
     coding: str = ""  # how label files store the classes (docs/label-images.md); none: recognised
     streets_per_epoch: int = 0  # built-in scenes mixed into each pass over the data set
     streets_pool: int = 1200  # distinct scenes they are drawn from; kept in memory once drawn
@@ -88,6 +89,11 @@ class TrainConfig:
     workers: int = 1  # processes that prepare batches
     keep_in_memory: bool = True  # the decoded data set; for small ones
     seed: int = 0
+
+    @property
+    def validation(self) -> str:
+        """The split that a run is scored on."""
+        return f"dev:{self.dev_group}" if self.dev_group else "val"
 
     def __post_init__(self):
         for entry in dataclasses.fields(self):

@@ -227,7 +227,7 @@ def test_a_map_has_the_colours_of_its_values_where_they_are(lens, street):
         values = np.sort(
             np.concatenate([getattr(rows, stage).ravel() / getattr(rows, stage).sum() for stage in STAGES])
         )
-        high = values[int(np.ceil(0.998 * (values.size - 1)))] * row.size
+        high = values[int(np.ceil(0.995 * (values.size - 1)))] * row.size
         places = np.log(np.maximum(shown, 1e-300) / (high / 1e4)) / np.log(1e4)
         expected = matplotlib.colormaps[name](np.floor(np.clip(places, 0, 1) * 255 + 0.5).astype(int), bytes=True)[
             :, :3

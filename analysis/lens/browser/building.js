@@ -16,6 +16,7 @@ function build(lens) {
     lens.resizing.observe(canvas);
   }
   root.replaceChildren(...lens.parts.nodes);
+  root.dataset.models = image.models.length;
   root.style.setProperty("--lens-aspect", `${image.imageWidth} / ${image.imageHeight}`);
   root.onkeydown = (event) => {
     if (isUndo(event) && !event.defaultPrevented) onKey(lens, event);
@@ -167,7 +168,7 @@ function pinChipOf(lens, pixel, index) {
         onclick: () => touch(lens, index),
       },
       number,
-      element("span", {}, words),
+      element("span", { translate: "no" }, words),
     ),
     button("×", "Remove this pin (Delete)", () => unpin(lens, index), { "aria-label": `Remove pin ${index + 1}` }),
   );
@@ -184,6 +185,7 @@ function classesOf(lens) {
   const present = new Set(image.models.flatMap(asked).flatMap(({ classes }) => [...new Set(classes)]));
   return image.class_names.map((name, label) => {
     const of = button("", "Show the mean attention of this class", () => averageClass(lens, label), {
+      translate: "no",
       disabled: !present.has(label),
       "aria-pressed": "false",
     });
@@ -232,8 +234,8 @@ function showStages({ root, memory, parts }) {
 
 function showBars({ memory, parts }) {
   const { range, difference } = memory.look;
-  parts.bar.node.hidden = range === "each";
-  parts.differenceBar.node.hidden = range === "each" || !difference;
+  parts.bar.node.hidden = range !== "shared";
+  parts.differenceBar.node.hidden = range !== "shared" || !difference;
   for (const { maps } of parts.models) {
     for (const stage of STAGES) {
       maps[stage].bar.node.hidden = range === "shared";

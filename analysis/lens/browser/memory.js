@@ -98,7 +98,7 @@ export function grant(memory, image, request) {
   if (Array.isArray(request.pins)) {
     const pins = request.pins.filter((pixel) => Array.isArray(pixel) && hasQuery(image, pixel));
     memory.pins.set(image.image_id, pins.slice(0, PIN_LIMIT));
-    touchPin(memory, image, 0);
+    touchPin(memory, image, Number.isInteger(request.active) && request.active >= 0 ? request.active : 0);
   }
   if (hasMap(image, request.map)) memory.maps.set(image.image_id, request.map);
   for (const [name, check] of Object.entries(SETTINGS.choices)) {

@@ -82,11 +82,11 @@ const CHANGES = [
 /** Paint maps in the colours of `table`, on one scale with a colour bar of its own, or on one for each map. */
 function paintMaps({ memory }, maps, table, rangeOf, bar, name) {
   if (!maps.length) return;
-  if (memory.look.range === "each") {
+  if (memory.look.range !== "shared") {
     for (const { values, picture, bar: own } of maps) {
       const range = rangeOf([values]);
       paintRow(values, range, table, picture.pixels);
-      showColourbar(own, range, table, "");
+      showColourbar(own, range, table, range.kind === "linear" && range.low > 0 ? NOT_FROM_ZERO : "");
     }
   } else {
     const range = rangeOf(maps.map(({ values }) => values));
@@ -97,10 +97,10 @@ function paintMaps({ memory }, maps, table, rangeOf, bar, name) {
 
 function drawAll(scene, found) {
   const { image, memory, parts, tables, view } = scene;
-  const { scale, clip, overlay, photoOpacity } = memory.look;
+  const { scale, range, clip, overlay, photoOpacity } = memory.look;
   const { maps, changes } = shownMaps(scene, found);
   const words = scale === "weight" ? "attention weight" : "attention, in multiples of an even spread";
-  paintMaps(scene, maps, tables.maps, (rows) => colourRange(rows, scale, clip), parts.bar, words);
+  paintMaps(scene, maps, tables.maps, (rows) => colourRange(rows, scale, clip, range === "own"), parts.bar, words);
   paintMaps(scene, changes, tables.differences, (rows) => differenceRange(rows, clip), parts.differenceBar, "change");
 
   const direction = directionIn(scene);

@@ -42,6 +42,7 @@ const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no clas
 const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";
 const NO_GATE = "GR's gates need class_probs, a class distribution in each cell, which is missing here.";
 const NO_LEARNT = "LR's learnt weights need query and key; this is a finished map, which leaves the box.";
+const NOT_FROM_ZERO = "not from 0: from this map's lowest value";
 const MEAN_HAS_NONE = "The mean of the heads' maps has no query and key, so that LR has its box alone.";
 const SIGNED = "This map has weights below 0, which are drawn as 0: noise is defined for shares alone.";
 const CROPPED = "The model saw the bright part of the photo alone.";

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from PIL import Image, ImageDraw
 
 from analysis.charts.pins import pins_figure
-from analysis.figures import FACTORS, MAP_LABELS, MapScale, Scale, map_scale, shares
+from analysis.figures import FACTORS, MapScale, Scale, bar_labels, map_scale, shares
 from analysis.lens import PIN_COLOURS
 from analysis.lens.start import LEAST_MENDED
 from analysis.options import own_stages
@@ -254,7 +254,7 @@ def _address(picture: np.ndarray, file_format: str = "PNG") -> str:
 def _bar(common: MapScale | None, scale: Scale, colormap: str) -> str:
     """The colour bar with its numbers."""
     colours = _address(matplotlib.colormaps[colormap](np.linspace(0, 1, 256), bytes=True)[None, :, :3])
-    words = html.escape(MAP_LABELS[scale.kind][0])
+    words = html.escape(bar_labels(scale)[0])
     norm = Normalize(0, 1) if common is None else common.norm
     low, high = norm.vmin * FACTORS[scale.kind], norm.vmax * FACTORS[scale.kind]
     beyond = " and more" if common is not None and common.clipped else ""

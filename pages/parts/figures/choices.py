@@ -299,6 +299,8 @@ def show_look(own: Mapping[str, str]) -> None:
         st.number_input("Temperature", 0.01, 100.0, step=0.1, **keyed("temperature"), help="1 is the method.")
     with st.expander("Colours"):
         _choose("Colours show", typing.get_args(ScaleKind), "kind")
+        lowest = "For maps that are nearly even. The colour bar says that the scale does not begin at 0."
+        st.toggle("From the lowest value, not 0", **keyed("from_lowest"), help=lowest)
         words = "Scales end at this percentile of the values."
         st.number_input("Clipping percentile", 50.0, 100.0, step=0.5, **keyed("clip_percentile"), help=words)
         _choose("Colour map", typing.get_args(Colormap), "colormap", words=str)

@@ -13,7 +13,7 @@ from analysis.noise import query_metrics
 from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions, stages_there
 from analysis.words import TILE_DEFINITIONS
 from dnl.datasets import Streets
-from pages.parts.app.words import as_sentence, literal
+from pages.parts.app.words import as_sentence, literal, say
 from pages.parts.lesson.widgets import choice, plot, question
 from pages.parts.subjects.captures import captured, network_turn
 from pages.parts.subjects.models import Model, choose_model, say_health
@@ -210,7 +210,7 @@ def _show_predictions(model: Model, street: Picture, predictions: dict[str, np.n
                 score = f": {accuracy:.1%} of the pixels right"
             st.image(label_set.colour(predictions[name]), caption=f"with {IN_PLACE[name]}{score}", width="stretch")
     changed = float((predictions["learnt"] != predictions[replacement]).mean())
-    st.markdown(f"**{changed:.1%} of the pixels** change their class.")
+    say(f"**{changed:.1%} of the pixels** change their class.", "lesson changed")
 
 
 # --- 8: not an explanation -------------------------------------------------------------------------------------------
@@ -261,9 +261,10 @@ def explanation() -> None:
         predictions = _predictions(model, street)
         if predictions is not None:
             kept = float((predictions["learnt"] == predictions["uniform"]).mean())
-            st.markdown(
+            say(
                 "With the learnt map, and with the emptiest map there is (every cell gets the same), "
-                f"**{kept:.1%} of this street's pixels get the same class:**"
+                f"**{kept:.1%} of this street's pixels get the same class:**",
+                "lesson kept",
             )
             _show_predictions(model, street, predictions, "uniform")
             st.caption(
