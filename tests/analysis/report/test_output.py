@@ -10,6 +10,8 @@ from dnl import load_checkpoint
 from dnl.classes import CAMVID
 from tests.analysis.report.small import make_sample, run
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def test_images_of_one_class_or_none_are_no_report(checkpoint, tmp_path):
     model, _ = load_checkpoint(checkpoint)
