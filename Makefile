@@ -3,9 +3,11 @@
 # make lint    ruff alone
 # make soak    what takes long: the full fuzz, faults, load, kills, clean installations, mutants (hours on a slow machine)
 # make mutants mutation testing alone (MODULES="dnl.metrics analysis.maps" for some)
+# make docs     the documentation as a site of static files, in site/ (its first page is the live lens)
 # make coverage which lines and branches of dnl and analysis the tests reach, browser tests apart
 # make types   mypy on dnl and analysis
-# make peers   attention of public libraries' models against what they compute, into docs/other-networks.md; in .venv-peers
+# make peers   attention of public libraries' models against what they compute, into docs/other-networks.md, and
+#              backbones with their weights; in .venv-peers
 # make bench   the attention benchmark, results in runs/benchmark (BENCH="--cells 2401 4096" for its options)
 #
 # Everything lives in .venv; it is set up again when a requirements file changes.
@@ -27,7 +29,7 @@ FUZZ ?= 10
 # For clean installations: the Pythons to install under, by path or name.
 PYTHONS ?= $(PYTHON)
 
-.PHONY: app test lint types soak mutants coverage bench peers browser
+.PHONY: app docs test lint types soak mutants coverage bench peers browser
 .DELETE_ON_ERROR:
 
 app: .venv/app.stamp
@@ -43,9 +45,14 @@ lint: .venv/dev.stamp
 types: .venv/dev.stamp
 	$(BIN)/python -m mypy
 
+docs: .venv/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean --config-file docs/site/mkdocs.yml
+	@echo "The documentation is in site/index.html."
+
 soak: export DNL_FUZZ = $(FUZZ)
 soak: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/fuzz
+	$(BIN)/python -m tests.soak.docs
 	$(BIN)/python -m tests.soak.offline
 	$(BIN)/python -m tests.soak.faults
 	$(BIN)/python -m tests.soak.load
@@ -68,6 +75,7 @@ bench: .venv/app.stamp
 
 peers: .venv-peers/stamp
 	PYTHONPATH=.:tests $(subst .venv,.venv-peers,$(BIN))/python -m peers.conformance --table docs/other-networks.md $(PEERS)
+	PYTHONPATH=.:tests $(subst .venv,.venv-peers,$(BIN))/python -m peers.backbones
 
 # torchvision's own requirement is a torch for GPUs; the one that is there does.
 .venv-peers/stamp: requirements.txt tests/peers/requirements.txt
@@ -86,6 +94,10 @@ peers: .venv-peers/stamp
 
 .venv/dev.stamp: requirements-dev.txt .venv/app.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+.venv/docs.stamp: docs/requirements.txt .venv/app.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 # The browser tests drive the Chromium on PATH or else Playwright's own. Where there is neither, fetch Playwright's

@@ -25,8 +25,8 @@ across = np.linspace(-1, 1, 64)
 spot = np.exp(-4 * (across[:, None] ** 2 + across[None, :] ** 2))
 icon = Image.fromarray(matplotlib.colormaps["inferno"](spot, bytes=True))
 st.set_page_config(page_title="Denoised non-local attention", page_icon=icon, layout="wide")
-# Streamlit leaves a hand's breadth free above the title.
-st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; }</style>")
+# Streamlit leaves a hand's breadth free above the title, and its header stays there when the page is scrolled.
+st.html("<style>.stMainBlockContainer { padding-top: 3.5rem; } :root { --lens-top: 3.75rem; }</style>")
 announce_app()
 page.run()
 settle()

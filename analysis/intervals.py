@@ -9,9 +9,9 @@ Images of one drive or scene resemble each other, so an interval needs *parts* t
 
 A part's error is what its images add to the mean by differing from their class's mean. The variance of the mean is the
 sum of the squared errors, raised for each class by k / (k − 1) if k parts have it, so that rare classes count in full.
-The limits are by bootstrap-t for many images or groups, by Student's t with its skewness corrected for few images, and
-by Student's t for few groups and for blocks. `python -m benchmarks.intervals` shows how often they hold the truth: less
-than 95 % for very skewed values, and where images stay alike over more than a tenth of a sequence.
+The limits are by bootstrap-t for many images or groups, by Student's t with its skewness corrected for few images and
+for very many, and by Student's t for few groups and for blocks. `python -m benchmarks.intervals` shows how often they
+hold the truth: less than 95 % for very skewed values, and where images stay alike over more than a tenth of a sequence.
 
 - Politis, White, "Automatic block-length selection for the dependent bootstrap", 2004, corrected by Patton, Politis,
   White, 2009: how far images resemble their neighbours. Blocks here are BLOCK_LENGTHS times that length, so that their
@@ -37,6 +37,7 @@ LEAST_FREEDOM = 4  # degrees of freedom that blocks keep
 MOST_BLOCKS = 20
 BLOCK_LENGTHS = 3.0  # a block in lengths of Politis and White
 LEAST_BOOTSTRAP = 20  # parts
+MOST_BOOTSTRAP = 300  # of more the corrected Student's t says the same, in a hundredth of the time
 RESAMPLES = 4000
 
 
@@ -304,13 +305,14 @@ def _limits(mean: float, spread: _Spread, sample: _Sample, level: float, seed: i
     if error == 0:
         return f"Student's t {over}", mean, mean
     student = student_quantile(spread.freedom, level)
-    if sample.kind != "blocks" and parts >= LEAST_BOOTSTRAP:
+    if sample.kind != "blocks" and LEAST_BOOTSTRAP <= parts <= MOST_BOOTSTRAP:
         low, high = _bootstrap_t(spread.errors / error, level, seed)
         # The bootstrap knows of so many parts, not of what each weighs.
         stretch = student / student_quantile(parts - 1, level) * error
         if math.isfinite(low) and math.isfinite(high):
             return f"bootstrap-t {over}", mean - high * stretch, mean - low * stretch
-    if sample.kind != "images":  # their means are less skewed, and too few to tell
+    few = sample.kind == "groups" and parts < LEAST_BOOTSTRAP
+    if few or sample.kind == "blocks":  # their means are less skewed, and too few to tell
         return f"Student's t {over}", mean - student * error, mean + student * error
     skewness = float((spread.errors**3).sum()) / error**3  # of the mean
     low, high = (_undo_skewness(t, skewness) for t in (-student, student))
@@ -326,8 +328,9 @@ def _undo_skewness(t: float, skewness: float) -> float:
 
 def _bootstrap_t(errors: np.ndarray, level: float, seed: int) -> tuple[float, float]:
     """Quantiles of the studentised mean of resampled errors; infinite where too many resamples have no spread."""
-    drawn = _resamples(len(errors), seed) @ np.stack([errors, errors**2], axis=1).astype(np.float32)
-    mean, variance = drawn[:, 0], drawn[:, 1] - drawn[:, 0] ** 2 / len(errors)
+    drawn = errors.astype(np.float32)[_resamples(len(errors), seed)]
+    mean = drawn.sum(axis=1)
+    variance = np.einsum("rp,rp->r", drawn, drawn) - mean**2 / len(errors)
     studentised = np.where(mean < 0, -np.inf, np.inf)
     spread = variance > 1e-4
     studentised[spread] = mean[spread] / np.sqrt(variance[spread])
@@ -335,12 +338,15 @@ def _bootstrap_t(errors: np.ndarray, level: float, seed: int) -> tuple[float, fl
     return float(low), float(high)
 
 
-@lru_cache(maxsize=2)
 def _resamples(parts: int, seed: int) -> np.ndarray:
-    """How often each part is drawn in each resample: RESAMPLES×parts."""
-    drawn = np.random.default_rng(seed).integers(0, parts, (RESAMPLES, parts))
-    place = np.arange(RESAMPLES)[:, None] * parts + drawn
-    return np.bincount(place.ravel(), minlength=RESAMPLES * parts).reshape(RESAMPLES, parts).astype(np.float32)
+    """Which parts are in each resample: RESAMPLES×parts."""
+    return (_random_words(seed)[:, :parts] * np.uint64(parts) >> np.uint64(32)).astype(np.intp)
+
+
+@lru_cache(maxsize=2)
+def _random_words(seed: int) -> np.ndarray:
+    """RESAMPLES×MOST_BOOTSTRAP whole numbers below 2³², out of which every number of parts is drawn."""
+    return np.random.default_rng(seed).integers(0, 2**32, (RESAMPLES, MOST_BOOTSTRAP), np.uint64)
 
 
 @lru_cache(maxsize=1024)
@@ -350,7 +356,7 @@ def student_quantile(freedom: float, level: float) -> float:
     t = √freedom · tan φ has a density in φ of cos φ to the power freedom − 1; right to six digits.
     """
     freedom = min(freedom, 1e4)
-    angles = np.linspace(0, np.pi / 2, 50_001)
+    angles = np.linspace(0, min(np.pi / 2, 10 / math.sqrt(freedom)), 6001)  # what lies beyond is under 1e-20
     density = np.cos(angles) ** (freedom - 1)
     cumulative = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
     return math.sqrt(freedom) * math.tan(np.interp(level, cumulative / cumulative[-1], angles))

@@ -1,7 +1,7 @@
 """What can be chosen of a map: its stages and controls, the gate, and how GR, LR and the softmax are computed."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -16,6 +16,9 @@ CONTROLS = ("uniform", "oracle", "box")
 
 # What the model can do, and the oracle: true labels in place of the class prediction, the best that any GR could do.
 GATES = (*attention.GATES, "oracle")
+
+# At which percentile of their maps' values colour scales end, unless asked otherwise; above it all have one colour.
+CLIP_PERCENTILE = 99.5
 
 # The LR window applied after the fact to a model that has none.
 DEFAULT_LR_KERNEL = 3
@@ -62,6 +65,19 @@ class MapOptions:
 
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(MapOptions))
+
+
+def stages_there(options: MapOptions) -> tuple[Stage, ...]:
+    """The stages that there are under options with every "model" replaced: rectified with GR, retained with LR."""
+    return own_stages(
+        ["raw", *["rectified"] * (options.gate is not None), *["retained"] * (options.lr_kernel is not None)]
+    )
+
+
+def own_stages(names: Iterable[str]) -> tuple[Stage, ...]:
+    """Those of STAGES that are among `names`, in their own order."""
+    there = set(names)
+    return tuple(stage for stage in STAGES if stage in there)
 
 
 def option_cells(options: Mapping[str, Any]) -> dict[str, Any]:

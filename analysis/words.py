@@ -16,6 +16,8 @@ STAGE_WORDS = {
     "oracle": "oracle gate",
     "box": "constant box",
 }
+# What is said where one of these stages would stand and there is none.
+LACKING_WORDS = {"rectified": "no GR", "retained": "no LR"}
 METRIC_WORDS = {
     "interclass_noise": "interclass noise",
     "intraclass_noise": "intraclass noise",
@@ -67,7 +69,8 @@ Attention is compared on *labelled cells*, the query's own cell left out. These 
 """
 MORE_DEFINITIONS = """
 - **leakage matrix**: where the attention of each class goes; each row sums to 1.
-- **intervals** (95 %): what another draw of as many images would give, by bootstrap over images; one image has none.
+- **intervals** (95 %): they hold the true mean in 95 of 100 samples. Images of one drive or folder are not taken as
+  independent, and too few images have none; the line under the headline says what the intervals speak of.
 - **controls**: *uniform attention* gets chance by construction; the *oracle gate* knows the true labels, the best any
   GR could do; the *constant box* stands in place of LR's learnt weights. A stage that does no better than its control
   has not earned its credit.
@@ -135,6 +138,9 @@ PREDICTION_WARNING = (
     "The labels are the model's own prediction, not ground truth. A prediction measured against itself is flattered: "
     "every figure below is better than it would be against true labels."
 )
+LEARNT_WARNING = (
+    "The network has learnt from these very images: the figures flatter it, and say little of those it has not seen."
+)
 CONTROL_WORDS = {
     "uniform": "uniform attention: every cell gets the same; what chance gets.",
     "oracle": "retained attention under the oracle gate: true labels in place of GR's class prediction, the best that "
@@ -165,7 +171,10 @@ REPORT_DEFINITIONS = {
     "AUC, average precision": "How well the attention of a row tells S from D. 1 is best; AUC 0.5 is chance.",
     "Means": "Over a class's queries in each image in which it has enough cells, over images, over classes: so that "
     "large classes do not drown small ones. The micro mean is over all queries alike.",
-    "Intervals": "95 % bootstrap intervals over images. Differences are paired by image.",
+    "Intervals": "95 %: of a hundred samples like this one, about 95 have intervals that hold the true mean. Images of "
+    "one group (a drive, a city, a folder) resemble each other and are not taken as independent: from ten groups on "
+    "the groups are, below that blocks of neighbouring images within each group. Where nothing says which images "
+    "belong together, each is taken as independent. Differences are paired by image.",
     "Query dependence, distinct argmax keys": "Mean Jensen–Shannon divergence between the raw rows of random pairs of "
     "queries: 0 where every query gets the same map. How many cells of an image are the strongest key of some query.",
 }
@@ -185,14 +194,14 @@ LENS_DIFFERENCE_WORDS = {
 }
 # What each choice does.
 LENS_GATE_WORDS = {
-    "off": "GR off: rectified equals raw.",
+    "off": "No GR: there is no rectified map.",
     "sigmoid": "σ(p·p), between 0.50 and 0.73: what the authors' code computes.",
     "binary": "1 where both cells have the same predicted class, else 0: what the paper's abstract says.",
     "similarity": "p·p, the probability that both cells share a class.",
     "oracle": "1 where the true labels agree: the best that any gate could do.",
 }
 LENS_RETENTION_WORDS = {
-    "off": "LR off: retained equals rectified.",
+    "off": "No LR: there is no retained map.",
     "learnt": "Each cell gathers its neighbours' attention with weights σ(q·k).",
     "box": "A constant box in place of the learnt weights: a control.",
 }
@@ -257,7 +266,9 @@ LENS_COLUMN_NOTE = "Noise is defined for rows, for where a pixel looks. Of who l
 
 # Changes smaller than this, in percentage points, are called none.
 LEAST_CHANGE = 0.5
-STEPS = {"rectified": ("raw", "GR"), "retained": ("rectified", "LR")}
+MOST_NAMED_GROUPS = 4
+# Stage -> the stages before it, the last first, and what makes it of the last one that there is.
+STEPS = {"rectified": (("raw",), "GR"), "retained": (("rectified", "raw"), "LR")}
 
 
 def headline(summary: dict) -> str:
@@ -284,9 +295,32 @@ def headline(summary: dict) -> str:
     return words
 
 
+def interval_sentences(summary: Mapping) -> str:
+    """How the intervals of a summary were made, and what they speak of; or why there are none."""
+    facts, groups = summary["intervals"], list(summary["groups"])
+    if facts["method"] in (None, "none"):
+        return f"No intervals ({facts['reason']})."
+    blocks = f" of about {facts['block_length']:.0f} images" if facts["block_length"] else ""
+    made = f"{_percent(facts['level'])} intervals by {facts['method']}{blocks}."
+    if not groups:
+        return f"{made} They take each image as independent, since nothing says which are of one scene."
+    worth = f"The {facts['images']} images of {_group_words(groups)} tell as much as about "
+    worth += f"{facts['effective_images']:.0f} independent ones."
+    of_these = facts["block_length"] or facts["groups"] == 1
+    alone = " alone, not of others" if of_these else ""
+    return f"{made} {worth} The intervals speak of {facts['speaks_of']}{alone}."
+
+
+def _group_words(groups: list[str]) -> str:
+    """ "one group (0016E5)", "2 groups (a, b)", "20 groups"."""
+    number = "one group" if len(groups) == 1 else f"{len(groups)} groups"
+    return f"{number} ({', '.join(groups)})" if len(groups) <= MOST_NAMED_GROUPS else number
+
+
 def _step(summary: dict, stage: str, metric: str) -> str:
     """What one step does to a metric: "GR takes 19 points away (to 37 %)"."""
-    before, name = STEPS[stage]
+    stages, name = STEPS[stage]
+    before = next(each for each in stages if each in summary["stages"])
     earlier, later = (_figures(summary, at, metric).get("mean") for at in (before, stage))
     if earlier is None or later is None:
         return ""

@@ -56,6 +56,7 @@ LAYOUTS = {
     "5 independent": Layout((5,), "independent", target=0.93),
     "3 independent": Layout((3,), "independent"),
     "10 independent": Layout((10,), "independent"),
+    "1000 independent": Layout((1000,), "independent"),
     "20 independent": Layout((20,), "independent"),
     "30 of one sequence": Layout((30,), "sequences"),
     "50 of one sequence": Layout((50,), "sequences"),

@@ -20,21 +20,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint
+from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint, recipe_of
 from dnl.commands import exit_status, show_anything
-from dnl.datasets import NAMES, Look, look_at, open_dataset
+from dnl.datasets import NAMES, Look, learnt_from, look_at, open_dataset, split_to_measure
 from dnl.distributed import World, joined
 from dnl.files import write_json
 from dnl.inference import Inference, predict, window_starts
 from dnl.metrics import SegmentationScores
 from dnl.network import ATTENTION_SOURCES, DenoisedNonLocal2d, ModelConfig, SegmentationNetwork
-from dnl.training import evaluate
+from dnl.training import GroupedScores, evaluate_groups
 from dnl.untrusted import one_line
 
 GIB = 2**30
 LARGE = 2_000_000  # pixels, of an image whose time and memory are foreseen
 WINDOW = 1024  # the side that is advised
 TIMED_SIDES = (256, 512)
+MOST_SECONDS = 120  # of one image, without a word that it may
 
 
 def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt") -> None:
@@ -73,10 +74,10 @@ def altered_attention(
         block.attention_source = own_source
 
 
-def foreseen(model: SegmentationNetwork, look: Look, inference: Inference) -> str | None:
+def foreseen(model: SegmentationNetwork, look: Look, inference: Inference, *, large: bool = True) -> str | None:
     """What the largest image of a data set will take, in a sentence, where it is LARGE; else None.
 
-    Raises ValueError where that is more memory than there is.
+    Raises ValueError where that is more memory than there is, or more than MOST_SECONDS and it may not be `large`.
     """
     height, width = look.largest
     scale = max(inference.scales)
@@ -109,9 +110,11 @@ def foreseen(model: SegmentationNetwork, look: Look, inference: Inference) -> st
         )
 
     seconds = in_windows(window) if cut and window else views * law(pixels)
-    sentence = f"{what} takes about {_duration(seconds)} and at least {memory / GIB:.1f} GiB of memory"
+    sentence = f"{what} takes about {duration(seconds)} and at least {memory / GIB:.1f} GiB of memory"
     if not cut and seconds > in_windows(WINDOW):
-        sentence += f"; with {windowed} about {_duration(in_windows(WINDOW))}"
+        sentence += f"; with {windowed} about {duration(in_windows(WINDOW))}"
+    if seconds > MOST_SECONDS and not large:
+        raise ValueError(f"{sentence}; scale the images down, or add --large to go on all the same")
     return sentence
 
 
@@ -134,8 +137,13 @@ def memory_there(device: torch.device) -> int:
 def time_law(model: SegmentationNetwork) -> Callable[[int], float]:
     """Seconds of an image of so many pixels: a share in proportion to them, of convolutions, and one to their square,
     of attention, as two small images show."""
-    small, large = (side**2 for side in TIMED_SIDES)
-    short, long = (_timed(model, side) for side in TIMED_SIDES)
+    return law_of(lambda side: _timed(model, side), TIMED_SIDES)
+
+
+def law_of(timed: Callable[[int], float], sides: tuple[int, int]) -> Callable[[int], float]:
+    """The law of times by pixels, linear and square, that goes through those of two square images."""
+    small, large = (side**2 for side in sides)
+    short, long = map(timed, sides)
     square = max(0.0, (long / large - short / small) / (large - small))
     linear = max(0.0, long / large - square * large)
     return lambda pixels: linear * pixels + square * pixels**2
@@ -152,8 +160,11 @@ def _timed(model: SegmentationNetwork, side: int) -> float:
     return min(seconds)
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+def duration(seconds: float) -> str:
+    """A time for reading, to two digits or so."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 90 * 60 else f"{seconds / 3600:.0f} hours"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -163,13 +174,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file")
     parser.add_argument("--dataset", required=True, choices=NAMES)
     parser.add_argument("--data", help="folder of the data set (streets need none)")
-    parser.add_argument("--split", default="val")
+    parser.add_argument("--split", default="val", help="or dev:GROUP, a group (a drive, a city) of train")
     parser.add_argument("--coding", help="how label files store the classes (docs/label-images.md); recognised else")
     parser.add_argument("--gamma", type=float, help="value of the block's γ; 0 switches the attention off")
     parser.add_argument("--attention", default="learnt", choices=ATTENTION_SOURCES)
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="average over these")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parser.add_argument("--window", type=int, metavar="PIXELS", help="slide windows of this side over larger images")
+    parser.add_argument("--large", action="store_true", help="score images however long one takes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
     options = parser.parse_args(arguments)
     return exit_status(lambda: _evaluate(options))
@@ -185,9 +197,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         if world.is_main:
             try:
                 if options.json:
-                    write_json(options.json, scores._asdict())
+                    groups = {group: of_group.miou for group, of_group in scores.groups.items()}
+                    write_json(options.json, {**scores.whole._asdict(), **({"groups": groups} if groups else {})})
             finally:  # a full disk does not take them away
-                show_scores(scores)
+                show_scores(scores.whole)
+                for group, of_group in scores.groups.items():
+                    print(f"{one_line(group, 40):>14}  {of_group.miou:.4f} mIoU")
 
 
 def show_scores(scores: SegmentationScores) -> None:
@@ -197,10 +212,12 @@ def show_scores(scores: SegmentationScores) -> None:
     print(f"{'mIoU':>14}  {scores.miou:.4f}\n{'pixel accuracy':>14}  {scores.pixel_accuracy:.4f}")
 
 
-def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
+def _scores(options: argparse.Namespace, world: World) -> GroupedScores:
     model, card = load_checkpoint(options.checkpoint)
     alter_attention(model, gamma=options.gamma, source=options.attention)
-    dataset = open_dataset(options.dataset, options.data, options.split, options.coding)
+    trained = recipe_of(card)
+    split = split_to_measure(options.split, [trained], options.dataset, options.data)
+    dataset = open_dataset(options.dataset, options.data, split, options.coding)
     label_set = label_set_of(card)
     if dataset.label_set.class_names != label_set.class_names:
         differing = differing_classes(label_set.class_names, dataset.label_set.class_names)
@@ -211,15 +228,17 @@ def _scores(options: argparse.Namespace, world: World) -> SegmentationScores:
     model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     bar = partial(tqdm, leave=False, delay=1, disable=not world.is_main)
     look = look_at(dataset, progress=bar).require()
-    for sentence in (*look.sentences, foreseen(model, look, inference)):
+    learnt = f"the checkpoint has learnt from images of {split}: these scores flatter it"
+    learnt_words = learnt if learnt_from(trained, options.dataset, split) else None
+    for sentence in (*look.sentences, learnt_words, foreseen(model, look, inference, large=options.large)):
         if sentence and world.is_main:
             print(sentence, file=sys.stderr)
-    return evaluate(
+    return evaluate_groups(
         model,
         dataset,
         inference=inference,
         world=world,
-        progress=lambda items: tqdm(items, desc=options.split, leave=False, disable=not world.is_main),
+        progress=lambda items: tqdm(items, desc=split, leave=False, disable=not world.is_main),
     )
 
 

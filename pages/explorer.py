@@ -9,7 +9,19 @@ from streamlit.delta_generator import DeltaGenerator
 from analysis.capture import Capture
 from analysis.card import Health
 from analysis.figures import Scale
-from analysis.lens import CSS, HTML, SCRIPT, asking_for, chosen_pixels, image_id, known_look, known_pins, map_options
+from analysis.lens import (
+    CSS,
+    HTML,
+    PRESENT_HTML,
+    SCRIPT,
+    active_pin,
+    asking_for,
+    chosen_pixels,
+    image_id,
+    known_look,
+    known_pins,
+    map_options,
+)
 from analysis.options import MapOptions
 from analysis.pins.measured import PinnedPixels, Source, measure_pins, measure_queries
 from pages.parts.app.entry import require_app
@@ -28,6 +40,7 @@ from pages.parts.explorer.attention_files import choose_attention_file
 from pages.parts.explorer.exports import show_batch, show_exports
 from pages.parts.explorer.link import FIRST_LOOK, follow, link_pins, view_parameters
 from pages.parts.explorer.pins import show_pins
+from pages.parts.explorer.presenting import is_presenting, offer_presenting, show_stage
 from pages.parts.figures.from_pins import pinned_figure
 from pages.parts.subjects.captures import PinnedView, captured, compared
 from pages.parts.subjects.models import (
@@ -50,6 +63,7 @@ FILE_HEALTH = Health(
 )
 
 lens = st.components.v2.component("dnl_lens", html=HTML, css=CSS, js=SCRIPT)
+large_lens = st.components.v2.component("dnl_lens_present", html=PRESENT_HTML, css=CSS, js=SCRIPT)
 
 
 # --- what the lens is asked and what it reports ----------------------------------------------------------------------
@@ -84,13 +98,16 @@ def take_view(view: PinnedView) -> None:
 
 def take_link_pins(capture: Capture, notices: DeltaGenerator) -> None:
     """The pins that a link has for the image that is now known."""
-    pixels = link_pins()
+    pixels, active = link_pins()
     if pixels is None:
         return
     height, width = capture.image.shape[:2]
     inside = [[y, x] for y, x in pixels if y < height and x < width]
     say_ignored(notices, [f"pin {y}.{x}" for y, x in pixels if not (y < height and x < width)])
-    keep_lens_report("pins", {**(lens_report("pins") or {}), image_id(capture): inside})
+    image = image_id(capture)
+    keep_lens_report("pins", {**(lens_report("pins") or {}), image: inside})
+    shown = inside.index(list(pixels[active])) if active < len(pixels) and list(pixels[active]) in inside else 0
+    keep_lens_report("active", {**(lens_report("active") or {}), image: shown})
 
 
 def with_request(payload: bytes, image: str) -> bytes:
@@ -105,6 +122,7 @@ def with_request(payload: bytes, image: str) -> bytes:
         asked = st.session_state.setdefault("lens asked", set())
         wanted = {name: lens_report(name) for name in LENS_ENTRIES}
         wanted["pins"] = known_pins(wanted["pins"]).get(image)
+        wanted["active"] = active_pin(wanted["active"], image, len(wanted["pins"] or [])) or None  # the first as a rule
         request = {} if place in asked else {name: value for name, value in wanted.items() if value is not None}
         asked.add(place)
         now = st.session_state["lens request now"] = {"place": place, "request": request}
@@ -116,7 +134,8 @@ def scale_of(look: Mapping | None) -> tuple[Scale, str]:
     look = FIRST_LOOK | known_look(look)
     kind = {"share": "uniform", "log": "log", "weight": "shared"}[look["scale"]]
     colormap = "gray" if look["colormap"] == "greys" else look["colormap"]
-    return Scale("map" if look["range"] == "each" else kind, float(look["clip"])), colormap
+    own = look["range"] != "shared"
+    return Scale("map" if own else kind, float(look["clip"]), from_lowest=look["range"] == "own"), colormap
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
@@ -177,9 +196,20 @@ def show_health(models: list[Model]) -> None:
     for model in models:
         if len(models) > 1:
             st.markdown(f"**{literal(model.name)}**")
-        say_health(model.health)
+        say_health(model.health, model.name)
     if not models:
         say_health(FILE_HEALTH)
+
+
+def show_head(parameters: dict[str, str]) -> None:
+    """The title, and beside it what can be done with the view."""
+    words, beside = st.columns([2, 1], vertical_alignment="center")
+    with words:
+        st.title("Where does one pixel look?")
+        st.caption(HINT)
+    with beside, st.container(horizontal=True, horizontal_alignment="right"):
+        offer_presenting()
+        show_address(parameters)
 
 
 def show_address(parameters: dict[str, str]) -> None:
@@ -198,7 +228,8 @@ def show_address(parameters: dict[str, str]) -> None:
 def show_lens(payload: bytes, image: str) -> None:
     """The lens on a buffer. image: the `image_id` of what it holds."""
     key = lens_key()
-    lens(
+    shown = large_lens if is_presenting() else lens
+    shown(
         key=key,
         data=with_request(payload, image),
         **{f"on_{name}_change": lambda: keep(key) for name in LENS_ENTRIES},
@@ -215,7 +246,8 @@ def show_figures(shown: Shown, views: list[PinnedPixels], pixels: list[tuple[int
     show_pins(views, scale, colormap, pinned=pinned)
     files, health = st.columns([3, 2], gap="large")
     with files:
-        now = {"pins": pixels if pinned else [], "choices": choices or {}, "look": look or {}}
+        active = active_pin(lens_report("active"), image_id(shown.captures[0]), len(pixels))
+        now = {"pins": pixels if pinned else [], "active": active, "choices": choices or {}, "look": look or {}}
         file = asking_for(shown.payload, {"id": "file", **now})
         show_exports(views, file, scale, colormap, for_paper=figure is not None)
         if shown.models:
@@ -232,14 +264,12 @@ def measured(capture: Capture, places: list[tuple[int, int]], options: MapOption
 
 
 def show_page() -> None:
-    """The page, from its title down."""
-    words, beside = st.columns([2, 1], vertical_alignment="center")
-    address = beside.container(horizontal=True, horizontal_alignment="right")
-    with words:
-        st.title("Where does one pixel look?")
-        st.caption(HINT)
+    """The page, from its title down; the lens alone where it is presented."""
+    head = st.container()
     notices = st.container()  # not in the sidebar, which is folded away on a phone
     follow_link(notices)
+    if is_presenting():
+        show_stage()
     with st.sidebar:
         shown = choose_shown(notices)
     image = image_id(shown.captures[0])
@@ -249,10 +279,14 @@ def show_page() -> None:
     pixels = chosen_pixels(shown.captures[0], pins)
     pinned = bool(known_pins(pins).get(image))
     names = [model.name for model in shown.models]
-    parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"))
+    active = active_pin(lens_report("active"), image, len(pixels))
+    parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"), active)
+    parameters |= {"present": "1"} if is_presenting() else {}
     write_link(parameters)
-    with address:
-        show_address(parameters)
+    if is_presenting():
+        return
+    with head:
+        show_head(parameters)
     views = [
         measured(capture, pixels, map_options(capture, choices), source)
         for capture, source in zip(shown.captures, shown.sources, strict=True)

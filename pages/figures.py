@@ -15,7 +15,6 @@ from streamlit.delta_generator import DeltaGenerator
 
 from analysis.figures import (
     MAX_BYTES,
-    Attention,
     Checkpoint,
     FileImage,
     Look,
@@ -40,6 +39,7 @@ from pages.parts.figures.choices import (
     choose_checkpoint,
     choose_rows,
     chosen_checkpoint,
+    chosen_models,
     chosen_rows,
     chosen_values,
     entry,
@@ -59,11 +59,12 @@ from pages.parts.figures.sources import (
     image_words,
     listed_hash,
     own_images,
+    own_options,
     remembered_captures,
 )
 
 # Two queries of one street: attention that falls on other classes until GR takes it away, and attention that does not.
-DEFAULT_ROWS = (Row(StreetImage(4), (290, 240), "Road"), Row(StreetImage(4), (210, 180), "Pavement"))
+DEFAULT_ROWS = (Row(StreetImage(4), (290, 240)), Row(StreetImage(4), (210, 180)))
 DEFAULT_COLUMNS = ("photo", "labels", "raw", "rectified", "retained")
 PAGE = "figures"
 PINS_HELP = (
@@ -77,8 +78,8 @@ FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300),
 
 def default_recipe(model: str) -> Recipe:
     """The example that the page begins with."""
-    parts = {"attention": Attention(gate="binary"), "look": Look(class_outline="true")}
-    return Recipe((Checkpoint(model),), DEFAULT_ROWS, DEFAULT_COLUMNS, **parts)
+    look = Look(class_outline="true", class_titles=True)
+    return Recipe((Checkpoint(model),), DEFAULT_ROWS, DEFAULT_COLUMNS, look=look)
 
 
 # --- what the buttons do ---------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ def show_page() -> None:
     follow_explorer()
     with st.sidebar:
         choose_checkpoint(names)
-        show_look()
+        show_look(own_options(chosen_models()))
     st.subheader("Rows")
     choose_rows(names, image_choices(chosen_rows(), notices), image_words)
     show_uploads()

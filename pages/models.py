@@ -90,7 +90,8 @@ def show_card(name: str, view: CardView) -> None:
     about, network, recipe = st.columns(3, gap="large")
     with about:
         st.markdown(
-            f"**Data**: {literal(view.data)}\n\n**Licence of the data**: {literal(view.licence)}\n\n"
+            f"**Data**: {literal(view.data)}\n\n**Choice**: {literal(view.choice)}\n\n"
+            f"**Licence of the data**: {literal(view.licence)}\n\n"
             f"**File**: {facts['size']}\n\nSHA-256: `{facts['SHA-256']}`"
         )
     with network:
@@ -157,6 +158,8 @@ def show_scores(shown: dict[str, CardView], key: str = "card") -> None:
                     facts += f", pixel accuracy **{scores['pixel_accuracy']:.3f}**"
                 if "images" in scores:
                     facts += f", {scores['images']:.0f} images"
+                for group, miou in scores.get("groups", {}).items():
+                    facts += f"; {literal(group)} **{miou:.3f}**"
                 st.markdown(f"{literal(name)}: {facts}")
             st.plotly_chart(
                 iou_figure({name: view.scores[dataset]["iou"] for name, view in shown.items()}),

@@ -8,7 +8,15 @@ from streamlit.delta_generator import DeltaGenerator
 from analysis.charts import noise as charts
 from analysis.measure import ImageRecord, classes_of_few_cells
 from analysis.options import CONTROLS, STAGES
-from analysis.words import DEFINITIONS, METRIC_NOTES, METRIC_WORDS, MORE_DEFINITIONS, STAGE_WORDS, headline
+from analysis.words import (
+    DEFINITIONS,
+    METRIC_NOTES,
+    METRIC_WORDS,
+    MORE_DEFINITIONS,
+    STAGE_WORDS,
+    headline,
+    interval_sentences,
+)
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
@@ -31,7 +39,9 @@ def chart(figure: object, key: str, words: str) -> None:
 
 
 def choose(label: str, options: Sequence[str], words: dict[str, str], *, key: str) -> str:
-    """A selectbox whose choice is the session's entry `key`."""
+    """A selectbox whose choice is the session's entry `key`: the first one where that has nothing of them."""
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = options[0]  # of a network that has other stages
     return st.selectbox(label, options, format_func=words.get, key=key, persist_state="session")
 
 
@@ -130,7 +140,7 @@ def show_classes(summary: dict, stages: list[str], records: Sequence[ImageRecord
     with bars:
         metric = choose("Metric by class", _measured_metrics(summary), METRIC_WORDS, key=entries.CLASS_METRIC)
         if charts.classes_with_figures(summary, metric, stages):
-            words = "One group of bars a class; bars without an interval rest on one image."
+            words = "One group of bars a class; bars without an interval rest on too few images."
             chart(charts.class_bars(summary, metric, stages), "classes", words)
         else:
             st.info("No class has enough cells for this metric.")
@@ -160,7 +170,10 @@ def show_steps(summary: dict, stages: list[str]) -> None:
         st.markdown("**Stage differences**")
         words = "Later minus earlier stage, paired by image. Left of 0 is less noise; for AUC and AP, right is better."
         shown = [metric for metric in DIFFERENCES if metric in measured]
-        chart(charts.stage_differences(summary, shown), "differences", words)
+        if summary["differences"]:
+            chart(charts.stage_differences(summary, shown), "differences", words)
+        else:
+            st.info("There is neither GR nor LR here, so there is one stage alone and no difference.")
         st.markdown("**Kept mass and emptied rows**")
         words = "How much attention is left on labelled cells; a row that a gate empties has no noise to measure."
         chart(charts.kept_mass_bars(summary, stages), "kept mass", words)
@@ -194,6 +207,17 @@ def show_table(summary: dict, stages: list[str]) -> None:
     st.caption(facts)
 
 
+def show_groups(summary: dict, stages: list[str]) -> None:
+    """The figures of each group; nothing where images have none."""
+    if not summary["groups"]:
+        return
+    st.subheader("In which group?")
+    number = len(summary["groups"])
+    words = "one group (a drive)" if number == 1 else f"{number} groups (drives)"
+    st.caption(f"The images are of {words}. Each has the figures here that a report on it alone would have.")
+    st.dataframe(charts.group_table(summary, stages), hide_index=True, height="content", key="groups")
+
+
 def show_downloads(work: Work, name: str, summary: dict, records: list[ImageRecord]) -> None:
     """The figures as files."""
     with st.container(horizontal=True):
@@ -222,7 +246,7 @@ def _measured_metrics(summary: dict) -> list[str]:
 
 def choose_stages(summaries: dict[str, dict]) -> list[str]:
     """The stages and controls to show, in their own order."""
-    present = [stage for stage in (*STAGES, *CONTROLS) if all(stage in s["stages"] for s in summaries.values())]
+    present = [stage for stage in (*STAGES, *CONTROLS) if any(stage in s["stages"] for s in summaries.values())]
     st.session_state.setdefault(entries.SHOWN_STAGES, list(STAGES))
     chosen = st.pills(
         "Stages and controls",
@@ -233,7 +257,10 @@ def choose_stages(summaries: dict[str, dict]) -> list[str]:
         persist_state="session",
     )
     if missing := [STAGE_WORDS[stage] for stage in chosen if stage not in present]:
-        st.caption(f"Not measured here: {', '.join(missing)} (the oracle needs ground truth, both controls need LR).")
+        st.caption(
+            f"Not there: {', '.join(missing)}. Rectified takes GR, retained and its controls take LR, and the oracle "
+            "takes ground truth."
+        )
     return [stage for stage in present if stage in chosen] or ["raw"]
 
 
@@ -296,15 +323,18 @@ def show_report(notices: DeltaGenerator) -> Job | None:
         return job
     for name, summary in summaries.items():
         st.markdown(f"**{literal(name)}**: {headline(summary)}" if len(summaries) > 1 else headline(summary))
-    stages = choose_stages(summaries)
-    show_overview(summaries, stages)
+    st.caption(literal(interval_sentences(next(iter(summaries.values())))))
+    chosen = choose_stages(summaries)
+    show_overview(summaries, chosen)
     with st.popover("What the figures mean"):
         st.markdown(DEFINITIONS + MORE_DEFINITIONS)
     name = choose_detail(list(summaries))
     class_names = work.class_names[name]
     show_image(work, name)
+    stages = [stage for stage in chosen if stage in summaries[name]["stages"]] or ["raw"]
     show_classes(summaries[name], stages, records[name], class_names)
     show_steps(summaries[name], stages)
+    show_groups(summaries[name], stages)
     show_table(summaries[name], stages)
     if work.several or not work.missing():
         show_downloads(work, name, summaries[name], records[name])

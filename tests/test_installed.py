@@ -29,7 +29,7 @@ PUBLIC = {
     "dnl": "ModelConfig SegmentationOutput __version__ attention build_model list_checkpoints load_checkpoint",
     "dnl.attention": "GATES LR_WEIGHTS AttentionStages attention_stages denoised_attention gate_rows gated_attention "
     "mean_attention_row offsets retain_rows retain_values retention_weights",
-    "dnl.checkpoints": "load_reference load_torchvision_backbone save_checkpoint",
+    "dnl.checkpoints": "load_backbone load_reference load_torchvision_backbone save_checkpoint",
     "dnl.classes": "ADE20K CAMVID CITYSCAPES VOC LabelSet",
     "dnl.datasets": "ADE20K NAMES VOC Cached CamVid Cityscapes DatasetError Folder Sample Streets camvid_labels "
     "open_dataset",
@@ -37,6 +37,7 @@ PUBLIC = {
     "dnl.metrics": "SegmentationScores confusion_matrix segmentation_scores",
 }
 SCRIPTS = {
+    "dnl",
     "dnl-train",
     "dnl-evaluate",
     "dnl-predict",
@@ -49,7 +50,7 @@ SCRIPTS = {
 }
 MODULES = (
     *("dnl.train", "dnl.evaluate", "dnl.predict", "dnl.ablation", "dnl.export", "dnl.datasets"),
-    *("analysis.report", "analysis.figures", "analysis.card", "analysis.ablation"),
+    *("analysis.report", "analysis.figures", "analysis.card", "analysis.ablation", "analysis.command"),
 )
 
 KINDS = (".py", ".js", ".css", ".safetensors", ".json", ".jsonl")
@@ -67,6 +68,7 @@ print(json.dumps({
     "checkpoints": dnl.list_checkpoints(),
     "lens": [len(analysis.lens.SCRIPT), len(analysis.lens.CSS)],
     "version": [dnl.__version__, importlib.metadata.version("denoised-nl")],
+    "app": str(importlib.import_module("analysis.command").app_file()),
     "scripts": {script.name: callable(script.load()) for script in scripts},
 }))
 """
@@ -88,8 +90,9 @@ def installed(tmp_path_factory) -> Path:
     sources, wheels, target = (tmp_path_factory.mktemp(name) for name in ("sources", "wheels", "target"))
     for name in ("dnl", "analysis", "pages"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("app.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, sources)
+    for name in ("app.py", "pyproject.toml", "README.md", "LICENSE", ".streamlit/config.toml"):
+        (sources / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, sources / name)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, sources, cwd=wheels)
     run(*pip, "install", "--no-index", "--no-deps", "--no-compile", "--target", target, *wheels.iterdir(), cwd=wheels)
@@ -107,10 +110,13 @@ def files_of(folder: Path, *packages: str) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in files}
 
 
-def test_the_wheel_holds_the_two_packages_with_all_their_files(installed):
+def test_the_wheel_holds_the_two_packages_and_the_app_with_all_their_files(installed):
     assert files_of(installed, "dnl", "analysis") == files_of(ROOT, "dnl", "analysis")
     folders = {path.name for path in installed.iterdir() if path.suffix != ".dist-info" and path.name != "bin"}
-    assert folders == {"dnl", "analysis"}
+    assert folders == {"dnl", "analysis", "dnl_app"}
+    app = installed / "dnl_app"
+    assert files_of(app, ".") == {"app.py"} | files_of(ROOT, "pages")
+    assert (app / ".streamlit" / "config.toml").read_bytes() == (ROOT / ".streamlit" / "config.toml").read_bytes()
 
 
 def test_public_names_data_and_scripts_are_there(installed, tmp_path):
@@ -120,6 +126,7 @@ def test_public_names_data_and_scripts_are_there(installed, tmp_path):
     assert {"camvid-dnl", "camvid-nl"} <= set(answer["checkpoints"])
     assert all(size > 1000 for size in answer["lens"])
     assert len(set(answer["version"])) == 1
+    assert Path(answer["app"]) == installed.resolve() / "dnl_app" / "app.py"
     assert answer["scripts"] == dict.fromkeys(SCRIPTS, True)
 
 

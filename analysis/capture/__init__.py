@@ -3,6 +3,7 @@
 from analysis.capture.brought import MAX_MAP_CELLS, require_computable
 from analysis.capture.capture import Capture, attention_name
 from analysis.capture.containers import CaptureFileError
+from analysis.capture.derived import ROLLOUT, rollout
 from analysis.capture.description import named_classes
 from analysis.capture.files import (
     CaptureFile,
@@ -12,11 +13,14 @@ from analysis.capture.files import (
     save_capture,
     save_layers,
 )
-from analysis.capture.layers import Layer, Layers
+from analysis.capture.layers import Layer, Layers, quietly
+from analysis.capture.metadata import NUMBERED
 from analysis.capture.network import capture_attention
 
 __all__ = [
     "MAX_MAP_CELLS",
+    "NUMBERED",
+    "ROLLOUT",
     "Capture",
     "CaptureFile",
     "CaptureFileError",
@@ -27,8 +31,10 @@ __all__ = [
     "load_capture",
     "load_layers",
     "named_classes",
+    "quietly",
     "read_capture_file",
     "require_computable",
+    "rollout",
     "save_capture",
     "save_layers",
 ]

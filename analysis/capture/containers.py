@@ -61,12 +61,13 @@ SAFETENSORS_KINDS = {"F": "f", "B": "f", "I": "i", "U": "u"}
 class CaptureFileError(ValueError):
     """A file that cannot be read as a capture; the message is one sentence for the person who brought it.
 
-    choices: the codings of which one must be named, where the labels fit several.
+    choices: the codings of which one must be named, where the labels fit several. label_sets: the names of the label
+    sets, `metadata.NUMBERED` among them, of which one must be named.
     """
 
-    def __init__(self, message: str, choices: tuple[Coding, ...] = ()):
+    def __init__(self, message: str, choices: tuple[Coding, ...] = (), label_sets: tuple[str, ...] = ()):
         super().__init__(message)
-        self.choices = choices
+        self.choices, self.label_sets = choices, label_sets
 
 
 def place_of(key: str) -> tuple[str, str] | None:

@@ -72,13 +72,10 @@ def described(
         class_probs = _distribution(class_probs, cells)
     elif gate is not None:
         raise ValueError(f"gate {gate!r} needs class_probs (classes×h×w); give them, or no gate")
-    if image is not None:
-        image = as_array(image)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"the image is {in_words(image.shape)} {image.dtype}; it must be H×W×3 uint8 RGB")
-        image = image.copy()
+    image = None if image is None else _photo(as_array(image))
     labels, prediction = _class_indices(labels, "labels"), _class_indices(prediction, "prediction")
     given = [array for array in (labels, prediction) if array is not None]
+    unnamed = () if label_set is not None or class_probs is not None else suspicions.of_unnamed_labels(given)
     if label_set is None:
         label_set = _numbered_classes(class_probs, given)
     elif class_probs is not None and len(class_probs) != label_set.num_classes:
@@ -92,6 +89,8 @@ def described(
         crop = None  # nothing is there that has pixels
     lying = _checked_placement(placement, crop, size, key_cells)
     names, query_labels = _named_queries(cells, query_names, query_labels, label_set)
+    seen = None if image is None else image.shape[:2] if crop is None else crop[2:]
+    proportions = () if seen is None else suspicions.of_proportions(seen, key_cells)
     return {
         **lying,
         "class_probs": class_probs,
@@ -105,9 +104,14 @@ def described(
         "query_names": names,
         "query_labels": query_labels,
         "dropped": _share(dropped, cells),
-        "notes": () if image is None else suspicions.of_proportions(image.shape[:2] if crop is None else crop[2:],
-                                                                    key_cells),
-    }  # fmt: skip
+        "notes": (*unnamed, *proportions),
+    }
+
+
+def _photo(image: np.ndarray) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"the image is {in_words(image.shape)} {image.dtype}; it must be H×W×3 uint8 RGB")
+    return image.copy()
 
 
 def _checked_placement(placement, crop, size: tuple[int, ...], cells: tuple[int, int]) -> dict[str, Any]:

@@ -197,10 +197,13 @@ class CaptureFile:
             raise _unusable(error) from error
 
 
-def read_capture_file(data: bytes, name: str = "image", *, coding: str | None = None) -> CaptureFile:
+def read_capture_file(
+    data: bytes, name: str = "image", *, coding: str | None = None, label_set: str | None = None
+) -> CaptureFile:
     """The content of a file's bytes, told by what they are; `name` is its name where its metadata gives none.
 
-    coding: the key of the labels' coding, in place of what the metadata says of it.
+    coding, label_set: the key of the labels' coding, and the name of a public label set or NUMBERED, in place of what
+    the metadata says of them.
 
     Sizes, shapes and kinds of numbers are read off the file's own directory and refused before any array is loaded.
     Raises CaptureFileError with one sentence.
@@ -215,9 +218,12 @@ def read_capture_file(data: bytes, name: str = "image", *, coding: str | None = 
         raise CaptureFileError(
             "The attention file is not a readable .npz or .safetensors file: save or download it again."
         ) from error
-    metadata = parsed(text)
+    said = {"coding": coding, "label_set": label_set}
+    metadata = parsed(text) | {entry: value for entry, value in said.items() if value is not None}
     try:
-        return _assembled(arrays, metadata if coding is None else {**metadata, "coding": coding}, name)
+        return _assembled(arrays, metadata, name)
+    except CaptureFileError:
+        raise
     except CodingError as error:
         raise CaptureFileError(f"The attention file's labels hold {error}.", error.choices) from error
     except ValueError as error:
@@ -233,7 +239,9 @@ def _assembled(arrays: dict[str, dict[str, Any]], metadata: dict, name: str) -> 
                 f"its {part} has {height}×{width} pixels, more than {MAX_IMAGE_PIXELS // 10**6} million; scale image, "
                 "labels and prediction down together"
             )
-    label_set = label_set_of(metadata)
+    counted = any("class_probs" in own for own in (common, *arrays.values()))
+    unnamed = [] if counted else [np.asarray(common[part]) for part in ("labels", "prediction") if part in common]
+    label_set = label_set_of(metadata, unnamed)
     read: CodedLabels = class_indices(common.get("labels"), label_set, metadata.get("coding"))
     if read.labels is not None:
         common["labels"] = read.labels

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from analysis.capture import brought
 from analysis.capture.capture import Capture
 
 # The mean of the heads' maps is a softmax of heads·N·N′ scores: a second or two for so many.
@@ -85,6 +86,43 @@ class Layer:
         dropped = self.options.get("dropped")
         options = self.options if dropped is None or np.ndim(dropped) < 3 else self.options | {"dropped": dropped[at]}
         return self._named(self._made(own, options), int(number))
+
+    def operands(self) -> dict[str, np.ndarray]:
+        """What the rows of all heads are computed from, float32. Raises ValueError for what does not fit.
+
+        "query", with the scale, and "key", heads×d×h×w each, and "extra_keys", heads×d×E, of tokens that are no cells,
+        if any; or "attention", heads×N×N′. "dropped", heads×N, where shares went to tokens that are not there.
+        """
+        if self.finished:
+            captures = [quietly(self, head) for head in self.heads]
+            found = {"attention": np.stack([each.attention for each in captures])}
+            shares = [each.dropped for each in captures]
+        else:
+            found = self._cell_maps()
+            dropped = self.options.get("dropped")
+            shares = [] if dropped is None else list(np.broadcast_to(dropped, (len(self.heads), *self.cells)))
+        if shares and shares[0] is not None and "extra_keys" not in found:
+            found["dropped"] = np.stack(shares).reshape(len(self.heads), -1).astype(np.float32)
+        return found
+
+    def _cell_maps(self) -> dict[str, np.ndarray]:
+        query, key = self.arrays["query"], self.arrays["key"]
+        extra = brought.Extra(self.options.get("class_tokens", 0), self.options.get("last_tokens", 0))
+        named = self.options.get("query_names") is not None
+        apart = named or self.options.get("key_size") is not None
+        asking = brought.NO_EXTRA if named else extra.where_it_fits(query, self.cells) if apart else extra
+        asked = extra.where_it_fits(key, self.key_cells) if apart else extra
+        queries = brought.cell_maps(query, "query", self.cells, asking) * np.float32(self.options.get("scale", 1.0))
+        keys = brought.cell_maps(key, "key", self.key_cells, asked)
+        brought.require_alike(queries, keys)
+        brought.require_computable(queries, keys)
+        found = {"query": queries, "key": keys}
+        if asked.count:
+            every = brought.as_floats(key, "key")
+            cells = asked.cells(every.shape[1])
+            others = np.concatenate([every[:, : cells.start], every[:, cells.stop :]], axis=1)
+            found["extra_keys"] = np.ascontiguousarray(others.swapaxes(1, 2))
+        return found
 
     def chosen(self, heads: Heads) -> "Layer":
         """The same layer with these heads alone; None for all."""
@@ -185,6 +223,13 @@ class Layers:
                     raise ValueError(f"no layer fits {pattern!r}; choose of {_listed(self.names)}")
             kept = tuple(layer for layer in kept if any(_fits(layer.name, pattern) for pattern in patterns))
         return Layers(tuple(layer.chosen(heads) for layer in kept), self.left_out)
+
+    def with_image(self) -> "Layers":
+        """The layers with something to show, as `Capture.with_image` gives it."""
+        first = self.layers[0]
+        if first.options.get("image") is not None:
+            return self
+        return self.described(image=quietly(first, first.heads[0]).with_image().image)
 
     def described(self, **description: Any) -> "Layers":
         """The same layers of an image of which more is known: image, labels, prediction, label_set, name."""

@@ -1,19 +1,25 @@
 """The metadata of attention files: JSON text, with every known entry of the right type."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
+
+import numpy as np
 
 from analysis.capture.brought import MAX_MAP_CELLS
 from analysis.capture.containers import CaptureFileError
 from analysis.capture.description import IGNORE_INDEX, named_classes
+from analysis.capture.suspicions import set_ignoring
 from analysis.geometry import PLACEMENTS
 from analysis.options import GATES
 from dnl.attention import LR_WEIGHTS
-from dnl.classes import LabelSet
+from dnl.classes import ADE20K, CAMVID, CITYSCAPES, VOC, LabelSet
 from dnl.untrusted import MAX_NAME_LENGTH, read_json, shortened
 
 # Of the format, which docs/attention-files.md describes. 1 had one layer and did not say its number.
 FORMAT = 2
+# Label sets that need no more than their name, and what stands for classes without names.
+PUBLIC_SETS = {known.name: known for known in (CAMVID, CITYSCAPES, VOC, ADE20K)}
+NUMBERED = "numbered"
 # Each cell of the LR window is a pass over the map.
 LARGEST_LR_KERNEL = 15
 MAX_HEADS = 4096
@@ -119,14 +125,34 @@ def _check(entries: dict, checks: dict[str, tuple[Callable[[Any], bool], str]], 
             )
 
 
-def label_set_of(metadata: dict[str, Any]) -> LabelSet | None:
-    """The classes that the metadata names; None where it names none. Raises ValueError for what does not fit."""
+def label_set_of(metadata: dict[str, Any], unnamed: Sequence[np.ndarray] = ()) -> LabelSet | None:
+    """The classes that the metadata names; None where it names none, and they are numbered without a doubt.
+
+    unnamed: labels and predictions whose number of classes nothing else says. Raises CaptureFileError where their last
+    value may be a class or none, and ValueError for what does not fit.
+    """
     if "class_names" not in metadata:
-        return None
+        return _public_or_numbered(metadata.get("label_set"), unnamed)
     named = named_classes(metadata["class_names"], metadata.get("ignore_index", IGNORE_INDEX))
     palette = metadata.get("palette", named.palette)
     return LabelSet(
         metadata.get("label_set", named.name), named.class_names, tuple(map(tuple, palette)), named.ignore_index
+    )
+
+
+def _public_or_numbered(name: str | None, unnamed: Sequence[np.ndarray]) -> LabelSet | None:
+    if (known := PUBLIC_SETS.get(name or "")) is not None:
+        return known
+    doubtful = set_ignoring(unnamed)
+    if doubtful is None:
+        return None
+    last = doubtful.ignore_index
+    if name == NUMBERED:
+        return named_classes([f"class {index}" for index in range(last + 1)])
+    raise CaptureFileError(
+        f"The attention file's labels reach to {last}, which is no class in {doubtful.name}'s labels: say in the "
+        f'metadata whose they are ("label_set": "{doubtful.name}"), or that {last} is a class ("{NUMBERED}").',
+        label_sets=(doubtful.name, NUMBERED),
     )
 
 

@@ -1,8 +1,14 @@
 """What is odd about arrays that are brought: said, or refused where hardly anybody can mean it."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+
+from dnl.classes import CAMVID, LabelSet
+
+# The public label sets in which a value other than 255, which always means no class, stands for none.
+PUBLIC = (CAMVID,)
 
 # How far the sum of a softmax's row may lie from 1.
 SUM_TOLERANCE = 1e-3
@@ -36,6 +42,27 @@ def of_proportions(image_size: tuple[int, ...], cells: tuple[int, int]) -> tuple
     return (
         f"the map's {height}×{width} cells do not fit the proportions of the {image_size[0]}×{image_size[1]} pixels "
         f"that they lie on{swapped}: if the model saw a crop, give crop=(top, left, height, width)",
+    )
+
+
+def set_ignoring(labels: Sequence[np.ndarray]) -> LabelSet | None:
+    """The public label set whose value for no class is the largest value of labels that nobody named; None for none.
+
+    Such labels hold as many classes as they name values, or one class less.
+    """
+    highest = max((int(array.max()) for array in labels if array.size), default=-1)
+    return next((known for known in PUBLIC if known.ignore_index == highest), None)
+
+
+def of_unnamed_labels(labels: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """That the last class of labels without a label set may be no class, if so."""
+    known = set_ignoring(labels)
+    if known is None:
+        return ()
+    return (
+        f"the labels reach to {known.ignore_index}, which labels of {known.name} use for no class; here it counts as "
+        f"a class: give the label set (label_set=dnl.classes.{known.name.upper()}), or one that names all "
+        f"{known.ignore_index + 1} classes",
     )
 
 

@@ -8,9 +8,9 @@ import torch
 from tqdm import tqdm
 
 from analysis.card.measuring import GATED_STAGES, Progress, measure_attention, measure_scores, measure_worth
-from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, save_checkpoint
+from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, recipe_of, save_checkpoint
 from dnl.commands import exit_status, show_anything
-from dnl.datasets import CamVid, Streets
+from dnl.datasets import Streets, open_dataset, split_to_measure
 
 
 def table(metrics: Mapping) -> str:
@@ -32,6 +32,10 @@ def table(metrics: Mapping) -> str:
     lines.append(_line("raw", metrics["attention"]["raw"], None))
     for gate, entry in metrics["gates"].items():
         lines += [_line(f"{gate}, {stage}", entry[stage], entry["emptied"][stage]) for stage in GATED_STAGES]
+    if "intervals" in metrics["attention"]:
+        facts = metrics["attention"]["intervals"]
+        made = f"by {facts['method']}, of {facts['speaks_of']}"
+        lines.append(f"95 % intervals in the card: {made if facts['reason'] is None else facts['reason']}")
     if left_out := metrics["attention"]["classes_left_out"]:
         named = ", ".join(f"{name} ({count} images)" for name, count in left_out.items())
         lines.append(f"left out of the macro means, in too few images: {named}")
@@ -59,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m analysis.card", description="Measure a checkpoint into its card.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file; it is rewritten")
     parser.add_argument("--data", required=True, help="folder of CamVid")
-    parser.add_argument("--split", default="val", help="split of CamVid")
+    parser.add_argument("--split", default="val", help="split of CamVid, or dev:DRIVE, a drive of train")
     parser.add_argument("--streets", type=int, default=100, help="number of unseen streets to score, 0 for none")
     parser.add_argument("--workers", type=int, default=1, help="processes for the attention noise")
     options = parser.parse_args(arguments)
@@ -71,22 +75,31 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
         raise ValueError(f"--workers is {options.workers}; give 1 or more")
     path = checkpoint_path(options.checkpoint)
     model, card = load_checkpoint(path)
-    dataset, streets = CamVid(options.data, options.split), Streets("val", options.streets)
+    split = split_to_measure(options.split, [recipe_of(card)], "camvid", options.data)
+    dataset, streets = open_dataset("camvid", options.data, split), Streets("val", options.streets)
     assert model.label_set is not None  # loading sets it
     if dataset.label_set.class_names != model.label_set.class_names:
         differing = differing_classes(model.label_set.class_names, dataset.label_set.class_names)
         raise ValueError(f"the checkpoint knows the classes of {model.label_set.name}, not of camvid: {differing}")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    camvid = measure_scores(model, dataset, progress=_bar(f"camvid {options.split}"))
-    metrics: dict[str, Any] = {f"camvid_{options.split}": camvid}
+    camvid = measure_scores(model, dataset, progress=_bar(f"camvid {split}"))
+    metrics: dict[str, Any] = {f"camvid_{split}": camvid}
     if model.context is not None:
         camvid |= measure_worth(model, dataset, progress=_bar("without the learnt attention"))
         metrics["gamma"] = model.context.gamma.item()
-        metrics |= measure_attention(str(path), options.data, options.split, workers=options.workers)
+        metrics |= measure_attention(str(path), options.data, split, workers=options.workers)
     if len(streets):
         metrics["streets_val"] = measure_scores(model, streets, progress=_bar("streets"))
-    save_checkpoint(path, model, {**card, "metrics": {**card.get("metrics", {}), **metrics}})
+    looks = counted(card.get("looks"), f"camvid {split}")
+    save_checkpoint(path, model, {**card, "looks": looks, "metrics": {**card.get("metrics", {}), **metrics}})
     return metrics
+
+
+def counted(looks: object, split: str) -> dict[str, int]:
+    """How often each split was measured for the card, this time included. looks: what the card says of it so far."""
+    known = looks if isinstance(looks, dict) else {}
+    before = known.get(split, 0)
+    return {**known, split: (before if isinstance(before, int) else 0) + 1}
 
 
 def _bar(description: str) -> Progress:

@@ -33,10 +33,11 @@ class Health:
 def attention_health(metrics: dict) -> Health:
     """The health of an attention from a card's `metrics`; figures that are missing are left out of the judgement.
 
-    Uses `camvid_val` (mean IoU with and without the map), `gamma`, `query_dependence`, `effective_keys`,
-    `distinct_argmax_keys` and the raw interclass noise. Without any cost measured the state is "unknown".
+    Uses CamVid's scores (mean IoU with and without the map; of test, or else of val), `gamma`, `query_dependence`,
+    `effective_keys`, `distinct_argmax_keys` and the raw interclass noise. Without any cost measured the state is
+    "unknown".
     """
-    scores = metrics.get("camvid_val", {})
+    _, scores = _scores(metrics)
     without = {name: scores[name] for name in LEAST_COST if "miou" in scores and name in scores}
     costs = {name: scores["miou"] - miou for name, miou in without.items()}
     noise = _noise_over_chance(metrics)
@@ -59,12 +60,21 @@ def attention_health(metrics: dict) -> Health:
     return Health("alive", sentence, facts)
 
 
+def _scores(metrics: dict) -> tuple[str, dict]:
+    """The split in words and the scores that the judgement rests on: those with the attention's worth first."""
+    found = {name: metrics[name] for name in ("camvid_test", "camvid_val") if name in metrics}
+    judged = [name for name, scores in found.items() if any(cost in scores for cost in LEAST_COST)]
+    name = next(iter([*judged, *found]), "camvid_val")
+    return f"CamVid {name.removeprefix('camvid_')}", found.get(name, {})
+
+
 def _facts(metrics: dict, costs: dict[str, float], noise: float | None) -> tuple[tuple[str, str], ...]:
     facts = []
     if "gamma" in metrics:
         facts.append(("γ, the weight of the block", f"{metrics['gamma']:.3f}"))
-    if "miou" in metrics.get("camvid_val", {}):
-        facts.append(("mean IoU on CamVid val", f"{metrics['camvid_val']['miou']:.3f}"))
+    split, scores = _scores(metrics)
+    if "miou" in scores:
+        facts.append((f"mean IoU on {split}", f"{scores['miou']:.3f}"))
     facts += [(f"change {COST_WORDS[name]}", f"{-cost:+.3f}".replace("-", "−")) for name, cost in costs.items()]
     if noise is not None:
         facts.append(("raw interclass noise", f"{noise:.2f} × chance"))

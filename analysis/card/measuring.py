@@ -16,14 +16,22 @@ from tqdm import tqdm
 
 from analysis import noise
 from analysis.capture import Capture, capture_attention
-from analysis.measure import ImageReport, MeasureOptions, measure_capture
-from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, image_noise, summarise
+from analysis.measure import (
+    Estimator,
+    ImageReport,
+    MeasureOptions,
+    grouping_of,
+    interval_facts,
+    measure_capture,
+    range_of,
+)
+from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, class_table, image_noise, summarise
 from analysis.options import DEFAULT_LR_KERNEL, GATES
 from dnl.checkpoints import load_checkpoint
-from dnl.datasets import CamVid, LabelledDataset
+from dnl.datasets import LabelledDataset, Origin, open_dataset
 from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
-from dnl.training import evaluate
+from dnl.training import evaluate, evaluate_groups
 
 # How each score without the learnt attention is had.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -32,6 +40,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "miou_mean": {"source": "mean"},
 }
 # Of each gate in the card; box: retained with a constant box in place of LR's weights.
+CARD_METRICS = ("interclass_noise", "hollow_fraction", "intraclass_noise", "kept_mass")
 GATED_STAGES = ("rectified", "retained", "box")
 
 Progress = Callable[[Sequence], Iterable]
@@ -49,8 +58,13 @@ class ImageMeasurement(NamedTuple):
 
 
 def measure_scores(model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter) -> dict:
-    """{"miou", "pixel_accuracy", "iou": {class: …}, "images"}, fractions, over a labelled data set."""
-    return {**evaluate(model, dataset, progress=progress)._asdict(), "images": len(dataset)}
+    """{"miou", "pixel_accuracy", "iou": {class: …}, "images"}, fractions, over a labelled data set.
+
+    With "groups": {group: mean IoU} where it has more than one.
+    """
+    scores = evaluate_groups(model, dataset, progress=progress)
+    groups = {group: of_group.miou for group, of_group in scores.groups.items()}
+    return {**scores.whole._asdict(), "images": len(dataset), **({"groups": groups} if groups else {})}
 
 
 def measure_worth(
@@ -100,23 +114,38 @@ def attention_metrics(
     images: Sequence[ImageMeasurement],
     class_names: Sequence[str],
     *,
+    origins: Sequence[Origin] | None = None,
     min_cells: int = noise.MIN_CELLS,
     min_images: int = noise.MIN_IMAGES,
 ) -> dict:
     """The card's "attention", "gates", "query_dependence", "effective_keys" (median over all queries) and
-    "distinct_argmax_keys" (mean an image) out of the measurements of at least one image."""
+    "distinct_argmax_keys" (mean an image) out of the measurements of at least one image.
+
+    origins: the group and place of each, for the intervals; None where all are independent.
+    """
     limits = {"min_cells": min_cells, "min_images": min_images}
-    raw = summarise([image.raw for image in images], **limits)["raw"]
+    estimator = Estimator(grouping_of(origins or [Origin()] * len(images)), min_images)
+    of_raw = [image.raw for image in images]
+    raw = summarise(of_raw, **limits)["raw"]
+
+    def entry(measured: Sequence[ImageNoise], stage: str, summary: Mapping[str, MetricSummary]) -> dict:
+        tables = {metric: class_table(measured, stage, metric, min_cells=min_cells) for metric in CARD_METRICS}
+        limits = {metric: estimator.macro(table, range_of(metric)) for metric, table in tables.items()}
+        return _entry(summary, limits)
+
     gates = {}
     for gate in images[0].gates:
         of_gate = [image.gates[gate] for image in images]
         stages = summarise(of_gate, **limits)
         emptied = {stage: sum(image.emptied[stage] for image in of_gate) for stage in stages}
-        gates[gate] = {**{stage: _entry(summary) for stage, summary in stages.items()}, "emptied": emptied}
+        entries = {stage: entry(of_gate, stage, summary) for stage, summary in stages.items()}
+        gates[gate] = {**entries, "emptied": emptied}
     left_out = raw["interclass_noise"].left_out
+    raw_table = class_table(of_raw, "raw", "interclass_noise", min_cells=min_cells)
     return {
         "attention": {
-            "raw": _entry(raw),
+            "raw": entry(of_raw, "raw", raw),
+            "intervals": interval_facts(estimator.interval(raw_table), estimator.grouping, estimator.seed),
             "images": len(images),
             "queries": raw["interclass_noise"].queries,
             "classes_left_out": {class_names[index]: count for index, count in left_out.items()},
@@ -128,17 +157,21 @@ def attention_metrics(
     }
 
 
-def _entry(summary: Mapping[str, MetricSummary]) -> dict:
-    """One stage in the card: macro means; interclass noise with its chance and its micro mean."""
+def _entry(summary: Mapping[str, MetricSummary], limits: Mapping[str, Mapping]) -> dict:
+    """One stage in the card: macro means and their limits; interclass noise with its chance and its micro mean."""
     interclass = summary["interclass_noise"]
+    entries = {
+        metric: {"mean": summary[metric].mean, "low": limits[metric]["low"], "high": limits[metric]["high"]}
+        for metric in CARD_METRICS
+    }
     return {
+        **entries,
         "interclass_noise": {
-            "mean": interclass.mean,
+            **entries["interclass_noise"],
             "chance": summary["chance"].mean,
             "micro": interclass.micro,
             "micro_chance": summary["chance"].micro,
         },
-        **{name: {"mean": summary[name].mean} for name in ("hollow_fraction", "intraclass_noise", "kept_mass")},
     }
 
 
@@ -147,24 +180,24 @@ def _entry(summary: Mapping[str, MetricSummary]) -> dict:
 
 def measure_attention(checkpoint: str, data: str, split: str, *, workers: int = 1) -> dict:
     """`attention_metrics` of a checkpoint over a split of CamVid, its images shared among `workers` processes."""
-    names = CamVid.label_set.class_names
-    count = len(CamVid(data, split))
+    dataset = open_dataset("camvid", data, split)
+    names, count, origins = dataset.label_set.class_names, len(dataset), dataset.origins
     # Fresh processes: a fork of one in which torch has run threads can hang.
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (checkpoint, data, split)) as pool:
         images = list(tqdm(pool.map(_measure_index, range(count)), desc="attention noise", total=count, leave=False))
-    return attention_metrics(images, names)
+    return {**attention_metrics(images, names, origins=origins), "attention_split": f"camvid {split}"}
 
 
 # What a worker process works with.
 _model: SegmentationNetwork
-_dataset: CamVid
+_dataset: LabelledDataset
 
 
 def _start_worker(checkpoint: str, data: str, split: str) -> None:
     global _model, _dataset
     torch.set_num_threads(1)
     _model, _ = load_checkpoint(checkpoint)
-    _dataset = CamVid(data, split)
+    _dataset = open_dataset("camvid", data, split)
 
 
 def _measure_index(index: int) -> ImageMeasurement:

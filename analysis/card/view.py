@@ -84,7 +84,7 @@ class CardView(NamedTuple):
     network, recipe, settings: rows of "setting" and "value"; `settings` holds every value under its own name.
     scores: data set -> {"miou", "pixel_accuracy", "iou": {class: …}, …}, fractions. noise: one row a gate and stage.
     command: the shell command that trains it again, None where the card does not name its recipe. history: what was
-    changed on the way of its training.
+    changed on the way of its training. choice: which split it was chosen on, and how often test was looked at.
     """
 
     name: str
@@ -98,6 +98,7 @@ class CardView(NamedTuple):
     health: Health
     command: str | None
     history: list[str]
+    choice: str
 
 
 def view_card(card: Mapping) -> CardView:
@@ -116,12 +117,29 @@ def view_card(card: Mapping) -> CardView:
             noise=noise_rows(metrics),
             health=attention_health(metrics),
             command=train_command(card),
+            choice=choice_sentences(card),
             history=[str(line) for line in card.get("training_history", [])],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"its card has entries of another form than this project writes ({error!r}); save or measure it again"
         ) from error
+
+
+def choice_sentences(card: Mapping) -> str:
+    """Which split a network was chosen on, and how often its card was measured on test."""
+    chosen, looks = card.get("chosen_on"), card.get("looks", {})
+    if chosen is None:
+        sentence = "The card does not say which split it was chosen on."
+    else:
+        sentence = f"Chosen on {chosen['dataset']} {chosen['split']} ({int(chosen['images'])} images)."
+    tests = {name: int(count) for name, count in looks.items() if name.rpartition(" ")[2] == "test"}
+    for name, count in tests.items():
+        sentence += f" Measured on {name} {'once' if count == 1 else f'{count} times'}."
+    if tests:
+        return sentence
+    measured = any(name.endswith("_test") for name in card.get("metrics", {}))
+    return f"{sentence} {'How often test was measured is not recorded.' if measured else 'Not measured on test.'}"
 
 
 def overview_row(view: CardView) -> dict:
@@ -164,11 +182,11 @@ def _text(value: object) -> str:
 
 
 def _scores(metrics: Mapping) -> dict[str, dict]:
-    """The card's scores by the data set's name in words; every score is a number."""
+    """The card's scores by the data set's name in words, those of test first; every score is a number."""
     scores = {}
-    for name, entry in metrics.items():
+    for name, entry in sorted(metrics.items(), key=lambda item: not item[0].endswith("_test")):
         if isinstance(entry, Mapping) and "miou" in entry:
-            dataset, _, split = name.rpartition("_")
+            dataset, _, split = name.partition("_")
             scores[f"{dataset} {split}"] = {key: _numbers(value) for key, value in entry.items()}
     return scores
 

@@ -123,7 +123,7 @@ def observe(
         return _multiply(call, frame, lineages, product, output)
     if name in SOFTMAXES and isinstance(output, Tensor):
         _softmax(call, lineages, args, kwargs, output)
-    else:
+    elif frame is not None or not lineages.prepares(name, args, kwargs, output):
         if call is not None and name in NEIGHBOURHOODS:
             call.unfolded = True
         lineages.follow(name, function, args, kwargs, output, inside=call is not None)

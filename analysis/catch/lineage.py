@@ -27,6 +27,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from analysis.catch.contractions import Contraction
 from analysis.catch.operations import (
     AS_ANOTHER,
+    BATCHINGS,
     CONSTANTS,
     CONVOLUTIONS,
     COPIES,
@@ -127,6 +128,19 @@ class Lineages:
 
     def put(self, tensor: Tensor, lineage: Lineage) -> None:
         self._of[tensor] = lineage
+
+    def prepares(self, name: str, args: tuple, kwargs: dict, output: Any) -> bool:
+        """Whether an operation outside of all modules prepares what the model is given, so that it is an input like
+        one that was there before: numbers that come from no others, and images that are put into a batch."""
+        operands = operands_of(args, kwargs)
+        if not operands:
+            return True
+        return (
+            name in BATCHINGS
+            and isinstance(output, Tensor)
+            and output.ndim == 4
+            and all(operand.ndim == 3 and operand is not output for operand in operands)
+        )
 
     def follow(self, name: str, function: Callable, args: tuple, kwargs: dict, output: Any, *, inside: bool) -> None:
         """Give the outputs of an operation their lineages; softmaxes and products of activations are not for here.

@@ -22,6 +22,8 @@ CONSTANTS = frozenset({
 })
 # They make an input of their own.
 RANDOM = frozenset({"rand", "randn", "normal"})
+# They put images into a batch.
+BATCHINGS = frozenset({"stack", "unsqueeze", "__getitem__"})
 # They leave the value of each entry as it is, but for its precision.
 COPIES = frozenset({
     "contiguous", "clone", "detach", "to", "float", "half", "bfloat16", "double", "type", "type_as", "cpu", "cuda",

@@ -47,7 +47,7 @@ def stage_bars(summaries: Mapping[str, dict], metric: str, stages: Sequence[str]
     several = len(summaries) > 1
     figure = go.Figure()
     for stage in stages:
-        figures = {name: _of(summary, stage, metric) for name, summary in summaries.items()}
+        figures = {name: _of(summary, stage, metric) for name, summary in summaries.items() if _has(summary, stage)}
         words = STAGE_WORDS[stage].replace(" ", "<br>")  # level, however narrow the chart
         place = [[plain(name) for name in figures], [words] * len(figures)] if several else [words]
         _add_bars(figure, stage, place, list(figures.values()), across=False)
@@ -180,7 +180,9 @@ def stage_differences(summary: dict, metrics: Sequence[str]) -> go.Figure:
     """What each step changes, paired by image, with intervals: left of 0 is less of the metric."""
     figure = go.Figure()
     for pair, colour in DIFFERENCE_COLOURS.items():
-        found = [summary["differences"].get(pair, {}).get(metric, {}) for metric in metrics]
+        if pair not in summary["differences"]:
+            continue
+        found = [summary["differences"][pair].get(metric, {}) for metric in metrics]
         figure.add_scatter(
             x=[difference.get("mean") for difference in found],
             y=[METRIC_WORDS[metric] for metric in metrics],
@@ -230,9 +232,30 @@ def figure_table(summary: dict, stages: Sequence[str]) -> list[dict[str, str]]:
         rows.append({"figure": words} | {stage: _number(of) + interval_words(of) for stage, of in found.items()})
         rows.append({"figure": f"{words}, micro"} | {stage: _number(of, "micro") for stage, of in found.items()})
         if metric == "interclass_noise":
-            for key, name in (("chance", "chance"), ("times_chance", "interclass noise / chance")):
-                rows.append({"figure": name} | {stage: _number(of, key) for stage, of in found.items()})
+            rows.append({"figure": "chance"} | {stage: _number(of, "chance") for stage, of in found.items()})
+            times = {stage: times_chance(of) for stage, of in found.items()}
+            name = {"figure": "interclass noise / chance"}
+            rows.append(name | {stage: _number(of) + interval_words(of) for stage, of in times.items()})
     return rows
+
+
+def group_table(summary: dict, stages: Sequence[str]) -> list[dict[str, str | int]]:
+    """The figures of each group as text: a row for each group and stage."""
+    rows = []
+    for group, block in summary["groups"].items():
+        for stage in (stage for stage in stages if stage in block["stages"]):
+            found = block["stages"][stage]
+            row: dict[str, str | int] = {"group": group, "images": block["images"], "stage": STAGE_WORDS[stage]}
+            row |= {METRIC_WORDS[metric]: _number(of) + interval_words(of) for metric, of in found.items()}
+            times = times_chance(found["interclass_noise"])
+            rows.append(row | {"interclass noise / chance": _number(times) + interval_words(times)})
+    return rows
+
+
+def times_chance(interclass: Mapping) -> dict:
+    """Interclass noise over chance as figures with an interval of their own."""
+    ends = {"mean": "times_chance", "low": "times_chance_low", "high": "times_chance_high"}
+    return {end: interclass.get(name) for end, name in ends.items()}
 
 
 def plain(name: str) -> str:
@@ -252,6 +275,10 @@ def _number(figures: Mapping, key: str = "mean") -> str:
 
 
 # --- parts of the charts ---------------------------------------------------------------------------------------------
+
+
+def _has(summary: dict, stage: str) -> bool:
+    return stage in summary["stages"]
 
 
 def _of(summary: dict, stage: str, metric: str) -> dict:

@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analysis.charts.noise import LINE, SHARES, plain
-from analysis.options import STAGES
 from analysis.pins.measured import PinnedPixels
 from analysis.words import METRIC_WORDS, STAGE_COLOURS, STAGE_WORDS
 
@@ -23,15 +22,16 @@ def pins_figure(views: Sequence[PinnedPixels], metric: str) -> go.Figure:
     several = len(views) > 1
     titles = [plain(view.source.name) for view in views] if several else None
     figure = make_subplots(len(views), 1, shared_xaxes=True, subplot_titles=titles, vertical_spacing=0.18)
+    first_with = {stage: view for view in reversed(views) for stage in view.stages}
     for row, view in enumerate(views, start=1):
         place = [pin_words(view, pin) for pin in range(len(view.pixels))]
-        for stage in STAGES:
+        for stage in view.stages:
             figure.add_bar(
                 x=place,
                 y=[view.figures(pin, stage)[metric] for pin in range(len(place))],
                 name=STAGE_WORDS[stage],
                 legendgroup=stage,
-                showlegend=row == 1,
+                showlegend=view is first_with[stage],
                 marker_color=STAGE_COLOURS[stage],
                 hovertemplate=f"%{{y:.3f}}<extra>{STAGE_WORDS[stage]}</extra>",
                 row=row,

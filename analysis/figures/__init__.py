@@ -1,10 +1,9 @@
 """Figures for a paper, and the recipes that make them again."""
 
-from analysis.figures.captions import caption_text, map_sentences
+from analysis.figures.captions import caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, recipe_figure
-from analysis.figures.panels import FACTORS, MAP_LABELS, MapScale, Subject, compose, map_scale, shares
-from analysis.figures.printing import FORMATS, print_figure
+from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, compose, map_scale, shares
 from analysis.figures.recipe import (
     COLUMN_WIDTH,
     COLUMNS,
@@ -41,13 +40,13 @@ from analysis.figures.recipe import (
     recipe_to_json,
 )
 from analysis.figures.sources import FigureImage, FigureModel, camvid_image, file_image, open_captures, require_street
+from analysis.printing import FORMATS, print_figure
 
 __all__ = [
     "COLUMNS",
     "COLUMN_WIDTH",
     "FACTORS",
     "FORMATS",
-    "MAP_LABELS",
     "MAX_BYTES",
     "MAX_PIXEL",
     "MAX_ROWS",
@@ -81,8 +80,10 @@ __all__ = [
     "Subject",
     "Weights",
     "attention_figure",
+    "bar_labels",
     "camvid_image",
     "caption_text",
+    "class_sentences",
     "compose",
     "figure_file",
     "file_image",

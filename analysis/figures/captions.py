@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import dnl
 from analysis.capture import Capture
-from analysis.figures.panels import stage_words
-from analysis.figures.recipe import DIFFERENCES, Attention, Recipe, Scale, recipe_hash
+from analysis.figures.panels import Subject, columns_there, numbered_classes, stage_words
+from analysis.figures.recipe import DIFFERENCES, Attention, Look, Recipe, Scale, recipe_hash
 from analysis.options import STAGES
 from analysis.words import NOISE_SENTENCE
 
 
 def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str]) -> str:
     """A caption for the paper: what the columns, colours and figures are, and what the figure was made of."""
+    subjects = [Subject(capture, row.pixel) for capture, row in zip(captures, recipe.rows, strict=True)]
     made = ", ".join(f"{checkpoint.name} ({hashes[checkpoint.name][:12]})" for checkpoint in recipe.checkpoints)
     sentences = [
         f"Attention of {len(recipe.rows)} pixel{'s' * (len(recipe.rows) > 1)} in {_names(captures)}.",
@@ -21,6 +22,7 @@ def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[st
             recipe.scale,
             noise=recipe.look.noise_figures,
         ),
+        *class_sentences(subjects, recipe.columns, recipe.look),
         f"Checkpoint {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.",
     ]
     return " ".join(sentences)
@@ -30,7 +32,7 @@ def map_sentences(
     rows: Sequence[tuple[Capture, Attention]], columns: Sequence[str], scale: Scale, *, noise: bool
 ) -> list[str]:
     """What the maps of a figure's rows, their colours and the figures under them are; noise: whether it has those."""
-    words = stage_words(rows)
+    words, columns = stage_words(rows), columns_there(columns, rows)
     stages = [f"{stage} ({words[stage]})" if stage in words else stage for stage in STAGES if stage in columns]
     changes = [name.replace("-", " − ") for name in columns if name in DIFFERENCES]
     sentences = [f"Maps: {', '.join(stages)}."] if stages else []
@@ -38,6 +40,8 @@ def map_sentences(
         sentences.append(f"Differences: {', '.join(changes)}.")
     if stages or changes:
         sentences.append(SCALE_SENTENCES[scale.kind])
+        if scale.from_lowest and scale.kind != "log" and stages:
+            sentences.append("Scales of the maps begin at their lowest value, not at 0.")
         if scale.clip_percentile < 100:
             sentences.append(f"Scales end at the {scale.clip_percentile:g}th percentile of the values.")
     if noise and (stages or changes):
@@ -47,6 +51,13 @@ def map_sentences(
     for temperature in sorted({attention.temperature for _, attention in rows} - {1.0}):
         sentences.append(f"Softmax temperature {temperature:g}.")
     return sentences
+
+
+def class_sentences(subjects: Sequence[Subject], columns: Sequence[str], look: Look) -> list[str]:
+    """A sentence that names the classes that the figure has to number, if there are any."""
+    numbered = numbered_classes(subjects, columns, look)
+    names = ", ".join(f"{number} {name}" for number, name in numbered.items())
+    return [f"Numbers stand for names that the fonts of the figure lack: {names}."] if numbered else []
 
 
 def _names(captures: Sequence[Capture]) -> str:

@@ -3,23 +3,27 @@
     python -m analysis.figures recipe.json out.pdf
 
 makes the figure of a recipe (analysis/figures/recipe.py) as PDF, SVG or PNG. The same recipe, checkpoint and images
-give the same bytes (analysis/figures/printing.py).
+give the same bytes (analysis/printing/files.py).
 """
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.figures.captions import class_sentences
 from analysis.figures.figure import figure_file
-from analysis.figures.printing import FORMATS, RESOLUTIONS
+from analysis.figures.panels import Subject
 from analysis.figures.recipe import CamVidImage, ImageSource, RecipeError, StreetImage, naming, recipe_from_json
 from analysis.figures.sources import FigureImage, FigureModel, camvid_image, file_image, open_captures, street_image
+from analysis.printing import FORMATS, RESOLUTIONS
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
 from dnl.classes import LabelSet
 from dnl.commands import exit_status, show_anything
 from dnl.files import write_atomically
+from dnl.untrusted import one_line
 
 
 def _local_model(name: str) -> FigureModel:
@@ -63,6 +67,9 @@ def write_figure(recipe_path: Path, out: Path, *, data: str | None, dpi: int) ->
         )
         content = figure_file(recipe, captures, hashes, file_format, dpi)
     write_atomically(out, lambda temporary: Path(temporary).write_bytes(content))
+    subjects = [Subject(capture, row.pixel) for capture, row in zip(captures, recipe.rows, strict=True)]
+    for sentence in class_sentences(subjects, recipe.columns, recipe.look):
+        print(one_line(sentence), file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,6 @@ from analysis.figures.layout import (
     BAR_THICKNESS,
     FEWEST_TICKS,
     LABEL_GAP,
-    LINE,
     MARGIN,
     MOST_TICKS,
     NUMBER_GAP,
@@ -33,7 +32,7 @@ from analysis.figures.layout import (
     number_width,
     ticks,
 )
-from analysis.figures.text import letter
+from analysis.printing import PrintedFigure, letter
 
 ASCENT = 0.85  # from the top of a line to its baseline, in font sizes
 FRAME = 0.4  # points
@@ -42,13 +41,13 @@ UNSEEN = "#c8c8c8"  # where a map does not reach: the model saw a crop of the im
 HALO = [withStroke(linewidth=1.6, foreground="black")]
 
 
-def draw_grid(grid: Grid) -> Figure:
+def draw_grid(grid: Grid) -> PrintedFigure:
     """The figure of a grid, laid out by `lay_out`, whose errors it raises."""
     layout = lay_out(grid)
-    sheet = _Sheet(Figure(figsize=(grid.look.width, layout.down.height)), grid, layout)
+    sheet = _Sheet(PrintedFigure(figsize=(grid.look.width, layout.down.height)), grid, layout)
     _draw_titles(sheet)
     for index, row in enumerate(grid.rows):
-        _draw_row_title(sheet, index, row)
+        _draw_row_title(sheet, index)
         for column, panel in enumerate(row.panels):
             _draw_panel(sheet, index, column, panel)
     for bar, left in zip(grid.bars_beside, layout.across.bars, strict=True):
@@ -56,7 +55,7 @@ def draw_grid(grid: Grid) -> Figure:
     for bar in grid.bars_below:
         _draw_bar_below(sheet, bar)
     for index, line in enumerate(layout.footnote):
-        sheet.write(line, MARGIN, layout.down.footnote + index * LINE * grid.small / 72, grid.small, ha="left")
+        sheet.write(line, MARGIN, layout.down.footnote + index * grid.step, ha="left")
     return sheet.figure
 
 
@@ -73,42 +72,43 @@ class _Sheet:
         box = left / whole[0], 1 - (top + height) / whole[1], width / whole[0], height / whole[1]
         return self.figure.add_axes(box)
 
-    def write(self, text: str, x: float, top: float, size: float, ha: str = "center", bold: bool = False) -> None:
+    def write(self, text: str, x: float, top: float, ha: str = "center", bold: bool = False) -> None:
         """One line of text whose top is `top` inches below the figure's."""
-        self._text(text, x, top + ASCENT * size / 72, size, bold, ha=ha, va="baseline")
+        self._text(text, x, top + ASCENT * self.grid.size / 72, bold, ha=ha, va="baseline")
 
-    def write_upright(self, text: str, x: float, middle: float, size: float, bold: bool = False) -> None:
+    def write_upright(self, text: str, x: float, middle: float, bold: bool = False) -> None:
         """One line of text, read from below, whose middle is `middle` inches below the figure's top."""
-        self._text(text, x, middle, size, bold, rotation=90, ha="left", va="center")
+        self._text(text, x, middle, bold, rotation=90, ha="left", va="center")
 
-    def _text(self, text: str, x: float, y: float, size: float, bold: bool, **style: Any) -> None:
+    def _text(self, text: str, x: float, y: float, bold: bool, **style: Any) -> None:
         position = x / self.grid.look.width, 1 - y / self.layout.down.height
-        font = self.grid.font.properties(size, bold)
-        self.figure.text(*position, text, fontproperties=font, parse_math=False, **style)
+        font = self.grid.font
+        style |= {"fontproperties": font.properties(self.grid.size, bold, text), "path_effects": font.effects(text)}
+        self.figure.text(*position, text, parse_math=False, **style)
 
 
 def _draw_titles(sheet: _Sheet) -> None:
     across, titles = sheet.layout.across, sheet.layout.titles
-    step, most = LINE * titles.size / 72, max(map(len, titles.lines))
-    for column, left, lines in zip(sheet.grid.columns, across.lefts, titles.lines, strict=True):
+    step, most = sheet.grid.step, max(map(len, titles.lines))
+    for left, lines, subtitles in zip(across.lefts, titles.lines, titles.subtitles, strict=True):
         middle = left + across.width / 2
         top = MARGIN + (most - len(lines)) * step  # short titles stand on the panels, not above them
         for index, line in enumerate(lines):
-            sheet.write(line, middle, top + index * step, titles.size, bold=True)
-        if column.subtitle:
-            sheet.write(column.subtitle, middle, MARGIN + titles.height, titles.subtitle_size)
+            sheet.write(line, middle, top + index * step, bold=True)
+        for index, line in enumerate(subtitles):
+            sheet.write(line, middle, MARGIN + titles.height + index * step)
 
 
-def _draw_row_title(sheet: _Sheet, index: int, row: GridRow) -> None:
-    look, font, down = sheet.grid.look, sheet.grid.font, sheet.layout.down
-    top, height, size = down.tops[index], down.heights[index], sheet.layout.row_title_size
-    if look.letters == "rows":
-        sheet.write(letter(index), MARGIN, top, look.font_size, ha="left", bold=True)
-    if row.title:
-        # Beside the panel, or where that is too low, beside panel and captions.
-        fits = font.width(row.title, size, bold=True) <= height
-        middle = top + (height if fits else down.bottoms[index] - top) / 2
-        sheet.write_upright(row.title, sheet.layout.across.row_titles, middle, size, bold=True)
+def _draw_row_title(sheet: _Sheet, index: int) -> None:
+    grid, down, lines = sheet.grid, sheet.layout.down, sheet.layout.row_titles[index]
+    top, height = down.tops[index], down.heights[index]
+    if grid.look.letters == "rows":
+        sheet.write(letter(index), MARGIN, top, ha="left", bold=True)
+    # Beside the panel, or where that is too low, beside panel and captions.
+    fits = all(grid.font.width(line, grid.size, bold=True) <= height for line in lines)
+    middle = top + (height if fits else down.bottoms[index] - top) / 2
+    for place, line in enumerate(lines):
+        sheet.write_upright(line, sheet.layout.across.row_titles + place * grid.step, middle, bold=True)
 
 
 # --- panels ----------------------------------------------------------------------------------------------------------
@@ -130,17 +130,18 @@ def _draw_panel(sheet: _Sheet, index: int, column: int, panel: Panel) -> None:
         ax.plot(x, y, "o", clip_on=False, markeredgecolor="white", path_effects=halo, **mark)
     if grid.look.letters == "panels":
         _draw_letter(sheet, ax, letter(index * len(grid.columns) + column))
-    step = LINE * layout.captions.size / 72
-    for line, text in enumerate(layout.captions.lines[index][column]):
+    for line, text in enumerate(layout.captions[index][column]):
         middle = layout.across.lefts[column] + layout.across.width / 2
-        sheet.write(text, middle, top + height + TEXT_GAP + line * step, layout.captions.size)
+        sheet.write(text, middle, top + height + TEXT_GAP + line * grid.step)
 
 
 def _draw_picture(sheet: _Sheet, ax: Axes, row: GridRow, panel: Panel) -> None:
     """What the panel shows, in a frame, in pixels of the row's image."""
     if panel.picture is None:
-        font = sheet.grid.font.properties(sheet.layout.captions.size)
-        ax.text(0.5, 0.5, panel.missing, fontproperties=font, color=GREY, ha="center", va="center",
+        font = sheet.grid.font.properties(sheet.grid.size)
+        room = sheet.layout.picture_width
+        words = "\n".join(sheet.grid.font.wrap(panel.missing, room, sheet.grid.size))
+        ax.text(0.5, 0.5, words, fontproperties=font, color=GREY, ha="center", va="center",
                 transform=ax.transAxes, parse_math=False)  # fmt: skip
     elif panel.norm is None:
         ax.imshow(panel.picture, interpolation="antialiased")
@@ -172,26 +173,26 @@ def _draw_letter(sheet: _Sheet, ax: Axes, text: str) -> None:
 
 def _draw_bar_beside(sheet: _Sheet, bar: Bar, left: float) -> None:
     """A bar as high as all the panels."""
-    down, small = sheet.layout.down, sheet.grid.small
+    down = sheet.layout.down
     top, height = down.tops[0], down.panels - down.tops[0]
     ax = sheet.axes(left, top, BAR_THICKNESS, height)
     marks = ticks(bar, int(np.clip(height / 0.25, FEWEST_TICKS, MOST_TICKS)))
     _draw_bar(sheet, bar, ax, "vertical", marks)
     ax.tick_params(pad=1.5)
     x = left + BAR_THICKNESS + TICK_LENGTH + NUMBER_GAP + number_width(sheet.grid, marks) + LABEL_GAP
-    sheet.write_upright(_fitting_label(sheet, bar, height), x, top + height / 2, small)
+    sheet.write_upright(_fitting_label(sheet, bar, height), x, top + height / 2)
 
 
 def _draw_bar_below(sheet: _Sheet, bar: Bar) -> None:
     """A bar as wide as the columns whose colours it explains."""
-    across, small = sheet.layout.across, sheet.grid.small
+    across = sheet.layout.across
     own = [left for left, column in zip(across.lefts, sheet.grid.columns, strict=True) if column.group == bar.group]
     left, width = own[0], own[-1] + across.width - own[0]
     top = sheet.layout.down.bars + TEXT_GAP
     marks = ticks(bar, int(np.clip(width / 0.4, FEWEST_TICKS, MOST_TICKS)))
     _draw_bar(sheet, bar, sheet.axes(left, top, width, BAR_THICKNESS), "horizontal", marks)
-    label_top = top + BAR_THICKNESS + TICK_LENGTH + LINE * small / 72 + NUMBER_GAP
-    sheet.write(_fitting_label(sheet, bar, width), left + width / 2, label_top, small)
+    label_top = top + BAR_THICKNESS + TICK_LENGTH + sheet.grid.step + NUMBER_GAP
+    sheet.write(_fitting_label(sheet, bar, width), left + width / 2, label_top)
 
 
 def _draw_bar(sheet: _Sheet, bar: Bar, ax: Axes, orientation: str, marks: list[tuple[float, str]]) -> None:
@@ -201,12 +202,12 @@ def _draw_bar(sheet: _Sheet, bar: Bar, ax: Axes, orientation: str, marks: list[t
     axis = drawn.long_axis
     axis.set_major_locator(FixedLocator([value for value, _ in marks]))
     axis.set_minor_locator(NullLocator())
-    axis.set_ticklabels([text for _, text in marks], fontproperties=sheet.grid.font.properties(sheet.grid.small))
+    axis.set_ticklabels([text for _, text in marks], fontproperties=sheet.grid.font.properties(sheet.grid.size))
     drawn.ax.tick_params(width=FRAME, length=TICK_LENGTH * 72, pad=1)
     drawn.outline.set_linewidth(FRAME)
 
 
 def _fitting_label(sheet: _Sheet, bar: Bar, room: float) -> str:
     """The longest form of the bar's label that has room, or the shortest."""
-    font, small = sheet.grid.font, sheet.grid.small
-    return next((text for text in bar.labels if font.width(text, small) <= room), bar.labels[-1])
+    font, size = sheet.grid.font, sheet.grid.size
+    return next((text for text in bar.labels if font.width(text, size) <= room), bar.labels[-1])

@@ -1,14 +1,14 @@
 """Figures of the attention of chosen pixels: of a capture, and of a recipe."""
 
+import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from matplotlib.figure import Figure
-
 import dnl
 from analysis.capture import Capture
-from analysis.figures.panels import Subject, compose
-from analysis.figures.printing import print_figure
+from analysis.figures.captions import class_sentences
+from analysis.figures.panels import Subject, class_text, compose
 from analysis.figures.recipe import (
     PAGE_WIDTH,
     Attention,
@@ -16,13 +16,15 @@ from analysis.figures.recipe import (
     Gate,
     Look,
     Recipe,
+    Row,
     Scale,
     ScaleKind,
     Weights,
     naming,
     recipe_hash,
 )
-from analysis.options import STAGES
+from analysis.options import CLIP_PERCENTILE, STAGES
+from analysis.printing import Font, PrintedFigure, print_figure
 
 
 def attention_figure(
@@ -34,17 +36,20 @@ def attention_figure(
     lr_weights: Weights = "model",
     temperature: float = 1.0,
     scale: ScaleKind = "uniform",
-    clip_percentile: float = 99.5,
+    clip_percentile: float = CLIP_PERCENTILE,
     colormap: Colormap = "magma",
     width: float = PAGE_WIDTH,
-) -> Figure:
+) -> PrintedFigure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
+
+    There is no rectified map without GR, and no retained one without LR.
 
     queries: flat cell indices row·w + column, at least one; marked at the cell's centre. Queries without a place go by
     their numbers, and the rows' titles are their names. What the capture lacks has no column. gate, lr_kernel,
     lr_weights, temperature: as in `attention_rows`. scale: a kind of `recipe.Scale`, and clip_percentile its end.
     width: of the whole figure, in inches. Under each map stand its interclass noise and that over chance. Raises
-    ValueError on options that do not fit.
+    ValueError on options that do not fit. The figure's `savefig` writes files as the command does, with all of this in
+    their metadata; a class whose name no font here can write is numbered there and in a warning.
     """
     if not len(queries):
         raise ValueError("there is no query to draw; give at least one cell index")
@@ -55,7 +60,18 @@ def attention_figure(
     columns = [name for name, picture in pictures.items() if picture is not None]
     attention = Attention(gate, lr_kernel, lr_weights, temperature)
     look = Look(width=width, colormap=colormap)
-    return compose(subjects, [*columns, *STAGES], None, attention, Scale(scale, clip_percentile), look)
+    figure = compose(subjects, [*columns, *STAGES], None, attention, Scale(scale, clip_percentile), look)
+    for sentence in class_sentences(subjects, columns, look):
+        warnings.warn(sentence, stacklevel=2)
+    figure.facts = {
+        **(figure.facts or {}),
+        "image": {"name": capture.name, "sha256": capture.image_sha256},
+        "queries": [int(query) for query in queries],
+        "options": dataclasses.asdict(attention),
+        "scale": {"kind": scale, "clip_percentile": clip_percentile},
+        "version": dnl.__version__,
+    }
+    return figure
 
 
 def _subjects(capture: Capture, queries: Sequence[int]) -> list[Subject]:
@@ -66,18 +82,46 @@ def _subjects(capture: Capture, queries: Sequence[int]) -> list[Subject]:
         return [Subject(capture, grid.pixel_at(*divmod(int(query), capture.width))) for query in queries]
     if not all(0 <= query < len(names) for query in queries):
         raise ValueError(f"the queries are {list(queries)}; {capture.name!r} has the queries 0 … {len(names) - 1}")
-    return [Subject(capture, None, names[query], number=int(query)) for query in queries]
+    font = Font(Look().font_family)
+    titles = [names[query] if font.can_write(names[query]) else f"query {query}" for query in queries]
+    return [Subject(capture, None, title, number=int(query)) for query, title in zip(queries, titles, strict=True)]
 
 
-def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> Figure:
+def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
     """The figure of a recipe; captures: one a row, of the row's image and checkpoint. Raises RecipeError."""
-    subjects = [Subject(capture, row.pixel, row.title) for capture, row in zip(captures, recipe.rows, strict=True)]
+    subjects = [
+        Subject(capture, row.pixel, row.title or derived_title(recipe, row, capture))
+        for capture, row in zip(captures, recipe.rows, strict=True)
+    ]
     for index, subject in enumerate(subjects):
         if subject.pixel is not None:
             with naming(f"rows[{index}].pixel"):
                 subject.query  # noqa: B018  raises for a pixel off the image
     with naming("the figure"):
-        return compose(subjects, recipe.columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
+        figure = compose(subjects, recipe.columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
+    figure.facts = {**(figure.facts or {}), "recipe_sha256": recipe_hash(recipe), "version": dnl.__version__}
+    return figure
+
+
+def derived_title(recipe: Recipe, row: Row, capture: Capture) -> str:
+    """What a row without a title is called: its query's class, and its checkpoint where the rows have several.
+
+    "" where the recipe's look has no such titles, and for a query off the image.
+    """
+    if not recipe.look.class_titles:
+        return ""
+    parts = []
+    label_set, labels = capture.label_set, capture.reference_labels
+    if row.pixel is not None and labels is not None and label_set is not None:
+        try:
+            label = int(labels.flat[Subject(capture, row.pixel).query])
+        except ValueError:
+            return ""  # said of the pixel where the figure is drawn
+        if label != capture.ignore_index:
+            parts.append(class_text(capture, label, Font(recipe.look.font_family)))
+    if len({recipe.checkpoint_of(each).name for each in recipe.rows}) > 1:
+        parts.append(recipe.checkpoint_of(row).name)
+    return " · ".join(parts)
 
 
 def figure_file(

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.recipe import Look
-from analysis.figures.text import Font, letter
+from analysis.printing import Font, letter
 
 MARGIN = 0.02
 GAP = 0.05
@@ -28,9 +28,9 @@ MIN_PANEL = 0.3
 # Heights are whole dots at 300 and at 600 dpi.
 DOTS_PER_INCH = 300
 MAX_HEIGHT = 24.0
-SMALL = 0.9  # captions and numbers, of the titles' size
 LINE = 1.2  # from one line to the next, in font sizes
 HALF_NUMBER = 0.6  # half of the number at the end of a bar beside the panels, in font sizes
+MOST_ROW_TITLE_LINES = 4
 
 
 # --- what a figure shows ---------------------------------------------------------------------------------------------
@@ -104,9 +104,14 @@ class Grid:
         return Font(self.look.font_family)
 
     @property
-    def small(self) -> float:
-        """The size of the captions and the bars' numbers."""
-        return self.look.font_size * SMALL
+    def size(self) -> float:
+        """The size of all texts, in points."""
+        return self.look.font_size
+
+    @property
+    def step(self) -> float:
+        """From one line of text to the next, in inches."""
+        return LINE * self.size / 72
 
     @property
     def bars_beside(self) -> Sequence[Bar]:
@@ -134,24 +139,12 @@ class Across:
 
 @dataclass(frozen=True)
 class Titles:
-    """The columns' titles in lines, all of one size, their subtitles' size, and how high they are with both.
-
-    height: of the titles alone. head: where the panels begin.
-    """
+    """The columns' titles and their subtitles in lines. height: of the titles alone. head: where the panels begin."""
 
     lines: Sequence[Sequence[str]]
-    size: float
-    subtitle_size: float
+    subtitles: Sequence[Sequence[str]]
     height: float
     head: float
-
-
-@dataclass(frozen=True)
-class Captions:
-    """The lines beneath each panel, row by row and column by column, all of one size."""
-
-    lines: Sequence[Sequence[Sequence[str]]]
-    size: float
 
 
 @dataclass(frozen=True)
@@ -175,16 +168,17 @@ class Down:
 class Layout:
     """Where everything lies. pictures: left edges of what the panels show, each `picture_width` wide.
 
+    captions: the lines beneath each panel, row by row and column by column. row_titles: the lines of each row's title.
     A panel that is shrunk stands in the middle of its column, whose width the texts keep.
     """
 
     across: Across
     titles: Titles
-    captions: Captions
+    captions: Sequence[Sequence[Sequence[str]]]
     down: Down
     pictures: Sequence[float]
     picture_width: float
-    row_title_size: float
+    row_titles: Sequence[Sequence[str]]
     footnote: Sequence[str]
 
 
@@ -194,13 +188,23 @@ def lay_out(grid: Grid) -> Layout:
     Raises ValueError where the panels or their texts have no room, and for characters that the font cannot write.
     """
     _check_glyphs(grid)
-    across = _across(grid)
+    for lines in range(1, MOST_ROW_TITLE_LINES + 1):
+        layout = _with_row_titles(grid, lines)
+        if max(map(len, layout.row_titles)) <= lines:
+            return layout
+    longest = max((row.title for row in grid.rows), key=len)
+    raise ValueError(f"the row's title {longest!r} has no room beside its panels; shorten it or take smaller letters")
+
+
+def _with_row_titles(grid: Grid, most_lines: int) -> Layout:
+    """The layout that leaves room for so many lines of the rows' titles, which may turn out to need more."""
+    across = _across(grid, most_lines)
     titles = _titles(grid, across)
     captions = _captions(grid, across)
-    footnote = grid.font.wrap(grid.footnote, grid.look.width - 2 * MARGIN, grid.small)
+    footnote = grid.font.wrap(grid.footnote, grid.look.width - 2 * MARGIN, grid.size)
     down, shrunk = _down(grid, across, titles, captions, len(footnote))
     picture_width = shrunk * across.width
-    room = min(bottom - top for top, bottom in zip(down.tops, down.bottoms, strict=True))
+    rooms = [bottom - top for top, bottom in zip(down.tops, down.bottoms, strict=True)]
     return Layout(
         across=across,
         titles=titles,
@@ -208,7 +212,9 @@ def lay_out(grid: Grid) -> Layout:
         down=down,
         pictures=[left + (across.width - picture_width) / 2 for left in across.lefts],
         picture_width=picture_width,
-        row_title_size=grid.font.fitting_size([row.title for row in grid.rows], room, grid.look.font_size, bold=True),
+        row_titles=[
+            grid.font.wrap(row.title, room, grid.size, bold=True) for row, room in zip(grid.rows, rooms, strict=True)
+        ],
         footnote=footnote,
     )
 
@@ -221,15 +227,15 @@ def _check_glyphs(grid: Grid) -> None:
     grid.font.require_glyphs("".join(texts))
 
 
-def _across(grid: Grid) -> Across:
-    """The columns share what margins, row titles, gaps and bars leave of the width."""
+def _across(grid: Grid, title_lines: int) -> Across:
+    """The columns share what margins, row titles of so many lines, gaps and bars leave of the width."""
     look, count = grid.look, len(grid.columns)
     strip = 0.0  # left of the panels, for letters and titles of the rows
     if look.letters == "rows":
         strip = max(grid.font.width(letter(index), look.font_size) for index in range(len(grid.rows))) + GAP
     row_titles = MARGIN + strip
     if any(row.title for row in grid.rows):
-        strip += LINE * look.font_size / 72 + GAP
+        strip += title_lines * grid.step + GAP
     beside = [_bar_width(grid, bar) for bar in grid.bars_beside]
     gaps = [
         GAP if after.group == before.group else GROUP_GAP
@@ -255,47 +261,53 @@ def _bar_width(grid: Grid, bar: Bar) -> float:
     """What a bar beside the panels takes: the gap, itself, its numbers and its label."""
     counts = range(FEWEST_TICKS, MOST_TICKS + 1)  # how many there will be, the height decides
     numbers = number_width(grid, [mark for count in counts for mark in ticks(bar, count)])
-    return GROUP_GAP + BAR_THICKNESS + TICK_LENGTH + NUMBER_GAP + numbers + LABEL_GAP + LINE * grid.small / 72
+    return GROUP_GAP + BAR_THICKNESS + TICK_LENGTH + NUMBER_GAP + numbers + LABEL_GAP + grid.step
 
 
 def _titles(grid: Grid, across: Across) -> Titles:
     """Titles broken into lines that fit their columns."""
     titles = [_lettered(grid, index, column.title) for index, column in enumerate(grid.columns)]
-    words = [word for title in titles for word in title.split(" ")]
-    subtitles = [column.subtitle for column in grid.columns]
     room = across.width + GAP / 2
-    size = grid.font.fitting_size(words, room, grid.look.font_size, bold=True)
-    subtitle_size = grid.font.fitting_size(subtitles, room, min(grid.small, size))
-    lines = [grid.font.wrap(title, room, size, bold=True) for title in titles]
-    most = max(map(len, lines))
-    height = LINE * size / 72 * most
-    head = MARGIN + height + (LINE * subtitle_size / 72 if any(subtitles) else 0)
-    head += TEXT_GAP if most or any(subtitles) else 0
+    lines = [grid.font.wrap(title, room, grid.size, bold=True) for title in titles]
+    subtitles = [grid.font.wrap(column.subtitle, room, grid.size) for column in grid.columns]
+    most, below = max(map(len, lines)), max(map(len, subtitles))
+    height = most * grid.step
+    head = MARGIN + height + below * grid.step + (TEXT_GAP if most or below else 0)
     if grid.bars_beside:
-        head = max(head, HALF_NUMBER * grid.small / 72)
-    return Titles(lines, size, subtitle_size, height, head)
+        head = max(head, HALF_NUMBER * grid.size / 72)
+    return Titles(lines, subtitles, height, head)
 
 
 def _lettered(grid: Grid, index: int, title: str) -> str:
     return f"{letter(index)} {title}".strip() if grid.look.letters == "columns" else title
 
 
-def _captions(grid: Grid, across: Across) -> Captions:
-    """The longest form of the captions that fits everywhere, or the shortest in a smaller size."""
+def _captions(grid: Grid, across: Across) -> Sequence[Sequence[Sequence[str]]]:
+    """The longest form of the captions that fits everywhere, or the shortest in as many lines as it takes."""
     forms = max(len(panel.captions) for row in grid.rows for panel in row.panels)
     for form in range(forms):
         captions = [[_form(panel, form) for panel in row.panels] for row in grid.rows]
         lines = [line for row in captions for caption in row for line in caption]
-        if all(grid.font.width(line, grid.small) <= across.width for line in lines):
+        if all(grid.font.width(line, grid.size) <= across.width for line in lines):
             break
-    return Captions(captions, grid.font.fitting_size(lines, across.width + GAP / 2, grid.small))
+    room = across.width + GAP / 2
+    return [
+        [
+            # Names of classes under pictures may have words of any length.
+            [part for line in caption for part in grid.font.wrap(line, room, grid.size, anywhere=panel.norm is None)]
+            for caption, panel in zip(shown, row.panels, strict=True)
+        ]
+        for shown, row in zip(captions, grid.rows, strict=True)
+    ]
 
 
 def _form(panel: Panel, index: int) -> Sequence[str]:
     return panel.captions[min(index, len(panel.captions) - 1)]
 
 
-def _down(grid: Grid, across: Across, titles: Titles, captions: Captions, footnote_lines: int) -> tuple[Down, float]:
+def _down(
+    grid: Grid, across: Across, titles: Titles, captions: Sequence[Sequence[Sequence[str]]], footnote_lines: int
+) -> tuple[Down, float]:
     """The rows beneath each other, and what their panels are shrunk by where the figure would be too high."""
     heights = [across.width * row.size[0] / row.size[1] for row in grid.rows]
     down = _stacked(grid, heights, titles, captions, footnote_lines)
@@ -309,23 +321,29 @@ def _down(grid: Grid, across: Across, titles: Titles, captions: Captions, footno
     return down, shrunk
 
 
-def _stacked(grid: Grid, heights: Sequence[float], titles: Titles, captions: Captions, footnote_lines: int) -> Down:
+def _stacked(
+    grid: Grid,
+    heights: Sequence[float],
+    titles: Titles,
+    captions: Sequence[Sequence[Sequence[str]]],
+    footnote_lines: int,
+) -> Down:
     """Panels of these heights beneath each other, with all that follows them."""
-    step = LINE * captions.size / 72
     top, tops, bottoms = titles.head, [], []
-    for height, row in zip(heights, captions.lines, strict=True):
-        lines = max(map(len, row))
+    for height, row, texts in zip(heights, grid.rows, captions, strict=True):
+        lines = max(map(len, texts))
         tops.append(top)
-        bottoms.append(top + height + (lines * step + TEXT_GAP if lines else 0))
+        bottom = top + height + (lines * grid.step + TEXT_GAP if lines else 0)
+        bottoms.append(max(bottom, top + grid.font.least_room(row.title, grid.size, bold=True)))
         top = bottoms[-1] + GAP
     panels = tops[-1] + heights[-1]
     bars = top - GAP + MARGIN
     if grid.bars_beside:
-        bars = max(bars, panels + HALF_NUMBER * grid.small / 72)
+        bars = max(bars, panels + HALF_NUMBER * grid.size / 72)
     footnote = bars
     if grid.bars_below:
-        footnote += TEXT_GAP + BAR_THICKNESS + TICK_LENGTH + 2 * LINE * grid.small / 72 + NUMBER_GAP
-    height = footnote + footnote_lines * LINE * grid.small / 72
+        footnote += TEXT_GAP + BAR_THICKNESS + TICK_LENGTH + 2 * grid.step + NUMBER_GAP
+    height = footnote + footnote_lines * grid.step
     whole = math.ceil(height * DOTS_PER_INCH - 1e-6) / DOTS_PER_INCH
     return Down(tops, heights, bottoms, panels, bars, footnote, whole)
 
@@ -355,4 +373,4 @@ def ticks(bar: Bar, count: int) -> list[tuple[float, str]]:
 
 def number_width(grid: Grid, marks: Sequence[tuple[float, str]]) -> float:
     """The width of the widest number at a bar's ticks."""
-    return max(grid.font.width(text, grid.small) for _, text in marks)
+    return max(grid.font.width(text, grid.size) for _, text in marks)

@@ -1,11 +1,11 @@
 """Captures and their queries -> the panels, colour scales and colour bars of a figure."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
 
 from analysis.capture import Capture
 from analysis.figures.drawing import draw_grid
@@ -14,7 +14,9 @@ from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scal
 from analysis.geometry import Grid as CellGrid
 from analysis.maps import labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
-from analysis.options import STAGES
+from analysis.options import STAGES, stages_there
+from analysis.printing import Font, PrintedFigure, print_settings
+from analysis.words import LACKING_WORDS
 
 LOG_DECADES = 4
 PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labels), which flatters it."
@@ -23,12 +25,14 @@ PREDICTION_NOTE = "Noise is measured against the model's own prediction (no labe
 SHARE_LABELS = ("attention, × an even spread", "× an even spread", "× even")
 WEIGHT_LABELS = ("attention weight, %", "weight, %", "%")
 OWN_LABELS = ("attention, of each map's top value", "of each map's top", "of top")
+RANGE_LABELS = ("attention, of each map's own range", "of each map's range", "of range")
 MAP_LABELS = {"uniform": SHARE_LABELS, "log": SHARE_LABELS, "shared": WEIGHT_LABELS, "map": OWN_LABELS}
 SHARE_CHANGES = ("difference, × an even spread", "× an even spread", "× even")
 WEIGHT_CHANGES = ("difference of weights, %", "difference, %", "%")
 OWN_CHANGES = ("difference, of each map's largest", "of each largest", "of largest")
 CHANGE_LABELS = {"uniform": SHARE_CHANGES, "log": SHARE_CHANGES, "shared": WEIGHT_CHANGES, "map": OWN_CHANGES}
 TOP_WORDS = ("top value ", "top ", "")
+NOT_FROM_ZERO = ", not from 0"
 FACTORS = {"uniform": 1.0, "log": 1.0, "shared": 100.0, "map": 1.0}
 
 
@@ -72,6 +76,13 @@ class Subject(NamedTuple):
         row, column = self.grid(self.capture.cells).cell_at(*self.pixel)
         return row * self.capture.width + column
 
+    def query_class(self, cells: np.ndarray | None) -> int | None:
+        """The class of the query's cell in a label map of cells; None where there is none."""
+        if cells is None or not self.has_query:
+            return None
+        label = int(cells.flat[self.query])
+        return None if label == self.capture.ignore_index else label
+
     def grid(self, cells: tuple[int, int]) -> CellGrid:
         """How cells of the capture lie on what is shown. The crop is one of the image's."""
         crop = None if self.capture.image is None else self.capture.crop
@@ -85,17 +96,25 @@ def compose(
     attention: Attention,
     scale: Scale,
     look: Look,
-) -> Figure:
+) -> PrintedFigure:
     """The figure of the subjects' rows; the arguments are the recipe's fields.
 
-    Raises ValueError on pixels off their image, options that do not fit the captures, and panels without room.
+    A column of a stage that none of the rows has is left out; where some have it, the others' places say so. Classes
+    whose names no font here can write are numbered, and the figure's facts hold their names. Raises ValueError on
+    pixels off their image, options that do not fit the captures, and panels without room.
     """
     as_shares = scale.kind in ("uniform", "log")
     drawn = [_DrawnRow(subject, subject.attention or attention, as_shares) for subject in subjects]
+    there = columns_there(columns, [(row.subject.capture, row.attention) for row in drawn])
+    if not there:
+        raise ValueError(f"no row has a map for {', '.join(columns)}: rectified takes GR, and retained takes LR")
+    if column_titles is not None:
+        column_titles = [title for name, title in zip(columns, column_titles, strict=True) if name in there]
+    columns = there
     scales = {1: _map_scales(drawn, columns, scale), 2: _change_scales(drawn, columns, scale)}
     rows = [
         GridRow(
-            [_panel(row, name, scales[_group(name)][index, name] if _group(name) else None, scale, look)
+            [_panel(row, name, scales[_group(name)].get((index, name)) if _group(name) else None, scale, look)
              for name in columns],
             row.subject.size,
             row.subject.grid(row.subject.capture.key_cells).extent(),
@@ -106,7 +125,38 @@ def compose(
     bars = [_bar(group, scales[group], scale, look) for group in sorted(set(map(_group, columns))) if group]
     named = _columns(columns, column_titles, drawn)
     flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
-    return draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
+    with print_settings():
+        figure = draw_grid(Grid(rows, named, bars, look, PREDICTION_NOTE if flattered else ""))
+    if numbered := numbered_classes(subjects, columns, look):
+        figure.facts = {"classes": numbered}
+    return figure
+
+
+def numbered_classes(subjects: Sequence[Subject], columns: Sequence[str], look: Look) -> dict[str, str]:
+    """What stands under pictures for classes whose names no font here can write: "class 3" -> its name."""
+    font, found = Font(look.font_family), {}
+    for subject in subjects:
+        capture = subject.capture
+        cells = {"labels": capture.cell_labels, "prediction": capture.cell_prediction}
+        shown = [cells[name] for name in cells if name in columns and look.noise_figures]
+        for label in map(subject.query_class, [*shown, capture.reference_labels] if look.class_titles else shown):
+            if label is not None and capture.label_set is not None:
+                name, text = capture.label_set.class_names[label], class_text(capture, label, font)
+                found |= {} if text == name else {text: name}
+    return found
+
+
+def class_text(capture: Capture, label: int, font: Font) -> str:
+    """The name of a class in a figure, or its number where no font here can write it."""
+    assert capture.label_set is not None  # where there are labels, their classes have names
+    name = capture.label_set.class_names[label]
+    return name if font.can_write(name) else f"class {label}"
+
+
+def columns_there(columns: Sequence[str], rows: Sequence[tuple[Capture, Attention]]) -> list[str]:
+    """Those of the columns that some row has something for: pictures, stages that there are, and their differences."""
+    there = {stage for capture, attention in rows for stage in stages_there(attention.of(capture))}
+    return [name for name in columns if name in PICTURES or set(name.split("-")) <= there]
 
 
 def shares(rows: np.ndarray) -> np.ndarray:
@@ -130,7 +180,8 @@ class _DrawnRow:
             raise ValueError(f"the keys of {capture.name!r} have no place on the image: there is no map to draw")
         query = [subject.query]
         stages = stage_rows(capture, query, attention)
-        for name, rows in stages._asdict().items():
+        for name in stages_there(attention.of(capture)):
+            rows = getattr(stages, name)
             self.maps[name] = (shares(rows) if as_shares else rows)[0]
             if labels is not None:
                 self.noise[name] = query_metrics(
@@ -138,14 +189,8 @@ class _DrawnRow:
                 )
         for name in DIFFERENCES:
             after, before = name.split("-")
-            self.maps[name] = self.maps[after] - self.maps[before]
-
-    def query_class(self, cells: np.ndarray | None) -> int | None:
-        """The class of the query's cell in a label map of cells; None where there is none."""
-        if cells is None or not self.subject.has_query:
-            return None
-        label = int(cells.flat[self.subject.query])
-        return None if label == self.subject.capture.ignore_index else label
+            if {after, before} <= self.maps.keys():
+                self.maps[name] = self.maps[after] - self.maps[before]
 
 
 def _group(column: str) -> int:
@@ -164,10 +209,20 @@ class MapScale(NamedTuple):
 
 def _map_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale) -> dict[tuple[int, str], MapScale]:
     """By row and column; one and the same scale for all, unless each map has its own."""
-    maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 1}
+    maps = _maps_of(drawn, columns, 1)
     if scale.kind == "map":
         return {place: map_scale([shown], scale) for place, shown in maps.items()}
     return dict.fromkeys(maps, map_scale(list(maps.values()), scale)) if maps else {}
+
+
+def _maps_of(drawn: Sequence[_DrawnRow], columns: Sequence[str], group: int) -> dict[tuple[int, str], np.ndarray]:
+    """The maps of a group that there are, by row and column."""
+    return {
+        (index, name): row.maps[name]
+        for index, row in enumerate(drawn)
+        for name in columns
+        if _group(name) == group and (name in row.maps or not row.subject.has_query)
+    }
 
 
 def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
@@ -176,13 +231,24 @@ def map_scale(maps: Sequence[np.ndarray], scale: Scale) -> MapScale:
     if scale.kind in ("uniform", "log"):
         top = min(most, max(top, 1.0))  # where a few cells take everything, the scale still reaches the even spread
     top = top or 1.0  # nothing but zeros: any scale will do
-    norm = LogNorm(top / 10**LOG_DECADES, top, clip=True) if scale.kind == "log" else Normalize(0, top)
-    return MapScale(norm, most > top)
+    if scale.kind == "log":
+        return MapScale(LogNorm(top / 10**LOG_DECADES, top, clip=True), most > top)
+    lowest = min(float(shown.min()) for shown in maps) if scale.from_lowest else 0.0
+    return MapScale(Normalize(lowest if lowest < top else 0.0, top), most > top)
+
+
+def bar_labels(scale: Scale) -> Sequence[str]:
+    """What the colours of maps show, longest form first."""
+    if not scale.from_lowest or scale.kind == "log":
+        return MAP_LABELS[scale.kind]
+    if scale.kind == "map":
+        return RANGE_LABELS
+    return [f"{label}{NOT_FROM_ZERO}" for label in MAP_LABELS[scale.kind]]
 
 
 def _change_scales(drawn: Sequence[_DrawnRow], columns: Sequence[str], scale: Scale) -> dict[tuple[int, str], MapScale]:
     """Like `_map_scales` for the differences: linear, and as far below nothing as above."""
-    maps = {(index, name): row.maps[name] for index, row in enumerate(drawn) for name in columns if _group(name) == 2}
+    maps = _maps_of(drawn, columns, 2)
     if scale.kind == "map":
         return {place: _change_scale([shown], scale) for place, shown in maps.items()}
     return dict.fromkeys(maps, _change_scale(list(maps.values()), scale)) if maps else {}
@@ -198,11 +264,12 @@ def _top(maps: Sequence[np.ndarray], scale: Scale) -> tuple[float, float]:
     """The end of the scale of some maps, and their largest value; the percentile of sharp maps can be 0."""
     values = np.concatenate([shown.ravel() for shown in maps])
     most = float(values.max())
-    return float(np.percentile(values, scale.clip_percentile)) or most, most
+    # A value that there is, as in the lens.
+    return float(np.percentile(values, scale.clip_percentile, method="higher")) or most, most
 
 
 def _bar(group: int, scales: dict[tuple[int, str], MapScale], scale: Scale, look: Look) -> Bar:
-    labels = (MAP_LABELS if group == 1 else CHANGE_LABELS)[scale.kind]
+    labels = bar_labels(scale) if group == 1 else CHANGE_LABELS[scale.kind]
     colormap = look.colormap if group == 1 else look.difference_colormap
     # Where each map has a scale of its own, the bar counts in parts of its end.
     norm = next(iter(scales.values())).norm if scale.kind != "map" else Normalize(0 if group == 1 else -1, 1)
@@ -216,8 +283,10 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
     subject = row.subject
     outline = None if name in ("labels", "prediction") else _outline(row, look)
     marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
+    if scale is None and _group(name):
+        return Panel(None, missing=_lacking(row, name), **(marks | {"query": None, "outline": None}))
     if scale is None:
-        captions = _picture_captions(row, name) if look.noise_figures else ((),)
+        captions = _picture_captions(subject, name, look) if look.noise_figures else ((),)
         return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)
     captions = ((),)
     if look.noise_figures and row.noise:
@@ -226,6 +295,12 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
         captions = _with_top(captions, scale.norm)
     colormap = look.colormap if _group(name) == 1 else look.difference_colormap
     return Panel(row.maps[name], scale.norm, colormap, captions, **marks)
+
+
+def _lacking(row: _DrawnRow, name: str) -> str:
+    """Why a row has no map for a column."""
+    lacking = (LACKING_WORDS[stage] for stage in name.split("-") if stage not in row.maps)
+    return " and ".join(dict.fromkeys(lacking))
 
 
 def _picture(capture: Capture, name: str) -> np.ndarray | None:
@@ -241,26 +316,24 @@ def _outline(row: _DrawnRow, look: Look) -> np.ndarray | None:
     if look.class_outline == "none":
         return None
     true = look.class_outline == "true"
-    label = row.query_class(capture.cell_labels if true else capture.cell_prediction)
+    label = row.subject.query_class(capture.cell_labels if true else capture.cell_prediction)
     shown = capture.labels if true else capture.prediction
     return None if label is None or shown is None else shown == label
 
 
-def _picture_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
-    if not row.subject.has_query:
+def _picture_captions(subject: Subject, name: str, look: Look) -> Sequence[Sequence[str]]:
+    if not subject.has_query:
         return ((),)
     if name == "photo":
-        if row.subject.pixel is None:
+        if subject.pixel is None:
             return ((),)
-        y, x = row.subject.pixel
+        y, x = subject.pixel
         return (f"row {y}, column {x}",), (f"({y}, {x})",)
-    capture = row.subject.capture
-    cells = capture.cell_labels if name == "labels" else capture.cell_prediction
-    label = row.query_class(cells)
+    cells = subject.capture.cell_labels if name == "labels" else subject.capture.cell_prediction
+    label = subject.query_class(cells)
     if label is None:
         return (() if cells is None else ("no class",),)
-    assert capture.label_set is not None  # where there are labels, their classes have names
-    return ((capture.label_set.class_names[label],),)
+    return ((class_text(subject.capture, label, Font(look.font_family)),),)
 
 
 def _noise_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
@@ -293,9 +366,14 @@ def _change_captions(row: _DrawnRow, name: str) -> Sequence[Sequence[str]]:
 
 
 def _with_top(captions: Sequence[Sequence[str]], norm: Normalize) -> Sequence[Sequence[str]]:
-    """The captions with one more line: where the map's own scale ends."""
+    """The captions with one more line: where the map's own scale ends, and where it begins if not at 0."""
     forms = [captions[min(index, len(captions) - 1)] for index in range(3)]
-    return [(*form, f"{words}{100 * ends(norm)[1]:.2g} %") for form, words in zip(forms, TOP_WORDS, strict=True)]
+    low, top = (100 * end for end in ends(norm))
+    if low > 0:
+        # As many digits as it takes to tell the two apart.
+        digits = 2 - math.floor(math.log10((top - low) / top))
+        return [(*form, f"{low:.{digits}g} … {top:.{digits}g} %") for form in forms]
+    return [(*form, f"{words}{top:.2g} %") for form, words in zip(forms, TOP_WORDS, strict=True)]
 
 
 # --- titles ----------------------------------------------------------------------------------------------------------
@@ -311,13 +389,14 @@ def _columns(columns: Sequence[str], titles: Sequence[str] | None, drawn: Sequen
 
 
 def stage_words(rows: Sequence[tuple[Capture, Attention]]) -> dict[str, str]:
-    """What each stage is, in two words; a stage that differs between the rows is left out."""
+    """What each stage is, in two words; a stage that there is not, or that differs between the rows, is left out."""
     found: dict[str, set[str]] = {stage: set() for stage in STAGES}
     for capture, attention in rows:
         options = attention.of(capture)
         kernel = options.lr_kernel
         found["raw"].add("softmax")
-        found["rectified"].add("no GR" if options.gate is None else f"{options.gate} gate")
-        retained = f"{'constant box' if options.lr_weights == 'box' else 'LR'} {kernel}×{kernel}"
-        found["retained"].add("no LR" if kernel is None else retained)
+        if options.gate is not None:
+            found["rectified"].add(f"{options.gate} gate")
+        if kernel is not None:
+            found["retained"].add(f"{'constant box' if options.lr_weights == 'box' else 'LR'} {kernel}×{kernel}")
     return {stage: words.pop() for stage, words in found.items() if len(words) == 1}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from analysis.options import STAGES, MapOptions, Stage
+from analysis.options import CLIP_PERCENTILE, STAGES, MapOptions, Stage
 
 FORMAT: Final = 1
 
@@ -158,11 +158,13 @@ class Scale:
 
     kind: "uniform", each map over its own sum, in multiples of an even spread; "shared", the weights as they are;
     "map", the weights, each map with a scale of its own; "log", like "uniform" on a logarithmic scale of four decades.
-    All but "map" are common to all maps. A scale ends at the clip_percentile of its maps' values.
+    All but "map" are common to all maps. A scale ends at the clip_percentile of its maps' values. from_lowest: it
+    begins at their lowest value in place of 0, for maps that are nearly even, and the colour bar says so; not "log".
     """
 
     kind: ScaleKind = "uniform"
-    clip_percentile: float = 99.5
+    clip_percentile: float = CLIP_PERCENTILE
+    from_lowest: bool = False
 
     def __post_init__(self):
         _require(50 <= self.clip_percentile <= 100, "clip_percentile", self.clip_percentile, "in 50 … 100")
@@ -170,7 +172,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Look:
-    """How the figure is drawn. width: of the whole figure, in inches; its height follows. font_size: in points."""
+    """How the figure is drawn.
+
+    width: of the whole figure, in inches; its height follows. font_size: of its texts, in points; none is smaller.
+    """
 
     width: float = PAGE_WIDTH
     font_family: FontFamily = "DejaVu Sans"
@@ -182,6 +187,8 @@ class Look:
     class_outline: Outline = "none"  # of the query's class: that of the labels, or that of the prediction
     query_marker: bool = True
     noise_figures: bool = True  # under the maps, with the query's pixel and classes under the pictures
+    # Rows without a title of their own are named by their query's class, and by their model where there are several.
+    class_titles: bool = False
 
     def __post_init__(self):
         _require(1 <= self.width <= MAX_WIDTH, "width", self.width, f"in 1 … {MAX_WIDTH:g} inches")

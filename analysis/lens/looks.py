@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.lens.payload import COLORMAPS
+from analysis.options import CLIP_PERCENTILE
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ SWITCH = OneOf((False, True))
 LOOKS: dict[str, OneOf | Between] = {
     "overlay": OneOf(("photo", "labels", "prediction")),
     "scale": OneOf(("share", "log", "weight")),  # share: in multiples of an even spread
-    "range": OneOf(("shared", "each")),  # one colour scale for all maps, or one for each
+    # One colour scale for all maps; one for each, from 0; or one for each, from its lowest value.
+    "range": OneOf(("shared", "each", "own")),
     "clip": Between(90, 100),  # percentile of the values at which the colours end
     "colormap": OneOf(tuple(COLORMAPS)),
     "outline": SWITCH,
@@ -58,7 +60,7 @@ FIRST_LOOK: dict[str, Any] = {
     "overlay": "photo",
     "scale": "share",
     "range": "shared",
-    "clip": 99.8,
+    "clip": CLIP_PERCENTILE,
     "colormap": next(iter(COLORMAPS)),
     "outline": True,
     "predictedOutline": False,

@@ -7,6 +7,11 @@
 `header["arrays"][name]` gives dtype, shape and offset of what belongs to the image, and
 `header["models"][0]["arrays"][name]` of what belongs to a model.
 
+A buffer of layers has none of models, but `layers` in the network's order, each with the facts of a model, its `name`
+and the numbers of its `heads`, and `map`, what is shown at first: a layer's name and a head. Of a layer's arrays those
+that differ from head to head have the heads as their first axis: query, key, attention, `dropped`, and `extra_keys`, of
+tokens that are no cells.
+
 What few captures have is there for them alone: `key_cells`, `placement`, `crop`, `query_names`, `signed` and `notes`
 of a model, and its arrays `key_labels`, `key_prediction` and `dropped`.
 
@@ -24,7 +29,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from analysis.capture import Capture
+from analysis.capture import Capture, Layer, Layers, quietly
 from analysis.lens.start import places_of, starting_pixel
 
 FORMAT = 2
@@ -41,6 +46,8 @@ MAX_MAP_CELLS = 3600
 # Up to here the rows' log-sum-exps are worked out before packing; beyond, the browser does it when a column is asked
 # for: N² scores would keep the lens waiting.
 MAX_LOG_SUM_CELLS = 4096
+# Of all layers together: 144 heads of 64 channels on 64×64 cells take 288.
+MAX_LAYER_BYTES = 320 * 2**20
 QUERY_BLOCK = 512
 
 
@@ -74,6 +81,53 @@ def pack_capture(
         for each, name, words in zip(captures, names or ("", ""), (health, other_health), strict=False)
     ]
     facts = {**_image_facts(captures), "models": models, "arrays": body.add(_image_arrays(captures))}
+    return _joined(facts, body)
+
+
+def pack_layers(layers: Layers, first: tuple[str, int | str] | None = None) -> bytes:
+    """The lens's buffer for all heads of `layers`, which must show an image (`described(image=…)`).
+
+    first: the layer's name and the head, or "mean", that is shown at first; None for the last layer's first head.
+    Layers whose queries have no place on the image are looked at alone. Raises ValueError for these, and beyond
+    MAX_LAYER_BYTES of query, key and maps, with what to do.
+    """
+    captures = [quietly(layer, layer.heads[0]) for layer in layers]
+    for layer, capture in zip(layers, captures, strict=True):
+        _check(capture)
+        if capture.query_names is not None:
+            raise ValueError(f"the queries of {layer.name!r} have no place on the image; look at a capture of it alone")
+        if capture.image is not captures[0].image and image_id(capture) != image_id(captures[0]):
+            raise ValueError("the layers show different images; look at each alone")
+    size = sum(layer_bytes(layer) for layer in layers)
+    if size > MAX_LAYER_BYTES:
+        raise ValueError(
+            f"{layers.maps} heads take {size / 2**20:.0f} MiB, and the lens shows up to {MAX_LAYER_BYTES // 2**20} MiB "
+            "of them at a time; choose fewer layers or heads"
+        )
+    body = _Body()
+    common = body.add(_prediction_arrays(captures[0]))
+    packed = [
+        {
+            **_model_facts(capture),
+            **({"signed": True} if layer.options.get("signed") else {}),
+            "name": layer.name,
+            "heads": layer.heads,
+            "arrays": common | body.add(_layer_arrays(capture, layer)),
+        }
+        for layer, capture in zip(layers, captures, strict=True)
+    ]
+    name, head = (layers.names[-1], layers.layers[-1].heads[0]) if first is None else first
+    shown = {"layer": layers.layer(name).name, "head": head}
+    facts = {**_image_facts(captures), "models": [], "layers": packed, "map": shown}
+    return _joined(facts | {"arrays": body.add(_image_arrays(captures))}, body)
+
+
+def layer_bytes(layer: Layer) -> int:
+    """What a layer's heads take in the lens's buffer."""
+    return sum(4 * math.prod(array.shape) for array in layer.arrays.values())
+
+
+def _joined(facts: dict, body: "_Body") -> bytes:
     arrays = body.joined()
     payload_id = hashlib.sha256(json.dumps(facts).encode() + arrays).hexdigest()[:16]
     return _with_header({**facts, "payload_id": payload_id}) + arrays
@@ -82,8 +136,9 @@ def pack_capture(
 def asking_for(buffer: bytes, request: dict) -> bytes:
     """The same buffer with a request to the lens in its header, which the lens grants once for each `id`.
 
-    request: {"id": anything unique, "pins": [[y, x], …], "choices": {…}, "look": {…}}, as `analysis.lens.state` knows
-    them. Each of the three may be missing, and so may each of their entries: what is missing stays as it is.
+    request: {"id": anything unique, "pins": [[y, x], …], "active": which pin is shown, from 0, "choices": {…},
+    "look": {…}}, as `analysis.lens.state` knows them. Each of them may be missing, and so may each entry of choices
+    and look: what is missing stays as it is.
     """
     length = 4 + int.from_bytes(buffer[:4], "little")
     return _with_header({**json.loads(buffer[4:length]), "request": request}) + buffer[length:]
@@ -243,10 +298,20 @@ def _model_arrays(capture: Capture) -> dict[str, np.ndarray]:
     scores = math.prod(capture.cells) * math.prod(capture.key_cells)
     if capture.query is not None and capture.key is not None and scores <= MAX_LOG_SUM_CELLS**2:
         found["log_sums"] = (log_sums(capture.query, capture.key), np.float64)
+    found |= _label_arrays(capture)
+    if capture.prediction is not None:
+        found["prediction"] = (_without_strangers(capture.prediction, capture), np.uint8)
+    if capture.dropped is not None:
+        found["dropped"] = (capture.dropped, np.float32)
+    return _packed(found)
+
+
+def _label_arrays(capture: Capture) -> dict[str, tuple[Any, type]]:
+    """What is known of the cells' classes."""
+    found: dict[str, tuple[Any, type]] = {}
     if capture.cell_labels is not None:
         found["cell_labels"] = (_without_strangers(capture.cell_labels, capture), np.uint8)
     if capture.prediction is not None and capture.cell_prediction is not None:
-        found["prediction"] = (_without_strangers(capture.prediction, capture), np.uint8)
         found["cell_prediction"] = (_without_strangers(capture.cell_prediction, capture), np.uint8)
     if capture.key_size is not None:
         truth = dataclasses.replace(capture, prediction=None)
@@ -254,9 +319,21 @@ def _model_arrays(capture: Capture) -> dict[str, np.ndarray]:
         for name, labels in (("key_labels", truth.key_labels), ("key_prediction", predicted.key_labels)):
             if labels is not None:
                 found[name] = (_without_strangers(labels, capture), np.uint8)
-    if capture.dropped is not None:
-        found["dropped"] = (capture.dropped, np.float32)
-    return _packed(found)
+    return found
+
+
+def _prediction_arrays(capture: Capture) -> dict[str, np.ndarray]:
+    if capture.prediction is None:
+        return {}
+    return _packed({"prediction": (_without_strangers(capture.prediction, capture), np.uint8)})
+
+
+def _layer_arrays(capture: Capture, layer: Layer) -> dict[str, np.ndarray]:
+    """Of a layer, those of the heads' own first. capture: of one of its heads."""
+    found: dict[str, tuple[Any, type]] = {name: (array, np.float32) for name, array in layer.operands().items()}
+    if capture.class_probs is not None:
+        found["class_probs"] = (capture.class_probs, np.float32)
+    return _packed(found | _label_arrays(capture))
 
 
 def _packed(found: Mapping[str, tuple[Any, type]]) -> dict[str, np.ndarray]:

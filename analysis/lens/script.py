@@ -33,6 +33,7 @@ SHOWING = (
     "background.js",
     "controls.js",
     "toolbar.js",
+    "layers.js",
     "panels.js",
     "readouts.js",
     "building.js",
@@ -62,6 +63,7 @@ SETTINGS: dict[str, Any] = {
     "words": {
         "stages": words.LENS_STAGE_WORDS,
         "differences": words.LENS_DIFFERENCE_WORDS,
+        "lacking": words.LACKING_WORDS,
         "gates": words.LENS_GATE_WORDS,
         "retentions": words.LENS_RETENTION_WORDS,
         "directions": words.LENS_DIRECTION_WORDS,
@@ -104,3 +106,5 @@ SCRIPT = _script()
 CSS = joined(("lens.css",))
 # The script builds the page in this one element, which outlives each run of the script.
 HTML = '<div class="lens"></div>'
+# The lens that fills the screen.
+PRESENT_HTML = '<div class="lens present"></div>'

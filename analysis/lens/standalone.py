@@ -8,7 +8,10 @@ import zlib
 from analysis.lens.script import CSS, HTML, SCRIPT, joined
 
 _SCRIPT = f"{SCRIPT}\n{joined(('standalone.js',))}"
-_STYLE = f"{joined(('standalone.css',))}\n{CSS}"
+PAGE_STYLE = joined(("standalone.css",))
+_STYLE = f"{PAGE_STYLE}\n{CSS}"
+# Beyond, deflating further would keep a notebook waiting for little.
+LARGE_BUFFER = 8 * 2**20
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -23,13 +26,16 @@ _PAGE = """<!doctype html>
 <h1>{title}</h1>
 <main>{lens}</main>
 <noscript><p>The lens computes its maps in the browser, and needs JavaScript for that.</p></noscript>
-<footer><dl class="provenance" aria-label="Where this comes from">
-{provenance}
-</dl></footer>
-<script type="application/octet-stream" id="buffer">{buffer}</script>
+{footer}<script type="application/octet-stream" id="buffer">{buffer}</script>
 <script type="module">{script}</script>
 </body>
 </html>
+"""
+
+
+_FOOTER = """<footer><dl class="provenance" aria-label="Where this comes from">
+{provenance}
+</dl></footer>
 """
 
 
@@ -52,8 +58,8 @@ def standalone_html(payload: bytes, *, title: str, provenance: dict) -> bytes:
         title=html.escape(title),
         style=_STYLE,
         lens=HTML,
-        provenance="\n".join(rows),
-        buffer=base64.b64encode(zlib.compress(payload, 9)).decode(),
+        footer=_FOOTER.format(provenance="\n".join(rows)) if provenance else "",
+        buffer=base64.b64encode(zlib.compress(payload, 9 if len(payload) < LARGE_BUFFER else 1)).decode(),
         script=_SCRIPT,
     )
     return page.encode()

@@ -4,6 +4,7 @@ Such values come from outside, also from links: whatever is not as described her
 
     pins     image id -> [[y, x], …], at most PIN_LIMIT pixels, their order is their number; [0, number] stands for a
              query without a place
+    active   image id -> which of its pins is shown, counted from 0
     choices  "gate": "off" or one of GATES; "retention": one of RETENTIONS; "kernel": one of KERNELS;
              "temperature": within TEMPERATURES. None, or nothing, means the model's own (temperature 1)
     look     how the lens draws: keys and values as in `analysis.lens.looks`
@@ -34,6 +35,12 @@ def known_pins(pins: Any) -> dict[str, list[tuple[int, int]]]:
     if not isinstance(pins, dict):
         return {}
     return {image: _pixels(found) for image, found in pins.items() if isinstance(image, str)}
+
+
+def active_pin(active: Any, image: str, count: int) -> int:
+    """Which of the `count` pins of an image is shown, from 0; the first where nothing known is said of it."""
+    found = active.get(image) if isinstance(active, dict) else None
+    return int(found) if is_number(found) and found == int(found) and 0 <= found < count else 0
 
 
 def known_choices(choices: Any) -> dict[str, Any]:

@@ -1,28 +1,36 @@
 """Attention to numbers: of all queries of one image, and of a data set."""
 
 from analysis.measure.data_set import (
+    GROUP_METRICS,
     checkpoint_differences,
     classes_of_few_cells,
     data_set_summary,
     least_images,
     measured_images,
+    range_of,
 )
+from analysis.measure.estimates import Estimator, grouping_of, interval_facts
 from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_record
 
 __all__ = [
+    "GROUP_METRICS",
     "RECORD_METRICS",
     "SPLITS",
+    "Estimator",
     "ImageRecord",
     "ImageReport",
     "MeasureOptions",
     "checkpoint_differences",
     "classes_of_few_cells",
     "data_set_summary",
+    "grouping_of",
     "image_record",
+    "interval_facts",
     "least_images",
     "measure_capture",
     "measured_images",
     "metric_map",
+    "range_of",
     "worst_queries",
 ]

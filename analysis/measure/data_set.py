@@ -1,26 +1,34 @@
 """From the records of images to the figures of a data set, with their uncertainty.
 
 `data_set_summary` turns records into means: over the queries of a class in an image, over images, over classes
-(macro), with bootstrap intervals over images.
+(macro), with the intervals of `analysis.intervals`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from math import inf
 
 import numpy as np
 
 from analysis import noise
+from analysis.measure.estimates import NOTHING, Estimator, Range, entry, grouping_of, interval_facts
 from analysis.measure.image import HOLLOW_THRESHOLDS
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord
-from analysis.noise import Leakage, macro_means
+from analysis.measure.tables import Tables
 
 # What a summary holds for each stage; chance stands beside the interclass noise.
 METRICS = tuple(metric for metric in RECORD_METRICS if metric != "chance")
 STAGE_PAIRS = (("rectified", "raw"), ("retained", "rectified"), ("retained", "raw"))
+# What a metric can be at all; the others are shares.
+_RANGES: dict[str, Range] = {"kept_mass": (0, inf), "interclass_mass": (0, inf), "effective_keys": (1, inf)}
+_SHARE: Range = (0, 1)
+# Of each group.
+GROUP_METRICS = ("interclass_noise", "intraclass_noise", "hollow_fraction")
 
-RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)  # percentiles
+
+def range_of(metric: str) -> Range:
+    """The least and the greatest value that a metric can have."""
+    return _RANGES.get(metric, _SHARE)
 
 
 def least_images(images: int) -> int:
@@ -29,9 +37,16 @@ def least_images(images: int) -> int:
 
 
 def measured_images(records: Sequence[ImageRecord]) -> list[dict]:
-    """Which images the records are of, as JSON values: name, SHA-256 of the pixels, what they were measured against."""
+    """Which images the records are of, as JSON values: name, SHA-256 of the pixels, what they were measured against,
+    where they come from."""
     return [
-        {"name": record.name, "sha256": record.image_sha256, "measured_against": record.label_source}
+        {
+            "name": record.name,
+            "sha256": record.image_sha256,
+            "measured_against": record.label_source,
+            "group": record.group,
+            "place": record.place,
+        }
         for record in records
     ]
 
@@ -51,37 +66,35 @@ def data_set_summary(
     class_names: Sequence[str],
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
     min_cells: int = noise.MIN_CELLS,
     min_images: int = noise.MIN_IMAGES,
 ) -> dict:
     """The figures of a data set of at least one image, ready for JSON: what is undefined is None.
 
     Macro means: over a class's queries in each image where it has `min_cells` cells, over images, over the classes
-    with `min_images` such images. low, high: 95 % bootstrap intervals over images, None for a single image; a class
-    that a resample lacks is skipped there, and per_class says in how many resamples it was. Differences are paired by
-    image. micro: over all queries. For one image pass min_images=1. Raises ValueError without records.
+    with `min_images` such images. low, high: 95 % intervals as `analysis.intervals` makes them, of images that come in
+    the records' groups; None for too few images. "intervals" says how that of the raw interclass noise was made, what
+    it speaks of, and why there is none. Differences are paired by image. micro: over all queries. "groups": the figures
+    that a summary of each group alone would have. For one image pass min_images=1. Raises ValueError without records.
     """
     if not records:
         raise ValueError("there is no image to summarise; give at least one record")
-    tables = _Tables(records, len(class_names), min_cells)
-    weights = bootstrap_weights(len(records), resamples, seed)
-
-    def estimate(table: np.ndarray) -> _Estimate:
-        return _estimate(table, weights, min_images)
-
-    images_of_class = np.isfinite(tables.table("all", "raw", "interclass_noise")).sum(axis=0)
+    tables = Tables(records, len(class_names), min_cells)
+    estimator = Estimator(grouping_of(records), min_images, seed)
+    raw = tables.table("all", "raw", "interclass_noise")
+    images_of_class = np.isfinite(raw).sum(axis=0)
     return {
         "images": len(records),
         "queries": sum(record.queries for record in records),
         "label_source": " and ".join(sorted({record.label_source for record in records})),
         "stages": {
-            stage: {metric: _metric_block(tables, stage, metric, class_names, estimate) for metric in METRICS}
+            stage: {metric: _metric_block(tables, stage, metric, class_names, estimator) for metric in METRICS}
             for stage in tables.stages
         },
-        "differences": _stage_differences(tables, estimate),
+        "differences": _stage_differences(tables, estimator),
+        "groups": _groups(records, len(class_names), min_cells=min_cells, min_images=min_images, seed=seed),
         "leakage": {stage: _rows(tables.leakage(stage).matrix()) for stage in tables.stages},
-        "hollow_curve": _hollow_curve(tables, estimate),
+        "hollow_curve": _hollow_curve(tables, estimator),
         "query_dependence": float(np.mean([record.query_dependence for record in records])),
         "distinct_argmax_keys": float(np.mean([record.distinct_argmax_keys for record in records])),
         "effective_keys": _median([record.effective_keys for record in records]),
@@ -97,7 +110,7 @@ def data_set_summary(
             "sampled": any(record.detection_sampled for record in records),
         },
         "limits": {"min_cells": min_cells, "min_images": min_images},
-        "bootstrap": {"resamples": resamples, "seed": seed, "level": 0.95},
+        "intervals": interval_facts(estimator.interval(raw), estimator.grouping, seed),
     }
 
 
@@ -106,7 +119,6 @@ def checkpoint_differences(
     num_classes: int,
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
     min_cells: int = noise.MIN_CELLS,
     min_images: int = noise.MIN_IMAGES,
 ) -> dict:
@@ -120,118 +132,107 @@ def checkpoint_differences(
         shared = [name for name in own if name in other]
         stages: dict[str, dict] = {}
         if shared:
-            earlier = _Tables([own[name] for name in shared], num_classes, min_cells)
-            later = _Tables([other[name] for name in shared], num_classes, min_cells)
-            weights = bootstrap_weights(len(shared), resamples, seed)
+            earlier = Tables([own[name] for name in shared], num_classes, min_cells)
+            later = Tables([other[name] for name in shared], num_classes, min_cells)
+            estimator = Estimator(grouping_of([own[name] for name in shared]), min_images, seed)
             for stage in (stage for stage in earlier.stages if stage in later.stages):
                 stages[stage] = {}
                 for metric in METRICS:
                     table = later.table("all", stage, metric) - earlier.table("all", stage, metric)
-                    stages[stage][metric] = _estimate(table, weights, min_images).macro
+                    stages[stage][metric] = estimator.macro(table)
         differences[f"{second} - {first}"] = {"images": len(shared), "stages": stages}
     return differences
 
 
-def bootstrap_weights(images: int, resamples: int, seed: int) -> np.ndarray | None:
-    """How often each image is drawn in each resample: resamples×images float64; None for a single image."""
-    if images < 2:
-        return None
-    drawn = np.random.default_rng(seed).integers(0, images, (resamples, images))
-    place = np.arange(resamples)[:, None] * images + drawn
-    return np.bincount(place.ravel(), minlength=resamples * images).reshape(resamples, images).astype(np.float64)
-
-
-class _Estimate(NamedTuple):
-    """macro: {"mean", "low", "high"} of a table images×classes. classes: the same, "images" and "resamples" (how many
-    of them hold the class) for each class in the macro mean."""
-
-    macro: dict
-    classes: dict[int, dict]
-
-
-# A table images×classes -> its figures.
-Estimate = Callable[[np.ndarray], _Estimate]
-
-
-def _estimate(table: np.ndarray, weights: np.ndarray | None, min_images: int) -> _Estimate:
-    means = macro_means(table, min_images=min_images)
-    shown = np.flatnonzero(np.isfinite(means))
-    if not shown.size:
-        return _Estimate({"mean": None, "low": None, "high": None}, {})
-    table, means = table[:, shown], means[shown]
-    present = np.isfinite(table)
-    # Without resamples (a single image) no value has an interval.
-    weights = np.zeros((0, len(table))) if weights is None else weights
-    drawn = weights @ present  # resamples×classes, the images of each class
-    held = drawn > 0
-    resampled = _divide(weights @ np.where(present, table, 0), drawn)
-    macro = _divide(np.where(held, resampled, 0).sum(axis=1), held.sum(axis=1))
-    classes = {
-        int(shown[place]): {
-            **_interval(means[place], resampled[:, place]),
-            "images": int(present[:, place].sum()),
-            "resamples": int(held[:, place].sum()),
-        }
-        for place in range(len(shown))
-    }
-    return _Estimate(_interval(means.mean(), macro), classes)
-
-
-def _interval(mean: float, resampled: np.ndarray) -> dict:
-    """The mean and the percentiles of its resampled values, of which NaN are left out."""
-    values = resampled[np.isfinite(resampled)]
-    low, high = map(float, np.percentile(values, INTERVAL)) if values.size else (None, None)
-    return {"mean": float(mean), "low": low, "high": high}
-
-
-def _divide(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """total / count, NaN where the count is 0."""
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def _metric_block(tables: "_Tables", stage: str, metric: str, class_names: Sequence[str], estimate: Estimate) -> dict:
+def _metric_block(tables: Tables, stage: str, metric: str, class_names: Sequence[str], estimator: Estimator) -> dict:
     """One metric of one stage in the summary: the macro mean, each class, each split."""
-    whole, classes = _split_block(tables, "all", stage, metric, estimate)
-    splits = {split: _split_block(tables, split, stage, metric, estimate)[0] for split in SPLITS[1:]}
+    whole, classes = _split_block(tables, "all", stage, metric, estimator)
+    splits = {split: _split_block(tables, split, stage, metric, estimator)[0] for split in SPLITS[1:]}
     return {**whole, "per_class": {class_names[index]: entry for index, entry in classes.items()}, **splits}
 
 
 def _split_block(
-    tables: "_Tables", split: str, stage: str, metric: str, estimate: Estimate
+    tables: Tables, split: str, stage: str, metric: str, estimator: Estimator
 ) -> tuple[dict, dict[int, dict]]:
     """The figures of one split, and those of its classes; interclass noise stands beside its chance."""
-    macro, classes = estimate(tables.table(split, stage, metric))
+    table = tables.table(split, stage, metric)
+    within = range_of(metric)
+    macro, classes = estimator.estimate(table, within) if split == "all" else (estimator.macro(table, within), {})
     block = {**macro, "micro": tables.micro_mean(split, stage, metric)}
     if metric == "interclass_noise":
-        chance, chance_of_class = estimate(tables.table(split, stage, "chance"))
-        block |= {
-            "chance": chance["mean"],
-            "times_chance": macro["mean"] / chance["mean"] if chance["mean"] else None,
-            "micro_chance": tables.micro_mean(split, stage, "chance"),
+        chance = tables.table(split, stage, "chance")
+        block |= _beside_chance(table, chance, estimator)
+        block["micro_chance"] = tables.micro_mean(split, stage, "chance")
+        chance_of_class = np.nanmean(chance[:, list(classes)], axis=0) if classes else []
+        classes = {
+            index: {**figures, "chance": float(own)}
+            for (index, figures), own in zip(classes.items(), chance_of_class, strict=True)
         }
-        classes = {index: {**entry, "chance": chance_of_class[index]["mean"]} for index, entry in classes.items()}
     return block, classes
 
 
-def _stage_differences(tables: "_Tables", estimate: Estimate) -> dict:
+def _beside_chance(table: np.ndarray, chance: np.ndarray, estimator: Estimator) -> dict:
+    """The macro mean of chance, and what of it interclass noise is, with its interval."""
+    ratio = estimator.ratio(table, chance)
+    times = dict(NOTHING) if ratio is None else entry(ratio, (0, inf))
+    return {
+        "chance": estimator.macro_mean(chance),
+        "times_chance": times["mean"],
+        "times_chance_low": times["low"],
+        "times_chance_high": times["high"],
+    }
+
+
+def _stage_differences(tables: Tables, estimator: Estimator) -> dict:
     """What each step changes of each metric, paired by image: "later - earlier" -> metric -> its macro mean."""
 
     def difference(later: str, earlier: str, metric: str) -> dict:
-        return estimate(tables.table("all", later, metric) - tables.table("all", earlier, metric)).macro
+        return estimator.macro(tables.table("all", later, metric) - tables.table("all", earlier, metric))
 
     return {
         f"{later} - {earlier}": {metric: difference(later, earlier, metric) for metric in METRICS}
         for later, earlier in STAGE_PAIRS
+        if {later, earlier} <= set(tables.stages)
     }
 
 
-def _hollow_curve(tables: "_Tables", estimate: Estimate) -> dict:
+def _groups(
+    records: Sequence[ImageRecord], num_classes: int, *, min_cells: int, min_images: int, seed: int
+) -> dict[str, dict]:
+    """Each group's number of images and, by stage, GROUP_METRICS as a summary of this group alone would have them."""
+    members: dict[str, list[ImageRecord]] = {}
+    for record in records:
+        if record.group is not None:
+            members.setdefault(record.group, []).append(record)
+    groups = {}
+    for name, own in members.items():
+        tables = Tables(own, num_classes, min_cells)
+        estimator = Estimator(grouping_of(own), min(min_images, least_images(len(own))), seed)
+        groups[name] = {
+            "images": len(own),
+            "stages": {
+                stage: {metric: _group_block(tables, stage, metric, estimator) for metric in GROUP_METRICS}
+                for stage in tables.stages
+            },
+        }
+    return groups
+
+
+def _group_block(tables: Tables, stage: str, metric: str, estimator: Estimator) -> dict:
+    table = tables.table("all", stage, metric)
+    block = estimator.macro(table, range_of(metric))
+    if metric == "interclass_noise":
+        block |= _beside_chance(table, tables.table("all", stage, "chance"), estimator)
+    return block
+
+
+def _hollow_curve(tables: Tables, estimator: Estimator) -> dict:
     """The hollow fraction of each stage at each of HOLLOW_THRESHOLDS, macro means."""
     places = range(len(HOLLOW_THRESHOLDS))
     return {
         "thresholds": list(HOLLOW_THRESHOLDS),
         "stages": {
-            stage: [estimate(tables.hollow_table(stage, place)).macro["mean"] for place in places]
+            stage: [estimator.macro_mean(tables.hollow_table(stage, place)) for place in places]
             for stage in tables.stages
         },
     }
@@ -245,54 +246,3 @@ def _rows(matrix: np.ndarray) -> list[list[float] | None]:
 def _median(parts: Sequence[np.ndarray]) -> float | None:
     values = np.concatenate(parts)
     return float(np.median(values)) if values.size else None
-
-
-class _Tables:
-    """The records side by side, images×classes."""
-
-    def __init__(self, records: Sequence[ImageRecord], num_classes: int, min_cells: int):
-        self.records, self.num_classes = records, num_classes
-        self.stages = [stage for stage in records[0].stages if all(stage in record.stages for record in records)]
-        self.enough_cells = self._spread([record.cells for record in records]) >= min_cells
-
-    def table(self, split: str, stage: str, metric: str) -> np.ndarray:
-        """Mean over a class's valid queries, NaN where it has too few cells or no valid query."""
-        return self._means(*self._sums(split, stage, metric))
-
-    def hollow_table(self, stage: str, threshold: int) -> np.ndarray:
-        """Like `table`, for the hollow fraction at one of HOLLOW_THRESHOLDS, given by its place."""
-        totals = [record.hollow_totals[record.stages.index(stage), :, threshold] for record in self.records]
-        return self._means(self._spread(totals), self._sums("all", stage, "hollow_fraction")[1])
-
-    def micro_mean(self, split: str, stage: str, metric: str) -> float | None:
-        """The mean over all valid queries."""
-        total, count = self._sums(split, stage, metric)
-        return float(total.sum() / count.sum()) if count.any() else None
-
-    def emptied(self, stage: str) -> int:
-        return int(sum(record.emptied[record.stages.index(stage)] for record in self.records))
-
-    def leakage(self, stage: str) -> Leakage:
-        leaks = Leakage(np.zeros((self.num_classes, self.num_classes)), np.zeros(self.num_classes, np.int64))
-        for record in self.records:
-            place = record.stages.index(stage)
-            leaks.total[np.ix_(record.classes, record.classes)] += record.leakage_totals[place]
-            leaks.queries[record.classes] += record.leakage_queries[place]
-        return leaks
-
-    def _sums(self, split: str, stage: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        part, column = SPLITS.index(split), RECORD_METRICS.index(metric)
-        places = [(record, record.stages.index(stage)) for record in self.records]
-        totals = [record.totals[part, place, column] for record, place in places]
-        counts = [record.counts[part, place, column] for record, place in places]
-        return self._spread(totals), self._spread(counts)
-
-    def _means(self, total: np.ndarray, count: np.ndarray) -> np.ndarray:
-        return np.where(self.enough_cells, _divide(total, count), np.nan)
-
-    def _spread(self, by_class: Sequence[np.ndarray]) -> np.ndarray:
-        """Values of each record's own classes, put into columns for all classes; 0 elsewhere."""
-        spread = np.zeros((len(self.records), self.num_classes), by_class[0].dtype)
-        for row, record, values in zip(spread, self.records, by_class, strict=True):
-            row[record.classes] = values
-        return spread

@@ -1,6 +1,6 @@
 """One image's attention noise: a capture -> every metric of every query, in all stages and under the controls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from analysis.maps import stage_rows
 from analysis.measure.gathering import HOLLOW_THRESHOLDS, Gathered, gather, gather_rows, uniform
 from analysis.measure.streaming import SortedCells, StreamedStages
 from analysis.noise import DetectionScores, Leakage, QueryMetrics, QuerySets
-from analysis.options import CONTROLS, STAGES, MapOptions
+from analysis.options import CONTROLS, MapOptions, own_stages, stages_there
 from analysis.threads import one_thread, share
 
 # AUC and average precision are exact, over all queries, up to this many cells; above, over a sample of queries.
@@ -51,8 +51,9 @@ class ImageReport(NamedTuple):
 
     cells: (h, w) of the queries, 1×N where they have no place. labels: h×w int64 labels of the queries that were used,
     `ignore_index` where there is none. label_source: "ground truth" or "prediction".
-    stages: stage -> QueryMetrics of all N queries in the order of the cells; keys STAGES and those of CONTROLS that
-    apply: no oracle where the labels are the prediction, neither oracle nor box where there is no LR.
+    stages: stage -> QueryMetrics of all N queries in the order of the cells; keys those of STAGES that there are (no
+    rectified without GR, no retained without LR) and those of CONTROLS that apply: no oracle where the labels are the
+    prediction, neither oracle nor box where there is no LR.
     leakage: stage -> Leakage, over the queries that are valid in all of `compared_with`.
     hollow_curve: stage -> N×len(HOLLOW_THRESHOLDS) float32, the hollow fraction at each τ.
     detection: stage -> DetectionScores of `detection_queries` (flat cells, int64); empty if it was not asked for.
@@ -262,19 +263,12 @@ def _check_attention(capture: Capture) -> None:
 
 
 def _applying(options: MeasureOptions) -> tuple[str, ...]:
-    return (*STAGES, *options.controls)
+    return (*stages_there(options), *options.controls)
 
 
 def _repeated_stages(options: MeasureOptions) -> dict[str, str]:
-    """Stages that are another stage over again, without GR, LR or LR's learnt weights: stage -> the other one."""
-    same_as = {}
-    if options.gate is None:
-        same_as["rectified"] = "raw"
-    if options.lr_kernel is None:
-        same_as["retained"] = same_as.get("rectified", "rectified")
-    elif options.lr_weights == "box":
-        same_as["box"] = "retained"
-    return same_as
+    """Stages that are another stage over again: stage -> the other one. The box is LR whose own weights are the box."""
+    return {"box": "retained"} if options.lr_weights == "box" else {}
 
 
 def _detection_queries(sets: QuerySets) -> tuple[np.ndarray, bool]:
@@ -303,19 +297,19 @@ def _query_dependence(capture: Capture, temperature: float, threads: int) -> flo
     return noise.mean_dependence(np.concatenate(list(share(divergences, pieces, threads))))
 
 
-def compared_with(stage: str) -> tuple[str, ...]:
-    """The stages in which a query must be valid to count in `stage`: the three, and a control itself.
+def compared_with(stage: str, there: Iterable[str]) -> tuple[str, ...]:
+    """The stages in which a query must be valid to count in `stage`: those of STAGES that are `there`, and itself.
 
     So the stages are compared on the same queries, and no control takes a query away from the method's own figures.
     """
-    return tuple(dict.fromkeys((*STAGES, stage)))
+    return tuple(dict.fromkeys((*own_stages(there), stage)))
 
 
 def _leakage(
     gathered: Gathered, sets: QuerySets, metrics: dict[str, QueryMetrics], stage: str, num_classes: int
 ) -> Leakage:
     """A stage's leakage, over the very queries of its interclass noise."""
-    shared = np.all([np.isfinite(metrics[name].interclass_noise) for name in compared_with(stage)], axis=0)
+    shared = np.all([np.isfinite(metrics[name].interclass_noise) for name in compared_with(stage, metrics)], axis=0)
     sums, scale, _ = gathered
     return noise.leakage_from_sums(sets, sums.by_class, scale, num_classes=num_classes, selected=shared)
 

@@ -11,7 +11,7 @@ import numpy as np
 from analysis import noise
 from analysis.measure.image import ImageReport, compared_with, metric_map
 from analysis.noise import ClassSums, DetectionScores, image_noise
-from analysis.options import CONTROLS, STAGES
+from analysis.options import CONTROLS, STAGES, own_stages
 
 # Which queries count: all of them, those at a border between labels or not, those that GR's class has right or wrong.
 SPLITS = ("all", "boundary", "interior", "gr_right", "gr_wrong")
@@ -26,11 +26,12 @@ class ImageRecord:
     totals, counts: SPLITS × S × RECORD_METRICS × K, the sum of a metric over the valid queries of a class, and their
     number. leakage_totals: S×K×K and leakage_queries: S×K, as in `noise.Leakage`.
     hollow_totals: S×K×T, sums of the hollow fraction at each threshold over the queries that "hollow_fraction" counts.
-    emptied: S, rows. left_out: one for each of RECORD_METRICS, labelled queries without a value in some of the three
+    emptied: S, rows. left_out: one for each of RECORD_METRICS, labelled queries without a value in some of the
     stages. queries: labelled queries. effective_keys: of every raw row that has them. detection_queries: labelled
     queries whose AUC and average precision were measured, 0 for none.
     noise_maps: stage -> h×w float32 interclass noise of each cell, NaN undefined.
     options: gate, lr_kernel, lr_weights and temperature, as `attention_rows` takes them. image_sha256: as in Capture.
+    group, place: where the image comes from, as the data set's Origin says; None where that is not known.
     """
 
     name: str
@@ -54,13 +55,15 @@ class ImageRecord:
     noise_maps: dict[str, np.ndarray]
     options: dict[str, Any]
     image_sha256: str | None
+    group: str | None = None
+    place: int | None = None
 
 
 def image_record(report: ImageReport) -> ImageRecord:
     """Gather one image's queries by class and split.
 
-    The three stages are compared on the queries that are valid in all three; a control on those that are valid in
-    the three and in itself, so that no control takes a query away from the method's own figures.
+    The stages are compared on the queries that are valid in all of them; a control on those that are valid in them
+    and in itself, so that no control takes a query away from the method's own figures.
     """
     labels = report.labels.ravel()
     effective_keys = report.stages["raw"].effective_keys
@@ -99,7 +102,9 @@ def image_record(report: ImageReport) -> ImageRecord:
         distinct_argmax_keys=report.distinct_argmax_keys,
         detection_queries=int((labels[detected] != report.ignore_index).sum()),
         detection_sampled=report.detection_sampled,
-        noise_maps={stage: metric_map(report, stage, "interclass_noise").astype(np.float32) for stage in STAGES},
+        noise_maps={
+            stage: metric_map(report, stage, "interclass_noise").astype(np.float32) for stage in own_stages(stages)
+        },
         options=report.options.as_dict(),
         image_sha256=report.image_sha256,
     )
@@ -118,7 +123,7 @@ def _class_sums(
     report: ImageReport, stage: str, selected: np.ndarray
 ) -> tuple[dict[str, ClassSums], int, dict[str, int]]:
     """metric -> ClassSums of one stage over the selected queries; its emptied rows; metric -> queries left out."""
-    compared = compared_with(stage)
+    compared = compared_with(stage, report.stages)
     gathered = image_noise(
         {name: report.stages[name] for name in compared}, report.labels, report.num_classes, selected=selected
     )
@@ -140,6 +145,8 @@ def _class_sums(
 
 def _hollow_totals(report: ImageReport, stage: str, classes: np.ndarray) -> np.ndarray:
     """Sums of the hollow curve by class, K×T, over the queries that count for the stage's hollow fraction."""
-    valid = np.all([np.isfinite(report.stages[name].hollow_fraction) for name in compared_with(stage)], axis=0)
+    valid = np.all(
+        [np.isfinite(report.stages[name].hollow_fraction) for name in compared_with(stage, report.stages)], axis=0
+    )
     member = (report.labels.ravel() == classes[:, None]) & valid  # K×N
     return member.astype(np.float64) @ np.where(valid[:, None], report.hollow_curve[stage], 0)

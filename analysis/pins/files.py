@@ -14,10 +14,21 @@ from matplotlib.figure import Figure
 
 import dnl
 from analysis.capture import Capture
-from analysis.figures import PAGE_WIDTH, Attention, Colormap, Look, Scale, Subject, compose, map_sentences, print_figure
+from analysis.figures import (
+    PAGE_WIDTH,
+    Attention,
+    Colormap,
+    Look,
+    Scale,
+    Subject,
+    class_sentences,
+    compose,
+    map_sentences,
+)
 from analysis.files.tables import csv_text
-from analysis.options import OPTION_NAMES, STAGES, option_cells
+from analysis.options import OPTION_NAMES, option_cells, own_stages
 from analysis.pins.measured import PIN_METRICS, PinnedPixels
+from analysis.printing import Font, print_figure
 
 # The columns of every table. What few captures have stands in columns of its own, where some view needs it: of queries
 # without a place, of keys that are other cells, of tokens that are no cells.
@@ -42,6 +53,8 @@ HEADER = (
 UNPLACED, OTHER_KEYS, DROPPED = ("query", "query_name"), ("key_rows", "key_columns"), ("dropped",)
 # The earliest that a zip file can hold; no file tells when it was made.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
+# Of a name in the title of a figure's row; the caption has it whole.
+MOST_LETTERS = 40
 
 
 # --- what was made of what -------------------------------------------------------------------------------------------
@@ -98,11 +111,11 @@ def options_of(view: PinnedPixels) -> dict:
 
 
 def pins_csv(views: Sequence[PinnedPixels]) -> str:
-    """One row a view, pin and stage: the columns of HEADER, and those that only some views need.
+    """One row a view, pin and stage that there is: the columns of HEADER, and those that only some views need.
 
     What is undefined, or not there, is empty.
     """
-    records = [_record(view, pin, stage) for view in views for pin in range(len(view.pixels)) for stage in STAGES]
+    records = [_record(view, pin, stage) for view in views for pin in range(len(view.pixels)) for stage in view.stages]
     place = HEADER.index("cell_column") + 1
     own = [
         name for name in (*UNPLACED, *OTHER_KEYS, *DROPPED) if any(record.get(name) is not None for record in records)
@@ -121,7 +134,9 @@ def pins_json(views: Sequence[PinnedPixels]) -> str:
             **_place(view, pin),
             "class": view.class_names[pin],
             "measured_against": view.measured_against,
-            "stages": {stage: view.figures(pin, stage) | {"emptied": view.emptied(pin, stage)} for stage in STAGES},
+            "stages": {
+                stage: view.figures(pin, stage) | {"emptied": view.emptied(pin, stage)} for stage in view.stages
+            },
         }
         for view in views
         for pin in range(len(view.pixels))
@@ -175,10 +190,11 @@ def _record(view: PinnedPixels, pin: int, stage: str) -> dict:
 def pins_npz(views: Sequence[PinnedPixels]) -> bytes:
     """The maps of one image's pins as a NumPy .npz file; views: one a source, of one image.
 
-    For the first source `raw`, `rectified`, `retained`, each P×h×w float64 on the keys' grid and not normalised, and
-    `prediction` H×W; for a second one the same names after "second_". Beside them `pixels` and `cells` P×2 int64 (y, x)
-    on the queries' grid, `labels` H×W, `class_names`, and `provenance`, a JSON text. Queries without a place have
-    `queries` P int64 and `query_names` instead of pixels and cells.
+    For the first source `raw`, and `rectified` and `retained` where there is GR and LR, each P×h×w float64 on the
+    keys' grid and not normalised, and `prediction` H×W; for a second one the same names after "second_".
+    Beside them `pixels` and `cells` P×2 int64 (y, x) on the queries' grid, `labels` H×W, `class_names`, and
+    `provenance`, a JSON text. Queries without a place have `queries` P int64 and `query_names` instead of pixels and
+    cells.
     """
     first = views[0]
     pins = range(len(first.pixels))
@@ -188,7 +204,7 @@ def pins_npz(views: Sequence[PinnedPixels]) -> bytes:
         names = [first.query_name(pin) for pin in pins]
         arrays = {"queries": np.array([first.query(pin) for pin in pins]), "query_names": np.array(names)}
     for prefix, view in zip(("", "second_"), views, strict=False):
-        arrays |= {f"{prefix}{stage}": getattr(view.rows, stage) for stage in STAGES}
+        arrays |= {f"{prefix}{stage}": getattr(view.rows, stage) for stage in view.stages}
         if view.capture.prediction is not None:
             arrays[f"{prefix}prediction"] = view.capture.prediction
     if first.capture.labels is not None:
@@ -253,6 +269,7 @@ def pins_caption(views: Sequence[PinnedPixels], scale: Scale) -> str:
     sentences = [
         f"Attention of {len(first.pixels)} {what} in {where}: {pins}.",
         *map_sentences(rows, _columns(views), scale, noise=measured),
+        *class_sentences(_subjects(views), _columns(views), Look()),
         f"Made from {made} with denoised-nl {dnl.__version__}.",
     ]
     return " ".join(sentences)
@@ -268,7 +285,7 @@ def _columns(views: Sequence[PinnedPixels]) -> list[str]:
     pictures = ["photo"]
     if all(view.capture.labels is not None and view.capture.label_set is not None for view in views):
         pictures.append("labels")
-    return [*pictures, *STAGES]
+    return [*pictures, *own_stages(stage for view in views for stage in view.stages)]
 
 
 def _subjects(views: Sequence[PinnedPixels]) -> list[Subject]:
@@ -277,8 +294,17 @@ def _subjects(views: Sequence[PinnedPixels]) -> list[Subject]:
     subjects = []
     for pin, pixel in enumerate(views[0].pixels):
         number = views[0].query(pin) if pixel is None else None
-        title = f"{pin + 1}" if pixel is not None else f"{pin + 1} · {views[0].query_name(pin)}"
-        for view in views:
-            name = f"{title} · {view.source.name}" if several else title
+        title = f"{pin + 1}" if pixel is not None else f"{pin + 1} · {_title(views[0].query_name(pin), 'query')}"
+        for place, view in enumerate(views, start=1):
+            name = f"{title} · {_title(view.source.name, f'source {place}')}" if several else title
             subjects.append(Subject(view.capture, pixel, name, Attention(**view.options.as_dict()), number))
     return subjects
+
+
+def _title(name: str | None, number: str) -> str:
+    """A name in the title of a row: without its middle where it is long, a number where no font here can write it."""
+    name = name or ""
+    if not Font(Look().font_family).can_write(name):
+        return number
+    half = MOST_LETTERS // 2
+    return name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[-half:]}"

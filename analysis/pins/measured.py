@@ -11,7 +11,7 @@ from analysis.capture import Capture
 from analysis.geometry import Grid
 from analysis.maps import StageMaps, labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
-from analysis.options import STAGES, MapOptions
+from analysis.options import MapOptions, Stage, stages_there
 
 # What is measured of a pin in each stage: fields of QueryMetrics, and interclass noise over chance.
 PIN_METRICS = (
@@ -42,8 +42,8 @@ class PinnedPixels:
 
     pixels: (y, x) each, at least one; None for a query without a place. cells: (row, column) each, (0, number) for a
     query without a place. options: how the maps are computed, every "model" replaced. rows: those of the P cells.
-    metrics: stage -> QueryMetrics of the P cells; empty where there are no classes. class_names: of each pin's cell;
-    None where it has no class.
+    metrics: stage -> QueryMetrics of the P cells, for each of `stages`; empty where there are no classes.
+    class_names: of each pin's cell; None where it has no class.
     """
 
     capture: Capture
@@ -54,6 +54,11 @@ class PinnedPixels:
     rows: StageMaps
     metrics: Mapping[str, QueryMetrics]
     class_names: tuple[str | None, ...]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that there are: without GR there is no rectified map, without LR no retained one."""
+        return stages_there(self.options)
 
     @property
     def measured_against(self) -> str | None:
@@ -118,6 +123,7 @@ def _measured(
     options: MapOptions,
     source: Source,
 ) -> PinnedPixels:
+    options = options.of(capture)
     rows = stage_rows(capture, queries, options)
     cells = [divmod(int(query), capture.width) for query in queries]
     labels, key_labels = capture.reference_labels, capture.key_labels
@@ -132,10 +138,10 @@ def _measured(
                 ignore_index=capture.ignore_index,
                 query_labels=labels_apart(capture),
             )
-            for stage in STAGES
+            for stage in stages_there(options)
         }
         names = [_class_name(capture, int(labels[cell])) for cell in cells]
-    return PinnedPixels(capture, source, tuple(pixels), options.of(capture), tuple(cells), rows, metrics, tuple(names))
+    return PinnedPixels(capture, source, tuple(pixels), options, tuple(cells), rows, metrics, tuple(names))
 
 
 def same_place(pixel: tuple[int, int], size: tuple[int, int], other_size: tuple[int, int]) -> tuple[int, int]:

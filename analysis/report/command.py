@@ -1,10 +1,10 @@
 """Attention noise over a data set: python -m analysis.report --checkpoint NAME|FILE --dataset NAME --data DIR --out DIR
 
-Writes summary.json, per_image.csv, per_class.csv, leakage matrices, charts and noise maps (PNG and SVG) and one
-self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records, so that
-an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out, and
-named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose processes
-must share the folder OUT.
+Writes summary.json, per_image.csv, per_class.csv, per_group.csv, leakage matrices, charts and noise maps (PNG and SVG)
+and one self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records,
+so that an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out,
+and named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose
+processes must share the folder OUT.
 """
 
 import argparse
@@ -21,13 +21,15 @@ from tqdm import tqdm
 
 from analysis.measure import MeasureOptions
 from analysis.options import GATES
+from analysis.report.foreseen import foreseen
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
+from analysis.report.records import located
 from dnl import __version__
-from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card
+from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card, recipe_of
 from dnl.commands import exit_status, in_one_line, show_anything
-from dnl.datasets import NAMES, look_at
+from dnl.datasets import NAMES, look_at, split_to_measure
 from dnl.distributed import World, joined
 from dnl.untrusted import one_line
 
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dataset", required=True, choices=NAMES, help="folder: labelled as dnl.datasets.folder says, or plain photos"
     )
     parser.add_argument("--data", help="folder of the data set (streets need none)")
-    parser.add_argument("--split", help="split of the data set; val, or all for folder, if not given")
+    parser.add_argument("--split", help="split, or dev:GROUP, a group of train; val, or all for folder, if not given")
     parser.add_argument("--coding", help="how label files store the classes (docs/label-images.md); recognised else")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     parser.add_argument("--gate", default="model", choices=("model", *GATES, "none"), help="GR gate")
@@ -86,10 +88,10 @@ def _report(options: argparse.Namespace, world: World) -> None:
         raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
     checkpoints = open_checkpoints(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
+    split = split_to_measure(split, [own.recipe for own in checkpoints], options.dataset, options.data)
     images = open_images(options.dataset, options.data, split, options.coding)
     labels = options.labels or ("prediction" if images.label_set is None else "truth")
     _require_fitting_classes(checkpoints, images, labels, options.data)
-    _look(images, world, large=options.large)
     count = min(len(images), options.limit or len(images))
     if not count:
         raise ReportError(f"{options.dataset} {split} holds no image; choose another split or folder")
@@ -100,6 +102,7 @@ def _report(options: argparse.Namespace, world: World) -> None:
         temperature=options.temperature,
         labels=labels,
     )
+    _look(images, world, checkpoints[0], measured, options)
     jobs = {
         checkpoint.name: Job(
             checkpoint=str(checkpoint.path),
@@ -118,7 +121,9 @@ def _report(options: argparse.Namespace, world: World) -> None:
     _make_folders([job.folder for job in jobs.values()], options.out)
     workers = options.workers or min(os.cpu_count() or 1, MOST_WORKERS)
     records = {
-        name: measure_images(job, workers=workers, world=world, progress=_bar(name, world))
+        name: located(
+            measure_images(job, workers=workers, world=world, progress=_bar(name, world)), images.origins[:count]
+        )
         for name, job in jobs.items()
     }
     if world.is_main:
@@ -133,11 +138,12 @@ def _report(options: argparse.Namespace, world: World) -> None:
         write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
 
 
-def _look(images: Images, world: World, *, large: bool) -> None:
-    """Say what looks wrong in the files before anything is measured.
+def _look(
+    images: Images, world: World, checkpoint: Checkpoint, measured: MeasureOptions, options: argparse.Namespace
+) -> None:
+    """Say what looks wrong in the files, and what large images take, before anything is measured.
 
-    Raises DatasetError where it cannot be meant, and ReportError for images that take very long, unless they may be
-    `large`.
+    Raises DatasetError where it cannot be meant, and ReportError for images that take very long, unless they may.
     """
     if isinstance(images, Photos):
         sentences = [f"not used: {', '.join(file.name for file in images.unused)}"] if images.unused else []
@@ -145,12 +151,14 @@ def _look(images: Images, world: World, *, large: bool) -> None:
         bar = partial(tqdm, leave=False, delay=1, disable=not world.is_main)
         look = look_at(images, progress=bar).require()
         sentences = list(look.sentences)
-        height, width = look.largest
-        if height * width > MOST_PIXELS and not large:
-            raise ReportError(
-                f"the largest image has {height}×{width} pixels, more than {MOST_PIXELS // 10**6} million, and work "
-                "grows with their square: scale images and labels (by nearest neighbour) down, or add --large"
-            )
+        if math.prod(look.largest) > MOST_PIXELS:
+            takes = foreseen(str(checkpoint.path), measured, look.largest, detection=not options.no_detection)
+            if not options.large:
+                raise ReportError(
+                    f"{takes}, and work grows with the square of the pixels: scale images and labels (by nearest "
+                    "neighbour) down, or add --large"
+                )
+            sentences.append(takes)
     if world.is_main:
         for sentence in sentences:
             print(one_line(sentence), file=sys.stderr)
@@ -168,7 +176,7 @@ def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
             raise ReportError(f"{name} is given twice; name each checkpoint once")
         twin = any(path.stem == other.name for other in checkpoints)
         own_name = f"{path.stem}-{sha256[:8]}" if twin else path.stem
-        checkpoints.append(Checkpoint(own_name, path, sha256, label_set, card["config"]))
+        checkpoints.append(Checkpoint(own_name, path, sha256, label_set, card["config"], recipe_of(card)))
     return checkpoints
 
 

@@ -30,7 +30,7 @@ from dnl.datasets import Sample
 from dnl.distributed import World, total
 from dnl.network import SegmentationNetwork
 
-RECORD_FORMAT = 3
+RECORD_FORMAT = 4
 
 Progress = Callable[..., Iterable]
 

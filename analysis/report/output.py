@@ -5,20 +5,22 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from analysis.measure import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
-from analysis.options import STAGES
+from analysis.options import own_stages
 from analysis.report.charts import (
     CLASS_METRICS,
+    Chart,
+    chart_names,
     class_chart,
     comparison_chart,
     difference_chart,
+    group_chart,
     hollow_chart,
     leakage_chart,
     noise_map_figure,
@@ -29,11 +31,14 @@ from analysis.report.measuring import ReportError
 from analysis.report.page import report_page
 from analysis.report.photos import Images
 from analysis.report.records import SkippedImage
-from analysis.report.tables import write_class_table, write_image_table, write_leakage
+from analysis.report.tables import write_class_table, write_group_table, write_image_table, write_leakage
 from dnl.classes import LabelSet
+from dnl.datasets import learnt_from
 from dnl.files import write_atomically, write_json
+from dnl.network import ModelConfig
 
 NOISE_MAPS = 6
+MOST_DRAWN_GROUPS = 40
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
 FILE_LIST = Path("records", "files.json")
 # Of a noise map's file, its number and ending apart: file systems take 255 bytes.
@@ -42,13 +47,15 @@ MAX_FILE_NAME = 100
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of the report: its name there, its file, its classes and its network's configuration."""
+    """A checkpoint of the report: its name there, its file, its classes, its network's configuration, and the recipe
+    that it was trained by."""
 
     name: str
     path: Path
     sha256: str
     label_set: LabelSet
     config: dict
+    recipe: Mapping = field(default_factory=dict)
 
 
 def write_report(
@@ -119,8 +126,9 @@ def _write(
     for checkpoint in checkpoints:
         kept[checkpoint.name] = _measured(records[checkpoint.name])
         about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
+        about["learnt_from"] = learnt_from(checkpoint.recipe, provenance["dataset"], provenance["split"] or "")
         about["images"] = measured_images(kept[checkpoint.name])
-        about["model"] = {key: checkpoint.config.get(key) for key in ("context", "gate", "lr_kernel")}
+        about["model"] = _facts_of_model(checkpoint.config)
         summaries[checkpoint.name] = {
             "provenance": about,
             **_summary(records[checkpoint.name], kept[checkpoint.name], class_names, min_images),
@@ -132,16 +140,24 @@ def _write(
 
     write_json(out / "summary.json", summary)
     write_image_table(out / "per_image.csv", records)
+    write_group_table(out / "per_group.csv", summaries)
     hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
     write_class_table(out / "per_class.csv", records, class_names, hashes)
+    classes, networks = chart_names(class_names, "class"), chart_names(summaries, "checkpoint", first=1)
+    groups = chart_names(dict.fromkeys(name for own in summaries.values() for name in own["groups"]), "group", first=1)
     charts, maps = {}, {}
     for name, own in summaries.items():
         folder = out / name if several else out
-        charts[name] = _charts(own, class_names, folder)
+        charts[name] = _charts(own, class_names, classes.texts, folder)
+        if 1 < len(own["groups"]) <= MOST_DRAWN_GROUPS:
+            draw_groups = partial(group_chart, own, groups.texts)
+            charts[name]["groups"] = save_chart(folder / "charts" / "groups", draw_groups, groups.texts.values())
         maps[name] = _noise_maps(records[name], images, folder / "noise_maps")
     if several:
         (out / "charts").mkdir(exist_ok=True)
-        charts[""] = {"comparison": save_chart(out / "charts" / "comparison", partial(comparison_chart, summaries))}
+        draw = partial(comparison_chart, summaries, networks.texts)
+        comparison = save_chart(out / "charts" / "comparison", draw, networks.texts.values())
+        charts[""] = {"comparison": comparison}
     page = report_page(
         summaries,
         charts,
@@ -150,9 +166,20 @@ def _write(
         subject=_data_set(provenance),
         facts=_facts(provenance, checkpoints),
         comparison=differences,
+        key=classes.key | networks.key | groups.key,
     )
     write_atomically(out / "report.html", lambda file: file.write_text(page, encoding="utf-8"))
     return summary
+
+
+def _facts_of_model(config: Mapping) -> dict:
+    """The network's context, its gate and its LR window; None for what it does not have, whatever its card says."""
+    network = ModelConfig(**config)
+    return {
+        "context": network.context,
+        "gate": network.gate if network.uses_gate else None,
+        "lr_kernel": network.lr_kernel if network.uses_retention else None,
+    }
 
 
 def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord]:
@@ -186,22 +213,23 @@ def _summary(
     }
 
 
-def _charts(summary: Mapping, class_names: Sequence[str], folder: Path) -> dict[str, str]:
-    """Write a checkpoint's charts and leakage matrices; chart name -> inline SVG."""
-    drawings: dict[str, Callable[[], Figure]] = {
+def _charts(summary: Mapping, class_names: Sequence[str], texts: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Write a checkpoint's charts and leakage matrices; chart name -> inline SVG. texts: of the classes in charts."""
+    drawings: dict[str, Callable[[], Chart]] = {
         "stages": partial(stage_chart, summary),
-        "differences": partial(difference_chart, summary["differences"]),
         "hollow_curve": partial(hollow_chart, summary),
     }
+    if summary["differences"]:
+        drawings["differences"] = partial(difference_chart, summary["differences"])
     for metric in CLASS_METRICS:
         if summary["stages"]["raw"][metric]["mean"] is not None:
-            drawings[f"classes_{metric}"] = partial(class_chart, summary, metric)
-    for stage in STAGES:
-        drawings[f"leakage_{stage}"] = partial(leakage_chart, summary["leakage"][stage], class_names, stage)
+            drawings[f"classes_{metric}"] = partial(class_chart, summary, metric, texts)
+    for stage in own_stages(summary["stages"]):
+        drawings[f"leakage_{stage}"] = partial(leakage_chart, summary["leakage"][stage], class_names, stage, texts)
     (folder / "charts").mkdir(parents=True, exist_ok=True)
     for stage, matrix in summary["leakage"].items():
         write_leakage(folder / f"leakage_{stage}.csv", matrix, class_names)
-    return {name: save_chart(folder / "charts" / name, draw) for name, draw in drawings.items()}
+    return {name: save_chart(folder / "charts" / name, draw, texts.values()) for name, draw in drawings.items()}
 
 
 def _noise_maps(records: Sequence[ImageRecord | SkippedImage], images: Images, folder: Path) -> list[tuple[str, str]]:

@@ -1,18 +1,21 @@
 """The report as one self-contained HTML page: headline figures, controls, then details, definitions in words."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from analysis import noise
-from analysis.options import STAGES
+from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
 from analysis.words import (
     CONTROL_WORDS,
+    LEARNT_WARNING,
     METRIC_WORDS,
     OWN_DEFINITIONS,
     PREDICTION_WARNING,
     REPORT_DEFINITIONS,
     SPLIT_DEFINITIONS,
+    interval_sentences,
 )
 
 STYLE = """
@@ -40,6 +43,7 @@ thead th { color: var(--soft); font-weight: 600; }
 td small { color: var(--soft); display: block; white-space: nowrap; }
 figure { margin: 1rem 0; }
 figure svg { max-width: 100%; height: auto; display: block; }
+figure.wide svg { max-width: none; }
 dt { font-weight: 600; margin-top: .7rem; }
 dd { margin: 0; }
 code { font-size: .88em; overflow-wrap: anywhere; }
@@ -52,6 +56,9 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
 )
+MOST_GROUP_ROWS = 60
+# A chart up to this width is shrunk where the page is narrower.
+PAGE_POINTS = 700
 HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
 
 
@@ -64,10 +71,12 @@ def report_page(
     subject: str,
     facts: Sequence[tuple[str, str]],
     comparison: Mapping | None = None,
+    key: Mapping[str, str] | None = None,
 ) -> str:
     """The page. summaries: checkpoint -> its summary. charts: checkpoint -> chart name -> inline SVG, with the charts
     of the comparison under "". maps: checkpoint -> (image name, inline SVG) of the noisiest images. facts: name and
-    value of what the report rests on. subject: the data set in words. comparison: the checkpoints' differences."""
+    value of what the report rests on. subject: the data set in words. comparison: the checkpoints' differences. key:
+    what the charts write instead of names -> the names."""
     first = next(iter(summaries.values()))
     parts = [f"<h1>{escape(title)}</h1>", _lead(first, subject)]
     if comparison is not None:
@@ -77,6 +86,12 @@ def report_page(
         if comparison is not None:
             parts.append(f'<h1 id="checkpoint-{number}">{escape(name)}</h1>')
         parts += _checkpoint(summary, charts[name], maps[name])
+    if key:
+        parts.insert(
+            2, '<p>Some names have numbers in the charts, or are cut: they are <a href="#names">listed</a>.</p>'
+        )
+        entries = "".join(f"<dt>{escape(number)}</dt><dd>{escape(name)}</dd>" for number, name in key.items())
+        parts += ['<h2 id="names">Names in the charts</h2>', f"<dl>{entries}</dl>"]
     parts += _definitions(first)
     rests_on = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in facts)
     parts += ["<h2>What this rests on</h2>", f"<dl>{rests_on}</dl>"]
@@ -94,6 +109,8 @@ def _lead(summary: Mapping, subject: str) -> str:
         parts.append("<p>Labels: ground truth.</p>")
     else:
         parts.append(f'<p class="mark"><strong>{PREDICTION_WARNING}</strong></p>')
+    if summary.get("provenance", {}).get("learnt_from"):
+        parts.append(f'<p class="mark"><strong>{LEARNT_WARNING}</strong></p>')
     if summary["limits"]["min_images"] < noise.MIN_IMAGES:
         parts.append(
             f'<p class="mark">A class counts here with {_images(summary["limits"]["min_images"])} already, so the '
@@ -103,24 +120,25 @@ def _lead(summary: Mapping, subject: str) -> str:
 
 
 def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tuple[str, str]]) -> list[str]:
+    stages = own_stages(summary["stages"])
     controls = [stage for stage in summary["stages"] if stage not in STAGES]
     names = ", ".join(f"{escape(name)}" for name in controls)
     parts = [
         "<h2>Headline figures</h2>",
-        _stage_table(summary, STAGES, "Macro means, below them 95 % intervals over images."),
+        _stage_table(summary, stages, "Macro means, below them their intervals."),
+        f"<p>{escape(interval_sentences(summary))}</p>",
         f"<p>{_in_words(summary)}</p>",
         "<h2>Controls</h2>",
         f"<p>What other maps get on the same labels ({names}), so that a side effect is not taken for the method.</p>",
-        _stage_table(summary, controls, "Macro means, below them 95 % intervals over images."),
+        _stage_table(summary, controls, "Macro means, below them their intervals."),
         "<ul>" + "".join(f"<li><b>{stage}</b>: {escape(CONTROL_WORDS[stage])}</li>" for stage in controls) + "</ul>",
-        _figure(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
-        "<h2>What each stage changes</h2>",
-        _difference_table(summary["differences"]),
-        _figure(charts["differences"], "Paired differences with 95 % intervals."),
+        figure_html(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
+        *_changes(summary, charts),
+        *_groups(summary, charts),
         "<h2>By class</h2>",
     ]
     parts += [
-        _figure(
+        figure_html(
             charts[f"classes_{metric}"], f"{METRIC_WORDS[metric].capitalize() if metric != 'auc' else 'AUC'} by class."
         )
         for metric in CLASS_METRICS
@@ -130,19 +148,30 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         "<h2>Where the attention goes</h2>",
         "<p>Each row is a class of queries; it says on which classes their attention falls. The diagonal is attention "
         "on the own class.</p>",
-        *(_figure(charts[f"leakage_{stage}"], f"Leakage, {stage}.") for stage in STAGES),
+        *(figure_html(charts[f"leakage_{stage}"], f"Leakage, {stage}.") for stage in stages),
         "<h2>Where the noise is</h2>",
         _split_table(summary),
         "<h2>Hollows</h2>",
-        _figure(charts["hollow_curve"], "Share of a query's own class that gets less than τ times its mean."),
+        figure_html(charts["hollow_curve"], "Share of a query's own class that gets less than τ times its mean."),
     ]
     if maps:
         parts += [
             "<h2>The noisiest images</h2>",
             "<p>Interclass noise of every query, painted at its cell; grey cells have none.</p>",
-            *(_figure(svg, name) for name, svg in maps),
+            *(figure_html(svg, name) for name, svg in maps),
         ]
     return [*parts, *_left_out(summary)]
+
+
+def _changes(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
+    """What each stage changes; nothing where there is one stage alone."""
+    if not summary["differences"]:
+        return []
+    return [
+        "<h2>What each stage changes</h2>",
+        _difference_table(summary["differences"]),
+        figure_html(charts["differences"], "Paired differences with 95 % intervals."),
+    ]
 
 
 def _in_words(summary: Mapping) -> str:
@@ -153,11 +182,12 @@ def _in_words(summary: Mapping) -> str:
         f"Raw attention puts {_percent(stages['raw']['interclass_noise']['mean'])} of its mass on other classes, "
         f"{stages['raw']['interclass_noise']['times_chance']:.2f} times what chance gets."
     ]
-    for pair, words in (("rectified - raw", "Rectifying"), ("retained - rectified", "Retention")):
+    last = "rectified" if "rectified" in stages else "raw"
+    for pair, words in (("rectified - raw", "Rectifying"), (f"retained - {last}", "Retention")):
         changes = [
             f"{METRIC_WORDS[metric]} by {_difference(summary['differences'][pair][metric])}"
             for metric in ("interclass_noise", "hollow_fraction")
-            if summary["differences"][pair][metric]["mean"] is not None
+            if summary["differences"].get(pair, {}).get(metric, {}).get("mean") is not None
         ]
         if changes:
             sentences.append(f"{words} changes {' and '.join(changes)}.")
@@ -185,12 +215,21 @@ def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
             (
                 stage,
                 *(_with_interval(block[metric]) for metric in metrics),
-                _plain(interclass["times_chance"]),
+                _with_interval(_times_chance(interclass)),
                 _plain(interclass["micro"]),
                 f"{summary['emptied'][stage]:,}",
             )
         )
     return _table(caption, header, rows)
+
+
+def _times_chance(interclass: Mapping) -> dict:
+    """Interclass noise over chance with its interval, as other figures have theirs."""
+    return {
+        "mean": interclass["times_chance"],
+        "low": interclass["times_chance_low"],
+        "high": interclass["times_chance_high"],
+    }
 
 
 def _difference_table(differences: Mapping) -> str:
@@ -202,29 +241,60 @@ def _difference_table(differences: Mapping) -> str:
     return _table("Paired by image.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows)
 
 
-def _split_table(summary: Mapping) -> str:
-    rows = []
-    for split, words in SPLIT_DEFINITIONS.items():
-        entries = [summary["stages"][stage]["interclass_noise"][split] for stage in STAGES]
-        if any(entry["mean"] is not None for entry in entries):
-            rows.append((words, *map(_with_interval, entries), _plain(entries[0]["chance"])))
-    return _table("Interclass noise of some of the queries.", ("queries", *STAGES, "chance"), rows)
-
-
-def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: Mapping[str, str]) -> list[str]:
+def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
+    """The figures of each group; nothing where images have none."""
+    groups = summary["groups"]
+    if not groups:
+        return []
+    stages = own_stages(summary["stages"])
     rows = [
         (
             name,
-            *(_with_interval(summary["stages"][stage]["interclass_noise"]) for stage in STAGES),
-            *(_with_interval(summary["stages"][stage]["hollow_fraction"]) for stage in STAGES),
+            f"{block['images']:,}",
+            *(_with_interval(block["stages"][stage]["interclass_noise"]) for stage in stages),
+            _with_interval(_times_chance(block["stages"]["raw"]["interclass_noise"])),
+            *(_with_interval(block["stages"][stage]["hollow_fraction"]) for stage in stages),
+        )
+        for name, block in list(groups.items())[:MOST_GROUP_ROWS]
+    ]
+    header = ("group", "images", *(f"{stage} noise" for stage in stages), "raw × chance")
+    header += tuple(f"{stage} hollow" for stage in stages)
+    words = f"{_number(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
+    if len(groups) > MOST_GROUP_ROWS:
+        words += f" The first {MOST_GROUP_ROWS}; per_group.csv has all."
+    parts = ["<h2>By group</h2>", _table(words, header, rows)]
+    if "groups" in charts:
+        parts.append(figure_html(charts["groups"], "The groups side by side, with 95 % intervals of each alone."))
+    return parts
+
+
+def _split_table(summary: Mapping) -> str:
+    stages, rows = own_stages(summary["stages"]), []
+    for split, words in SPLIT_DEFINITIONS.items():
+        entries = [summary["stages"][stage]["interclass_noise"][split] for stage in stages]
+        if any(entry["mean"] is not None for entry in entries):
+            rows.append((words, *map(_with_interval, entries), _plain(entries[0]["chance"])))
+    return _table("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
+
+
+def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: Mapping[str, str]) -> list[str]:
+    stages = own_stages(stage for summary in summaries.values() for stage in summary["stages"])
+
+    def cell(summary: Mapping, stage: str, metric: str) -> str:
+        return _with_interval(summary["stages"][stage][metric]) if stage in summary["stages"] else "not there"
+
+    rows = [
+        (
+            name,
+            *(cell(summary, stage, metric) for metric in ("interclass_noise", "hollow_fraction") for stage in stages),
         )
         for name, summary in summaries.items()
     ]
-    header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in STAGES))
+    header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in stages))
     parts = [
         "<h2>Comparison</h2>",
         _table("Interclass noise and hollow fraction, macro means.", header, rows),
-        _figure(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
+        figure_html(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
     ]
     for pair, block in comparison.items():
         rows = [
@@ -280,7 +350,7 @@ def _definitions(summary: Mapping) -> list[str]:
         f"<dl>{entries}</dl>",
         f'<p class="soft">A class counts in an image where it has at least {limits["min_cells"]} cells, and in the '
         f"macro mean with at least {_images(limits['min_images'])} of that kind. The "
-        "three stages are compared on the queries that are valid in all three, a control on those that are valid in "
+        "stages are compared on the queries that are valid in all of them, a control on those that are valid in "
         "itself as well.</p>",
     ]
 
@@ -299,8 +369,12 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
     return f'<div class="wide"><table>{top}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _figure(svg: str, caption: str) -> str:
-    return f'<figure role="img" aria-label="{escape(caption)}">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+def figure_html(svg: str, caption: str) -> str:
+    """A chart with its caption; one wider than the page keeps its size and is scrolled."""
+    width = re.search(r'<svg\b[^>]*?\bwidth="([0-9.]+)pt"', svg)
+    wide = ' class="wide"' if width and float(width[1]) > PAGE_POINTS else ""
+    label = escape(caption)
+    return f'<figure role="img" aria-label="{label}"{wide}>{svg}<figcaption>{label}</figcaption></figure>'
 
 
 def _with_interval(entry: Mapping) -> str:

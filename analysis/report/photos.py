@@ -1,19 +1,23 @@
 """A plain folder of photos as a data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from analysis.files.photos import UploadError, read_photo
 from dnl.classes import LabelSet
-from dnl.datasets import DatasetError, Sample, open_dataset, require_text_name, visible
+from dnl.datasets import DatasetError, Origin, Sample, open_dataset, require_text_name, visible
 from dnl.pictures import PHOTO_FORMATS, is_other_picture, is_picture, words_of
 
 
 class Images(Protocol):
-    """A sequence of Samples, and the classes of their labels; None where they have none."""
+    """A sequence of Samples with their origins, and the classes of their labels; None where they have none."""
 
     @property
     def label_set(self) -> LabelSet | None: ...
+
+    @property
+    def origins(self) -> Sequence[Origin]: ...
 
     def __len__(self) -> int: ...
 
@@ -51,6 +55,11 @@ class Photos:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def origins(self) -> list[Origin]:
+        """No group: nothing says which photos are of one scene."""
+        return [Origin()] * len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]

@@ -4,12 +4,14 @@ import dataclasses
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis.measure import ImageRecord
+from dnl.datasets import Origin
 from dnl.files import write_atomically
 
 _META, _MAPS = "meta", "noise_maps/"
@@ -18,10 +20,25 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZi
 
 
 class SkippedImage(NamedTuple):
-    """An image that cannot contribute, and why."""
+    """An image that cannot contribute, and why; where it comes from, as in ImageRecord."""
 
     name: str
     reason: str
+    group: str | None = None
+    place: int | None = None
+
+
+def located(
+    records: Sequence[ImageRecord | SkippedImage], origins: Sequence[Origin]
+) -> list[ImageRecord | SkippedImage]:
+    """The records with the groups and places of their images: of the data set as it is, not as it was when they were
+    kept in files."""
+    return [
+        record._replace(**origin._asdict())
+        if isinstance(record, SkippedImage)
+        else dataclasses.replace(record, **origin._asdict())
+        for record, origin in zip(records, origins, strict=True)
+    ]
 
 
 def write_record(path: Path, record: ImageRecord | SkippedImage, stamp: dict) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis import noise
 from analysis.files.tables import csv_text
-from analysis.measure import RECORD_METRICS, SPLITS, ImageRecord
+from analysis.measure import GROUP_METRICS, RECORD_METRICS, SPLITS, ImageRecord
 from analysis.options import OPTION_NAMES, option_cells
 from analysis.report.records import SkippedImage
 from dnl import __version__
@@ -16,6 +16,8 @@ from dnl.files import write_atomically
 IMAGE_HEADER = (
     "checkpoint",
     "image",
+    "group",
+    "place",
     "stage",
     "label_source",
     "queries",
@@ -29,6 +31,8 @@ IMAGE_HEADER = (
 CLASS_HEADER = (
     "checkpoint",
     "image",
+    "group",
+    "place",
     "stage",
     "class",
     "cells",
@@ -42,6 +46,17 @@ CLASS_HEADER = (
 )
 
 
+BESIDE_CHANCE = ("chance", "times_chance", "times_chance_low", "times_chance_high")
+GROUP_HEADER = (
+    "checkpoint",
+    "group",
+    "images",
+    "stage",
+    *(f"{metric}{end}" for metric in GROUP_METRICS for end in ("", "_low", "_high")),
+    *BESIDE_CHANCE,
+)
+
+
 def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | SkippedImage]]) -> None:
     """One row an image and stage: means over the image's classes that have at least MIN_CELLS cells.
 
@@ -51,7 +66,8 @@ def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | S
     for checkpoint, of_checkpoint in records.items():
         for record in of_checkpoint:
             if isinstance(record, SkippedImage):
-                rows.append([checkpoint, record.name, *[None] * (len(IMAGE_HEADER) - 3), record.reason])
+                origin = record.group, record.place
+                rows.append([checkpoint, record.name, *origin, *[None] * (len(IMAGE_HEADER) - 5), record.reason])
                 continue
             for place, stage in enumerate(record.stages):
                 enough, means = record.cells >= noise.MIN_CELLS, _class_means(record, place)
@@ -59,6 +75,8 @@ def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | S
                     [
                         checkpoint,
                         record.name,
+                        record.group,
+                        record.place,
                         stage,
                         record.label_source,
                         record.queries,
@@ -97,8 +115,26 @@ def write_class_table(
                 for column, label in enumerate(record.classes):
                     values = [float(value) if np.isfinite(value) else None for value in means[:, column]]
                     counted = [int(record.cells[column]), int(valid[column])]
-                    rows.append([checkpoint, record.name, stage, class_names[label], *counted, *values, *made_of])
+                    image = [checkpoint, record.name, record.group, record.place]
+                    rows.append([*image, stage, class_names[label], *counted, *values, *made_of])
     _write(path, CLASS_HEADER, rows)
+
+
+def write_group_table(path: Path, summaries: Mapping[str, Mapping]) -> None:
+    """One row a group and stage, with the figures that a report on this group alone would have.
+
+    summaries: checkpoint -> its summary. Where images have no groups there is no row.
+    """
+    rows = []
+    for checkpoint, summary in summaries.items():
+        for group, of_group in summary["groups"].items():
+            for stage, figures in of_group["stages"].items():
+                row = [checkpoint, group, of_group["images"], stage]
+                for metric in GROUP_METRICS:
+                    row += [figures[metric][name] for name in ("mean", "low", "high")]
+                interclass = figures["interclass_noise"]
+                rows.append([*row, *(interclass[name] for name in BESIDE_CHANCE)])
+    _write(path, GROUP_HEADER, rows)
 
 
 def write_leakage(path: Path, matrix: Sequence[Sequence[float] | None], class_names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ A card says the network's configuration, its classes, the training recipe, data,
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dnl.classes import LabelSet
@@ -61,6 +61,12 @@ def differing_classes(known: Sequence[str], given: Sequence[str]) -> str:
         if one != two:
             return f"class {index} is {one!r} in the first, {two!r} in the second"
     return f"{len(known)} classes in the first, {len(given)} in the second"
+
+
+def recipe_of(card: Mapping) -> Mapping:
+    """The settings that a card says its network was trained by; none where it says nothing of the kind."""
+    recipe = card.get("recipe")
+    return recipe if isinstance(recipe, dict) else {}
 
 
 def label_set_of(card: dict) -> LabelSet:

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -27,6 +28,12 @@ SUFFIX = ".safetensors"
 # What torch says of a pickled object that is no plain tensor.
 PICKLED = "WeightsUnpickler error:"
 REFUSED_CLASS = re.compile(r"(?:GLOBAL|[Uu]nsupported class|[Uu]nsupported global:?) ([A-Za-z_]\w*(?:\.\w+)+)")
+
+# Around a state dict: what programs put it under, and what wrappers of a network put before its names.
+WRAPPERS = ("state_dict", "model")
+DEEPEST = 4  # a file's mappings may lie in one another without end
+PARALLEL = "module."
+COMPILED = re.compile(r"(?<![^.])_orig_mod\.")
 
 
 def list_checkpoints() -> list[str]:
@@ -115,6 +122,12 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
     return model.eval(), card
 
 
+def with_counts(state: Mapping[str, Tensor], module: torch.nn.Module) -> dict[str, Tensor]:
+    """`state` with the norms' counts of batches as in `module`: older files lack them, and nothing depends on them."""
+    own = {name: tensor for name, tensor in module.state_dict().items() if name.endswith("num_batches_tracked")}
+    return {**own, **state}
+
+
 def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy `state`, name by name, into `module`; raises CheckpointError, naming `source`, where `require_fit` does."""
     require_fit(module, state, source)
@@ -142,20 +155,21 @@ def require_fit(module: torch.nn.Module, state: Mapping[str, Tensor], source: st
         raise CheckpointError(f"{source} does not fit the network: keys {'; '.join(problems)}")
 
 
-def plain_state(source: str | Path | Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
+def plain_state(source: str | Path | Mapping[str, Any], key: str | None = None) -> tuple[Mapping[str, Tensor], str]:
     """A flat mapping of names to tensors, and what to call it in messages. Runs no code from the file.
 
-    source: such a mapping, a file (.safetensors, else read as torch's) or an http(s) address. Raises CheckpointError.
+    source: such a mapping, a file (.safetensors, else read as torch's) or an http(s) address. key: the entry that holds
+    the tensors, where that is to be said; "state_dict" and "model" are found. Raises CheckpointError.
     """
     if isinstance(source, Mapping):
-        return source, "the state dict"
+        return _unwrapped(source, "the state dict", key), "the state dict"
     try:
         if str(source).startswith(("https://", "http://")):
-            state = torch.hub.load_state_dict_from_url(str(source), map_location="cpu", weights_only=True)
+            content = torch.hub.load_state_dict_from_url(str(source), map_location="cpu", weights_only=True)
         elif Path(source).suffix == SUFFIX:
-            state = safetensors.torch.load(Path(source).read_bytes())
+            content = safetensors.torch.load(Path(source).read_bytes())
         else:
-            state = torch.load(source, map_location="cpu", weights_only=True)
+            content = torch.load(source, map_location="cpu", weights_only=True)
     except DECODING_ERRORS as error:
         if refused := REFUSED_CLASS.search(str(error)):
             raise CheckpointError(
@@ -164,11 +178,56 @@ def plain_state(source: str | Path | Mapping[str, Tensor]) -> tuple[Mapping[str,
             ) from error
         reason = str(error).rpartition("WeightsUnpickler error:")[2] if PICKLED in str(error) else first_line(error)
         raise CheckpointError(f"{source} could not be read as plain weights: {one_line(reason, 200)}") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+    return _unwrapped(content, str(source), key), str(source)
+
+
+def _unwrapped(content: Any, source: str, key: str | None) -> Mapping[str, Tensor]:
+    """The tensors by their names, without what unambiguously lies around the mapping and its names."""
+    if key is not None:
+        if not isinstance(content, Mapping) or not isinstance(content.get(key), Mapping):
+            there = _holders(content)
+            raise CheckpointError(
+                f"{source} holds no tensors under {key!r}" + (f"; it does under {some_of(there)}" if there else "")
+            )
+        content = content[key]
+    for _ in range(DEEPEST):
+        holders = [] if _is_state(content) else _holders(content)
+        usual = [name for name in WRAPPERS if name in holders]
+        if len(usual) == 1:
+            content = content[usual[0]]
+        elif holders:
+            raise CheckpointError(f"{source} holds tensors under {some_of(holders)}; say which with key=")
+    if not _is_state(content):
         raise CheckpointError(f"{source} holds no state dict; it must map names to tensors")
-    return state, str(source)
+    names = {name: COMPILED.sub("", name) for name in content}
+    while names and all(name.startswith(PARALLEL) for name in names.values()):
+        names = {name: short.removeprefix(PARALLEL) for name, short in names.items()}
+    if len(set(names.values())) < len(names):
+        raise CheckpointError(f"{source} holds some tensors twice, once as of a compiled network; keep one of the two")
+    return {short: content[name] for name, short in names.items()}
+
+
+def _is_state(content: Any) -> bool:
+    """Whether it maps names to tensors and holds nothing else."""
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    )
+
+
+def _holders(content: Any) -> list[str]:
+    """The names under which a mapping holds mappings with tensors, or one of WRAPPERS with them."""
+    if not isinstance(content, Mapping):
+        return []
+    parts = {name: part for name, part in content.items() if isinstance(name, str) and isinstance(part, Mapping)}
+    return [
+        name
+        for name, part in parts.items()
+        if any(_has_tensor(inner) for inner in (part, *(part.get(wrapper) for wrapper in WRAPPERS)))
+    ]
+
+
+def _has_tensor(part: Any) -> bool:
+    return isinstance(part, Mapping) and any(isinstance(value, Tensor) for value in part.values())
 
 
 def _known_files() -> dict[str, Path]:

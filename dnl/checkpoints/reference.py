@@ -2,26 +2,32 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from dnl.checkpoints.card import CheckpointError
-from dnl.checkpoints.file import load_strictly, plain_state, some_of
+from dnl.checkpoints.file import load_strictly, plain_state, some_of, with_counts
 from dnl.network import SegmentationNetwork
 
+# One layer's two names in the release.
+SHORTCUT, TWIN = "down_sample.downsample.", "interp."
 
-def load_reference(path_or_state_dict: str | Path | Mapping[str, Tensor], model: SegmentationNetwork) -> None:
+
+def load_reference(
+    path_or_state_dict: str | Path | Mapping[str, Any], model: SegmentationNetwork, *, key: str | None = None
+) -> None:
     """Load weights in the reference release's naming into `model`, strictly.
 
     The release keeps the shortcut of `down` twice, as `interp.*` and `down_sample.downsample.*`: both must be there
-    and equal. A leading "module." (weights saved under data parallelism) is taken off. Raises CheckpointError.
+    and equal. What lies around the weights is taken off as `plain_state` does; key: as there. Raises CheckpointError.
     """
-    state, source = plain_state(path_or_state_dict)
-    state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    names = {reference_name(key): key for key in model.state_dict()}
-    shortcut = "down_sample.downsample."
-    twins = {name.replace(shortcut, "interp."): name for name in names if name.startswith(shortcut)}
+    state, source = plain_state(path_or_state_dict, key)
+    counts = {reference_name(name): tensor for name, tensor in with_counts({}, model).items()}
+    counts |= {name.replace(SHORTCUT, TWIN): tensor for name, tensor in counts.items() if name.startswith(SHORTCUT)}
+    state = {**counts, **state}
+    names = {reference_name(name): name for name in model.state_dict()}
+    twins = {name.replace(SHORTCUT, TWIN): name for name in names if name.startswith(SHORTCUT)}
     problems = []
     if missing := [name for name in (*names, *twins) if name not in state]:
         problems.append(f"missing {some_of(missing)}")

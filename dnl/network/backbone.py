@@ -92,14 +92,15 @@ LAYOUTS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] 
 class DilatedResNet(nn.Module):
     """The four stages. `channels` holds the channel counts of stages 2, 3 and 4.
 
-    name: a key of LAYOUTS. width: channels of stage 1 before expansion (64 is the published size).
+    name: a key of LAYOUTS. width: channels of stage 1 before expansion (64 is the published size). stem_expansion: of
+    the deep stem's last channels, 2 in the release and 1 in ResNet-C.
     """
 
-    def __init__(self, name: str, width: int = 64, deep_stem: bool = True):
+    def __init__(self, name: str, width: int = 64, deep_stem: bool = True, stem_expansion: int = 2):
         super().__init__()
         block, depths = LAYOUTS[name]
-        self.stem = _deep_stem(width) if deep_stem else _classic_stem(width)
-        stem_channels = 2 * width if deep_stem else width
+        stem_channels = stem_expansion * width if deep_stem else width
+        self.stem = _deep_stem(stem_channels) if deep_stem else _classic_stem(width)
         out = [width * 2**i * block.expansion for i in range(4)]
         self.stage1 = _stage(block, stem_channels, width, [1] * depths[0])
         self.stage2 = _stage(block, out[0], 2 * width, [1] * depths[1], stride=2)
@@ -125,11 +126,11 @@ def conv_norm_relu(in_channels: int, channels: int, stride: int = 1) -> nn.Seque
     return nn.Sequential(conv3x3(in_channels, channels, stride), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
-def _deep_stem(width: int) -> nn.Sequential:
+def _deep_stem(channels: int) -> nn.Sequential:
     return nn.Sequential(
-        *conv_norm_relu(3, width, stride=2),
-        *conv_norm_relu(width, width),
-        *conv_norm_relu(width, 2 * width),
+        *conv_norm_relu(3, channels // 2, stride=2),
+        *conv_norm_relu(channels // 2, channels // 2),
+        *conv_norm_relu(channels // 2, channels),
         nn.MaxPool2d(3, stride=2, padding=1),
     )
 

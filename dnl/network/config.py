@@ -28,6 +28,7 @@ class ModelConfig:
     lr_weights: str = "learnt"  # box: a constant in LR's place, as a control
     attention_stride: int = 16  # pixels per attention cell; 8 keeps thin classes visible
     deep_stem: bool = True  # False: the classic 7×7 stem, for torchvision's ImageNet weights
+    stem_expansion: int = 2  # the deep stem's last channels over width; 1 for OpenMMLab's and timm's ResNet-C weights
     gamma_init: float = 0.0  # 0 in the release; attention trained from scratch needs more to come alive
     head_dropout: float = 0.05  # Dropout2d before each prediction
     skip_dropout: float = 0.0  # Dropout2d on the stage-4 skip, so that the head cannot do without the attention
@@ -48,6 +49,9 @@ class ModelConfig:
             )
         if self.lr_kernel < 1 or self.lr_kernel % 2 == 0:
             raise ValueError(f"lr_kernel is {shortened(self.lr_kernel)}; it must be odd: 1, 3, 5 …")
+        if self.stem_expansion not in ((1, 2) if self.deep_stem else (2,)):
+            choices = "1 or 2" if self.deep_stem else "left at 2 without the deep stem"
+            raise ValueError(f"stem_expansion is {shortened(self.stem_expansion)}; it must be {choices}")
         for name in ("head_dropout", "skip_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … 1, below 1")

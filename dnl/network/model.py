@@ -126,7 +126,7 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
 
 def assemble(config: ModelConfig) -> SegmentationNetwork:
     """The network of `config`, its convolutions as PyTorch makes them; for weights that come from elsewhere."""
-    backbone = DilatedResNet(config.backbone, config.width, config.deep_stem)
+    backbone = DilatedResNet(config.backbone, config.width, config.deep_stem, config.stem_expansion)
     stage2, stage3, stage4 = backbone.channels
     channels = stage4 // 4 if config.backbone in ("resnet50", "resnet101") else stage4 // 2
     stride = config.attention_stride // 8

@@ -1,7 +1,14 @@
 """Training a network: recipes, losses, batches, the run and its folder."""
 
 from dnl.training.batches import open_split, training_batches
-from dnl.training.engine import NonFiniteLoss, build_optimizer, evaluate, train_one_epoch
+from dnl.training.engine import (
+    GroupedScores,
+    NonFiniteLoss,
+    build_optimizer,
+    evaluate,
+    evaluate_groups,
+    train_one_epoch,
+)
 from dnl.training.recipes import RECIPES, TrainConfig, describe, from_dict, override, recipe, with_epochs
 from dnl.training.run import train
 from dnl.training.runs import RunError, RunStopped, is_run, resume, start
@@ -9,6 +16,7 @@ from dnl.training.speed import interleaved_times, training_update
 
 __all__ = [
     "RECIPES",
+    "GroupedScores",
     "NonFiniteLoss",
     "RunError",
     "RunStopped",
@@ -16,6 +24,7 @@ __all__ = [
     "build_optimizer",
     "describe",
     "evaluate",
+    "evaluate_groups",
     "from_dict",
     "interleaved_times",
     "is_run",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from dnl.datasets import Cached, LabelledDataset, Streets, open_dataset
+from dnl.datasets import Cached, LabelledDataset, Streets, open_dataset, open_training
 from dnl.distributed import World
 from dnl.training.recipes import TrainConfig
 from dnl.training.runs import RunError
@@ -132,7 +132,10 @@ def batch_loader(dataset: CropDataset, sampler: EpochSampler, workers: int) -> B
 
 def open_split(config: TrainConfig, data: str | None, split: str) -> LabelledDataset:
     """The data set of `config`, kept in memory if it says so. Raises DatasetError."""
-    dataset = open_dataset(config.dataset, data, split, config.coding or None)
+    if split == "train":
+        dataset = open_training(config.dataset, data, config.dev_group, config.coding or None)
+    else:
+        dataset = open_dataset(config.dataset, data, split, config.coding or None)
     return Cached(dataset) if config.keep_in_memory else dataset
 
 

@@ -1,15 +1,15 @@
 """Training and evaluation as functions of what they are given: no files, no command line."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dnl.datasets import LabelledDataset
+from dnl.datasets import LabelledDataset, group_sizes
 from dnl.distributed import World, total
 from dnl.inference import WHOLE_IMAGE, Inference, predict
 from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_scores
@@ -245,8 +245,47 @@ def evaluate(
     `progress` may wrap the range of indices (tqdm). The model's train or evaluation mode is restored afterwards. Raises
     ValueError, with the image's name, for an image that cannot be scored.
     """
+    (confusion,) = _confusions(model, dataset, [0] * len(dataset), inference, world, progress)
+    return segmentation_scores(confusion, dataset.label_set.class_names)
+
+
+class GroupedScores(NamedTuple):
+    """Scores over a data set, and over the images of each of its groups, where there are several."""
+
+    whole: SegmentationScores
+    groups: dict[str, SegmentationScores]
+
+
+def evaluate_groups(
+    model: nn.Module,
+    dataset: LabelledDataset,
+    *,
+    inference: Inference = WHOLE_IMAGE,
+    world: World | None = None,
+    progress: Callable = iter,
+) -> GroupedScores:
+    """`evaluate`, and the same of each group; one without a labelled pixel is left out."""
+    groups = list(group_sizes(dataset.origins))
+    number = {group: place for place, group in enumerate(groups)}
+    group_of = [len(groups) if origin.group is None else number[origin.group] for origin in dataset.origins]
+    confusions = _confusions(model, dataset, group_of, inference, world, progress)
+    names = dataset.label_set.class_names
+    of_groups = zip(groups, confusions, strict=False) if len(groups) > 1 else ()
+    scores = {group: segmentation_scores(confusion, names) for group, confusion in of_groups if confusion.any()}
+    return GroupedScores(segmentation_scores(confusions.sum(axis=0), names), scores)
+
+
+def _confusions(
+    model: nn.Module,
+    dataset: LabelledDataset,
+    group_of: Sequence[int],
+    inference: Inference,
+    world: World | None,
+    progress: Callable,
+) -> np.ndarray:
+    """Pixel counts [label, prediction] of each group: groups×classes×classes. group_of: the group of each image."""
     label_set = dataset.label_set
-    confusion = np.zeros((label_set.num_classes, label_set.num_classes), np.int64)
+    confusions = np.zeros((max(group_of, default=0) + 1, label_set.num_classes, label_set.num_classes), np.int64)
     rank, processes = (0, 1) if world is None else (world.rank, world.size)
     device = next(model.parameters()).device
     was_training = model.training
@@ -256,10 +295,11 @@ def evaluate(
             sample = dataset[index]
             try:
                 prediction = predict(model, sample.image, inference)
-                confusion += confusion_matrix(sample.labels, prediction, label_set.num_classes, label_set.ignore_index)
+                confusions[group_of[index]] += confusion_matrix(
+                    sample.labels, prediction, label_set.num_classes, label_set.ignore_index
+                )
             except ValueError as error:
                 raise ValueError(f"image {sample.name} cannot be scored: {error}") from error
     finally:
         model.train(was_training)
-    confusion = total(torch.from_numpy(confusion).to(device)).cpu().numpy()
-    return segmentation_scores(confusion, label_set.class_names)
+    return total(torch.from_numpy(confusions).to(device)).cpu().numpy()

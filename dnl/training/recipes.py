@@ -41,6 +41,7 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     dataset: str = "camvid"
+    dev_group: str = ""  # groups of train, joined by commas, that the run is scored on instead of learning from them
     coding: str = ""  # how label files store the classes (docs/label-images.md); none: recognised
     streets_per_epoch: int = 0  # built-in scenes mixed into each pass over the data set
     streets_pool: int = 1200  # distinct scenes they are drawn from; kept in memory once drawn
@@ -80,7 +81,7 @@ class TrainConfig:
     settling_batches: int = 60  # on which the averaged weights' batch norms are estimated anew; 0 keeps moving averages
     start_from: str = ""  # checkpoint whose weights the run starts with; none: from scratch
     fresh_parts: str = ""  # parts of the network that start anew all the same, separated by commas: context,fuse,head
-    backbone_weights: str = ""  # ImageNet weights in torchvision's format, a file or address; needs the classic stem
+    backbone_weights: str = ""  # ImageNet weights of the backbone, a file or address (dnl.checkpoints.backbones)
     ema_decay: float = 0.998  # of the averaged weights that are evaluated and saved; 0 takes the last ones
     precision: str = "auto"  # float32, bfloat16, float16 (GPU), or auto: the faster one of the first two, measured
     compile: bool = False  # torch.compile
@@ -88,6 +89,11 @@ class TrainConfig:
     workers: int = 1  # processes that prepare batches
     keep_in_memory: bool = True  # the decoded data set; for small ones
     seed: int = 0
+
+    @property
+    def validation(self) -> str:
+        """The split that a run is scored on."""
+        return f"dev:{self.dev_group}" if self.dev_group else "val"
 
     def __post_init__(self):
         for entry in dataclasses.fields(self):
@@ -225,8 +231,9 @@ Where this differs from those sources: two auxiliary losses, on stages 2 and 3, 
 mmsegmentation's one; norms and biases do not decay, and the rate falls to 0, unlike mmsegmentation's; crops are taken
 anywhere, while mmsegmentation avoids those of nearly one class; the jitter leaves the hue alone. Batch norm is
 synchronised only on several GPUs: CPU processes each normalise by their own share of a batch. Networks of this
-kind usually start from ImageNet weights, which this preset does not name: --set model.deep_stem=false --set
-backbone_weights=FILE takes torchvision's.
+kind usually start from ImageNet weights, which this preset does not name: --set backbone_weights=FILE takes those of
+MIT's CSAIL and timm's resnet101s, which have the release's stem; with --set model.stem_expansion=1 OpenMMLab's
+resnet101_v1c and timm's resnet101c, with --set model.deep_stem=false torchvision's.
 """
 
 NOTES = {

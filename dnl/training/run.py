@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from dnl.checkpoints import load_checkpoint, load_strictly, load_torchvision_backbone, save_checkpoint
+from dnl.checkpoints import load_backbone, load_checkpoint, load_strictly, save_checkpoint
 from dnl.datasets import LabelledDataset
 from dnl.distributed import World, parallel, synchronised_norms
 from dnl.files import VERSION
@@ -115,7 +115,7 @@ def _say(sentence: str, world: World) -> None:
 def _open_data(run: Run, data: str | None, world: World) -> _Data:
     """Open both splits and look at them, once, before anything is learnt from them."""
     config = run.config
-    training, validation = (open_split(config, data, split) for split in ("train", "val"))
+    training, validation = (open_split(config, data, split) for split in ("train", config.validation))
     label_set = training.label_set
     require_classes(run, label_set)
     if label_set.num_classes != config.model.num_classes:
@@ -156,7 +156,7 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
         if config.start_from:
             _start_from(model, config)
         if config.backbone_weights:
-            load_torchvision_backbone(config.backbone_weights, model)
+            load_backbone(config.backbone_weights, model)
         if config.skip_from:
             model.close_skip()
         if model.context is not None and config.logit_std:
@@ -279,7 +279,7 @@ def _evaluate_and_save(learner: _Learner, given: _Data, run: Run, epoch: int, wo
         evaluated, given.validation, world=world, progress=lambda items: tqdm(items, desc="val", **_bar(world))
     )
     if world.is_main:
-        card = _card(run.recipe, config, given.training, epoch + 1, given.total_steps)
+        card = _card(run.recipe, config, given, epoch + 1)
         save_checkpoint(run.out / "model.safetensors", evaluated, card)
     return {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
 
@@ -288,9 +288,11 @@ def _bar(world: World) -> dict:
     return {"leave": False, "mininterval": 1, "disable": not world.is_main}
 
 
-def _card(name: str, config: TrainConfig, training: LabelledDataset, epochs: int, total_steps: int) -> dict:
-    sources = {"camvid": f"CamVid train ({len(training)} images)", "streets": "built-in streets, train split"}
-    data = [sources.get(config.dataset, config.dataset)]
+def _card(name: str, config: TrainConfig, given: _Data, epochs: int) -> dict:
+    training = given.training
+    rest = f" without {config.dev_group}" if config.dev_group else ""
+    sources = {"camvid": f"CamVid train{rest} ({len(training)} images)", "streets": "built-in streets, train split"}
+    data = [sources.get(config.dataset, f"{config.dataset}{rest}")]
     if streets := streets_among(config, training):
         data.append(f"built-in streets, train split ({streets} scenes an epoch)")
     licence = "CamVid is free for research use only" if config.dataset == "camvid" else "none beyond the project's"
@@ -299,8 +301,9 @@ def _card(name: str, config: TrainConfig, training: LabelledDataset, epochs: int
         "version": VERSION,
         "recipe": {"name": name, **dataclasses.asdict(config)},
         "epochs_trained": epochs,
-        "total_steps": total_steps,
+        "total_steps": given.total_steps,
         "data": " + ".join(data),
+        "chosen_on": {"dataset": config.dataset, "split": config.validation, "images": len(given.validation)},
         "licence": licence,
         "dataset": training.label_set.name,
     }

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.options import CONTROLS, GATES, OPTION_NAMES, STAGES, MapOptions, option_cells
+from analysis.options import CONTROLS, GATES, OPTION_NAMES, STAGES, MapOptions, option_cells, own_stages, stages_there
 from dnl import attention
 
 OWNER = SimpleNamespace(gate="binary", lr_kernel=5, lr_weights="box")
@@ -29,6 +29,14 @@ def test_what_else_options_hold_is_left_out_of_theirs():
 
     assert More(gate="oracle").of(OWNER) == MapOptions("oracle", 5, "box", 1.0)
     assert list(More().as_dict()) == list(OPTION_NAMES) == ["gate", "lr_kernel", "lr_weights", "temperature"]
+
+
+def test_there_are_the_stages_of_gr_and_lr_where_there_are_gr_and_lr():
+    assert stages_there(MapOptions("sigmoid", 3)) == STAGES
+    assert stages_there(MapOptions("oracle", None)) == ("raw", "rectified")
+    assert stages_there(MapOptions(None, 1, "box")) == ("raw", "retained")
+    assert stages_there(MapOptions(None, None)) == ("raw",)
+    assert own_stages(("uniform", "retained", "raw")) == ("raw", "retained")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from analysis.words import (
     STAGE_WORDS,
     TILE_DEFINITIONS,
     headline,
+    interval_sentences,
 )
 
 
@@ -49,6 +50,16 @@ def test_the_headline_says_what_each_step_changes(summary):
     )
 
 
+def test_the_headline_names_no_step_that_the_network_lacks(summary):
+    del summary["stages"]["rectified"]
+    assert "0.67 × chance; LR takes 17 points away (to 43 %)." in headline(summary)
+    del summary["stages"]["retained"]
+    assert headline(summary) == (
+        "Raw attention puts 60 % of its mass on other classes, 0.67 × chance. 30 % of a query's own class are hollows "
+        "in the raw map."
+    )
+
+
 def test_the_headline_without_interclass_noise_is_a_sentence(summary):
     summary["stages"]["raw"]["interclass_noise"]["mean"] = None
     assert headline(summary).startswith("There is no interclass noise to measure here")
@@ -57,3 +68,47 @@ def test_the_headline_without_interclass_noise_is_a_sentence(summary):
 def test_the_headline_calls_a_tiny_change_none(summary):
     summary["stages"]["rectified"]["interclass_noise"]["mean"] = 0.603
     assert "GR leaves it as it is; LR takes 17 points away" in headline(summary)
+
+
+@pytest.mark.parametrize(
+    ("facts", "groups", "sentences"),
+    [
+        (
+            {"method": "Student's t over 8 blocks", "speaks_of": "this one sequence", "images": 101, "groups": 1}
+            | {"effective_images": 21.3, "block_length": 12.6},
+            ["0016E5"],
+            "95 % intervals by Student's t over 8 blocks of about 13 images. The 101 images of one group (0016E5) tell "
+            "as much as about 21 independent ones. The intervals speak of this one sequence alone, not of others.",
+        ),
+        (
+            {"method": "Student's t over 14 blocks", "speaks_of": "these 2 groups", "images": 233, "groups": 2}
+            | {"effective_images": 60.0, "block_length": 16.6},
+            ["0001TP", "Seq05VD"],
+            "95 % intervals by Student's t over 14 blocks of about 17 images. The 233 images of 2 groups (0001TP, "
+            "Seq05VD) tell as much as about 60 independent ones. The intervals speak of these 2 groups alone, not of "
+            "others.",
+        ),
+        (
+            {"method": "bootstrap-t over 20 groups", "speaks_of": "groups like these", "images": 200, "groups": 20}
+            | {"effective_images": 44.0, "block_length": None},
+            [f"city {index}" for index in range(20)],
+            "95 % intervals by bootstrap-t over 20 groups. The 200 images of 20 groups tell as much as about 44 "
+            "independent ones. The intervals speak of groups like these.",
+        ),
+        (
+            {"method": "bootstrap-t over 90 images", "speaks_of": "images like these", "images": 90, "groups": None}
+            | {"effective_images": 90.0, "block_length": None},
+            [],
+            "95 % intervals by bootstrap-t over 90 images. They take each image as independent, since nothing says "
+            "which are of one scene.",
+        ),
+        (
+            {"method": "none", "reason": "2 images: an interval needs 3"},
+            [],
+            "No intervals (2 images: an interval needs 3).",
+        ),
+    ],
+)
+def test_sentences_say_what_intervals_speak_of(facts, groups, sentences):
+    summary = {"intervals": {"level": 0.95, **facts}, "groups": dict.fromkeys(groups)}
+    assert interval_sentences(summary) == sentences

@@ -56,6 +56,37 @@ def settle(page) -> None:
     page.wait_for_selector("[data-stale=true]", state="detached")
 
 
+def test_presented_the_photo_and_its_maps_fill_the_screen_and_a_phone_keeps_the_photo_in_sight(chromium, app_url):
+    """A projector of 1280×720 at 150 %: all whole on the first screen, and alive."""
+    context = chromium.new_context(viewport={"width": 853, "height": 480}, device_scale_factor=1.5)
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    page = context.new_page()
+    page.goto(f"{app_url}/?present&image=street-5&pins=210.180_290.240&active=2")
+    page.wait_for_selector(".lens[data-pixel='290 240']")
+    settle(page)
+    for panel in ("photo", "raw", "rectified", "retained"):
+        box = page.locator(f"[data-panel={panel}] canvas").bounding_box()
+        assert box["x"] >= 0 and box["y"] >= 0 and box["width"] > 240
+        assert box["x"] + box["width"] <= 853 and box["y"] + box["height"] <= 480
+    assert not page.get_by_test_id("stSidebar").is_visible() and not page.get_by_role("heading").count()
+    noise = page.locator("[data-panel=raw] [data-figure=interclassNoise]")
+    before, height = noise.inner_text(), noise.bounding_box()["height"]
+    box = page.locator("[data-panel=photo] canvas").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    expect(noise).not_to_have_text(before)
+    assert height > 35
+    page.get_by_role("button", name="Leave").click()
+    page.get_by_role("heading", name="Where does one pixel look?").wait_for()
+    wait_for_lens(page)
+    assert "present" not in page.url and "active=2" in page.url
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("[data-panel=retained] dl").scroll_into_view_if_needed()
+    tops = [page.locator(f"[data-panel={panel}] canvas").bounding_box() for panel in ("photo", "retained")]
+    assert tops[0]["y"] >= 50 and tops[0]["height"] < 200
+    assert tops[0]["y"] + tops[0]["height"] <= tops[1]["y"] and tops[1]["y"] + tops[1]["height"] <= 844
+    context.close()
+
+
 def table(page) -> list[str]:
     """The table's text, a line a row."""
     return page.locator(".pins tbody tr").all_inner_texts()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from analysis import Capture
+from analysis.figures import Scale, map_scale
 from analysis.geometry import cell_to_pixel, pixel_to_cell
-from analysis.lens import SCRIPT, pack_capture, row_options
+from analysis.lens import FIRST_LOOK, SCRIPT, pack_capture, row_options
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.classes import LabelSet
@@ -180,6 +181,33 @@ def test_a_constant_map_has_a_colour_and_a_number(script_page):
         }"""
     )
     assert found == [{"low": 0, "high": 0, "clipped": False, "kind": "linear"}, 0, [[0, "0"]]]
+
+
+@pytest.mark.parametrize(("scale", "kind"), [("share", "uniform"), ("log", "log"), ("weight", "shared")])
+@pytest.mark.parametrize("lowest", [False, True])
+def test_the_colour_scale_is_that_of_the_figures(script_page, scale, kind, lowest):
+    """The same pin looks the same in the lens and in a figure: also where the maps are nearly even, or sharp."""
+    rng = np.random.default_rng(0)
+    maps = {
+        "nearly even": [1 + 0.05 * rng.uniform(-1, 1, (5, 9)) for _ in range(2)],
+        "sharp": [np.where(np.arange(45) == 7, 45.0, 0).reshape(5, 9)],
+        "plain": [rng.exponential(size=(5, 9)) for _ in range(3)],
+    }
+    clip = FIRST_LOOK["clip"]
+    assert clip == Scale().clip_percentile
+    for name, shown in maps.items():
+        rows = [values.ravel().tolist() for values in shown]
+        found = script_page.evaluate(
+            """([rows, scale, clip, lowest]) =>
+              lens.colourRange(rows.map((row) => Float64Array.from(row)), scale, clip, lowest)""",
+            [rows, scale, clip, lowest],
+        )
+        norm, clipped = map_scale(shown, Scale(kind, clip, from_lowest=lowest))
+        assert (found["low"], found["high"]) == pytest.approx((norm.vmin, norm.vmax)), name
+        assert found["clipped"] == clipped
+    if lowest and kind != "log":
+        even = script_page.evaluate("() => lens.colourTicks({ low: 0.9996, high: 1.0004, kind: 'linear' })")
+        assert len({text for _, text in even}) == len(even) >= 3
 
 
 def test_the_colour_scale_s_numbers_are_round_and_within_it(script_page):

@@ -7,6 +7,7 @@ import pytest
 
 from analysis.geometry import pixel_to_cell
 from analysis.lens import asking_for, chosen_pixels, image_id
+from tests.browser.widgets import TRANSLATE
 
 pytestmark = pytest.mark.browser
 
@@ -86,6 +87,28 @@ def test_a_request_sets_pins_choices_and_look_once(lens_page, buffer):
     lens.chips().first.get_by_role("button", name="Remove").click()
     lens.show(asking_for(buffer, wish))
     assert lens.chips().count() == 1
+
+
+def test_a_link_s_pin_that_was_shown_is_shown_again(lens_page, buffer):
+    lens = lens_page(asking_for(buffer, {"id": "a", "pins": [[10, 20], [350, 470], [100, 100]], "active": 1}))
+    assert lens.pixel() == [350, 470]
+    lens.page.keyboard.press("Tab")
+    lens.chips().nth(2).get_by_role("button").first.click()
+    assert lens.pixel() == [100, 100] and list(lens.reported("active").values()) == [2]
+
+
+def test_words_that_a_browser_has_translated_are_replaced(lens):
+    """A translation puts elements of its own in place of texts; figures and names of classes are left to the lens."""
+    lens.page.evaluate(TRANSLATE, ".lens")
+    lens.page.mouse.move(*lens.point("photo", 40, 60, (360, 480)))
+    lens.settle()
+    for part in (".sentence", ".readout .state", ".readout strong", ".readout .place"):
+        words = lens.page.locator(part).inner_text()
+        assert words and "«" not in words
+    for stage in ("raw", "rectified", "retained"):
+        noise = lens.page.locator(f"[data-panel={stage}] [data-figure=interclassNoise]")
+        assert noise.inner_text() == f"{lens.figures(stage)['interclassNoise']:.3f}"
+    assert "«" in lens.page.locator(".hint").inner_text()  # what stays as it is stays translated
 
 
 def test_a_request_of_nonsense_changes_nothing(lens_page, buffer):

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.browser.widgets import TRANSLATE
+
 pytestmark = pytest.mark.browser
 
 PATIENCE_SECONDS = 60
@@ -52,6 +54,22 @@ def test_a_page_opens_by_its_own_address(tab, app_url, path, title):
     tab.set_viewport_size({"width": 390, "height": 844})
     tab.wait_for_timeout(300)
     assert tab.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+
+
+def test_a_translated_lesson_shows_what_is_chosen(tab, app_url):
+    opened(tab, f"{app_url}/lesson?step=1", "1 · Softmax attention by hand")
+    before = tab.get_by_text("The row sums to").locator("xpath=ancestor::p").inner_text()
+    tab.evaluate(TRANSLATE, "[data-testid=stMain]")
+    slider = tab.get_by_role("slider", name="cell 2, 3")
+    slider.focus()
+    tab.keyboard.press("ArrowLeft")
+    row = tab.locator("p", has=tab.get_by_text("The row sums to 1.000"))
+    row.filter(has_not_text="«").wait_for()
+    terms = [float(term) for term in re.findall(r"\d\.\d{3}", row.inner_text())[1:]]
+    assert row.inner_text() != before and sum(terms) == pytest.approx(1, abs=0.003)
+    strongest = tab.locator("p", has_text="The strongest cell takes").inner_text()
+    assert f"takes {100 * max(terms):.0f}%." in strongest
+    assert row.locator("[translate=no]").count() == 7
 
 
 @pytest.mark.parametrize("path", ["lesson?step=6", "models?card=untrained"])

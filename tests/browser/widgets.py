@@ -1,4 +1,4 @@
-"""Streamlit's own widgets, as a user's hand works them."""
+"""Streamlit's own widgets, as a user's hand works them, and a browser's translation of a page."""
 
 import contextlib
 import io
@@ -8,6 +8,19 @@ from PIL import Image
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 LIST_SECONDS = 5
+# As translators do it: two elements in place of each text within an element, given by a selector.
+TRANSLATE = """(selector) => {
+  const texts = document.createTreeWalker(document.querySelector(selector), NodeFilter.SHOW_TEXT);
+  const all = [];
+  while (texts.nextNode()) all.push(texts.currentNode);
+  for (const text of all) {
+    if (!text.data.trim() || text.parentElement.closest("[translate=no], script, style")) continue;
+    const [outer, inner] = [document.createElement("font"), document.createElement("font")];
+    inner.textContent = `«${text.data}»`;
+    outer.append(inner);
+    text.replaceWith(outer);
+  }
+}"""
 
 
 def choose_option(box, name: str) -> None:

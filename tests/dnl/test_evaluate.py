@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -112,6 +113,23 @@ def test_scores_are_written_and_shown_in_any_terminal(own, tmp_path, monkeypatch
     assert "道路" in json.loads(file.read_text(encoding="utf-8"))["iou"]
 
 
+def test_each_group_has_its_score(own, tmp_path, capsys):
+    for group in ("north", "south"):
+        for part in ("images", "labels"):
+            folder = tmp_path / part / "train" / group
+            folder.mkdir(parents=True)
+            shutil.copy(tmp_path / part / "val" / "a.png", folder)
+    file = tmp_path / "scores.json"
+    assert main([*own, "--split", "train", "--json", str(file)]) == 0
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    assert scores["groups"] == {"north": scores["miou"], "south": scores["miou"]}  # of the same image
+    assert f"north  {scores['miou']:.4f} mIoU" in capsys.readouterr().out
+    assert main([*own, "--split", "dev:south", "--json", str(file)]) == 0
+    assert "groups" not in json.loads(file.read_text(encoding="utf-8"))
+    assert main([*own, "--split", "dev"]) == 1
+    assert "write dev:GROUP with one of north (1 images), south (1 images)" in capsys.readouterr().err
+
+
 def test_a_full_disk_does_not_take_the_scores_away(own, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -123,7 +141,7 @@ def test_a_full_disk_does_not_take_the_scores_away(own, tmp_path, monkeypatch, c
 
 
 def test_labels_that_cannot_be_meant_are_said_before_anything_is_scored(own, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(scoring, "evaluate", None)
+    monkeypatch.setattr(scoring, "evaluate_groups", None)
     Image.fromarray(np.full((48, 48), 7, np.uint8)).save(tmp_path / "labels" / "val" / "a.png")
     assert main(own) == 1
     assert "a.png" in capsys.readouterr().err
@@ -165,6 +183,14 @@ def test_what_a_large_image_takes_is_said_with_the_window_that_takes_less(monkey
     sentence = scoring.foreseen(model, Look(1, largest=(3000, 4000)), Inference())
     assert "the largest image, 3000×4000 pixels, takes about" in sentence and "--window 1024" in sentence
     assert "--window" not in scoring.foreseen(model, Look(1, largest=(3000, 4000)), Inference(window=512))
+
+
+def test_an_image_that_takes_minutes_is_asked_for(monkeypatch):
+    monkeypatch.setattr(scoring, "_timed", lambda model, side: (side**2 + side**4 / 256**2) * 1e-6)
+    model, look = small_model().eval(), Look(1, largest=(3000, 4000))
+    with pytest.raises(ValueError, match=r"takes about 37 minutes and .* with --window 1024 .*; .* or add --large"):
+        scoring.foreseen(model, look, Inference(), large=False)
+    assert "37 minutes" in scoring.foreseen(model, look, Inference(), large=True)
 
 
 def test_the_time_foreseen_grows_with_the_square_where_images_are_seen_whole(monkeypatch):

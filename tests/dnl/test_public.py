@@ -15,7 +15,7 @@ NAMES = {
     "dnl.attention": "GATES LR_WEIGHTS AttentionStages attention_stages check_inputs denoised_attention gate_rows "
     "gated_attention mean_attention_row offsets retain_rows retain_values retention_weights",
     "dnl.checkpoints": "SUFFIX CheckpointError checkpoint_hash checkpoint_path label_set_of list_checkpoints "
-    "load_checkpoint load_reference load_torchvision_backbone read_card save_checkpoint",
+    "load_backbone load_checkpoint load_reference load_torchvision_backbone read_card save_checkpoint",
     "dnl.classes": "ADE20K CAMVID CITYSCAPES VOC LabelSet",
     "dnl.datasets": "ADE20K NAMES VOC Cached CamVid Cityscapes DatasetError Folder Sample Streets camvid_labels "
     "open_dataset",
@@ -62,6 +62,28 @@ def test_the_version_is_written_once():
     module, _, name = PROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
     assert getattr(importlib.import_module(module), name) == dnl.__version__
     assert f"version: {dnl.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_every_folder_with_code_is_in_the_wheel():
+    """Whoever adds a folder names it in pyproject.toml, under tool.setuptools."""
+    folders = {file.parent for name in ("dnl", "analysis", "pages") for file in (ROOT / name).rglob("*.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    expected = {f"dnl_app.{name}" if name.startswith("pages") else name for name in names} | {"dnl_app"}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == expected
+
+
+def test_the_pinned_releases_lie_in_the_ranges_of_the_wheel():
+    pinned = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").split())
+    ranges = dict(range_.split(">=") for range_ in PROJECT["project"]["dependencies"])
+    assert ranges.keys() == pinned.keys()
+    for name, between in ranges.items():
+        lowest, highest = (tuple(map(int, part.split("."))) for part in between.split(",<"))
+        assert lowest <= tuple(map(int, pinned[name].split("."))) < highest, name
+
+
+def test_the_changelog_begins_with_this_version():
+    headings = [line for line in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line[:3] == "## "]
+    assert headings[0].split()[1] == dnl.__version__
 
 
 def test_files_that_the_settings_name_are_there():

@@ -56,6 +56,7 @@ VIEW = {
     "model": "plain",
     "with": "denoised",
     "pins": "210.180_290.240",
+    "active": "2",
     "gate": "binary",
     "retention": "box",
     "kernel": "5",
@@ -94,6 +95,8 @@ def test_a_link_restores_the_whole_view_and_stays_in_the_address(app):
         ("model", "/etc/passwd"),
         ("with", "nobody"),
         ("pins", "1.2.3"),
+        ("active", "9"),
+        ("present", "2"),
         ("pins", "-1.5"),
         ("pins", "١.٢"),
         ("pins", "_".join(f"{row}.5" for row in range(9))),
@@ -118,6 +121,16 @@ def test_what_a_link_holds_beyond_reason_is_named_and_the_rest_followed(app, nam
     assert name not in address(app) or address(app)[name] != value
     app.run()
     assert not app.warning
+
+
+def test_a_link_may_present_the_lens_alone_and_a_button_leads_back(app):
+    opened(app, image="street-3", present="")
+    assert not app.warning and not app.title and address(app)["present"] == "1"
+    assert app.selectbox(key="scene").value == 2
+    app.button(key="leave").click().run()
+    assert app.title and "present" not in address(app)
+    app.button(key="present").click().run()
+    assert not app.title and address(app)["present"] == "1"
 
 
 def test_a_pin_off_the_image_is_named_and_the_others_kept(app):

@@ -89,6 +89,9 @@ def test_a_figure_of_streets_is_there_at_once(app, drawn, zoo):
     assert re.fullmatch(r"7\.16 × 2\.\d\d inches", image.captions[0])
     recipe = last(drawn)
     assert [row.image for row in recipe.rows] == [StreetImage(4)] * 2
+    assert recipe.attention == Attention() and {row.title for row in recipe.rows} == {""} and recipe.look.class_titles
+    gate = app.selectbox(key="figure gate")
+    assert gate.value == "model" and "the model's own (sigmoid)" in gate.options
     digest = hashlib.sha256((zoo / "a-small-one.safetensors").read_bytes()).hexdigest()
     assert [(found.name, found.sha256) for found in recipe.checkpoints] == [("a-small-one", digest)]
     labels = [button.label for button in app.get("download_button")]

@@ -158,6 +158,8 @@ def test_the_command_line_finds_the_page_s_numbers_and_python_s(app, zoo, tmp_pa
             "name": f"Street {number}",
             "sha256": hashlib.sha256(street.image.tobytes()).hexdigest(),
             "measured_against": "ground truth",
+            "group": None,
+            "place": None,
         }
         for number, street in enumerate(Streets("gallery", 2), 1)
     ]
@@ -235,7 +237,8 @@ def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, m
     assert f"**first**: {headline(first)}" in [block.value for block in app.markdown]
     bars = charts_shown(app)["overview interclass_noise"]["data"][0]
     assert bars["y"] == [summary["stages"]["raw"]["interclass_noise"]["mean"] for summary in (first, second)]
-    assert bars["error_y"]["visible"]
+    assert not bars["error_y"]["visible"]  # of two images
+    assert any(r"No intervals \(2 images\: an interval needs 3\)" in block.value for block in app.caption)
     records = [record for (name, _), record in work.records.items() if name == "first"]
     text = noise_work.class_csv(work, "first", records)
     rows = list(csv.DictReader(io.StringIO(text)))

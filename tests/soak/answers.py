@@ -24,7 +24,7 @@ from pages.parts.explorer.pins import figures_table
 
 TABLE = "the table of the pinned pixels"
 # The colours that the Explorer starts with, which no visitor here changes.
-SCALE, COLORMAP = Scale("uniform", 99.8), "magma"
+SCALE, COLORMAP = Scale(), "magma"
 
 FILES: dict[str, Callable[[list[PinnedPixels]], str | bytes]] = {
     "Figures (CSV)": pins_csv,

@@ -10,6 +10,7 @@ const ZOOM_STEP = 1.5;
 function choose(lens, name, value, final = true) {
   const { choices } = lens.memory;
   choices[name] = value;
+  showStages(lens);
   if (final) lens.tell("choices", { ...choices });
   schedule(lens);
 }
@@ -36,10 +37,13 @@ function turn(lens) {
 
 function tellPins(lens) {
   lens.tell("pins", Object.fromEntries(lens.memory.pins));
+  tellActive(lens);
   lens.preview = null;
   showPins(lens);
   schedule(lens);
 }
+
+const tellActive = (lens) => lens.tell("active", Object.fromEntries(lens.memory.active));
 
 function pin(lens, pixel) {
   const { memory, image } = lens;
@@ -77,6 +81,7 @@ function touch(lens, index) {
   const { memory, image } = lens;
   if (index >= pinsOf(memory, image).length) return;
   touchPin(memory, image, index);
+  tellActive(lens);
   lens.background.endRegion();
   lens.preview = null;
   showPins(lens);

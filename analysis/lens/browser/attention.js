@@ -40,8 +40,36 @@ function exponentials(model, cell, temperature, out) {
   return { total, highest };
 }
 
+/** The mean over heads of what `fill(head's model, array)` puts into an array, into `out`. */
+function meanOf(parts, out, fill) {
+  const one = new Float64Array(out.length);
+  out.fill(0);
+  parts.forEach((part, index) => {
+    fill(part, one, index);
+    for (let n = 0; n < out.length; n++) out[n] += one[n] / parts.length;
+  });
+  return out;
+}
+
+/** The share of a query's row that goes to tokens that are no cells; null where there are none, or nobody knows. */
+export function droppedShare(model, cell) {
+  const { parts, dropped, extra_keys: extra, depth } = model;
+  if (parts) {
+    const shares = parts.map((part) => droppedShare(part, cell));
+    return shares.includes(null) ? null : shares.reduce((sum, share) => sum + share, 0) / parts.length;
+  }
+  if (dropped) return dropped[cell];
+  if (!extra) return null;
+  const { total, highest } = exponentials(model, cell, 1, new Float64Array(model.keyGrid.cells));
+  const scores = dotProducts(model.query, model.queryGrid.cells, extra, cell, depth, new Float64Array(extra.length / depth));
+  const most = Math.max(highest, ...scores);
+  const others = scores.reduce((sum, score) => sum + Math.exp(score - most), 0);
+  return others / (others + total * Math.exp(highest - most));
+}
+
 /** softmax over all keys of q·k / temperature for one query cell, or its row of a finished map. */
 export function rawRow(model, cell, temperature = 1, out = new Float64Array(model.keyGrid.cells)) {
+  if (model.parts) return meanOf(model.parts, out, (part, into) => rawRow(part, cell, temperature, into));
   if (model.attention) {
     out.set(model.attention.subarray(cell * out.length, (cell + 1) * out.length));
     return out;
@@ -57,8 +85,13 @@ export function logSum(model, cell, temperature, scratch) {
   return highest / temperature + Math.log(total);
 }
 
-/** What every query gives to one key in the raw map: a column. logSums: that of every query, unless it is a map. */
+/** What every query gives to one key in the raw map: a column. logSums: that of every query, unless it is a map; of a
+ * mean, those of its heads one after another. */
 export function rawColumn(model, cell, temperature, logSums, out = new Float64Array(model.queryGrid.cells)) {
+  if (model.parts) {
+    const ofHead = (index) => logSums.slice(index * out.length, (index + 1) * out.length);
+    return meanOf(model.parts, out, (part, into, index) => rawColumn(part, cell, temperature, ofHead(index), into));
+  }
   if (model.attention) {
     const { cells } = model.keyGrid;
     for (let n = 0; n < out.length; n++) out[n] = model.attention[n * cells + cell];

@@ -2,14 +2,15 @@
 // These take seconds on a large map, and run in a worker. Each is a generator: it yields its progress in 0 … 1 after
 // every query, so that whoever drives it decides how often to report, and returns its result.
 
-/** log Σ exp of every query's scores at a temperature: Float64Array of length N. */
+/** log Σ exp of every query's scores at a temperature: Float64Array of length N, of a mean heads·N. */
 export function* allLogSums(model, { temperature }) {
+  const parts = model.parts ?? [model];
   const { cells } = model.queryGrid;
-  const sums = new Float64Array(cells);
+  const sums = new Float64Array(parts.length * cells);
   const scratch = new Float64Array(model.keyGrid.cells);
-  for (let cell = 0; cell < cells; cell++) {
-    sums[cell] = logSum(model, cell, temperature, scratch);
-    yield (cell + 1) / cells;
+  for (let n = 0; n < sums.length; n++) {
+    sums[n] = logSum(parts[Math.floor(n / cells)], n % cells, temperature, scratch);
+    yield (n + 1) / sums.length;
   }
   return sums;
 }

@@ -62,7 +62,7 @@ function createBackground(image, changed) {
 
 /** All rows' log Σ exp at a temperature, which columns need; null until a worker has them. */
 function logSumsFrom(jobs, model, temperature) {
-  if (model.attention) return [];
+  if ((model.parts?.[0] ?? model).attention) return [];
   if (temperature === 1 && model.log_sums) return model.log_sums;
   const known = model.cache.get("log sums");
   if (known?.temperature === temperature) return known.sums;

@@ -26,8 +26,11 @@ export function readHeader(bytes) {
   return { header, start: 4 + length };
 }
 
-/** The buffer as an object: what belongs to the image, and `models`, a list of what belongs to each model. */
-export function unpack(bytes) {
+/**
+ * The buffer as an object: what belongs to the image, and `models`, a list of what belongs to each model. Where the
+ * buffer holds layers, the one model is that of `map`, a layer's name and a head; see `showMap`.
+ */
+export function unpack(bytes, map = null) {
   const { header, start } = readHeader(bytes);
   const body = aligned(bytes.subarray(start));
   const views = (index) =>
@@ -39,11 +42,62 @@ export function unpack(bytes) {
     );
   const [imageHeight, imageWidth] = header.image_size;
   const image = { ...header, ...views(header.arrays), bytes, imageHeight, imageWidth, cache: new Map() };
-  image.models = header.models.map((facts, index) => modelOf(image, { ...facts, index }, views(facts.arrays)));
-  image.crop = shared(image.models.map(({ keyGrid }) => keyGrid.seen)); // what all models saw
-  image.places = shared(image.models.map(({ queryGrid }) => queryGrid.seen)); // of all pixels that have a query
-  image.queryNames = image.models[0].query_names ?? null; // of queries without a place
+  image.layers = (header.layers ?? []).map((layer) => ({ ...layer, arrays: views(layer.arrays) }));
+  if (image.layers.length) return showMap(image, map ?? header.map);
+  return withModels(
+    image,
+    header.models.map((facts, index) => modelOf(image, { ...facts, index }, views(facts.arrays))),
+  );
+}
+
+/** Put these models on the image, with what all of them have in common. */
+function withModels(image, models) {
+  image.models = models;
+  image.crop = shared(models.map(({ keyGrid }) => keyGrid.seen)); // what all models saw
+  image.places = shared(models.map(({ queryGrid }) => queryGrid.seen)); // of all pixels that have a query
+  image.queryNames = models[0].query_names ?? null; // of queries without a place
   return image;
+}
+
+// --- layers and heads ------------------------------------------------------------------------------------------------
+
+export const MEAN = "mean";
+const OF_HEADS = ["query", "key", "attention", "extra_keys", "dropped"]; // the first axis is that of the heads
+
+/** Whether the image has this map: { layer, head }, the layer's name and the head's number or MEAN. */
+export const hasMap = ({ layers }, map) =>
+  layers.some(({ name, heads }) => name === map?.layer && (map.head === MEAN || heads.includes(map.head)));
+
+/** Have the image show one head of a layer, or the mean of its heads' maps, as its only model. */
+export function showMap(image, map) {
+  const { layer: name, head } = hasMap(image, map) ? map : image.map;
+  const layer = image.layers.find((each) => each.name === name);
+  image.map = { layer: name, head: layer.heads.length === 1 ? layer.heads[0] : head };
+  return withModels(image, [modelOfHead(image, layer, image.map.head)]);
+}
+
+/** All maps in the network's order: [{ layer, head }]. */
+export const allMaps = ({ layers }) => layers.flatMap(({ name, heads }) => heads.map((head) => ({ layer: name, head })));
+
+/** The model of one head of a layer; of MEAN, one that has those of all heads as `parts`. */
+export function modelOfHead(image, layer, head) {
+  return remembered(image, `model ${layer.name} ${head}`, () => {
+    const facts = { ...layer, index: 0, name: "", arrays: undefined };
+    if (head !== MEAN) return modelOf(image, facts, arraysOfHead(layer, head));
+    const common = Object.entries(layer.arrays).filter(([name]) => !OF_HEADS.includes(name));
+    const model = modelOf(image, facts, Object.fromEntries(common));
+    model.parts = layer.heads.map((each) => modelOfHead(image, layer, each));
+    return model;
+  });
+}
+
+function arraysOfHead({ arrays, heads }, head) {
+  const place = heads.indexOf(head);
+  const own = Object.entries(arrays).map(([name, array]) => {
+    const size = array.length / heads.length;
+    return [name, OF_HEADS.includes(name) ? array.subarray(place * size, (place + 1) * size) : array];
+  });
+  return Object.fromEntries(own);
 }
 
 /** The same bytes where a Float64Array can be laid over them. */

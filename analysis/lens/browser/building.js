@@ -16,6 +16,7 @@ function build(lens) {
     lens.resizing.observe(canvas);
   }
   root.replaceChildren(...lens.parts.nodes);
+  root.dataset.models = image.models.length;
   root.style.setProperty("--lens-aspect", `${image.imageWidth} / ${image.imageHeight}`);
   root.onkeydown = (event) => {
     if (isUndo(event) && !event.defaultPrevented) onKey(lens, event);
@@ -23,9 +24,11 @@ function build(lens) {
   lens.painting = false;
   lens.listing = false;
   lens.view = WHOLE;
+  showStages(lens);
   paintTables(lens);
   showBars(lens);
   showPins(lens);
+  if (lens.overview) showOverview(lens);
 }
 
 /** Everything on the page for one image: its nodes, its canvases (surfaces) and what is changed later. */
@@ -60,7 +63,9 @@ function partsOf(lens) {
     const title = titleOf(panel.model);
     return title ? [title, row] : [row];
   });
+  const several = image.layers.length ? layersOf(lens) : null;
   const nodes = [
+    ...(several ? [several.node] : []),
     toolbarOf(lens),
     tools.node,
     tools.noisiest,
@@ -70,7 +75,7 @@ function partsOf(lens) {
     announcement,
   ];
   const surfaces = [photo.surface, ...models.flatMap(({ maps }) => STAGES.map((stage) => maps[stage].surface))];
-  return { ...tools, nodes, surfaces, models, photo, queries, classes, bar, differenceBar, announcement };
+  return { ...tools, several, nodes, surfaces, models, photo, queries, classes, bar, differenceBar, announcement };
 }
 
 /** Pins, and what can be done on the panels. */
@@ -163,7 +168,7 @@ function pinChipOf(lens, pixel, index) {
         onclick: () => touch(lens, index),
       },
       number,
-      element("span", {}, words),
+      element("span", { translate: "no" }, words),
     ),
     button("×", "Remove this pin (Delete)", () => unpin(lens, index), { "aria-label": `Remove pin ${index + 1}` }),
   );
@@ -180,6 +185,7 @@ function classesOf(lens) {
   const present = new Set(image.models.flatMap(asked).flatMap(({ classes }) => [...new Set(classes)]));
   return image.class_names.map((name, label) => {
     const of = button("", "Show the mean attention of this class", () => averageClass(lens, label), {
+      translate: "no",
       disabled: !present.has(label),
       "aria-pressed": "false",
     });
@@ -213,14 +219,26 @@ function paintTables(lens) {
   };
 }
 
+/** Show the maps of the stages that some model has under the choices at work, and say where another has none. */
+function showStages({ root, memory, parts }) {
+  const there = parts.models.map(({ model }) => stagesThere(effectiveChoices(model, memory.choices)));
+  const shown = STAGES.filter((stage) => there.some((stages) => stages.includes(stage)));
+  root.style.setProperty("--lens-panels", 1 + shown.length);
+  parts.models.forEach(({ maps }, index) => {
+    for (const stage of STAGES) {
+      maps[stage].figure.hidden = !shown.includes(stage);
+      maps[stage].figure.classList.toggle("lacking", !there[index].includes(stage));
+    }
+  });
+}
+
 function showBars({ memory, parts }) {
   const { range, difference } = memory.look;
-  parts.bar.node.hidden = range === "each";
-  parts.differenceBar.node.hidden = range === "each" || !difference;
+  parts.bar.node.hidden = range !== "shared";
+  parts.differenceBar.node.hidden = range !== "shared" || !difference;
   for (const { maps } of parts.models) {
     for (const stage of STAGES) {
       maps[stage].bar.node.hidden = range === "shared";
-      write(maps[stage].title, (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][0]);
     }
   }
 }

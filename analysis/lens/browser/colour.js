@@ -58,17 +58,19 @@ export function ranked(values, rank) {
 /**
  * The one range of the colours of several rows: { low, high, clipped, kind }. kind: "linear" or "log" here, else "difference".
  * clip: the percentile at which the colours end; what lies above has the last colour, and `clipped` says so.
+ * fromLowest: they begin at the lowest value in place of 0, but for a logarithmic scale.
  */
-export function colourRange(rows, scale, clip) {
+export function colourRange(rows, scale, clip, fromLowest = false) {
   const values = together(rows);
   let highest = -Infinity;
   for (let n = 0; n < values.length; n++) if (values[n] > highest) highest = values[n];
   const most = ranked(values, Math.ceil((clip / 100) * (values.length - 1))) || highest;
-  // Four decades are kept on a logarithmic scale.
-  if (scale === "log") return { low: most / 1e4, high: most, clipped: most < highest, kind: "log" };
   // Where a few cells take everything, the scale still reaches the even spread.
-  const high = scale === "share" ? Math.min(highest, Math.max(most, 1)) : most;
-  return { low: 0, high, clipped: high < highest, kind: "linear" };
+  const high = scale === "weight" ? most : Math.min(highest, Math.max(most, 1));
+  // Four decades are kept on a logarithmic scale.
+  if (scale === "log") return { low: high / 1e4, high, clipped: high < highest, kind: "log" };
+  const lowest = fromLowest ? values.reduce((least, value) => Math.min(least, value), Infinity) : 0;
+  return { low: lowest < high ? lowest : 0, high, clipped: high < highest, kind: "linear" };
 }
 
 /** The range of differences, as far below 0 as above it. */
@@ -91,6 +93,7 @@ export function colourPosition(value, { low, high, kind }) {
 export function colourTicks({ low, high, kind }) {
   if (!(high > low)) return [[high, formatNumber(high)]];
   const ticks = [];
+  let digits = 3;
   if (kind === "log") {
     for (let power = Math.ceil(Math.log10(low)); 10 ** power <= high; power++) ticks.push(10 ** power);
   } else {
@@ -98,16 +101,18 @@ export function colourTicks({ low, high, kind }) {
     const magnitude = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * magnitude).find((size) => size >= rough * (1 - 1e-9));
     for (let count = Math.ceil(low / step - 1e-9); count * step <= high * (1 + 1e-9); count++) ticks.push(count * step);
+    // As many digits as it takes to tell neighbours apart.
+    digits = Math.max(digits, Math.ceil(Math.log10(high / step)) + 1);
   }
-  return ticks.map((value) => [value, formatNumber(value)]);
+  return ticks.map((value) => [value, formatNumber(value, digits)]);
 }
 
-export function formatNumber(value) {
+export function formatNumber(value, digits = 3) {
   if (value === 0) return "0";
   const sign = value < 0 ? "−" : "";
   const size = Math.abs(value);
   if (size < 1e-3 || size >= 1e5) return `${sign}${size.toExponential(0).replace("-", "−")}`;
-  return sign + String(Number(size.toPrecision(3)));
+  return sign + String(Number(size.toPrecision(digits)));
 }
 
 /** A colormap as 256 opaque pixels. colours: 256×3 bytes. */

@@ -85,7 +85,14 @@ function button(label, title, onclick, attributes = {}) {
   return element("button", { type: "button", title, onclick, ...attributes }, label);
 }
 
-/** The same text is not written again: the page is laid out anew after every write. */
+const written = new WeakMap(); // node -> the text that it was given
+
+/**
+ * The same text is not written again: the page is laid out anew after every write. What was written counts, not what
+ * is there: a browser that translates the page puts other words, and elements of its own, in its place.
+ */
 function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  if (written.get(node) === text) return;
+  written.set(node, text);
+  node.textContent = text;
 }

@@ -21,7 +21,7 @@ export function startJob(image, model, task, options, { progress, done, failed }
     end();
     failed(event.message || "this browser does not let the page compute in the background");
   };
-  worker.postMessage({ bytes: image.bytes, model: model.index, task, options });
+  worker.postMessage({ bytes: image.bytes, map: image.map, model: model.index, task, options });
   return end;
 }
 

@@ -11,6 +11,7 @@ function newMemory() {
   return {
     pins: new Map(), // image_id -> list of pixels [y, x], in the order of their numbers
     active: new Map(), // image_id -> index of the pin last touched
+    maps: new Map(), // image_id -> { layer, head }, of images with several layers or heads
     undone: new Map(), // image_id -> what the pins were, the latest last
     choices: Object.fromEntries(Object.keys(SETTINGS.choices).map((name) => [name, null])), // null: the model's own
     look: { ...SETTINGS.firstLook },
@@ -97,8 +98,9 @@ export function grant(memory, image, request) {
   if (Array.isArray(request.pins)) {
     const pins = request.pins.filter((pixel) => Array.isArray(pixel) && hasQuery(image, pixel));
     memory.pins.set(image.image_id, pins.slice(0, PIN_LIMIT));
-    touchPin(memory, image, 0);
+    touchPin(memory, image, Number.isInteger(request.active) && request.active >= 0 ? request.active : 0);
   }
+  if (hasMap(image, request.map)) memory.maps.set(image.image_id, request.map);
   for (const [name, check] of Object.entries(SETTINGS.choices)) {
     const asked = request.choices?.[name];
     if (asked === null || isKnown(check, asked)) memory.choices[name] = asked;

@@ -14,6 +14,7 @@ function newLens(root, memory) {
     painting: false, // the brush is in hand
     painted: null, // the cells under the brush so far, a set for each model
     listing: false, // the noisiest pixels
+    overview: false, // the maps of all heads are in sight
     clicked: false, // whether the last click changed the pins
     frame: null, // asked for, in which it will be drawn
     parts: {}, // of the page, as `partsOf` gives them
@@ -45,15 +46,30 @@ function show(lens, bytes, tell) {
   if (fresh) {
     lens.background?.end();
     lens.image = unpack(bytes);
-    lens.background = createBackground(lens.image, () => schedule(lens));
-    keepInside(lens.memory, lens.image);
+    takeImage(lens);
   }
-  if (grant(lens.memory, lens.image, header.request) || fresh) {
-    lens.preview = null;
-    build(lens);
-  }
+  if (grant(lens.memory, lens.image, header.request) || fresh) rebuild(lens);
   lens.parts.surfaces.forEach(({ canvas }) => lens.resizing.observe(canvas));
   schedule(lens);
+}
+
+/** Begin anew with what the image holds. */
+function takeImage(lens) {
+  lens.background?.end();
+  lens.background = createBackground(lens.image, () => schedule(lens));
+  keepInside(lens.memory, lens.image);
+}
+
+/** Build the page for what is remembered, which may be another map than the image shows. */
+function rebuild(lens) {
+  const { image, memory } = lens;
+  const wanted = memory.maps.get(image.image_id);
+  if (hasMap(image, wanted) && (wanted.layer !== image.map.layer || wanted.head !== image.map.head)) {
+    showMap(image, wanted);
+    takeImage(lens);
+  }
+  lens.preview = null;
+  build(lens);
 }
 
 function rest(lens) {

@@ -18,12 +18,12 @@ function figureListOf() {
   const parts = { rows: {}, terms: {}, values: {} };
   for (const [name, [label, definition]] of Object.entries(FIGURES)) {
     parts.terms[name] = element("dt", { title: definition }, label);
-    parts.values[name] = element("dd", { "data-figure": name });
+    parts.values[name] = element("dd", { "data-figure": name, translate: "no" });
     parts.rows[name] = element("div", { class: name }, parts.terms[name], parts.values[name]);
   }
   parts.bar = element("i");
   parts.tick = element("b", { title: "chance" });
-  parts.times = element("dd", { class: "times", "data-figure": "timesChance" });
+  parts.times = element("dd", { class: "times", "data-figure": "timesChance", translate: "no" });
   parts.rows.interclassNoise.append(
     element("div", { class: "bar", "aria-hidden": "true" }, parts.bar, parts.tick),
     parts.times,
@@ -34,7 +34,7 @@ function figureListOf() {
 /** A colour bar with its numbers. */
 function colourbarOf() {
   const gradient = element("i", { role: "img", "aria-label": "Colour scale" });
-  const ticks = element("div", { class: "ticks" });
+  const ticks = element("div", { class: "ticks", translate: "no" });
   const name = element("span", { class: "scale-name" });
   const node = element("div", { class: "colourbar" }, name, element("div", { class: "gradient" }, gradient, ticks));
   return { node, gradient, ticks, name, painted: null, numbers: "" };
@@ -71,7 +71,7 @@ function aboutOf(model) {
   const parts = {
     state: element("span", { class: "state" }),
     swatch: element("i", { class: "swatch" }),
-    name: element("strong"),
+    name: element("strong", { translate: "no" }),
     says: element("span", { class: "says" }),
     place: element("span", { class: "place" }),
     sentence: element("p", { class: "sentence" }),

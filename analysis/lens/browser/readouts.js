@@ -1,6 +1,6 @@
 // --- readouts --------------------------------------------------------------------------------------------------------
 
-/** Put the metrics of one stage under its map; undefined: there are none yet. figures: as in `figureWords`. */
+/** Put the metrics of one stage under its map; nothing: there are none. figures: as in `figureWords`. */
 function showFigures(parts, metrics, direction, figures) {
   const inColumns = direction === "column";
   for (const [name, words] of Object.entries(figures)) {

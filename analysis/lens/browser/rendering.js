@@ -11,6 +11,7 @@ function render(lens) {
   lens.root.dataset.pixel = pixel.join(" ");
   performance.clearMeasures("lens");
   performance.measure("lens", { start: started, end: performance.now() });
+  if (lens.overview && !lens.preview) showOverview(lens);
 }
 
 /** scene: a lens, with the `region` that is shown, or null, and the `pixel` that is shown where there is no region. */
@@ -54,7 +55,7 @@ function regionOf(scene, { model }) {
 function shownMaps(scene, found) {
   const { scale, difference } = scene.memory.look;
   const [maps, changes] = [[], []];
-  scene.parts.models.forEach(({ maps: of, sheets }, index) => {
+  scene.parts.models.forEach(({ model, maps: of, sheets }, index) => {
     const { stages } = found[index];
     if (!stages) return;
     const { maps: sheet, differences } = sheets[directionIn(scene)];
@@ -63,7 +64,9 @@ function shownMaps(scene, found) {
       of[stage].values = shownRow(stages[stage], scale, of[stage].shown);
     }
     maps.push(of.raw);
+    const there = stagesThere(effectiveChoices(model, scene.memory.choices));
     for (const [stage, before] of CHANGES) {
+      if (!there.includes(stage)) continue; // it is the stage before once more
       if (difference) of[stage].values = differenceRow(of[stage].shown, of[before].shown, differences[stage]);
       (difference ? changes : maps).push(of[stage]);
     }
@@ -79,11 +82,11 @@ const CHANGES = [
 /** Paint maps in the colours of `table`, on one scale with a colour bar of its own, or on one for each map. */
 function paintMaps({ memory }, maps, table, rangeOf, bar, name) {
   if (!maps.length) return;
-  if (memory.look.range === "each") {
+  if (memory.look.range !== "shared") {
     for (const { values, picture, bar: own } of maps) {
       const range = rangeOf([values]);
       paintRow(values, range, table, picture.pixels);
-      showColourbar(own, range, table, "");
+      showColourbar(own, range, table, range.kind === "linear" && range.low > 0 ? NOT_FROM_ZERO : "");
     }
   } else {
     const range = rangeOf(maps.map(({ values }) => values));
@@ -94,17 +97,17 @@ function paintMaps({ memory }, maps, table, rangeOf, bar, name) {
 
 function drawAll(scene, found) {
   const { image, memory, parts, tables, view } = scene;
-  const { scale, clip, overlay, photoOpacity } = memory.look;
+  const { scale, range, clip, overlay, photoOpacity } = memory.look;
   const { maps, changes } = shownMaps(scene, found);
   const words = scale === "weight" ? "attention weight" : "attention, in multiples of an even spread";
-  paintMaps(scene, maps, tables.maps, (rows) => colourRange(rows, scale, clip), parts.bar, words);
+  paintMaps(scene, maps, tables.maps, (rows) => colourRange(rows, scale, clip, range === "own"), parts.bar, words);
   paintMaps(scene, changes, tables.differences, (rows) => differenceRange(rows, clip), parts.differenceBar, "change");
 
   const direction = directionIn(scene);
   mark(scene, drawPhoto(parts.photo.surface, image, view, overlay), image.models[0], drawPin);
   parts.models.forEach(({ model, maps: of }, index) => {
     const { stages, metrics, cell } = found[index];
-    for (const stage of STAGES) {
+    for (const stage of stagesThere(effectiveChoices(model, memory.choices))) {
       // As long as a worker is at it there is the photo alone.
       const drawn = stages ? of[stage] : { grid: null };
       const context = drawMap(of[stage].surface, image, model, view, drawn, stages ? photoOpacity : 1);
@@ -150,9 +153,12 @@ function showWords(scene, { model, maps, about }, { cell, stages, metrics }) {
   const direction = directionIn(scene);
   const inColumns = direction === "column";
   const choices = effectiveChoices(model, memory.choices);
+  const there = stagesThere(choices);
   for (const stage of STAGES) {
-    showFigures(maps[stage].figures, metrics[stage], direction, figureWords(model));
-    write(maps[stage].note, stageNote(stage, choices, difference));
+    showFigures(maps[stage].figures, there.includes(stage) ? metrics[stage] : null, direction, figureWords(model));
+    const [title, note] = stageTitle(stage, choices, difference);
+    write(maps[stage].title, title);
+    write(maps[stage].note, note);
   }
   let words = "";
   if (region) {
@@ -179,13 +185,13 @@ function stateOf({ image, memory, preview }) {
 }
 
 /** The text alternative of the maps: spoken for what stays and for the keyboard, or it would never be silent. */
-function announce({ image, parts, region, preview }, found) {
+function announce({ image, memory, parts, region, preview }, found) {
   const [{ about }] = parts.models;
   const state = preview ? "" : `${about.state.textContent} `;
   write(parts.announcement, `${state}${about.name.textContent}${about.says.textContent}. ${about.sentence.textContent}`);
   if (!found[0].stages) return;
   parts.models.forEach(({ model, maps: of, about: { name } }) => {
-    for (const stage of STAGES) {
+    for (const stage of stagesThere(effectiveChoices(model, memory.choices))) {
       const value = of[stage].figures.values.interclassNoise.textContent;
       const term = of[stage].figures.terms.interclassNoise.textContent;
       const who = parts.models.length > 1 && model.name ? `${model.name}: ` : "";

@@ -15,3 +15,8 @@ try {
     element("p", { class: "failure", role: "alert" }, `The lens could not be opened in this browser: ${error.message}`),
   );
 }
+
+// In a frame of another page, say how much room it takes.
+if (parent !== self) {
+  new ResizeObserver(() => parent.postMessage({ lensHeight: document.body.offsetHeight }, "*")).observe(document.body);
+}

@@ -9,7 +9,11 @@ const SCALE_NAMES = {
   log: "multiples, logarithmic",
   weight: "weights as they are",
 };
-const RANGE_NAMES = { shared: "one for all maps", each: "one for each map" };
+const RANGE_NAMES = {
+  shared: "one for all maps",
+  each: "one for each map",
+  own: "one for each, from its lowest value",
+};
 
 /** The choices of the model and, folded away, how the lens draws. */
 function toolbarOf(lens) {

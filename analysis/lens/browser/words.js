@@ -3,6 +3,7 @@
 const {
   stages: STAGE_WORDS,
   differences: DIFFERENCE_WORDS, // of the stages, where their changes are shown
+  lacking: LACKING_WORDS, // of the stages that need not be there
   gates: GATE_WORDS,
   retentions: RETENTION_WORDS,
   directions: DIRECTION_WORDS,
@@ -17,13 +18,19 @@ const OTHER_KEYS_FIGURES = { ...FIGURES, ...OTHER_KEYS.figures };
 /** What the figures are called and mean for a model. */
 const figureWords = ({ apart }) => (apart ? OTHER_KEYS_FIGURES : FIGURES);
 
-/** What stands beside a stage's name under the choices at work; difference: whether its change is what is shown. */
-function stageNote(stage, { gate, retention }, difference) {
-  if (stage === "rectified" && gate === "off") return difference ? "no GR: no change" : "no GR: the same as raw";
-  if (stage === "retained" && retention === "off") {
-    return difference ? "no LR: no change" : "no LR: the same as rectified";
-  }
-  return (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage][1];
+/** The stages that there are under the choices at work: rectified with GR, retained with LR. */
+export function stagesThere({ gate, retention }) {
+  const there = { raw: true, rectified: gate !== "off", retained: retention !== "off" };
+  return STAGES.filter((stage) => there[stage]);
+}
+
+/** A stage's name, or that of its change, and what stands beside it, under the choices at work. */
+function stageTitle(stage, choices, difference) {
+  if (!stagesThere(choices).includes(stage)) return [STAGE_WORDS[stage][0], LACKING_WORDS[stage]];
+  const [name, note] = (difference ? DIFFERENCE_WORDS : STAGE_WORDS)[stage];
+  // Where there is no GR, it is the raw map that LR changes.
+  const fromRaw = difference && stage === "retained" && choices.gate === "off";
+  return [fromRaw ? `${STAGE_WORDS.retained[0]} − raw` : name, note];
 }
 
 /** Which of GR and LR are at work, in words; "" for neither. */
@@ -35,6 +42,8 @@ const NO_FIGURES = "Neither labels nor a prediction: there are maps, but no clas
 const FLATTERED = "No labels: measured against the model's own prediction, which flatters it.";
 const NO_GATE = "GR's gates need class_probs, a class distribution in each cell, which is missing here.";
 const NO_LEARNT = "LR's learnt weights need query and key; this is a finished map, which leaves the box.";
+const NOT_FROM_ZERO = "not from 0: from this map's lowest value";
+const MEAN_HAS_NONE = "The mean of the heads' maps has no query and key, so that LR has its box alone.";
 const SIGNED = "This map has weights below 0, which are drawn as 0: noise is defined for shares alone.";
 const CROPPED = "The model saw the bright part of the photo alone.";
 
@@ -46,7 +55,7 @@ export function lacks(model) {
     hasClasses && !model.hasLabels && FLATTERED,
     apart && `${OTHER_KEYS.reason} There are ${keysWords(model)}.`,
     !apart && !model.class_probs && NO_GATE,
-    !apart && !model.query && NO_LEARNT,
+    !apart && !model.query && (model.parts ? MEAN_HAS_NONE : NO_LEARNT),
     keyGrid.crop && CROPPED,
     ...(model.notes ?? []),
   ].filter(Boolean);
@@ -63,9 +72,10 @@ function several({ query_names }, count) {
 }
 
 /** How much of the rows of some queries went to tokens that are no cells; "" where there are none. */
-function droppedWords({ dropped }, cells) {
-  if (!dropped) return "";
-  const share = cells.reduce((sum, cell) => sum + dropped[cell], 0) / cells.length;
+function droppedWords(model, cells) {
+  const shares = cells.map((cell) => droppedShare(model, cell));
+  if (!shares.length || shares.includes(null)) return "";
+  const share = shares.reduce((sum, one) => sum + one, 0) / shares.length;
   return `${percent(share)} of ${cells.length === 1 ? "its" : "their"} attention ${OTHER_TOKENS}`;
 }
 

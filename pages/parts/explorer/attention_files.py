@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import Capture
-from analysis.capture import CaptureFile, CaptureFileError, read_capture_file
+from analysis.capture import NUMBERED, CaptureFile, CaptureFileError, read_capture_file
 from analysis.lens import MAX_MAP_CELLS, pack_capture
 from analysis.pins.measured import Source
 from pages.parts.app.uploaders import kept_upload
@@ -17,10 +17,13 @@ FORMAT = """
 A `.npz` or `.safetensors` file with `query` and `key` (cells × channels, or heads × cells × channels), `height` and
 `width`. It may also hold `scale` (1/√d in transformers), `class_tokens` (leading tokens that are no cells),
 `class_probs` (for GR's gates), `image`, `labels` and `prediction`; or a finished map `attention` (cells × cells) in
-place of query and key. With NumPy:
+place of query and key. `metadata`, a JSON text, names the classes: `label_set` alone for those of a public data set
+(camvid, cityscapes, voc, ade20k), else `class_names` and, if it is not 255, `ignore_index`. With NumPy:
 
     numpy.savez("attention.npz", query=query, key=key,
-                height=14, width=14, scale=64**-0.5, class_tokens=1)
+                height=14, width=14, scale=64**-0.5, class_tokens=1,
+                image=image, labels=labels,
+                metadata='{"label_set": "camvid"}')
 """
 MEAN = "mean"
 
@@ -34,12 +37,14 @@ class BroughtAttention(NamedTuple):
 
 
 @st.cache_data(max_entries=2, scope="session", show_spinner="Reading the file …")
-def _opened(digest: str, name: str, coding: str | None, _data: bytes) -> CaptureFile:
-    return read_capture_file(_data, name, coding=coding)
+def _opened(digest: str, name: str, coding: str | None, label_set: str | None, _data: bytes) -> CaptureFile:
+    return read_capture_file(_data, name, coding=coding, label_set=label_set)
 
 
 @st.cache_data(max_entries=4, scope="session", show_spinner="Preparing the attention …")
-def _shown(digest: str, name: str, head: int | str, coding: str | None, _file: CaptureFile) -> tuple[Capture, bytes]:
+def _shown(
+    digest: str, name: str, head: int | str, read_as: tuple[str | None, str | None], _file: CaptureFile
+) -> tuple[Capture, bytes]:
     capture = _file.capture(head).with_image()
     return capture, pack_capture(capture)
 
@@ -60,10 +65,10 @@ def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
     name, data = kept
     name, digest = name.rpartition(".")[0], hashlib.sha256(data).hexdigest()
     try:
-        file, coding = _read_as(digest, name, data)
-        return BroughtAttention(
-            *_shown(digest, name, _choose_head(file), coding, file), Source(kept[0], digest, "file")
-        )
+        label_set = _classes_of(digest, name, data)
+        file, coding = _read_as(digest, name, label_set, data)
+        shown = _shown(digest, name, _choose_head(file), (coding, label_set), file)
+        return BroughtAttention(*shown, Source(kept[0], digest, "file"))
     except CaptureFileError as error:
         notices.error(literal(str(error)))
     except ValueError as error:
@@ -71,14 +76,39 @@ def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
     return None
 
 
-def _read_as(digest: str, name: str, data: bytes) -> tuple[CaptureFile, str | None]:
+def _classes_of(digest: str, name: str, data: bytes) -> str | None:
+    """The label set that was chosen for labels of which it is in doubt; None where it is not.
+
+    Raises CaptureFileError where nobody has chosen yet.
+    """
+    try:
+        _opened(digest, name, None, None, data)
+    except CaptureFileError as error:
+        if not error.label_sets:
+            return None  # whatever is wrong is said where the file is read
+        chosen = st.selectbox(
+            "Classes of the labels",
+            error.label_sets,
+            index=None,
+            placeholder="choose",
+            format_func=lambda of: "as numbered, every value a class" if of == NUMBERED else f"those of {of}",
+            key=f"attention classes {digest[:16]}",
+            persist_state="session",
+        )
+        if chosen is None:
+            raise
+        return chosen
+    return None
+
+
+def _read_as(digest: str, name: str, label_set: str | None, data: bytes) -> tuple[CaptureFile, str | None]:
     """The file, and the coding that was chosen for its labels; None for the recognised one.
 
     Raises CaptureFileError where it cannot be read, and where nobody has chosen among several readings yet.
     """
     read: CaptureFile | None = None
     try:
-        read = _opened(digest, name, None, data)
+        read = _opened(digest, name, None, label_set, data)
         if read.coding is None or len(read.choices) < 2:
             return read, None
         choices = {coding.key: coding.words for coding in (read.coding, *read.choices)}
@@ -99,7 +129,7 @@ def _read_as(digest: str, name: str, data: bytes) -> tuple[CaptureFile, str | No
         if read is None:
             raise question
         return read, None
-    return _opened(digest, name, chosen, data), chosen
+    return _opened(digest, name, chosen, label_set, data), chosen
 
 
 def _choose_head(file: CaptureFile) -> int | str:

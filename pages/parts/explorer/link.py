@@ -3,6 +3,8 @@
 image        street-5, or camvid-val-NAME. A user's own file cannot be in a link
 model, with  names of checkpoints; `with` is the second one
 pins         y.x of each pixel, joined by _
+active       the number of the pin that is shown, from 1; the first if missing
+present      alone, or 1: the presenter view
 and the lens's choices and look under their own names
 """
 
@@ -15,14 +17,15 @@ import streamlit as st
 from analysis.lens import FIRST_LOOK, LOOKS, PIN_LIMIT, known_choices, known_look
 from dnl import list_checkpoints
 from pages.parts.app.session import keep_lens_report
+from pages.parts.explorer.presenting import present
 from pages.parts.subjects.models import opened_models, show_model, show_other_model
 from pages.parts.subjects.pictures import show_place
 from pages.parts.subjects.places import Place, image_place, image_words
 
 CHOICES = ("gate", "retention", "kernel", "temperature")
 LOOK_NAMES = tuple(LOOKS)
-# The session's entry of the pins that a link has, until its image is known.
-_PINS = "link pins"
+# The session's entries of the pins that a link has and of the one that is shown, until its image is known.
+_PINS, _ACTIVE = "link pins", "link active pin"
 
 
 def view_parameters(
@@ -31,16 +34,18 @@ def view_parameters(
     pixels: list[tuple[int, int]],
     choices: Mapping | None,
     look: Mapping | None,
+    active: int = 0,
 ) -> dict[str, str]:
     """The parameters of a view.
 
     place: where the image comes from; None for a file. models: the names of at most two. pixels: the pins of this
-    image. choices, look: as the lens has reported them.
+    image, and active the one that is shown, from 0. choices, look: as the lens has reported them.
     """
     image = image_words(place)
     parameters = {"image": image, **dict(zip(("model", "with"), models, strict=False))}
     if image is not None:  # pins mean nothing on another image
         parameters["pins"] = "_".join(f"{y}.{x}" for y, x in pixels)
+        parameters["active"] = str(active + 1) if active and pixels else ""
     changed = {name: value for name, value in known_look(look).items() if value != FIRST_LOOK[name]}
     parameters |= {name: _text(value) for name, value in (known_choices(choices) | changed).items()}
     return {name: value for name, value in parameters.items() if value}
@@ -62,9 +67,11 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
         pixels = pixels or []  # a link that names an image names all of its pins
     if pixels is not None:
         st.session_state[_PINS] = pixels
+        st.session_state[_ACTIVE] = (found.get("active") or 1) - 1
     if found.get("model") is not None:
         show_model(found["model"])
     show_other_model(found.get("with"))
+    present(on=bool(found.get("present")))
     first_choices = dict.fromkeys(CHOICES)
     for entry, first, known in (("choices", first_choices, known_choices), ("look", FIRST_LOOK, known_look)):
         asked = {name: parameters[name] for name in first if name in parameters}
@@ -74,9 +81,12 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
     return ignored
 
 
-def link_pins() -> list[tuple[int, int]] | None:
-    """The pixels of the link that was followed since the last call; None where there was none, or it says nothing."""
-    return st.session_state.pop(_PINS, None)
+def link_pins() -> tuple[list[tuple[int, int]] | None, int]:
+    """The pixels of the link that was followed since the last call, and which of them is shown, from 0.
+
+    None where there was no link, or it says nothing of them.
+    """
+    return st.session_state.pop(_PINS, None), st.session_state.pop(_ACTIVE, 0)
 
 
 def read_pins(text: str) -> list[tuple[int, int]] | None:
@@ -95,11 +105,17 @@ def _read_model(text: str) -> str | None:
     return text if text in list_checkpoints() or text in opened_models() else None
 
 
+def _read_active(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[1-9]", text) and int(text) <= PIN_LIMIT else None
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "image": image_place,
     "model": _read_model,
     "with": _read_model,
     "pins": read_pins,
+    "active": _read_active,
+    "present": lambda text: True if text in ("", "1") else None,
 }
 _KNOWN = {*_READERS, *CHOICES, *LOOK_NAMES}
 

@@ -12,12 +12,12 @@ from matplotlib.colors import Normalize
 from PIL import Image, ImageDraw
 
 from analysis.charts.pins import pins_figure
-from analysis.figures import FACTORS, MAP_LABELS, MapScale, Scale, map_scale, shares
+from analysis.figures import FACTORS, MapScale, Scale, bar_labels, map_scale, shares
 from analysis.lens import PIN_COLOURS
 from analysis.lens.start import LEAST_MENDED
-from analysis.options import STAGES
+from analysis.options import own_stages
 from analysis.pins.measured import PinnedPixels
-from analysis.words import DEFINITIONS, METRIC_WORDS, PIN_WORDS, STAGE_WORDS
+from analysis.words import DEFINITIONS, LACKING_WORDS, METRIC_WORDS, PIN_WORDS, STAGE_WORDS
 
 # Figures of the table, with their digits.
 DIGITS = {
@@ -44,7 +44,7 @@ STYLE = """<style>
   text-align: center; font-weight: 700; line-height: 1.35; }
 .pins small { display: block; opacity: 0.7; font-weight: 400; }
 .pins abbr { text-decoration: underline dotted; text-underline-offset: 0.2em; cursor: help; }
-.pins .maps { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0.5rem; min-width: 36rem; }
+.pins .maps { display: grid; gap: 0.5rem; min-width: 36rem; }
 .pins .maps > * { margin: 0; min-width: 0; }
 .pins .maps img { width: 100%; display: block; border-radius: 4px; }
 .pins .maps .map { image-rendering: pixelated; outline: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
@@ -90,8 +90,8 @@ def show_pins(views: Sequence[PinnedPixels], scale: Scale, colormap: str, *, pin
 
 def _is_mended(view: PinnedPixels) -> bool:
     """Whether the first pixel's interclass noise falls as much as a starting pixel's may have been chosen for."""
-    raw, retained = (view.figures(0, stage)["interclass_noise"] for stage in ("raw", "retained"))
-    return raw is not None and retained is not None and raw - retained >= LEAST_MENDED
+    raw, last = (view.figures(0, stage)["interclass_noise"] for stage in ("raw", view.stages[-1]))
+    return raw is not None and last is not None and raw - last >= LEAST_MENDED
 
 
 def _say_no_classes() -> None:
@@ -105,7 +105,7 @@ def _say_missing(views: Sequence[PinnedPixels]) -> None:
     words = []
     if None in views[0].class_names:
         words.append("A cell without a label has no figures: pin another pixel to see some.")
-    if any(view.emptied(pin, stage) for view in views for pin in range(len(view.pixels)) for stage in STAGES):
+    if any(view.emptied(pin, stage) for view in views for pin in range(len(view.pixels)) for stage in view.stages):
         words.append("*Emptied*: the gate left nothing of this row, so there is nothing to measure.")
     if words:
         st.caption(" ".join(words))
@@ -126,15 +126,14 @@ def figures_table(views: Sequence[PinnedPixels], *, pinned: bool) -> str:
     for pin in range(len(views[0].pixels)):
         rows = []
         for view in views:
-            for stage in STAGES:
+            for stage in view.stages:
                 cells = ""
-                if view is views[0] and stage == STAGES[0]:
-                    cells += (
-                        f'<th scope="rowgroup" rowspan="{len(STAGES) * len(views)}">{_pin(views[0], pin, pinned)}</th>'
-                    )
-                if several and stage == STAGES[0]:
+                if view is views[0] and stage == view.stages[0]:
+                    height = sum(len(each.stages) for each in views)
+                    cells += f'<th scope="rowgroup" rowspan="{height}">{_pin(views[0], pin, pinned)}</th>'
+                if several and stage == view.stages[0]:
                     name = html.escape(view.source.name)
-                    cells += f'<th scope="rowgroup" rowspan="{len(STAGES)}">{name}</th>'
+                    cells += f'<th scope="rowgroup" rowspan="{len(view.stages)}">{name}</th>'
                 cells += f'<th scope="row">{stage}</th>' + _numbers(view, pin, stage)
                 rows.append(f'<tr data-pin="{pin + 1}" data-stage="{stage}">{cells}</tr>')
         groups.append(f"<tbody>{''.join(rows)}</tbody>")
@@ -177,9 +176,13 @@ def _number(pin: int, pinned: bool) -> str:
 
 
 def maps_table(views: Sequence[PinnedPixels], scale: Scale, colormap: str, *, pinned: bool) -> str:
-    """HTML: pins (and views) × stages, every map on one colour scale, unless each is to have its own."""
-    maps = [[_shown(view, stage, scale) for stage in STAGES] for view in views]
-    everything = [found for of_view in maps for of_stage in of_view for found in of_stage]
+    """HTML: pins (and views) × stages, every map on one colour scale, unless each is to have its own.
+
+    A stage that one of the views alone has leaves its place free in the others.
+    """
+    stages = own_stages(stage for view in views for stage in view.stages)
+    maps = [{stage: _shown(view, stage, scale) for stage in view.stages} for view in views]
+    everything = [found for of_view in maps for of_stage in of_view.values() for found in of_stage]
     common = None if scale.kind == "map" else map_scale(everything, scale)
     several = len(views) > 1
     figures = []
@@ -191,15 +194,20 @@ def maps_table(views: Sequence[PinnedPixels], scale: Scale, colormap: str, *, pi
                 f'<figure><img src="{_photo(view, pin)}" alt="The image with pixel {pin + 1} marked">'
                 f"<figcaption>{_number(pin, pinned)}{label}{name}</figcaption></figure>"
             )
-            for stage, of_stage in zip(STAGES, of_view, strict=True):
+            for stage in stages:
+                if stage not in of_view:
+                    figures.append(f"<figure><figcaption>{LACKING_WORDS[stage]}</figcaption></figure>")
+                    continue
+                of_stage = of_view[stage]
                 norm = (common or map_scale([of_stage[pin]], scale)).norm
                 picture = _address(matplotlib.colormaps[colormap](norm(of_stage[pin]), bytes=True)[:, :, :3])
                 figures.append(
                     f'<figure><img class="map" src="{picture}" style="aspect-ratio:{_ratio(view)}" '
                     f'alt="{stage} map of pixel {pin + 1}"><figcaption>{_noise(view, pin, stage)}</figcaption></figure>'
                 )
-    heads = "".join(f"<strong>{word}</strong>" for word in ("pixel", *(STAGE_WORDS[stage] for stage in STAGES)))
-    grid = f'<div class="maps">{heads}{"".join(figures)}</div>'
+    heads = "".join(f"<strong>{word}</strong>" for word in ("pixel", *(STAGE_WORDS[stage] for stage in stages)))
+    columns = f"grid-template-columns: repeat({1 + len(stages)}, minmax(0, 1fr))"
+    grid = f'<div class="maps" style="{columns}">{heads}{"".join(figures)}</div>'
     return f'{STYLE}<div class="pins">{grid}{_bar(common, scale, colormap)}</div>'
 
 
@@ -246,7 +254,7 @@ def _address(picture: np.ndarray, file_format: str = "PNG") -> str:
 def _bar(common: MapScale | None, scale: Scale, colormap: str) -> str:
     """The colour bar with its numbers."""
     colours = _address(matplotlib.colormaps[colormap](np.linspace(0, 1, 256), bytes=True)[None, :, :3])
-    words = html.escape(MAP_LABELS[scale.kind][0])
+    words = html.escape(bar_labels(scale)[0])
     norm = Normalize(0, 1) if common is None else common.norm
     low, high = norm.vmin * FACTORS[scale.kind], norm.vmax * FACTORS[scale.kind]
     beyond = " and more" if common is not None and common.clipped else ""

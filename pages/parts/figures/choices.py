@@ -5,7 +5,7 @@ Every entry is named after its field of the recipe.
 
 import dataclasses
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -37,8 +37,8 @@ from analysis.figures import (
 )
 
 WIDTHS = {"One column, 3.5 in": COLUMN_WIDTH, "Two columns, 7.16 in": PAGE_WIDTH, "Another": None}
-GATE_CHOICES = ("none", *typing.get_args(Gate))
-KERNEL_CHOICES = ("none", "model", *map(str, range(1, 16, 2)))
+GATE_CHOICES = (*typing.get_args(Gate), "none")  # the model's own first
+KERNEL_CHOICES = ("model", "none", *map(str, range(1, 16, 2)))
 # What the recipe's words are called on the page.
 WORDS = {
     "model": "the model's own",
@@ -131,6 +131,11 @@ def show_colours(colormap: Colormap, outline: Outline) -> None:
     """The maps' colours, and the outline of the query's class."""
     put("colormap", colormap)
     put("class_outline", outline)
+
+
+def show_class_titles() -> None:
+    """Rows without a title of their own are named by their query's class."""
+    put("class_titles", True)
 
 
 def exchange_column(name: str, other: str) -> None:
@@ -235,6 +240,11 @@ def chosen_checkpoint() -> str:
     return get("checkpoint")
 
 
+def chosen_models() -> list[str]:
+    """The names of the models of all rows."""
+    return list(dict.fromkeys(row.checkpoint or get("checkpoint") for row in chosen_rows()))
+
+
 def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Callable[[ImageSource], str]) -> None:
     """The widgets of the rows. names: as above. images: what a row can show, which `words` names."""
     count = get("row count")
@@ -246,7 +256,12 @@ def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Call
         down, across = (f"Of the pixel in {row}, counted from the {side}." for side in ("top", "left"))
         y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help=down)
         x.number_input("Pixel's column", 0, MAX_PIXEL, step=8, **keyed(f"row {index} x"), help=across)
-        title.text_input(f"Title, {row}", **keyed(f"row {index} title"), max_chars=MAX_TITLE_LENGTH)
+        title.text_input(
+            f"Title, {row}",
+            **keyed(f"row {index} title"),
+            max_chars=MAX_TITLE_LENGTH,
+            placeholder="by its class" if get("class_titles") else "none",
+        )
         if model:
             options = ["", *names]
             kept = get(f"row {index} checkpoint")
@@ -265,20 +280,27 @@ def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Call
     st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
 
 
-def show_look() -> None:
-    """The widgets of all choices but the model and the rows."""
+def show_look(own: Mapping[str, str]) -> None:
+    """The widgets of all choices but the model and the rows. own: the options that the models themselves have."""
+
+    def words(name: str) -> Callable[[str], str]:
+        said = f"{WORDS['model']} ({own[name]})" if name in own else WORDS["model"]
+        return lambda value: said if value == "model" else _window(value) if name == "lr_kernel" else _words(value)
+
     st.multiselect("Columns", COLUMNS, format_func=_words, **keyed("columns"), help="In the order of choosing.")
     st.toggle("Titles of my own", **keyed("own titles"))
     if get("own titles"):
         for name in get("columns"):
             st.text_input(f"Title of {_words(name)}", **keyed(f"title {name}"), max_chars=MAX_TITLE_LENGTH)
     with st.expander("Attention", expanded=True):
-        _choose("GR gate", GATE_CHOICES, "gate")
-        _choose("LR window", KERNEL_CHOICES, "lr_kernel", words=_window)
-        _choose("LR weights", typing.get_args(Weights), "lr_weights")
+        _choose("GR gate", GATE_CHOICES, "gate", words=words("gate"))
+        _choose("LR window", KERNEL_CHOICES, "lr_kernel", words=words("lr_kernel"))
+        _choose("LR weights", typing.get_args(Weights), "lr_weights", words=words("lr_weights"))
         st.number_input("Temperature", 0.01, 100.0, step=0.1, **keyed("temperature"), help="1 is the method.")
     with st.expander("Colours"):
         _choose("Colours show", typing.get_args(ScaleKind), "kind")
+        lowest = "For maps that are nearly even. The colour bar says that the scale does not begin at 0."
+        st.toggle("From the lowest value, not 0", **keyed("from_lowest"), help=lowest)
         words = "Scales end at this percentile of the values."
         st.number_input("Clipping percentile", 50.0, 100.0, step=0.5, **keyed("clip_percentile"), help=words)
         _choose("Colour map", typing.get_args(Colormap), "colormap", words=str)
@@ -289,9 +311,12 @@ def show_look() -> None:
         if WIDTHS[get("width words")] is None:
             st.number_input("Width in inches", 1.0, MAX_WIDTH, step=0.1, **keyed("width"))
         _choose("Font", typing.get_args(FontFamily), "font_family", words=str)
-        st.number_input("Font size in points", 5.0, 16.0, step=0.5, **keyed("font_size"))
+        words_of_size = "Of all the figure's texts."
+        st.number_input("Font size in points", 5.0, 16.0, step=0.5, **keyed("font_size"), help=words_of_size)
         _choose("Letters (a), (b) …", typing.get_args(Letters), "letters")
         _choose("Outline of the query's class", typing.get_args(Outline), "class_outline")
+        words_of_titles = "Rows without a title of their own are named by their query's class (and model)."
+        st.toggle("Rows named by class", **keyed("class_titles"), help=words_of_titles)
         st.toggle("Mark the query", **keyed("query_marker"))
         st.toggle("Noise figures", **keyed("noise_figures"))
 

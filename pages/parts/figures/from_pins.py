@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.figures import MAX_ROWS, MAX_TITLE_LENGTH, Attention, Colormap, ImageSource, Outline, Row, Scale
+from analysis.figures import MAX_ROWS, Attention, Colormap, ImageSource, Outline, Row, Scale
 from analysis.lens import known_pins
 from analysis.pins.measured import PinnedPixels
 from dnl import list_checkpoints
@@ -13,6 +13,7 @@ from pages.parts.figures.choices import (
     say_left_out,
     show_attention,
     show_checkpoint,
+    show_class_titles,
     show_colours,
     show_rows,
     show_scale,
@@ -92,16 +93,13 @@ def show_pinned(figure: PinnedFigure, pixels: Iterable[tuple[ImageSource, tuple[
     Of what the Explorer has no choice of, such as the page's width, all stays as it is.
     """
     several = len(figure.models) > 1
-    rows = [
-        Row(image, pixel, name[:MAX_TITLE_LENGTH] if several else "", name if several else None)
-        for image, pixel in pixels
-        for name in figure.models
-    ]
+    rows = [Row(image, pixel, "", name if several else None) for image, pixel in pixels for name in figure.models]
     show_checkpoint(figure.models[0])
     show_rows(rows[:MAX_ROWS])
     show_attention(figure.attention)
     show_scale(figure.scale)
     show_colours(figure.colormap, figure.outline)
+    show_class_titles()
     if not figure.labelled:
         exchange_column("labels", "prediction")
     too_many = f"A figure has {MAX_ROWS} rows: {len(rows) - MAX_ROWS} more were left out."

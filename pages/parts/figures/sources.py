@@ -5,7 +5,7 @@ A recipe can come from a stranger, so that nothing in it is ever taken for a pat
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import streamlit as st
@@ -27,7 +27,7 @@ from analysis.figures import (
     open_captures,
     require_street,
 )
-from dnl import list_checkpoints
+from dnl import ModelConfig, list_checkpoints
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, label_set_of, read_card
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
@@ -64,6 +64,21 @@ def model_hash(name: str) -> str:
 def listed_hash(name: str) -> str | None:
     """The SHA-256 of a listed checkpoint; None for any other name, whose file is not looked for."""
     return model_hash(name) if name in list_checkpoints() else None
+
+
+def own_options(names: Iterable[str]) -> dict[str, str]:
+    """What the listed ones of these checkpoints have of themselves: "gate", "lr_kernel" and "lr_weights" in words.
+
+    What they differ in is left out.
+    """
+    configs = [ModelConfig(**read_card(name)["config"]) for name in names if name in list_checkpoints()]
+    found: dict[str, set[str]] = {"gate": set(), "lr_kernel": set(), "lr_weights": set()}
+    for config in configs:
+        kernel = config.lr_kernel
+        found["gate"].add(config.gate if config.uses_gate else "none")
+        found["lr_kernel"].add(f"{kernel}×{kernel}" if config.uses_retention else "none")
+        found["lr_weights"].add(config.lr_weights if config.uses_retention else "none")
+    return {name: words.pop() for name, words in found.items() if len(words) == 1}
 
 
 def open_model(name: str) -> FigureModel:

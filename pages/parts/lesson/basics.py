@@ -8,6 +8,7 @@ import streamlit as st
 
 from analysis import lesson
 from analysis.charts.lesson import grid_figure, saturation_figure
+from pages.parts.app.words import say
 from pages.parts.lesson.widgets import choice, plot, question, show_figures, slider
 
 # --- 1: softmax ------------------------------------------------------------------------------------------------------
@@ -52,10 +53,11 @@ def _softmax_by_hand() -> None:
             "The attention of each of the six cells.",
         )
         terms = " + ".join(f"{value:.3f}" for value in attention.ravel())
-        st.markdown(f"**The row sums to {attention.sum():.3f}**: {terms}.")
-        st.markdown(
+        say(f"**The row sums to {attention.sum():.3f}**: {terms}.", "lesson sum")
+        say(
             f"The strongest cell takes **{attention.max():.0%}**. Raise *all* scores by the same amount: nothing "
-            "changes. Only differences count."
+            "changes. Only differences count.",
+            "lesson strongest",
         )
     question(
         "what does T → 0 do, and what T → ∞?",
@@ -89,10 +91,11 @@ def _saturation() -> None:
             },
             hide_index=True,
         )
-        st.markdown(
+        say(
             f"With d = {channels} the scores' spread is {math.sqrt(channels):.0f}. Saturated rows put nearly all on "
             "one cell and pass on hardly any gradient: the attention cannot learn its way out. Without $1/\\sqrt d$ it "
-            "is training (how queries and keys start, how fast they learn) that must keep the scores small."
+            "is training (how queries and keys start, how fast they learn) that must keep the scores small.",
+            "lesson spread",
         )
     with picture:
         plot(
@@ -135,13 +138,12 @@ def noise() -> None:
         )
         show_figures(figures, ("interclass_noise", "chance", "intraclass_noise", "hollow_fraction", "effective_keys"))
         if figures["interclass_noise"] is None:
-            st.markdown("The row is **emptied**: without mass there is nothing to measure, and no average counts it.")
+            words = "The row is **emptied**: without mass there is nothing to measure, and no average counts it."
+            say(words, "lesson emptied")
         else:
             times = figures["interclass_noise"] / figures["chance"]
-            st.markdown(
-                f"**{times:.2f} × chance.** "
-                + ("The row knows the class of the query." if times < 0.95 else "It knows no more than an even row.")
-            )
+            knows = "The row knows the class of the query." if times < 0.95 else "It knows no more than an even row."
+            say(f"**{times:.2f} × chance.** {knows}", "lesson times chance")
     question(
         "which row has no noise of either kind? And is it a good one?",
         "Evenly spread over the query's own class, nothing elsewhere. It is free of noise, but it also cannot tell a "

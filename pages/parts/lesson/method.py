@@ -9,6 +9,7 @@ from analysis import lesson
 from analysis.charts.lesson import cost_figure, distributions_figure, gate_figure, grid_figure
 from analysis.words import GATE_WORDS
 from dnl.attention import GATES
+from pages.parts.app.words import say
 from pages.parts.lesson.widgets import choice, number, plot, plot_small, question, show_figures, slider
 
 # --- 3: GR -----------------------------------------------------------------------------------------------------------
@@ -145,10 +146,11 @@ def _filling() -> None:
         other = slider("q·k between neighbours of different classes", -6.0, 6.0, -2.0, 0.5, "other score")
         kernel = choice("window k", (3, 5), 3, "kernel", format_func=lambda side: f"{side}×{side}")
         retention = lesson.retained_row(row, same_score=same, other_score=other, kernel=kernel)
-        st.markdown(
+        say(
             f"L = σ({same:+.1f}) = **{_sigmoid(same):.3f}** within a class, σ({other:+.1f}) = "
             f"**{_sigmoid(other):.3f}** across. The row's mass goes from 1.000 to **{retention.row.sum():.3f}**: terms "
-            "outside the map are dropped, and nothing is renormalised."
+            "outside the map are dropped, and nothing is renormalised.",
+            "lesson retained",
         )
     with picture:
         with st.container(horizontal=True):
@@ -203,9 +205,10 @@ def _folding() -> None:
                 plot_small(grid_figure(values, digits=digits, title=name), name, alt)
         difference = float(np.abs(example.unfolded - example.folded).max())
         own = float(np.abs(example.block - example.folded).max())
-        st.markdown(
+        say(
             f"Largest difference: **{difference:.0e}**. The network's own block, which never builds a map, differs by "
-            f"**{own:.0e}**."
+            f"**{own:.0e}**.",
+            "lesson folded",
         )
         with st.expander("The two maps, 6×6"):
             for name, values in (("A′, rectified", example.rectified), ("A″, retained", example.retained)):
@@ -255,10 +258,11 @@ def cost() -> None:
             "cost",
             "Memory of both formulas against the number of cells.",
         )
-        st.markdown(
+        say(
             f"**{spent.unfolded_numbers / spent.folded_numbers:,.0f} times less memory**, and the numbers agree, as "
             "you saw in the last step. The network goes further: it streams the rows of $A'$ in blocks of queries, so "
-            "no N×N map is ever held, forward or backward."
+            "no N×N map is ever held, forward or backward.",
+            "lesson memory",
         )
         st.caption(
             "These are counts, not timings: `make bench` times both on your machine. The axes are logarithmic; the "

@@ -8,12 +8,12 @@ from analysis import lesson
 from analysis.capture import Capture
 from analysis.card import COST_WORDS
 from analysis.charts.lesson import street_figure, worth_figure
-from analysis.maps import attention_rows
+from analysis.maps import stage_rows
 from analysis.noise import query_metrics
-from analysis.options import DEFAULT_LR_KERNEL, GATES, STAGES
+from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions, stages_there
 from analysis.words import TILE_DEFINITIONS
 from dnl.datasets import Streets
-from pages.parts.app.words import as_sentence, literal
+from pages.parts.app.words import as_sentence, literal, say
 from pages.parts.lesson.widgets import choice, plot, question
 from pages.parts.subjects.captures import captured, network_turn
 from pages.parts.subjects.models import Model, choose_model, say_health
@@ -87,18 +87,18 @@ def real_model() -> None:
         gates = GATES if capture.cell_labels is not None else GATES[:-1]
         gate = choice("gate", gates, "sigmoid", "model gate", help="oracle: the true labels in place of GR's guess.")
         retention = choice("LR", tuple(RETENTION_CHOICES), "learnt", "model LR", format_func=RETENTION_CHOICES.get)
-        rows = attention_rows(
-            capture,
-            [query],
+        options = MapOptions(
             gate=gate,
             lr_kernel=None if retention == "off" else capture.lr_kernel or DEFAULT_LR_KERNEL,
             lr_weights="box" if retention == "box" else "learnt",
         )
-        figures = {stage: _stage_figures(capture, getattr(rows, stage), query) for stage in STAGES}
+        rows = stage_rows(capture, [query], options)
+        stages = stages_there(options)
+        figures = {stage: _stage_figures(capture, getattr(rows, stage), query) for stage in stages}
         head = literal(f"one cell of {class_name}")
         st.table(
             [
-                {head: TILE_DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in STAGES}
+                {head: TILE_DEFINITIONS[name][0]} | {stage: figures[stage][name] for stage in stages}
                 for name in lesson.FIGURES
             ],
             hide_index=True,
@@ -110,7 +110,7 @@ def real_model() -> None:
             )
     with picture:
         pixel = capture.grid.pixel_at(*divmod(query, capture.width))
-        maps = {stage: _shares(getattr(rows, stage)[0]) for stage in STAGES}
+        maps = {stage: _shares(getattr(rows, stage)[0]) for stage in stages}
         plot(
             street_figure(capture.image, pixel, maps),
             "street",
@@ -210,7 +210,7 @@ def _show_predictions(model: Model, street: Picture, predictions: dict[str, np.n
                 score = f": {accuracy:.1%} of the pixels right"
             st.image(label_set.colour(predictions[name]), caption=f"with {IN_PLACE[name]}{score}", width="stretch")
     changed = float((predictions["learnt"] != predictions[replacement]).mean())
-    st.markdown(f"**{changed:.1%} of the pixels** change their class.")
+    say(f"**{changed:.1%} of the pixels** change their class.", "lesson changed")
 
 
 # --- 8: not an explanation -------------------------------------------------------------------------------------------
@@ -261,9 +261,10 @@ def explanation() -> None:
         predictions = _predictions(model, street)
         if predictions is not None:
             kept = float((predictions["learnt"] == predictions["uniform"]).mean())
-            st.markdown(
+            say(
                 "With the learnt map, and with the emptiest map there is (every cell gets the same), "
-                f"**{kept:.1%} of this street's pixels get the same class:**"
+                f"**{kept:.1%} of this street's pixels get the same class:**",
+                "lesson kept",
             )
             _show_predictions(model, street, predictions, "uniform")
             st.caption(

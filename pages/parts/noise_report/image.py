@@ -8,7 +8,7 @@ from analysis.charts import noise as charts
 from analysis.lens import image_id, map_options, noise_map
 from analysis.maps import stage_rows
 from analysis.measure import ImageReport, worst_queries
-from analysis.options import STAGES
+from analysis.options import own_stages
 from analysis.words import METRIC_WORDS, STAGE_WORDS
 from pages.parts.app.session import ask_for_view
 from pages.parts.app.words import as_clause, literal
@@ -25,16 +25,21 @@ map_component = st.components.v2.component("dnl_noise_map", html=noise_map.HTML,
 def show_image(work: Work, name: str) -> None:
     """The section on one image of the job, as the checkpoint `name` sees it."""
     st.subheader("Where in the image?")
-    with st.container(horizontal=True):
+    choices = st.container(horizontal=True)
+    with choices:
         index = _choose_image(work, name)
-        stage = _choose("Stage", [*STAGES], STAGE_WORDS, key=entries.MAP_STAGE)
-        metric = _choose("Metric", [*PAINTED], METRIC_WORDS, key=entries.MAP_METRIC)
     try:
         with st.spinner("Painting the noise map …"):
             capture, report = image_of(work.job, name, index)
     except ValueError as error:  # the image or the checkpoint has gone since it was measured
         st.error(f"The image cannot be shown: {as_clause(error)}.")
         return
+    stages = list(own_stages(report.stages))
+    if st.session_state.get(entries.MAP_STAGE) not in stages:
+        st.session_state[entries.MAP_STAGE] = stages[0]  # of a network that has other stages
+    with choices:
+        stage = _choose("Stage", stages, STAGE_WORDS, key=entries.MAP_STAGE)
+        metric = _choose("Metric", [*PAINTED], METRIC_WORDS, key=entries.MAP_METRIC)
     seen, worst = st.columns([3, 2], gap="large")
     with seen:
         st.caption(f"{literal(capture.name)}: each cell is a query, bright cells are the high ones.")
@@ -48,7 +53,7 @@ def show_image(work: Work, name: str) -> None:
         _show_worst(work, name, index, capture, report, stage)
     st.markdown(f"**How the queries spread: {words}**")
     st.caption("The share of this image's queries at each value: a long tail is a few bad queries, a shift is all.")
-    values = {stage: getattr(report.stages[stage], metric) for stage in STAGES}
+    values = {stage: getattr(report.stages[stage], metric) for stage in stages}
     if any(np.isfinite(array).any() for array in values.values()):
         st.plotly_chart(charts.distribution(values, metric), key="distribution", config={"displayModeBar": False})
     else:

@@ -1,5 +1,6 @@
 """The Noise report's measuring: cached by content, image by image, so that it can be watched and cancelled."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,7 +114,8 @@ def record_of(job: Job, name: str, index: int, *, detection: bool) -> ImageRecor
     """What one image contributes."""
     model, picture, labels = _task(job, name, index)
     run = _record_for_one if picture.private else _record_for_all
-    return run(model.key, picture.content_hash(), job.choices, labels, detection, model, picture)
+    record = run(model.key, picture.content_hash(), job.choices, labels, detection, model, picture)
+    return dataclasses.replace(record, **picture.origin._asdict())
 
 
 def _task(job: Job, name: str, index: int) -> tuple[Model, Picture, str]:

@@ -15,7 +15,7 @@ from analysis.pins.measured import Source
 from dnl import list_checkpoints, load_checkpoint
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path
 from dnl.network import SegmentationNetwork
-from pages.parts.app.words import NO_CHECKPOINT, as_clause, literal
+from pages.parts.app.words import NO_CHECKPOINT, as_clause, literal, said_container
 
 # Half of the cores for one session's network: the browser and other sessions need the rest, and where cores are scarce
 # PyTorch's threads wait for each other at full speed, five times as slow as one of them alone.
@@ -84,10 +84,12 @@ def opened_models() -> dict[str, Model]:
     return st.session_state.setdefault("opened models", {})
 
 
-def say_health(health: Health) -> None:
-    """A model's health as a badge, a sentence, and the figures behind it."""
+def say_health(health: Health, place: str = "") -> None:
+    """A model's health as a badge, a sentence, and the figures behind it. place: where there are several on a page."""
     sentence = health.sentence.removeprefix(f"{health.state.capitalize()}: ")
-    st.markdown(f":{HEALTH_COLOURS[health.state]}-badge[{health.state}] {sentence[0].upper()}{sentence[1:]}")
+    words = f":{HEALTH_COLOURS[health.state]}-badge[{health.state}] {sentence[0].upper()}{sentence[1:]}"
+    with said_container(words, f"health {place}"):
+        st.markdown(words)
     if health.facts:
         st.table([{"figure": name, "value": value} for name, value in health.facts], hide_header=True)
 

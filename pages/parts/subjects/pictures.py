@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import streamlit as st
@@ -20,7 +20,7 @@ from analysis.files.photos import (
 )
 from dnl.classes import LabelSet
 from dnl.codings import codings_of
-from dnl.datasets import CamVid, DatasetError, Streets, camvid_labels
+from dnl.datasets import CamVid, DatasetError, Origin, Streets, camvid_labels
 from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, PHOTO_WORDS, keep_file, kept_file, kept_upload
 from pages.parts.app.words import as_clause, as_sentence, literal
 from pages.parts.subjects.places import (
@@ -43,7 +43,7 @@ _SOURCE, _SCENE, _SPLIT, _FILE, _PHOTO, _LABELS = "source", "scene", "split", "f
 class Picture:
     """An image to look at: `image` H×W×3 uint8, `labels` H×W or None; `private` when it is a user's own.
 
-    place: where `picture_at` finds this very picture; None for nowhere.
+    place: where `picture_at` finds this very picture; None for nowhere. origin: the group that it shares with others.
     """
 
     image: np.ndarray
@@ -51,6 +51,7 @@ class Picture:
     name: str
     private: bool = False
     place: Place | None = None
+    origin: Origin = field(default_factory=Origin)
 
     def content_hash(self) -> str:
         """A key of what is to be seen: name, pixels and labels."""
@@ -93,7 +94,8 @@ def camvid_picture(split: str, index: int, label_set: LabelSet) -> Picture:
         )
     sample = data[index]
     place = CamVidPlace(split, index)
-    return Picture(sample.image, camvid_labels(sample, label_set), sample.name, place=place)
+    labels = camvid_labels(sample, label_set)
+    return Picture(sample.image, labels, sample.name, place=place, origin=data.origins[index])
 
 
 def camvid_splits(notices: DeltaGenerator) -> dict[str, CamVid]:

@@ -10,11 +10,11 @@ import torch
 from numpy.lib import format as npy_format
 
 from analysis import Capture
-from analysis.capture import containers, load_capture, save_capture
+from analysis.capture import NUMBERED, containers, load_capture, save_capture
 from analysis.capture.containers import CaptureFileError
 from analysis.capture.files import read_capture_file
 from analysis.maps import attention_rows
-from dnl.classes import ADE20K, LabelSet
+from dnl.classes import ADE20K, CAMVID, LabelSet
 
 HEIGHT, WIDTH, CELLS = 3, 5, 15
 LABEL_SET = LabelSet("pets", ("Katze", "Hünd"), ((255, 0, 0), (0, 9, 0)), ignore_index=254)
@@ -128,6 +128,32 @@ def test_metadata_names_the_classes():
         capture = read_capture_file(data, "ignored").capture()
         assert capture.label_set.class_names == ("a", "b", "c") and capture.name == "Größe"
         assert (capture.gate, capture.lr_kernel, capture.lr_weights) == ("binary", 3, "learnt")
+
+
+def test_a_last_value_that_may_be_no_class_is_asked_about():
+    labels = np.arange(CELLS).reshape(HEIGHT, WIDTH) % 12
+    data = npz(**rows(labels=labels))
+    with pytest.raises(CaptureFileError, match="labels reach to 11, which is no class in camvid's labels") as asked:
+        read_capture_file(data)
+    assert asked.value.label_sets == ("camvid", NUMBERED)
+    said = npz(**rows(labels=labels), metadata=json.dumps({"label_set": "camvid"}))
+    for capture in (read_capture_file(data, label_set="camvid").capture(), read_capture_file(said).capture()):
+        assert capture.label_set == CAMVID and (capture.cell_labels == labels).all()
+        assert capture.ignore_index == 11 and not capture.notes
+    numbered = read_capture_file(data, label_set=NUMBERED).capture()
+    assert numbered.num_classes == 12 and numbered.ignore_index == 255 and not numbered.notes
+    assert read_capture_file(npz(**rows(labels=labels % 11))).capture().num_classes == 11  # no doubt
+
+
+def test_arrays_with_such_a_last_value_say_so():
+    query = np.ones((CELLS, 2), np.float32)
+    labels = np.arange(CELLS).reshape(HEIGHT, WIDTH) % 12
+    with pytest.warns(UserWarning, match=r"the labels reach to 11, .*label_set=dnl.classes.CAMVID"):
+        capture = Capture.from_qk(query, query, HEIGHT, WIDTH, labels=labels)
+    assert capture.num_classes == 12 and "here it counts as a class" in capture.notes[0]
+    assert not Capture.from_qk(query, query, HEIGHT, WIDTH, labels=labels, label_set=CAMVID).notes
+    probs = np.full((12, HEIGHT, WIDTH), 1 / 12, np.float32)  # twelve classes indeed
+    assert not Capture.from_qk(query, query, HEIGHT, WIDTH, probs, labels=labels).notes
 
 
 @pytest.mark.parametrize("write", [npz, tensors])

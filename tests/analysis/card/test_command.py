@@ -44,6 +44,7 @@ def test_the_command_writes_the_card_and_leaves_the_weights(tmp_path, camvid, ca
     )
     assert metrics["camvid_val"]["images"] == 3 and set(metrics["camvid_val"]) >= set(card.ABLATIONS)
     assert metrics["gamma"] == 0.5 and metrics["streets_val"]["images"] == 1
+    assert metrics["attention_split"] == "camvid val" and written["looks"] == {"camvid val": 1}
     assert "similarity, box" in capsys.readouterr().out
 
 
@@ -69,3 +70,11 @@ def test_bad_arguments_end_with_one_sentence(tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error: ") and expected in error and error.count("\n") == 1
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("looks", "counted"),
+    [(None, {"camvid test": 1}), ({"camvid test": 2, "x": 1}, {"camvid test": 3, "x": 1}), ("x", {"camvid test": 1})],
+)
+def test_every_look_at_a_split_is_counted(looks, counted):
+    assert command.counted(looks, "camvid test") == counted

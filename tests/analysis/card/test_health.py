@@ -69,3 +69,12 @@ def test_a_card_without_figures_is_not_judged():
     health = attention_health({})
     assert health.state == "unknown" and health.facts == ()
     assert attention_health({"gamma": 0.3}).facts == (("γ, the weight of the block", "0.300"),)
+
+
+def test_the_judgement_rests_on_test_where_it_was_measured():
+    scores = {"miou": 0.6, "miou_gamma_0": 0.5}
+    health = attention_health(changed(camvid_test=scores))
+    assert health.sentence == "Alive: mean IoU falls from 0.600 to 0.500 without the block (γ = 0)."
+    assert dict(health.facts)["mean IoU on CamVid test"] == "0.600"
+    # A score alone does not say what the attention is worth.
+    assert dict(attention_health(changed(camvid_test={"miou": 0.6})).facts)["mean IoU on CamVid val"] == "0.655"

@@ -8,9 +8,11 @@ import torch
 from analysis import capture_attention, noise
 from analysis.card import command
 from analysis.card import measuring as card
+from analysis.intervals import mean_interval
 from analysis.maps import attention_rows
 from analysis.options import GATES
 from dnl.classes import CAMVID
+from dnl.datasets import Origin
 from dnl.training import evaluate
 from tests.analysis.card.small import CONFIG, Dataset, make_model, make_samples
 
@@ -75,6 +77,16 @@ def test_figures_of_the_card(captures):
     assert raw["interclass_noise"]["chance"] == summary["chance"].mean
     assert raw["hollow_fraction"]["mean"] == summary["hollow_fraction"].mean
     assert metrics["attention"]["classes_left_out"]["Pole"] == 0
+    table = noise.class_table([image.raw for image in images], "raw", "hollow_fraction", min_cells=2)
+    expected = mean_interval(table[:, np.isfinite(table).sum(axis=0) >= 3])
+    assert (raw["hollow_fraction"]["low"], raw["hollow_fraction"]["high"]) == pytest.approx(
+        (max(expected.low, 0), min(expected.high, 1))
+    )
+    assert metrics["attention"]["intervals"]["method"] == "Student's t over 3 images, skewness corrected"
+    one_drive = [Origin("0016E5", frame) for frame in (3, 1, 2)]
+    metrics = card.attention_metrics(images, CAMVID.class_names, origins=one_drive, min_cells=2, min_images=3)
+    assert metrics["attention"]["raw"]["hollow_fraction"]["low"] is None
+    assert metrics["attention"]["intervals"]["reason"].startswith("3 images of one sequence")
     assert metrics["query_dependence"] == pytest.approx(np.mean([image.query_dependence for image in images]))
     assert metrics["effective_keys"] == pytest.approx(np.median(np.concatenate([i.effective_keys for i in images])))
     assert set(metrics["gates"]) == set(GATES)
@@ -110,3 +122,7 @@ def test_scores_carry_their_number_of_images(model):
     samples = make_samples(2)
     scores = card.measure_scores(model, Dataset(samples))
     assert scores["images"] == 2 and 0 <= scores["miou"] <= 1 and set(scores["iou"]) <= set(CAMVID.class_names)
+    assert scores["groups"] == {
+        group: evaluate(model, Dataset([sample])).miou for group, sample in zip("ab", samples, strict=True)
+    }
+    assert "groups" not in card.measure_scores(model, Dataset(samples[:1]))

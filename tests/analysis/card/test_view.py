@@ -6,6 +6,7 @@ import pytest
 
 from analysis.card.view import (
     ABLATION_WORDS,
+    choice_sentences,
     flatten,
     noise_rows,
     overview_row,
@@ -282,3 +283,42 @@ def test_no_ablation_is_none_and_a_broken_one_an_error(tmp_path):
 def test_no_value_is_nan_in_the_tables():
     for row in noise_rows(METRICS):
         assert all(not (isinstance(value, float) and math.isnan(value)) for value in row.values())
+
+
+CHOSEN = {"dataset": "camvid", "split": "dev:0006R0", "images": 101}
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentences"),
+    [
+        ({}, "The card does not say which split it was chosen on. Not measured on test."),
+        ({"chosen_on": CHOSEN}, "Chosen on camvid dev:0006R0 (101 images). Not measured on test."),
+        (
+            {"chosen_on": CHOSEN, "looks": {"camvid test": 2, "camvid val": 5}},
+            "Chosen on camvid dev:0006R0 (101 images). Measured on camvid test 2 times.",
+        ),
+        (
+            {"chosen_on": CHOSEN, "metrics": {"camvid_test": {"miou": 0.5}}},
+            "Chosen on camvid dev:0006R0 (101 images). How often test was measured is not recorded.",
+        ),
+    ],
+)
+def test_a_card_says_what_a_network_was_chosen_on_and_how_often_test_was_looked_at(entries, sentences):
+    given = {**card(metrics={}), **entries}
+    assert choice_sentences(given) == view_card(given).choice == sentences
+
+
+@pytest.mark.parametrize(
+    "entries", [{"chosen_on": 3}, {"chosen_on": {}}, {"looks": {"camvid test": "x"}}, {"looks": 1}]
+)
+def test_choices_of_another_form_are_refused(entries):
+    with pytest.raises(CheckpointError, match="entries of another form"):
+        view_card(card(**entries))
+
+
+def test_the_scores_of_test_come_first():
+    view = view_card(card(metrics={**METRICS, "camvid_test": {"miou": 0.5, "groups": {"0001TP": 0.4}}}))
+    assert list(view.scores) == ["camvid test", "camvid val", "streets val"]
+    assert overview_row(view)["measured on"] == "camvid test" and view.scores["camvid test"]["groups"] == {
+        "0001TP": 0.4
+    }

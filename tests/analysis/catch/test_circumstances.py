@@ -191,3 +191,49 @@ def test_the_written_out_softmax_is_torchs():
     query, key = torch.randn(2, 5, 4), torch.randn(2, 7, 4)
     truth = torch.softmax(0.3 * query.double() @ key.double().mT, -1)
     torch.testing.assert_close(written_out(query, key, 0.3), truth)
+
+
+class Convolved(nn.Module):
+    """A transformer that begins with an image."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.embed = nn.Conv2d(3, CHANNELS, 4, stride=4)
+
+    def forward(self, batch):
+        return self.inner(self.embed(batch).flatten(2).transpose(1, 2))
+
+
+PHOTOS = [
+    torch.randint(0, 256, (12, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(n)) for n in (0, 1)
+]
+
+
+def prepared(photo):
+    """H×W×3 whole numbers -> 3×H×W around 0, as preprocessing does it."""
+    return (photo.permute(2, 0, 1).float() / 255 - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / 0.25
+
+
+BATCHES = {
+    "one, by None": lambda: prepared(PHOTOS[1])[None],
+    "one, by unsqueeze": lambda: prepared(PHOTOS[1]).unsqueeze(0),
+    "several, stacked": lambda: torch.stack([prepared(photo) for photo in PHOTOS]),
+    "from NumPy": lambda: torch.tensor(prepared(PHOTOS[1]).numpy()[None]),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_images_may_be_prepared_inside_the_block(batch):
+    network, photos = Convolved(Attention(fused)).eval(), BATCHES[batch]()
+    with torch.no_grad(), catch.hook(network, "inner") as before:
+        network(photos)
+    with torch.no_grad(), catch.hook(network, "inner") as within:
+        network(BATCHES[batch]())
+        network(BATCHES[batch]())  # and again, after the model ran
+    truth = before.capture(item=-1 % len(photos), head=1)
+    assert (truth.height, truth.width) == (3, 5)
+    for call in (1, 2):
+        found = within.capture(item=-1 % len(photos), head=1, call=call)
+        assert (found.height, found.width) == (3, 5)
+        assert (found.query == truth.query).all() and (found.key == truth.key).all()

@@ -51,6 +51,14 @@ def summary() -> dict:
     }
 
 
+def test_bars_are_of_the_stages_that_each_network_has(summary):
+    plain = {**summary, "stages": {"raw": summary["stages"]["raw"]}, "differences": {}}
+    figure = charts.stage_bars({"dnl": summary, "nl": plain}, "interclass_noise", STAGES)
+    bars = {trace["name"]: trace["x"][0] for trace in traces(figure) if trace["type"] == "bar"}
+    assert bars == {"raw": ["dnl", "nl"], "rectified (GR)": ["dnl"], "retained (LR)": ["dnl"]}
+    assert not charts.stage_differences(plain, ["interclass_noise"]).data
+
+
 def traces(figure) -> list[dict]:
     """The figure as the browser gets it; what is no JSON (NaN among it) would fail here."""
     return json.loads(figure.to_json(), parse_constant=lambda name: pytest.fail(f"{name} in a figure"))["data"]

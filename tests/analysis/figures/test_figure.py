@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from analysis import Capture
-from analysis.figures import attention_figure, recipe_figure
+from analysis.figures import attention_figure, caption_text, recipe_figure
 from analysis.figures.drawing import UNSEEN
-from analysis.figures.recipe import COLUMNS, Attention, Look, RecipeError, Scale
+from analysis.figures.recipe import COLUMNS, Attention, Checkpoint, Look, Recipe, RecipeError, Row, Scale, StreetImage
 from analysis.geometry import Grid
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.classes import CAMVID
 from tests.analysis.figures.small import (
+    CHANGES,
     MAPS,
     PIXELS,
     QUERIES,
@@ -72,9 +73,42 @@ def test_the_recipe_decides_how_the_maps_are_computed(capture):
     figure = draw(capture, scale=Scale("shared"), attention=attention)
     stages = attention_rows(capture, QUERIES, gate=None, lr_kernel=5, temperature=2.0)
     drawn = [ax.images[0].get_array() for ax in panels(figure)]
-    for place, (row, stage) in enumerate(itertools.product(range(2), stages)):
+    for place, (row, stage) in enumerate(itertools.product(range(2), (stages.raw, stages.retained))):
         assert (drawn[place] == stage[row]).all()
-    assert "no GR" in words(figure) and "LR 5×5" in words(figure)
+    assert len(drawn) == 4 and "rectified" not in words(figure) and "LR 5×5" in words(figure)
+
+
+def test_rows_are_named_by_what_they_show_until_a_title_is_typed(capture):
+    def titles(pixels, typed="", **models):
+        rows = [Row(StreetImage(0), pixel, typed, name) for pixel, name in zip(pixels, models.values(), strict=True)]
+        recipe = Recipe((Checkpoint("a"), Checkpoint("b")), tuple(rows), MAPS, look=Look(class_titles=True))
+        return set(words(recipe_figure(recipe, [capture] * len(rows))))
+
+    names = [CAMVID.class_names[capture.labels[pixel]] for pixel in PIXELS]
+    assert names[0] != names[1]
+    assert names[0] in titles(PIXELS[:1], first=None) and names[0] not in titles(PIXELS[1:], first=None)
+    assert names[1] in titles(PIXELS[1:], first=None)
+    assert "typed" in titles(PIXELS[:1], "typed", first=None) and names[0] not in titles(
+        PIXELS[:1], "typed", first=None
+    )
+    both = [PIXELS[0], PIXELS[0]]
+    assert {f"{names[0]} · a", f"{names[0]} · b"} <= titles(both, first=None, second="b")
+    assert names[0] not in words(draw(capture, pixels=PIXELS[:1]))  # nor where no titles were asked for
+
+
+def test_a_stage_that_one_network_lacks_is_no_panel_of_its(capture):
+    """Its raw map does not stand for it, and where no row has the stage there is no column."""
+    plain = dataclasses.replace(capture, gate=None, lr_kernel=None)
+    recipe = make_recipe(columns=(*MAPS, *CHANGES), column_titles=("A", "B", "C", "D", "E"))
+    figure = recipe_figure(recipe, [capture, plain])
+    assert len(panels(figure)) == 6
+    lacking = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert lacking == ["no GR", "no LR", "no GR", "no LR and no GR"]
+    figure = recipe_figure(recipe, [plain, plain])
+    assert len(panels(figure)) == 2 and words(figure).count("A") == 1 and not {"B", "C", "D", "E"} & set(words(figure))
+    assert caption_text(recipe, [plain, plain], {"a": "0" * 64}).split(". ")[1] == "Maps: raw (softmax)"
+    with pytest.raises(RecipeError, match="no row has a map for rectified: rectified takes GR"):
+        recipe_figure(make_recipe(columns=("rectified",)), [plain, plain])
 
 
 def test_pictures_alone_need_no_query(capture):
@@ -89,7 +123,7 @@ def test_pictures_alone_need_no_query(capture):
 
 def test_queries_and_keys_alone_are_enough(capture):
     figure = attention_figure(Capture(capture.query, capture.key), [3])
-    assert len(panels(figure)) == 3 and {"no GR", "no LR"} <= set(words(figure))
+    assert len(panels(figure)) == 1 and {"raw", "softmax"} <= set(words(figure))
     assert all(caption(figure, ax) == "" for ax in panels(figure))
 
 
@@ -117,8 +151,8 @@ def test_options_that_do_not_fit_are_refused(capture):
             {"column_titles": ("incomprehensibilities" * 2, "", ""), "look": Look(width=3.5)},
             "'incompreh.*' has no room",
         ),
-        ({"column_titles": ("木", "", "")}, "the font DejaVu Sans cannot write '木'"),
-        ({"column_titles": ("a\nb", "", "")}, r"the font DejaVu Sans cannot write '\\n'"),
+        ({"column_titles": ("\ue000", "", "")}, "neither DejaVu Sans nor a font of this machine can write '.ue000'"),
+        ({"column_titles": ("a\nb", "", "")}, r"neither DejaVu Sans nor a font of this machine can write '\\n'"),
     ],
 )
 def test_a_recipe_that_cannot_be_drawn_gets_one_sentence(capture, change, sentence):
@@ -151,7 +185,7 @@ def test_maps_are_drawn_where_the_keys_lie(pooled):
     labels = Grid(SIZE, (2, 3), "blocks", pooled.crop).votes(pooled.labels, 11, 11)
     metrics = query_metrics(raw, labels, QUERIES, ignore_index=11, query_labels=pooled.cell_labels)
     for row, query in enumerate(QUERIES):
-        photo, ax = panels(figure)[6 * row], panels(figure)[6 * row + 3]
+        photo, ax = panels(figure)[4 * row], panels(figure)[4 * row + 3]
         assert (ax.images[0].get_array() == raw[row]).all()
         assert ax.images[0].get_extent() == [7.5, 61.5, 33.5, 3.5]
         assert matplotlib.colors.to_hex(ax.get_facecolor()) == UNSEEN
@@ -185,9 +219,9 @@ def test_queries_without_a_place_have_their_names_as_titles_and_no_mark(pooled):
     assert "object 7" in words(figure) and "object 3" in words(figure)
     assert not any(ax.lines for ax in shown)
     for row in range(2):
-        assert (shown[6 * row + 3].images[0].get_array() == raw[row]).all() and caption(figure, shown[6 * row]) == ""
-    assert caption(figure, shown[1]) == CAMVID.class_names[1] and caption(figure, shown[7]) == "no class"
-    assert "query without a label" in caption(figure, shown[9]) or "no label" in caption(figure, shown[9])
+        assert (shown[4 * row + 3].images[0].get_array() == raw[row]).all() and caption(figure, shown[4 * row]) == ""
+    assert caption(figure, shown[1]) == CAMVID.class_names[1] and caption(figure, shown[5]) == "no class"
+    assert "query without a label" in caption(figure, shown[7]) or "no label" in caption(figure, shown[7])
     with pytest.raises(ValueError, match=r"the queries are \[45\]; 'image' has the queries 0 … 44"):
         attention_figure(objects, [45])
     with pytest.raises(RecipeError, match="have no place; choose one by its number"):

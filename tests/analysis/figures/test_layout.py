@@ -79,6 +79,8 @@ def test_no_text_leaves_the_figure_or_meets_another(capture, name):
     assert figure.get_size_inches()[0] == look.width
     texts = [*figure.texts, *(text for ax in bars(figure) for text in ax.get_xticklabels() + ax.get_yticklabels())]
     boxes = [text.get_window_extent(renderer) for text in texts if text.get_text()]
+    inside = [text for ax in figure.axes for text in ax.texts]
+    assert {text.get_fontsize() for text in (*texts, *inside)} == {look.font_size}
     whole = figure.bbox.padded(1)
     assert all(whole.contains(*box.min) and whole.contains(*box.max) for box in boxes)
     frames = [ax.get_window_extent(renderer) for ax in figure.axes]
@@ -163,9 +165,19 @@ def test_rows_stand_beneath_each_other_with_their_captions():
 
 
 def test_captions_take_their_longest_form_that_fits():
-    assert lay_out(make_grid()).captions.lines[0][0] == ("a long caption",)
+    assert lay_out(make_grid()).captions[0][0] == ["a long caption"]
     narrow = lay_out(make_grid(columns=8, width=5.0, colour_bar="none"))
-    assert {caption for row in narrow.captions.lines for caption in row} == {("short",)}
+    assert all(caption == ["short"] for row in narrow.captions for caption in row)
+
+
+def test_a_long_row_title_takes_several_lines_and_room_of_its_own():
+    grid = make_grid(rows=1)
+    row = dataclasses.replace(grid.rows[0], title="Pedestrian · camvid-dnl of the second seed")
+    layout = lay_out(dataclasses.replace(grid, rows=[row]))
+    assert len(layout.row_titles[0]) > 1
+    assert layout.across.lefts[0] >= layout.across.row_titles + len(layout.row_titles[0]) * grid.step
+    with pytest.raises(ValueError, match="has no room beside its panels"):
+        lay_out(dataclasses.replace(grid, rows=[dataclasses.replace(row, title=" ".join(["word"] * 60))]))
 
 
 def test_a_layout_is_a_value():

@@ -58,13 +58,33 @@ def test_one_colour_scale_for_all_maps(capture):
     figure = draw(capture, ("photo", *MAPS), scale=Scale("shared", 90))
     limits = {ax.images[0].get_clim() for row in (0, 4) for ax in panels(figure)[row + 1 : row + 4]}
     values = np.stack(attention_rows(capture, QUERIES))
-    assert limits == {(0, np.percentile(values, 90))}
+    assert limits == {(0, np.percentile(values, 90, method="higher"))}
     (bar,) = bars(figure)
     figure.savefig(io.BytesIO())
     numbers = [float(label.get_text()) for label in bar.get_yticklabels()]
     assert len(numbers) >= 3
     # The numbers are per cent of the weights at their places.
     assert numbers == pytest.approx([100 * place for place in bar.get_yticks()])
+
+
+def test_maps_that_are_nearly_even_show_on_a_scale_of_their_own_range_which_the_bar_says(capture):
+    even = dataclasses.replace(capture, query=0.01 * capture.query)
+    rows = shares(attention_rows(even, QUERIES).raw)
+    assert np.ptp(rows) < 0.1
+    common = draw(even, ("raw",), scale=Scale("uniform", 100, from_lowest=True))
+    assert panels(common)[0].images[0].get_clim() == (rows.min(), rows.max())
+    assert [ax.get_ylabel() for ax in bars(common)] == [""] and "× an even spread, not from 0" in " ".join(
+        words(common)
+    )
+    own = draw(even, ("raw",), scale=Scale("map", 100, from_lowest=True))
+    weights = attention_rows(even, QUERIES).raw
+    for ax, map_ in zip(panels(own), weights, strict=True):
+        assert ax.images[0].get_clim() == (map_.min(), map_.max())
+        low, high = caption(own, ax).splitlines()[-1].removesuffix(" %").split(" … ")
+        assert float(low) < float(high) and float(high) == pytest.approx(100 * map_.max(), rel=0.01)
+    assert "attention, of each map's own range" in words(own)
+    from_zero = draw(even, ("raw",), scale=Scale("log", from_lowest=True))
+    assert not [text for text in words(from_zero) if "not from 0" in text]
 
 
 def test_only_the_maps_that_are_drawn_decide_the_scale(capture):

@@ -58,7 +58,7 @@ def make_report(seed, *, name=None, labels=None, detection=True, emptied=(), ora
 
 
 def summary_of(records, **options):
-    return data_set_summary(records, CLASSES, **{"min_cells": 2, "min_images": 2, "resamples": 50, **options})
+    return data_set_summary(records, CLASSES, **{"min_cells": 2, "min_images": 2, **options})
 
 
 def make_capture(height=7, width=12, *, seed=0, **changes):

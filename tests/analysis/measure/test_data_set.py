@@ -1,11 +1,14 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from analysis import noise
-from analysis.measure import SPLITS, checkpoint_differences, data_set_summary, image_record, least_images
-from analysis.measure.data_set import METRICS, bootstrap_weights
+from analysis.intervals import mean_interval, ratio_interval
+from analysis.measure import GROUP_METRICS, SPLITS, checkpoint_differences, data_set_summary, image_record, least_images
+from analysis.measure.data_set import METRICS
+from analysis.measure.tables import Tables
 from analysis.options import CONTROLS, STAGES
 from tests.analysis.measure.small import CELLS, CLASSES, EVERY, IGNORE, make_report, summary_of
 
@@ -95,34 +98,97 @@ def test_splits_hold_their_queries_alone(reports, records, split):
     assert block["low"] <= block["high"]
 
 
-def test_intervals_agree_with_a_slow_bootstrap(reports, records):
+def test_intervals_are_those_of_the_tables(reports, records):
     table = slow_table(reports, "raw", "hollow_fraction", min_cells=2)
-    assert np.isnan(table).any()  # so that a class can be absent from a resample
     shown = [column for column in range(4) if np.isfinite(table[:, column]).sum() >= 2]
-    macros, by_class = [], {column: [] for column in shown}
-    for drawn in np.random.default_rng(7).integers(0, 6, (40, 6)):
-        means = {}
-        for column in shown:
-            values = [table[image, column] for image in drawn if np.isfinite(table[image, column])]
-            if values:
-                means[column] = np.mean(values)
-                by_class[column].append(means[column])
-        if means:
-            macros.append(np.mean(list(means.values())))
-    block = summary_of(records, seed=7, resamples=40)["stages"]["raw"]["hollow_fraction"]
-    assert (block["low"], block["high"]) == pytest.approx(tuple(np.percentile(macros, [2.5, 97.5])))
+    assert np.isnan(table[:, shown]).any()
+    block = summary_of(records)["stages"]["raw"]["hollow_fraction"]
+    expected = mean_interval(table[:, shown])
+    assert (block["low"], block["high"]) == pytest.approx((expected.low, expected.high))
     assert set(block["per_class"]) == {CLASSES[column] for column in shown}
     for column in shown:
-        entry = block["per_class"][CLASSES[column]]
-        assert (entry["low"], entry["high"]) == pytest.approx(tuple(np.percentile(by_class[column], [2.5, 97.5])))
-        assert entry["resamples"] == len(by_class[column])
-        assert entry["images"] == np.isfinite(table[:, column]).sum()
+        entry, expected = block["per_class"][CLASSES[column]], mean_interval(table[:, column])
+        assert entry["images"] == expected.images == np.isfinite(table[:, column]).sum()
+        if expected.low is None:
+            assert entry["low"] is None and entry["high"] is None
+        else:
+            limits = max(expected.low, 0), min(expected.high, 1)  # a share
+            assert (entry["low"], entry["high"]) == pytest.approx(limits)
+
+
+def test_times_chance_has_the_interval_of_a_ratio(reports, records):
+    table, chance = (slow_table(reports, "raw", metric, min_cells=2) for metric in ("interclass_noise", "chance"))
+    shown = np.isfinite(table).sum(axis=0) >= 2
+    expected = ratio_interval(table[:, shown], np.where(np.isfinite(table), chance, np.nan)[:, shown])
+    block = summary_of(records)["stages"]["raw"]["interclass_noise"]
+    assert block["times_chance"] == pytest.approx(block["mean"] / block["chance"])
+    assert (block["times_chance_low"], block["times_chance_high"]) == pytest.approx((expected.low, expected.high))
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+
+def placed(records, groups, places=None):
+    places = places or [None] * len(groups)
+    return [
+        dataclasses.replace(record, group=group, place=place)
+        for record, group, place in zip(records, groups, places, strict=True)
+    ]
+
+
+def test_a_group_has_the_figures_of_a_summary_of_itself(records):
+    summary = summary_of(placed(records, ["b", "a", "b", "b", "a", None]), min_images=1)
+    assert list(summary["groups"]) == ["b", "a"]
+    alone = summary_of([records[index] for index in (0, 2, 3)], min_images=1)
+    for stage, figures in summary["groups"]["b"]["stages"].items():
+        for metric in GROUP_METRICS:
+            assert figures[metric]["mean"] == pytest.approx(alone["stages"][stage][metric]["mean"])
+        times = alone["stages"][stage]["interclass_noise"]["times_chance"]
+        assert figures["interclass_noise"]["times_chance"] == pytest.approx(times)
+        assert figures["interclass_noise"]["low"] is None  # three images of one sequence tell nothing of it
+    assert [block["images"] for block in summary["groups"].values()] == [3, 2]
+
+
+def test_images_of_groups_are_not_taken_as_independent(reports, records):
+    groups = ["a", "a", "b", "b", "c", "c"]
+    table = slow_table(reports, "raw", "interclass_noise", min_cells=2)
+    shown = np.isfinite(table).sum(axis=0) >= 2
+    summary = summary_of(placed(records, groups))
+    block, expected = summary["stages"]["raw"]["interclass_noise"], mean_interval(table[:, shown], groups)
+    assert (block["low"], block["high"]) == pytest.approx((max(expected.low, 0), min(expected.high, 1)))
+    facts = summary["intervals"]
+    assert (facts["method"], facts["groups"]) == ("Student's t over 3 groups", 3)
+    assert facts["speaks_of"] == "groups like these" and facts["effective_images"] <= 6
+    independent = summary_of(records)
+    assert independent["intervals"]["groups"] is None and independent["groups"] == {}
+
+
+def test_one_sequence_is_cut_into_blocks_in_the_order_of_places(records):
+    many = [records[index % 6] for index in range(40)]  # the same few images again and again
+    places = list(np.random.default_rng(0).permutation(40))
+    tables = Tables(many, 4, 2)
+    table = tables.table("all", "raw", "interclass_noise")
+    shown = np.isfinite(table).sum(axis=0) >= 2
+    summary = summary_of(placed(many, ["0016E5"] * 40, [int(place) for place in places]))
+    expected = mean_interval(table[:, shown], ["0016E5"] * 40, places)
+    block = summary["stages"]["raw"]["interclass_noise"]
+    assert (block["low"], block["high"]) == pytest.approx((expected.low, expected.high))
+    assert expected != mean_interval(table[:, shown], ["0016E5"] * 40)
+    assert summary["intervals"]["speaks_of"] == "this one sequence"
+
+
+def test_too_few_images_have_no_interval_but_a_reason(records):
+    facts = summary_of(records[:2], min_images=1)["intervals"]
+    assert (facts["method"], facts["reason"]) == ("none", "2 images: an interval needs 3")
+    facts = summary_of(placed(records, ["a"] * 6), min_images=1)["intervals"]
+    assert facts["reason"].startswith("6 images of one sequence")
+    assert summary_of(records, min_images=7)["intervals"]["reason"] == "no class has enough images for a mean"
 
 
 def test_differences_are_paired_by_image(reports, records):
     tables = [slow_table(reports, stage, "top_mass", min_cells=2) for stage in ("retained", "raw")]
     paired = tables[0] - tables[1]
-    summary = summary_of(records, resamples=200)
+    summary = summary_of(records)
     block = summary["differences"]["retained - raw"]["top_mass"]
     assert block["mean"] == pytest.approx(slow_macro(paired, 2))
     means = {stage: summary["stages"][stage]["top_mass"]["mean"] for stage in ("retained", "raw")}
@@ -139,7 +205,7 @@ def test_checkpoints_are_compared_on_the_images_of_both(reports, records):
         for own in ([reports[seed] for seed in (2, 3, 4)], [others[place] for place in (1, 2, 0)])
     ]
     records_of = {"a": records, "b": [image_record(report) for report in others]}
-    block = checkpoint_differences(records_of, 4, min_cells=1, min_images=1, resamples=20)["b - a"]
+    block = checkpoint_differences(records_of, 4, min_cells=1, min_images=1)["b - a"]
     assert block["images"] == 3
     entry = block["stages"]["raw"]["kept_mass"]
     assert entry["mean"] == pytest.approx(slow_macro(tables[1] - tables[0], 1))
@@ -214,13 +280,7 @@ def test_counts_of_the_whole(reports, records):
 
 def test_the_same_seed_gives_the_same_summary(records):
     assert summary_of(records) == summary_of(records)
-    assert summary_of(records, seed=1) != summary_of(records, seed=2)
-
-
-def test_every_resample_draws_as_many_images_as_there_are():
-    weights = bootstrap_weights(7, 30, seed=3)
-    assert weights.shape == (30, 7) and (weights.sum(axis=1) == 7).all() and weights.max() > 1
-    assert bootstrap_weights(1, 30, seed=3) is None
+    assert summary_of(records, seed=2)["intervals"]["seed"] == 2
 
 
 def test_small_sets_ask_for_one_image_a_class():

@@ -13,7 +13,7 @@ from analysis.geometry import Grid
 from analysis.maps import attention_rows
 from analysis.measure import MeasureOptions, image_record, measure_capture, metric_map, worst_queries
 from analysis.measure.image import HOLLOW_THRESHOLDS, boundary_cells
-from analysis.options import CONTROLS, STAGES
+from analysis.options import CONTROLS, STAGES, own_stages
 from dnl.classes import CAMVID
 from tests.analysis.measure.small import make_capture
 
@@ -29,9 +29,13 @@ def plain_rows(capture, options):
     """Every stage and control, N×h×w, by the functions that compute a few rows at a time."""
     common = {"lr_kernel": options.lr_kernel, "temperature": options.temperature, "lr_weights": options.lr_weights}
     rows = attention_rows(capture, gate=options.gate, **common)._asdict()
+    if options.gate is None or (options.gate == "model" and capture.gate is None):
+        del rows["rectified"]
     rows["uniform"] = np.full(rows["raw"].shape, 1 / len(rows["raw"]))
     kernel = capture.lr_kernel if options.lr_kernel == "model" else options.lr_kernel
-    if kernel is not None:
+    if kernel is None:
+        del rows["retained"]
+    else:
         rows["oracle"] = attention_rows(capture, gate="oracle", **common).retained
         rows["box"] = attention_rows(capture, gate=options.gate, **{**common, "lr_weights": "box"}).retained
     return rows
@@ -49,7 +53,7 @@ def assert_measured_as_plain_rows(capture, options=DEFAULTS):
         scores = noise.detection_scores(rows, labels, every, ignore_index=IGNORE)
         for actual, wanted in zip(report.detection[stage], scores, strict=True):
             np.testing.assert_allclose(actual, wanted, atol=1e-9, err_msg=stage)
-        needed = [expected[name] for name in (*STAGES, stage)]
+        needed = [expected[name] for name in (*own_stages(expected), stage)]
         values = [noise.query_metrics(one, labels, every, ignore_index=IGNORE).interclass_noise for one in needed]
         shared = np.flatnonzero(np.isfinite(values).all(axis=0))
         leakage = noise.leakage(rows[shared], labels, shared, num_classes=11, ignore_index=IGNORE)
@@ -72,7 +76,7 @@ def test_other_windows_temperatures_and_weights():
     assert_measured_as_plain_rows(capture, MeasureOptions(lr_kernel=5, temperature=2.0))
     assert_measured_as_plain_rows(capture, MeasureOptions(lr_weights="box"))
     report = assert_measured_as_plain_rows(capture, MeasureOptions(gate=None, lr_kernel=None))
-    assert tuple(report.stages) == (*STAGES, "uniform")
+    assert tuple(report.stages) == ("raw", "uniform")  # without GR and LR there is one map
 
 
 def test_classes_larger_than_a_block_of_queries():
@@ -421,7 +425,10 @@ def assert_measured_as_rows_over_keys(capture, options=DEFAULTS):
     every, apart = np.arange(labels.size), {"ignore_index": IGNORE, "query_labels": labels}
     rows = attention_rows(capture, **options.as_dict())._asdict()
     rows["uniform"] = np.full(rows["raw"].shape, 1 / key_labels.size)
-    if options.lr_kernel not in (None, "model"):
+    del rows["rectified"]  # there is no GR
+    if options.lr_kernel in (None, "model"):
+        del rows["retained"]
+    else:
         rows["box"] = rows["retained"]
     assert set(report.stages) == set(rows)
     for stage, of_stage in rows.items():
@@ -434,7 +441,7 @@ def assert_measured_as_rows_over_keys(capture, options=DEFAULTS):
         for at, threshold in enumerate(HOLLOW_THRESHOLDS):
             hollow = noise.query_metrics(of_stage, key_labels, every, hollow_threshold=threshold, **apart)
             np.testing.assert_allclose(report.hollow_curve[stage][:, at], hollow.hollow_fraction, rtol=1e-6)
-        needed = [rows[name] for name in (*STAGES, stage)]
+        needed = [rows[name] for name in (*own_stages(rows), stage)]
         values = [noise.query_metrics(one, key_labels, every, **apart).interclass_noise for one in needed]
         shared = np.flatnonzero(np.isfinite(values).all(axis=0))
         leakage = noise.leakage(of_stage[shared], key_labels, shared, num_classes=11, **apart)
@@ -451,7 +458,7 @@ def test_other_keys_are_measured_as_their_rows_say():
     capture = make_pooled()
     report = assert_measured_as_rows_over_keys(capture)
     assert report.cells == (7, 12) and report.key_labels.shape == (3, 5) and report.gr_right is None
-    assert tuple(report.stages) == (*STAGES, "uniform") and report.options.precision == "float64"
+    assert tuple(report.stages) == ("raw", "uniform") and report.options.precision == "float64"
     assert (report.boundary == boundary_cells(capture.cell_labels, IGNORE).ravel()).all()
     assert metric_map(report, "raw", "interclass_noise").shape == (7, 12)
     worst = worst_queries(report, "raw", count=3)
@@ -463,7 +470,7 @@ def test_the_box_works_on_the_grid_of_the_keys_and_the_prediction_votes_there_to
     capture = make_pooled(prediction=prediction, crop=(4, 8, 20, 36))
     options = MeasureOptions(lr_kernel=3, lr_weights="box", temperature=0.5)
     report = assert_measured_as_rows_over_keys(capture, options)
-    assert tuple(report.stages) == (*STAGES, "uniform", "box")  # the oracle is a gate
+    assert tuple(report.stages) == ("raw", "retained", "uniform", "box")  # the oracle is a gate
     predicted = dataclasses.replace(options, labels="prediction")
     assert (assert_measured_as_rows_over_keys(capture, predicted).key_labels != report.key_labels).any()
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from analysis.report.measuring import ReportError, measure_sample
 from analysis.report.output import Checkpoint, write_report
 from dnl import load_checkpoint
 from dnl.classes import CAMVID
-from tests.analysis.report.small import make_sample, run
+from tests.analysis.report.small import Page, make_sample, run, save_model, table
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -35,6 +36,18 @@ def test_a_second_report_in_the_folder_takes_the_place_of_the_first(checkpoint, 
     assert run(checkpoint, camvid, alone, "--limit", "1", "--lr-kernel", "none", "--no-detection") == 0
     assert files_of(tmp_path) - {own.name} == files_of(alone)
     assert own.read_text() == "not the report's"
+
+
+def test_a_report_of_a_plain_network_speaks_of_one_stage(camvid, tmp_path):
+    plain = save_model(tmp_path / "plain.safetensors", context="nl")
+    assert run(plain, camvid, tmp_path / "out", "--no-detection") == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary["stages"]) == ["raw", "uniform"] and summary["differences"] == {}
+    assert summary["provenance"]["model"] == {"context": "nl", "gate": None, "lr_kernel": None}
+    assert {row["stage"] for row in table(tmp_path / "out" / "per_image.csv")} - {""} == {"raw", "uniform"}
+    page = Page((tmp_path / "out" / "report.html").read_text()).text.partition("Definitions")[0]
+    assert "raw" in page and not {"rectified", "retained", "Retention", "Rectifying"} & set(re.findall(r"\w+", page))
+    assert not [name for name in files_of(tmp_path / "out") if "rectified" in name or "retained" in name]
 
 
 def files_of(folder: Path) -> set[str]:

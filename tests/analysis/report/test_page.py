@@ -23,14 +23,22 @@ def test_the_page_needs_nothing_from_outside(finished):
 
 def test_names_are_escaped(tmp_path, records):
     evil = "<script>alert('$x$')</script>"
-    names = (evil, *CAMVID.class_names[1:])
+    names = (evil, "\ue000", *CAMVID.class_names[2:])
     label_set = LabelSet("evil", names, CAMVID.palette, 11)
-    named = [dataclasses.replace(record, name=f"{evil}&{n}") for n, record in enumerate(records)]
+    named = [
+        dataclasses.replace(record, name=f"{evil}&{n}", group=f"{evil}{n % 2}") for n, record in enumerate(records)
+    ]
     about = {"dataset": evil, "split": None, "limit": None, "options": {}, "version": "0", "definitions": "own"}
     checkpoint = Checkpoint("a-name", Path("a-name"), "0" * 64, label_set, {})
     summary = write_report(tmp_path, [checkpoint], {"a-name": named}, [make_sample(n) for n in range(3)], about)
     page = Page((tmp_path / "report.html").read_text())
     assert "script" not in page.elements and evil in page.text
+    assert "\ue000" in page.text and "Names in the charts" in page.text  # which no font has
     assert evil in summary["stages"]["raw"]["kept_mass"]["per_class"]
     assert all(path.parent == tmp_path / "noise_maps" for path in (tmp_path / "noise_maps").iterdir())
+    assert (
+        "No intervals (3 images of 2 groups: an interval needs" in page.text
+        and (tmp_path / "charts/groups.svg").exists()
+    )
+    assert {row["group"] for row in table(tmp_path / "per_group.csv")} == {f"{evil}0", f"{evil}1"}
     assert evil in {row["class"] for row in table(tmp_path / "per_class.csv")}

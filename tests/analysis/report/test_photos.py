@@ -101,8 +101,10 @@ def test_labelled_images_of_any_size_are_asked_for(checkpoint, tmp_path, capsys,
     options = ["--checkpoint", str(checkpoint), "--dataset", "camvid", "--data", str(tmp_path)]
     options += ["--out", str(tmp_path / "out"), "--workers", "1", "--no-detection"]
     assert report.main(options) == 1
-    assert "the largest image has 40×72 pixels" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the largest image, 40×72 pixels, takes about" in said and "add --large" in said
     assert report.main([*options, "--large"]) == 0
+    assert "the largest image, 40×72 pixels, takes about" in capsys.readouterr().err
 
 
 def test_a_folder_without_photos_is_none(tmp_path):

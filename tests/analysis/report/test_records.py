@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 
-from analysis.report.records import SkippedImage, read_record, write_record
+from analysis.report.records import SkippedImage, located, read_record, write_record
+from dnl.datasets import Origin
 
 
 def test_records_come_back_from_their_files(tmp_path, records):
@@ -17,5 +20,22 @@ def test_records_come_back_from_their_files(tmp_path, records):
     assert read_record(tmp_path / "none.npz") is None
     path.write_bytes(b"something else")
     assert read_record(path) is None
+
+
+def test_records_kept_before_there_were_groups_are_used(tmp_path, records):
+    path, stamp = tmp_path / "a.npz", {"options": ("a", 1)}
+    write_record(path, records[0], stamp)
+    with np.load(path) as file:
+        arrays = dict(file)
+    meta = json.loads(str(arrays["meta"]))
+    del meta["fields"]["group"], meta["fields"]["place"]
+    np.savez(path, **{**arrays, "meta": np.array(json.dumps(meta))})
+    found = located([read_record(path, stamp), SkippedImage("x", "why")], [Origin("0016E5", 7), Origin("a", None)])
+    assert [(record.group, record.place) for record in found] == [("0016E5", 7), ("a", None)]
+    assert found[0].queries == records[0].queries and found[1].reason == "why"
+
+
+def test_a_skipped_image_comes_back(tmp_path):
+    path, stamp = tmp_path / "a.npz", {}
     write_record(path, SkippedImage("x", "why"), stamp)
     assert read_record(path, stamp) == SkippedImage("x", "why")

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from analysis.capture import capture_attention
-from analysis.measure import measure_capture
-from analysis.report.tables import write_class_table, write_image_table
+from analysis.measure import data_set_summary, measure_capture
+from analysis.report.records import SkippedImage, located
+from analysis.report.tables import write_class_table, write_group_table, write_image_table
 from dnl import __version__, load_checkpoint
 from dnl.classes import CAMVID
-from dnl.datasets import CamVid
+from dnl.datasets import CamVid, Origin
 from tests.analysis.report.small import table
 
 
@@ -48,6 +49,21 @@ def test_leakage_tables_carry_class_names(finished):
         assert [row["query class"] for row in rows] == list(CAMVID.class_names)
         assert [float(rows[3][name]) for name in CAMVID.class_names] == matrix[3]
         assert matrix[2] is None and set(rows[2].values()) == {"Pole", ""}
+
+
+def test_groups_and_places_are_in_the_tables(tmp_path, records):
+    placed = located(records, [Origin("b", 7), Origin("a", 3), Origin("b", 5)])
+    write_image_table(tmp_path / "images.csv", {"tiny": [*placed, SkippedImage("x", "why", "c", 9)]})
+    rows = [(row["image"], row["group"], row["place"]) for row in table(tmp_path / "images.csv")]
+    assert list(dict.fromkeys(rows)) == [("0", "b", "7"), ("1", "a", "3"), ("2", "b", "5"), ("x", "c", "9")]
+    summary = data_set_summary(placed, CAMVID.class_names, min_images=1)
+    write_group_table(tmp_path / "groups.csv", {"tiny": summary})
+    rows = table(tmp_path / "groups.csv")
+    assert [(row["group"], row["images"]) for row in rows if row["stage"] == "raw"] == [("b", "2"), ("a", "1")]
+    alone = data_set_summary([records[0], records[2]], CAMVID.class_names, min_images=1)["stages"]["raw"]
+    assert float(rows[0]["hollow_fraction"]) == pytest.approx(alone["hollow_fraction"]["mean"])
+    assert float(rows[0]["times_chance"]) == pytest.approx(alone["interclass_noise"]["times_chance"])
+    assert rows[0]["hollow_fraction_low"] == ""
 
 
 def test_no_table_holds_a_spreadsheet_formula(tmp_path, records):

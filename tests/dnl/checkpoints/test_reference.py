@@ -181,6 +181,14 @@ def test_a_failed_load_changes_nothing(release_state):
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
+def test_what_lies_around_the_weights_is_taken_off_and_counts_may_be_missing(release_state):
+    older = {f"_orig_mod.{name}": tensor for name, tensor in release_state.items() if "num_batches" not in name}
+    model = small_model()
+    load_reference({"teacher": {"state_dict": older}, "epoch": 3}, model, key="teacher")
+    assert torch.equal(model.down.downsample[0].weight, release_state["interp.0.weight"])
+    assert not model.down.downsample[1].num_batches_tracked
+
+
 def test_interp_and_the_shortcut_must_be_the_same_layer(release_state):
     release_state["interp.0.weight"] = release_state["interp.0.weight"] + 1
     with pytest.raises(CheckpointError, match=r"interp\.0\.weight differs from down_sample\.downsample\.0\.weight"):

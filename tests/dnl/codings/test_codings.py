@@ -17,6 +17,7 @@ from dnl.codings import (
     same_classes,
     together,
 )
+from dnl.datasets import Streets
 
 TWO = LabelSet("two", ("ground", "thing"), ((0, 0, 0), (255, 0, 0)), 255)
 LEAF = LabelSet("plants", ("leaf", "soil"), ((0, 160, 60), (120, 80, 40)), 255)
@@ -242,13 +243,43 @@ def areas(values, side=8):
     return np.repeat(np.repeat(np.array(values, np.uint8), side, axis=0), side, axis=1)
 
 
+SMOOTH = ("BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
+
+
+def resized(labels, scale, way):
+    size = (round(labels.shape[1] * scale), round(labels.shape[0] * scale))
+    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling[way]))
+
+
+@pytest.fixture(scope="module")
+def streets():
+    return [Streets("gallery")[index].labels.astype(np.uint8) for index in (0, 4)]
+
+
+@pytest.mark.parametrize("scale", [0.125, 0.25, 1 / 3, 0.5, 0.75])
+@pytest.mark.parametrize("way", SMOOTH)
+def test_labels_that_were_made_smaller_smoothly_show(way, scale, streets):
+    assert all(looks_blended(*contents(resized(labels, scale, way))) for labels in streets)
+
+
+@pytest.mark.parametrize("scale", [0.9, 1.1, 1.5, 3])
+@pytest.mark.parametrize("way", SMOOTH[1:])  # a box that makes nothing smaller is the nearest neighbour
+def test_labels_that_were_made_larger_smoothly_show(way, scale, streets):
+    assert all(looks_blended(*contents(resized(labels, scale, way))) for labels in streets)
+
+
+@pytest.mark.parametrize("scale", [0.125, 0.25, 0.5, 0.9, 1, 1.5, 3])
+def test_true_labels_and_those_of_the_nearest_neighbour_do_not(scale, streets):
+    assert not any(looks_blended(*contents(resized(labels, scale, "NEAREST"))) for labels in streets)
+
+
 @pytest.mark.parametrize("way", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
 @pytest.mark.parametrize("size", [(30, 30), (90, 70)])
 def test_smooth_resizing_shows(way, size):
     labels = areas(np.random.default_rng(0).integers(0, 5, (6, 6)) * 4)
-    resized = np.asarray(Image.fromarray(labels).resize(size, way))
+    smooth = np.asarray(Image.fromarray(labels).resize(size, way))
     nearest = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    assert looks_blended(*contents(resized))
+    assert looks_blended(*contents(smooth))
     assert not looks_blended(*contents(nearest)) and not looks_blended(*contents(labels))
 
 

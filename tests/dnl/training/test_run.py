@@ -1,10 +1,13 @@
 """A run of training: going on as if nothing had happened, what its epochs change, and given weights to start from."""
 
+import json
+import shutil
+
 import pytest
 import safetensors.torch
 import torch
 
-from dnl.checkpoints import load_checkpoint
+from dnl.checkpoints import load_checkpoint, read_card
 from dnl.network import ModelConfig, build_model
 from dnl.train import main
 from dnl.training import engine
@@ -166,3 +169,24 @@ def test_a_short_run_of_a_recipe_comes_to_all_its_stages(tiny_run, capsys):
     assert (run.config["attention_restart"], run.config["skip_from"]) == (1, 2)
     assert "the run has" not in capsys.readouterr().out.replace("warmup_steps is 10 but the run has 8 updates", "")
     assert parameters(run)["head.0.weight"][:, :64].any()
+
+
+def test_a_drive_can_be_left_out_and_scored_on(tiny_run, camvid):
+    for number, name in enumerate(("0001TP_006690", "0001TP_006720", "0006R0_f00930", "0016E5_00390")):
+        for folder in ("train", "trainannot"):
+            (camvid / folder / f"{number}.png").rename(camvid / folder / f"{name}.png")
+    shutil.rmtree(camvid / "val")  # which is not needed then
+    run = tiny_run("run")
+    assert run(settings=["epochs=1", "dev_group=0006R0"]) == 0
+    settings = json.loads((run.out / "config.json").read_text())
+    assert settings["dev_group"] == "0006R0"
+    assert [settings["data"][split]["images"] for split in ("train", "val")] == [3, 1]
+    card = read_card(run.out / "model.safetensors")
+    assert card["recipe"]["dev_group"] == "0006R0" and card["data"] == "CamVid train without 0006R0 (3 images)"
+    assert card["chosen_on"] == {"dataset": "camvid", "split": "dev:0006R0", "images": 1}
+
+
+def test_a_drive_that_is_not_there_is_said_before_the_run_begins(tiny_run, only_error):
+    run = tiny_run("run")
+    assert run(settings=["dev_group=0006R0"]) == 1
+    assert "train has no group '0006R0'; it has unknown drive (4 images)" in only_error()

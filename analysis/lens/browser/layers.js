@@ -1,0 +1,151 @@
+// --- layers and heads ------------------------------------------------------------------------------------------------
+
+const ORDERS = {
+  network: "as in the network",
+  least: "least interclass noise first",
+  most: "most interclass noise first",
+};
+const headName = (head) => (head === MEAN ? "mean of the heads" : `head ${head}`);
+
+/** What tells the layers' names apart: "3" of "blocks.3.attn" where all others begin and end alike. */
+function shortNames(names) {
+  const parts = names.map((name) => name.split("."));
+  const least = Math.min(...parts.map(({ length }) => length)) - 1;
+  const alike = (place) => parts.every((each) => each.at(place) === parts[0].at(place));
+  let [start, end] = [0, 0];
+  while (names.length > 1 && start < least && alike(start)) start++;
+  while (names.length > 1 && start + end < least && alike(-1 - end)) end++;
+  return new Map(names.map((name, index) => [name, parts[index].slice(start, parts[index].length - end).join(".")]));
+}
+
+/** The choice of a layer and a head, and the overview of all: { node, button, overview, order, grid, note }. */
+function layersOf(lens) {
+  const { image } = lens;
+  const layer = image.layers.find(({ name }) => name === image.map.layer);
+  const names = image.layers.map(({ name }) => [name, name || "the only one"]);
+  const heads = [...(layer.heads.length > 1 ? [MEAN] : []), ...layer.heads].map((head) => [head, headName(head)]);
+  const number = (value) => (value === MEAN ? MEAN : Number(value));
+  const parts = { order: null, shown: "" };
+  parts.button = button("All heads", "Small maps of all layers and heads for the pinned pixel", () => toggleOverview(lens), {
+    class: "tool",
+    "aria-expanded": String(lens.overview),
+  });
+  const choice = element(
+    "div",
+    { class: "choice" },
+    dropdown("layer", "Layer", names, image.map.layer, (value) => openMap(lens, { layer: value, head: image.map.head })),
+    dropdown("head", "Head", heads, image.map.head, (value) => openMap(lens, { layer: layer.name, head: number(value) })),
+    parts.button,
+  );
+  const known = image.models[0].hasClasses ? Object.entries(ORDERS) : [["network", ORDERS.network]];
+  parts.order = dropdown("order", "Order", known, lens.order ?? "network", (value) => {
+    lens.order = value;
+    schedule(lens);
+  });
+  parts.note = element("p", { class: "note" });
+  parts.grid = element("div", { class: "overview-maps", role: "group", "aria-label": "Maps of all heads" });
+  parts.overview = element("div", { class: "overview", hidden: !lens.overview }, parts.order, parts.note, parts.grid);
+  parts.node = element("div", { class: "layers" }, choice, parts.overview);
+  return parts;
+}
+
+/** Show another map; what it lacks of the choices comes back with one that has it. */
+function openMap(lens, map) {
+  const { image, memory } = lens;
+  const layer = image.layers.find(({ name }) => name === map.layer);
+  const head = map.head === MEAN || layer.heads.includes(map.head) ? map.head : layer.heads[0];
+  showMap(image, { layer: map.layer, head });
+  memory.maps.set(image.image_id, image.map);
+  lens.tell("map", { ...image.map });
+  const focused = lens.root.getRootNode().activeElement?.getAttribute("name");
+  takeImage(lens);
+  rebuild(lens);
+  if (focused) lens.root.querySelector(`[name=${focused}]`)?.focus();
+  schedule(lens);
+}
+
+function toggleOverview(lens) {
+  const { several } = lens.parts;
+  lens.overview = !lens.overview;
+  several.button.setAttribute("aria-expanded", lens.overview);
+  several.overview.hidden = !lens.overview;
+  schedule(lens);
+}
+
+/** The raw rows of one pixel in all heads: [{ map, model, row, noise, chance }]; without a query there is no row. */
+export function rowsOfAllHeads(image, pixel, temperature = 1) {
+  return allMaps(image).map((map) => {
+    const layer = image.layers.find(({ name }) => name === map.layer);
+    const model = modelOfHead(image, layer, map.head);
+    const cell = cellOf(model.queryGrid, pixel);
+    const row = rawRow(model, cell, model.query ? temperature : 1);
+    const { interclassNoise: noise, chance } = model.hasClasses
+      ? queryMetrics(row, model.keyGrid.classes, ownPlace(model, cell), model.no_class, model.queryGrid.classes[cell])
+      : { interclassNoise: null, chance: null };
+    return { map, model, row, noise, chance };
+  });
+}
+
+/** Heads without a noise come last, in the network's order. */
+export function inOrder(found, order) {
+  if (order === "network") return found;
+  const sign = order === "least" ? 1 : -1;
+  const rank = ({ noise }) => (noise === null ? Infinity : sign * noise);
+  return found.toSorted((a, b) => (rank(a) === rank(b) ? 0 : rank(a) - rank(b)));
+}
+
+/** Draw the overview for the active pin, or the pixel that stands for one. */
+function showOverview(lens) {
+  const { image, memory, parts: { several }, tables, order = "network" } = lens;
+  const pixel = activePixel(memory, image);
+  const temperature = memory.choices.temperature ?? 1;
+  const { scale, clip, colormap } = memory.look;
+  const shown = JSON.stringify([pixel, temperature, order, scale, clip, colormap, image.map]);
+  if (several.shown === shown) return;
+  several.shown = shown;
+  const started = performance.now();
+  const found = inOrder(rowsOfAllHeads(image, pixel, temperature), order);
+  const items = found.map((each) => thumbnailOf(lens, each, scale, clip, tables.maps));
+  const groups = order === "network" ? groupedByLayer(image, found, items) : [element("div", { class: "maps" }, ...items)];
+  several.grid.replaceChildren(...groups);
+  const where = pinsOf(memory, image).length ? "the pin" : "the example pixel";
+  write(several.note, `Where ${where} looks (${placeWords(pixel)}), each map on a colour scale of its own. A click opens one.`);
+  performance.clearMeasures("overview");
+  performance.measure("overview", { start: started, end: performance.now() });
+}
+
+function groupedByLayer(image, found, items) {
+  return image.layers.map(({ name }) => {
+    const own = items.filter((_, index) => found[index].map.layer === name);
+    return element("div", { class: "layer" }, element("p", { class: "note" }, name), element("div", { class: "maps" }, ...own));
+  });
+}
+
+/** One small map, a button that opens it. */
+function thumbnailOf(lens, { map, model, row, noise, chance }, scale, clip, table) {
+  const { width, height } = model.keyGrid;
+  const canvas = element("canvas", { width, height, "aria-hidden": "true" });
+  const values = shownRow(row, scale);
+  const data = new ImageData(width, height);
+  paintRow(values, colourRange([values], scale, clip), table, new Uint32Array(data.data.buffer));
+  canvas.getContext("2d").putImageData(data, 0, 0);
+  const { layer, head } = lens.image.map;
+  const name = `${map.layer}, ${headName(map.head)}`;
+  const figures = noise === null ? "" : `: interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance`;
+  const sorted = lens.order && lens.order !== "network";
+  const short = sorted ? `${shortNames(lens.image.layers.map((each) => each.name)).get(map.layer)} · ` : "";
+  const label = element("span", {}, short + map.head);
+  const figure = element("span", { class: "noise" }, noise === null ? "" : noise.toFixed(2));
+  return element(
+    "button",
+    {
+      type: "button",
+      title: `${name}${figures}`,
+      "aria-label": `${name}${figures}`,
+      "aria-pressed": String(map.layer === layer && map.head === head),
+      onclick: () => openMap(lens, map),
+    },
+    canvas,
+    element("span", { class: "under" }, label, figure),
+  );
+}
