@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -183,12 +184,10 @@ def table(rows: list[Row], facts: str) -> str:
 
 def facts(device: torch.device, seconds: float) -> str:
     """What it ran on."""
-    import triton
-
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else "a rehearsal on a CPU: no figure is a card's"
     )
-    return f"{name}; PyTorch {torch.__version__}, Triton {triton.__version__}; {seconds:.0f} s in all"
+    return f"{name}; PyTorch {torch.__version__}, Triton {version('triton')}; {seconds:.0f} s in all"
 
 
 def main(arguments: list[str] | None = None) -> int:
