@@ -14,7 +14,7 @@ from PIL import Image
 
 from dnl import train
 from dnl.classes import CAMVID
-from dnl.datasets.streets import Streets
+from dnl.datasets import Streets
 
 # Cityscapes' own number of each class of the streets; 0 is "unlabeled".
 CITYSCAPES_IDS = {
