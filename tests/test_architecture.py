@@ -71,6 +71,7 @@ ANALYSIS = {
     "capture": ("geometry options threads dnl", "numpy safetensors torch"),
     "lesson": ("noise dnl", "numpy torch"),
     "catch": ("capture dnl", "numpy torch"),
+    "examples": ("dnl", "safetensors torch tqdm"),
     "maps": ("capture options dnl", "numpy torch"),
     "measure": ("capture maps noise options intervals threads words dnl", "numpy torch"),
     "printing": ("threads dnl", "matplotlib"),
