@@ -14,6 +14,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis.figures import (
+    BIBTEX,
     MAX_BYTES,
     Checkpoint,
     FileImage,
@@ -193,6 +194,8 @@ def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerat
         )
     with downloads.expander("A caption to copy"):
         st.code(caption_text(recipe, captures, hashes), language=None, wrap_lines=True)
+    with downloads.expander("Cite this software and the paper (BibTeX)"):
+        st.code(BIBTEX, language=None, wrap_lines=True)
 
 
 def show_page() -> None:

@@ -1,6 +1,6 @@
 """Figures for a paper, and the recipes that make them again."""
 
-from analysis.figures.captions import caption_text, class_sentences, map_sentences
+from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, recipe_figure
 from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, compose, map_scale, shares
@@ -44,6 +44,7 @@ from analysis.figures.sources import FigureImage, FigureModel, camvid_image, fil
 from analysis.printing import FORMATS, print_figure
 
 __all__ = [
+    "BIBTEX",
     "COLUMNS",
     "COLUMN_WIDTH",
     "FACTORS",
