@@ -28,7 +28,7 @@ def test_the_caption_says_what_is_drawn(folder):
 
 
 def test_the_citation_is_that_of_the_file():
-    """Every value of CITATION.cff that BibTeX has a field for stands in it, with title, author and year of each entry."""
+    """Every value of CITATION.cff that BibTeX has a field for stands in it, and both titles, authors and years."""
     text = (Path(__file__).parents[3] / "CITATION.cff").read_text(encoding="utf-8")
     values = dict(re.findall(r'^ *(?:- )?([a-z-]+): "?([^"\n]+)"?$', text, re.MULTILINE))
     for name in ("title", "journal", "url", "version", "license", "name"):
