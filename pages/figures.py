@@ -16,6 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from analysis.figures import (
     BIBTEX,
     MAX_BYTES,
+    MOTION_FORMATS,
     Checkpoint,
     FileImage,
     Look,
@@ -24,8 +25,10 @@ from analysis.figures import (
     RecipeError,
     Row,
     StreetImage,
+    animation_file,
     caption_text,
     figure_file,
+    is_one_scene,
     recipe_from_json,
     recipe_to_json,
 )
@@ -183,6 +186,15 @@ def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerat
                 f"attention-{dpi}.png" if file_format == "png" else f"attention.{file_format}",
                 functools.partial(figure_file, recipe, captures, hashes, file_format, dpi),
                 key=entry(f"file {words}"),
+            )
+        for file_format in MOTION_FORMATS if is_one_scene(recipe) else ():
+            offer_file(
+                f"Motion ({file_format.upper() if file_format == 'gif' else 'WebP'})",
+                f"attention.{file_format}",
+                functools.partial(animation_file, recipe, captures, hashes, file_format),
+                key=entry(f"file {file_format}"),
+                icon=":material/animation:",
+                help="The maps as the pixel moves from row to row.",
             )
         offer_file(
             "Recipe",
