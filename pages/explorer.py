@@ -123,6 +123,7 @@ def with_request(payload: bytes, image: str) -> bytes:
         wanted = {name: lens_report(name) for name in LENS_ENTRIES}
         wanted["pins"] = known_pins(wanted["pins"]).get(image)
         wanted["active"] = active_pin(wanted["active"], image, len(wanted["pins"] or [])) or None  # the first as a rule
+        wanted["map"] = (wanted.pop("maps") or {}).get(image)
         request = {} if place in asked else {name: value for name, value in wanted.items() if value is not None}
         asked.add(place)
         now = st.session_state["lens request now"] = {"place": place, "request": request}
@@ -248,6 +249,7 @@ def show_figures(shown: Shown, views: list[PinnedPixels], pixels: list[tuple[int
     with files:
         active = active_pin(lens_report("active"), image_id(shown.captures[0]), len(pixels))
         now = {"pins": pixels if pinned else [], "active": active, "choices": choices or {}, "look": look or {}}
+        now["map"] = (lens_report("maps") or {}).get(image_id(shown.captures[0]))
         file = asking_for(shown.payload, {"id": "file", **now})
         show_exports(views, file, scale, colormap, for_paper=figure is not None)
         if shown.models:
