@@ -1,8 +1,8 @@
 """The precision of a training's convolutions and products: as it is asked for, or the faster one on this machine.
 
 Whether bfloat16 is faster than float32 cannot be told from a processor's instructions: some have one for it that is
-slow, some virtual machines hide the units behind it. So both are timed, on each kind of convolution that the recipe's
-network has on the recipe's crops, a few rows of its map at a time.
+slow, some virtual machines hide the units behind it. So both are timed, on the kinds of convolution that cost the
+recipe's network most on the recipe's crops, each on a few rows of its map.
 """
 
 import math
