@@ -32,7 +32,7 @@ def choose_example() -> tuple[int, Layers]:
     scene = choose_street()
     card = read_card()
     st.caption(
-        f"A small transformer that segments streets, without GR and LR, trained on {literal(card['training'])}. It is here as an "
-        "example of any other network."
+        "A small transformer that segments streets, without GR and LR, as an example of any other network; trained on "
+        f"{literal(card['training'])}."
     )
     return scene, example_layers(scene)
