@@ -7,6 +7,7 @@ from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, comp
 from analysis.figures.recipe import (
     COLUMN_WIDTH,
     COLUMNS,
+    LEAST_PART,
     MAX_BYTES,
     MAX_PIXEL,
     MAX_ROWS,
@@ -47,6 +48,7 @@ __all__ = [
     "COLUMN_WIDTH",
     "FACTORS",
     "FORMATS",
+    "LEAST_PART",
     "MAX_BYTES",
     "MAX_PIXEL",
     "MAX_ROWS",

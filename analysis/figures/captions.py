@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import dnl
 from analysis.capture import Capture
-from analysis.figures.panels import Subject, columns_there, numbered_classes, stage_words
+from analysis.figures.panels import Subject, attention_words, columns_there, numbered_classes, stage_words
 from analysis.figures.recipe import DIFFERENCES, Attention, Look, Recipe, Scale, recipe_hash
 from analysis.options import STAGES
 from analysis.words import NOISE_SENTENCE
@@ -17,15 +17,30 @@ def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[st
     sentences = [
         f"Attention of {len(recipe.rows)} pixel{'s' * (len(recipe.rows) > 1)} in {_names(captures)}.",
         *map_sentences(
-            [(capture, recipe.attention) for capture in captures],
+            [(capture, recipe.attention_of(row)) for capture, row in zip(captures, recipe.rows, strict=True)],
             recipe.columns,
             recipe.scale,
             noise=recipe.look.noise_figures,
         ),
+        *_row_sentences(recipe, captures),
         *class_sentences(subjects, recipe.columns, recipe.look),
         f"Checkpoint {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.",
     ]
     return " ".join(sentences)
+
+
+def _row_sentences(recipe: Recipe, captures: Sequence[Capture]) -> list[str]:
+    """In what the rows differ, and what of their images is shown."""
+    found = []
+    if len({recipe.attention_of(row) for row in recipe.rows}) > 1:
+        words = [
+            f"{number} {attention_words(capture, recipe.attention_of(row))}"
+            for number, (capture, row) in enumerate(zip(captures, recipe.rows, strict=True), start=1)
+        ]
+        found.append(f"Rows: {'; '.join(words)}.")
+    if any(row.inset for row in recipe.rows):
+        found.append("Framed parts are enlarged beneath.")
+    return found
 
 
 def map_sentences(

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -36,6 +37,7 @@ from analysis.printing import PrintedFigure, letter
 
 ASCENT = 0.85  # from the top of a line to its baseline, in font sizes
 FRAME = 0.4  # points
+BOX, BOX_WIDTH = "#00b7ff", 0.9  # of what is shown enlarged, unlike any colour of a map
 GREY = "#6b6b6b"
 UNSEEN = "#c8c8c8"  # where a map does not reach: the model saw a crop of the image
 HALO = [withStroke(linewidth=1.6, foreground="black")]
@@ -102,8 +104,8 @@ def _draw_titles(sheet: _Sheet) -> None:
 def _draw_row_title(sheet: _Sheet, index: int) -> None:
     grid, down, lines = sheet.grid, sheet.layout.down, sheet.layout.row_titles[index]
     top, height = down.tops[index], down.heights[index]
-    if grid.look.letters == "rows":
-        sheet.write(letter(index), MARGIN, top, ha="left", bold=True)
+    if grid.look.letters == "rows" and not grid.rows[index].is_inset:
+        sheet.write(letter(_number(grid, index)), MARGIN, top, ha="left", bold=True)
     # Beside the panel, or where that is too low, beside panel and captions.
     fits = all(grid.font.width(line, grid.size, bold=True) <= height for line in lines)
     middle = top + (height if fits else down.bottoms[index] - top) / 2
@@ -115,6 +117,8 @@ def _draw_row_title(sheet: _Sheet, index: int) -> None:
 
 
 def _draw_panel(sheet: _Sheet, index: int, column: int, panel: Panel) -> None:
+    if not panel.is_there:
+        return
     grid, layout = sheet.grid, sheet.layout
     row, top, height = grid.rows[index], layout.down.tops[index], layout.down.heights[index]
     ax = sheet.axes(layout.pictures[column], top, layout.picture_width, height)
@@ -122,17 +126,37 @@ def _draw_panel(sheet: _Sheet, index: int, column: int, panel: Panel) -> None:
     if panel.outline is not None and panel.outline.any() and not panel.outline.all():
         lines = ax.contour(panel.outline, levels=[0.5], colors="white", linewidths=0.5)
         lines.set_path_effects([withStroke(linewidth=1.0, foreground="black")])
-    if panel.query is not None and grid.look.query_marker:
+    if row.box is not None and panel.picture is not None:
+        _draw_box(ax, row.box)
+    if panel.query is not None and grid.look.query_marker and _is_in(panel.query, row.shown):
         y, x = panel.query
         size = float(np.clip(4 * layout.picture_width, 2.6, 4.8))
         mark: dict[str, Any] = {"markersize": size, "markeredgewidth": size / 5, "markerfacecolor": "none"}
         halo = [withStroke(linewidth=size / 2.6, foreground="black")]
         ax.plot(x, y, "o", clip_on=False, markeredgecolor="white", path_effects=halo, **mark)
-    if grid.look.letters == "panels":
-        _draw_letter(sheet, ax, letter(index * len(grid.columns) + column))
+    if grid.look.letters == "panels" and not row.is_inset:
+        _draw_letter(sheet, ax, letter(_number(grid, index) * len(grid.columns) + column))
     for line, text in enumerate(layout.captions[index][column]):
         middle = layout.across.lefts[column] + layout.across.width / 2
         sheet.write(text, middle, top + height + TEXT_GAP + line * grid.step)
+
+
+def _draw_box(ax: Axes, part: tuple[int, int, int, int]) -> None:
+    """A frame around a part (top, left, height, width) of the image, which reads on light and dark."""
+    top, left, height, width = part
+    frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=BOX, linewidth=BOX_WIDTH)
+    frame.set_path_effects([withStroke(linewidth=2.2 * BOX_WIDTH, foreground="black")])
+    ax.add_patch(frame)
+
+
+def _is_in(pixel: tuple[int, int], part: tuple[int, int, int, int]) -> bool:
+    (y, x), (top, left, height, width) = pixel, part
+    return top <= y < top + height and left <= x < left + width
+
+
+def _number(grid: Grid, index: int) -> int:
+    """The number of a row from 0, insets not counted."""
+    return sum(not row.is_inset for row in grid.rows[:index])
 
 
 def _draw_picture(sheet: _Sheet, ax: Axes, row: GridRow, panel: Panel) -> None:
@@ -149,9 +173,13 @@ def _draw_picture(sheet: _Sheet, ax: Axes, row: GridRow, panel: Panel) -> None:
         ax.imshow(panel.picture, cmap=panel.colormap, norm=panel.norm, extent=row.extent, interpolation="nearest")
         if not _covers(row.extent, row.size):
             ax.set_facecolor(UNSEEN)  # unlike any colour of a map
-    ax.set(xlim=(-0.5, row.size[1] - 0.5), ylim=(row.size[0] - 0.5, -0.5), xticks=[], yticks=[], aspect="auto")
+    top, left, height, width = row.shown
+    limits = {"xlim": (left - 0.5, left + width - 0.5), "ylim": (top + height - 0.5, top - 0.5)}
+    ax.set(**limits, xticks=[], yticks=[], aspect="auto")
     for spine in ax.spines.values():
-        spine.set_linewidth(FRAME)
+        spine.set_linewidth(BOX_WIDTH if row.is_inset else FRAME)
+        if row.is_inset:
+            spine.set_edgecolor(BOX)
 
 
 def _covers(extent: tuple[float, float, float, float], size: tuple[int, int]) -> bool:

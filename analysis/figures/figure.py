@@ -8,7 +8,7 @@ from typing import Literal
 import dnl
 from analysis.capture import Capture
 from analysis.figures.captions import class_sentences
-from analysis.figures.panels import Subject, class_text, compose
+from analysis.figures.panels import Subject, attention_words, class_text, compose
 from analysis.figures.recipe import (
     PAGE_WIDTH,
     Attention,
@@ -90,7 +90,15 @@ def _subjects(capture: Capture, queries: Sequence[int]) -> list[Subject]:
 def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
     """The figure of a recipe; captures: one a row, of the row's image and checkpoint. Raises RecipeError."""
     subjects = [
-        Subject(capture, row.pixel, row.title or derived_title(recipe, row, capture))
+        Subject(
+            capture,
+            row.pixel,
+            row.title or derived_title(recipe, row, capture),
+            row.attention,
+            columns=row.columns,
+            crop=row.crop,
+            inset=row.inset,
+        )
         for capture, row in zip(captures, recipe.rows, strict=True)
     ]
     for index, subject in enumerate(subjects):
@@ -104,7 +112,8 @@ def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
 
 
 def derived_title(recipe: Recipe, row: Row, capture: Capture) -> str:
-    """What a row without a title is called: its query's class, and its checkpoint where the rows have several.
+    """What a row without a title is called: its query's class; its checkpoint and how its maps are computed where the
+    rows differ in them.
 
     "" where the recipe's look has no such titles, and for a query off the image.
     """
@@ -121,6 +130,8 @@ def derived_title(recipe: Recipe, row: Row, capture: Capture) -> str:
             parts.append(class_text(capture, label, Font(recipe.look.font_family)))
     if len({recipe.checkpoint_of(each).name for each in recipe.rows}) > 1:
         parts.append(recipe.checkpoint_of(row).name)
+    if len({recipe.attention_of(each) for each in recipe.rows}) > 1:
+        parts.append(attention_words(capture, recipe.attention_of(row)))
     return " · ".join(parts)
 
 

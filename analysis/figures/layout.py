@@ -42,7 +42,7 @@ class Panel:
 
     picture: H×W×3 uint8, or an h×w map with its `norm` and `colormap`, or None for an empty frame saying `missing`.
     captions: the same caption in one or more forms of one or more lines each, longest form first.
-    query: the pixel (y, x) to mark. outline: H×W bool, whose border is drawn.
+    query: the pixel (y, x) to mark. outline: H×W bool, whose border is drawn. is_there: False leaves the place free.
     """
 
     picture: np.ndarray | None
@@ -52,6 +52,7 @@ class Panel:
     query: tuple[int, int] | None = None
     outline: np.ndarray | None = None
     missing: str = ""
+    is_there: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,23 @@ class Bar:
 class GridRow:
     """A row of panels over one image of `size` (H, W) pixels.
 
-    extent: the edges (left, right, bottom, top) of its maps in pixels of that image.
+    extent: the edges (left, right, bottom, top) of its maps in pixels of that image. view: the part that is shown,
+    (top, left, height, width); None for the whole image. box: a part that is framed. is_inset: whether it belongs to
+    the row above, so that it has no letter of its own.
     """
 
     panels: Sequence[Panel]
     size: tuple[int, int]
     extent: tuple[float, float, float, float]
     title: str = ""
+    view: tuple[int, int, int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+    is_inset: bool = False
+
+    @property
+    def shown(self) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of what the panels show."""
+        return (0, 0, *self.size) if self.view is None else self.view
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,7 +320,7 @@ def _down(
     grid: Grid, across: Across, titles: Titles, captions: Sequence[Sequence[Sequence[str]]], footnote_lines: int
 ) -> tuple[Down, float]:
     """The rows beneath each other, and what their panels are shrunk by where the figure would be too high."""
-    heights = [across.width * row.size[0] / row.size[1] for row in grid.rows]
+    heights = [across.width * row.shown[2] / row.shown[3] for row in grid.rows]
     down = _stacked(grid, heights, titles, captions, footnote_lines)
     shrunk = min(1.0, 1 - (down.height - MAX_HEIGHT) / sum(heights))
     if shrunk < 1:

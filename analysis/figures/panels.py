@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ class Subject(NamedTuple):
     """One row of a figure: a capture, the query's pixel (y, x) where there is one, and the row's title.
 
     attention: how this row's maps are computed; None: as the whole figure's. number: in place of the pixel, of a query
-    without a place.
+    without a place. columns, crop, inset: as in `recipe.Row`.
     """
 
     capture: Capture
@@ -48,6 +49,9 @@ class Subject(NamedTuple):
     title: str = ""
     attention: Attention | None = None
     number: int | None = None
+    columns: Sequence[str] | None = None
+    crop: tuple[int, int, int, int] | None = None
+    inset: tuple[int, int, int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -105,23 +109,20 @@ def compose(
     """
     as_shares = scale.kind in ("uniform", "log")
     drawn = [_DrawnRow(subject, subject.attention or attention, as_shares) for subject in subjects]
-    there = columns_there(columns, [(row.subject.capture, row.attention) for row in drawn])
+    there = [name for name in columns if any(row.shows(name, columns) for row in drawn)]
     if not there:
         raise ValueError(f"no row has a map for {', '.join(columns)}: rectified takes GR, and retained takes LR")
     if column_titles is not None:
         column_titles = [title for name, title in zip(columns, column_titles, strict=True) if name in there]
     columns = there
     scales = {1: _map_scales(drawn, columns, scale), 2: _change_scales(drawn, columns, scale)}
-    rows = [
-        GridRow(
-            [_panel(row, name, scales[_group(name)].get((index, name)) if _group(name) else None, scale, look)
-             for name in columns],
-            row.subject.size,
-            row.subject.grid(row.subject.capture.key_cells).extent(),
-            row.subject.title,
-        )
-        for index, row in enumerate(drawn)
-    ]  # fmt: skip
+    rows = []
+    for index, row in enumerate(drawn):
+        panels = [
+            _panel(row, name, scales[_group(name)].get((index, name)) if _group(name) else None, scale, look)
+            for name in columns
+        ]
+        rows += _grid_rows(row.subject, panels)
     bars = [_bar(group, scales[group], scale, look) for group in sorted(set(map(_group, columns))) if group]
     named = _columns(columns, column_titles, drawn)
     flattered = look.noise_figures and set(columns) - set(PICTURES) and any(row.flattered for row in drawn)
@@ -151,6 +152,22 @@ def class_text(capture: Capture, label: int, font: Font) -> str:
     assert capture.label_set is not None  # where there are labels, their classes have names
     name = capture.label_set.class_names[label]
     return name if font.can_write(name) else f"class {label}"
+
+
+def _grid_rows(subject: Subject, panels: Sequence[Panel]) -> list[GridRow]:
+    """A row of panels, and beneath it that of its inset; ValueError for parts that do not lie on the image."""
+    for name, part in (("crop", subject.crop), ("inset", subject.inset)):
+        if part is not None and (part[0] + part[2] > subject.size[0] or part[1] + part[3] > subject.size[1]):
+            raise ValueError(
+                f"the {name} [{', '.join(map(str, part))}] does not lie on the image of {subject.size[0]}×"
+                f"{subject.size[1]} pixels; give [top, left, height, width]"
+            )
+    extent = subject.grid(subject.capture.key_cells).extent()
+    row = GridRow(panels, subject.size, extent, subject.title, view=subject.crop, box=subject.inset)
+    if subject.inset is None:
+        return [row]
+    bare = [replace(panel, captions=((),)) for panel in panels]
+    return [row, GridRow(bare, subject.size, extent, view=subject.inset, is_inset=True)]
 
 
 def columns_there(columns: Sequence[str], rows: Sequence[tuple[Capture, Attention]]) -> list[str]:
@@ -192,6 +209,11 @@ class _DrawnRow:
             if {after, before} <= self.maps.keys():
                 self.maps[name] = self.maps[after] - self.maps[before]
 
+    def shows(self, name: str, columns: Sequence[str]) -> bool:
+        """Whether the row has a panel in one of the figure's columns."""
+        wanted = columns if self.subject.columns is None else self.subject.columns
+        return name in wanted and (name in PICTURES or name in self.maps)
+
 
 def _group(column: str) -> int:
     return 0 if column in PICTURES else 1 if column in STAGES else 2
@@ -221,7 +243,7 @@ def _maps_of(drawn: Sequence[_DrawnRow], columns: Sequence[str], group: int) -> 
         (index, name): row.maps[name]
         for index, row in enumerate(drawn)
         for name in columns
-        if _group(name) == group and (name in row.maps or not row.subject.has_query)
+        if _group(name) == group and row.shows(name, columns)
     }
 
 
@@ -283,6 +305,8 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
     subject = row.subject
     outline = None if name in ("labels", "prediction") else _outline(row, look)
     marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
+    if subject.columns is not None and name not in subject.columns:
+        return Panel(None, is_there=False)
     if scale is None and _group(name):
         return Panel(None, missing=_lacking(row, name), **(marks | {"query": None, "outline": None}))
     if scale is None:
@@ -386,6 +410,13 @@ def _columns(columns: Sequence[str], titles: Sequence[str] | None, drawn: Sequen
     return [
         Column(_group(name), name.replace("-", " −\N{NO-BREAK SPACE}"), subtitles.get(name, "")) for name in columns
     ]
+
+
+def attention_words(capture: Capture, attention: Attention) -> str:
+    """How the maps of a row are computed, in a few words."""
+    words = stage_words([(capture, attention)])
+    parts = [words.get("rectified", "no GR"), words.get("retained", "no LR")]
+    return ", ".join(parts + ([] if attention.temperature == 1 else [f"temperature {attention.temperature:g}"]))
 
 
 def stage_words(rows: Sequence[tuple[Capture, Attention]]) -> dict[str, str]:

@@ -24,6 +24,7 @@ MAX_WIDTH = 12.0
 MAX_ROWS = 12
 MAX_TITLE_LENGTH = 60
 MAX_PIXEL = 99_999  # of any image's row or column
+LEAST_PART = 8  # pixels a side of a crop or an inset
 # Far more than a recipe of MAX_ROWS rows needs.
 MAX_BYTES = 100_000
 
@@ -122,22 +123,6 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of panels: an image and, where a map is to be drawn, the query's pixel (y, x)."""
-
-    image: ImageSource
-    pixel: tuple[int, int] | None = None
-    title: str = ""
-    checkpoint: str | None = None  # name of one of the recipe's; None: the first
-
-    def __post_init__(self):
-        _require_title("title", self.title)
-        if self.pixel is not None:
-            inside = all(0 <= side <= MAX_PIXEL for side in self.pixel)
-            _require(inside, "pixel", list(self.pixel), f"[y, x], each in 0 … {MAX_PIXEL}")
-
-
-@dataclass(frozen=True)
 class Attention(MapOptions):
     """How the maps are computed, within what a recipe may say."""
 
@@ -150,6 +135,38 @@ class Attention(MapOptions):
         if isinstance(self.lr_kernel, int):
             _require(self.lr_kernel in range(1, 16, 2), "lr_kernel", self.lr_kernel, "an odd number, 1 … 15")
         _require(0.01 <= self.temperature <= 100, "temperature", self.temperature, "in 0.01 … 100")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of panels: an image and, where a map is to be drawn, the query's pixel (y, x).
+
+    What is None here is as in the whole figure. checkpoint: the name of one of the recipe's, the first. attention: how
+    this row's maps are computed. columns: those of the recipe's that this row has panels in. crop: the part of the
+    image that is shown, (top, left, height, width) in pixels. inset: a part of it that is framed, and shown enlarged in
+    panels beneath.
+    """
+
+    image: ImageSource
+    pixel: tuple[int, int] | None = None
+    title: str = ""
+    checkpoint: str | None = None
+    attention: Attention | None = None
+    columns: tuple[Column, ...] | None = None
+    crop: tuple[int, int, int, int] | None = None
+    inset: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self):
+        _require_title("title", self.title)
+        if self.pixel is not None:
+            inside = all(0 <= side <= MAX_PIXEL for side in self.pixel)
+            _require(inside, "pixel", list(self.pixel), f"[y, x], each in 0 … {MAX_PIXEL}")
+        for field in ("crop", "inset"):
+            part = getattr(self, field)
+            if part is not None:
+                fits = all(0 <= side <= MAX_PIXEL for side in part) and min(part[2:]) >= LEAST_PART
+                needed = f"[top, left, height, width] in pixels, height and width at least {LEAST_PART}"
+                _require(fits, field, list(part), needed)
 
 
 @dataclass(frozen=True)
@@ -227,8 +244,16 @@ class Recipe:
         for index, row in enumerate(self.rows):
             if row.checkpoint is not None and row.checkpoint not in names:
                 raise ValueError(f"rows[{index}].checkpoint is {row.checkpoint!r}; choose one of {', '.join(names)}")
-            if row.pixel is None and set(self.columns) - set(PICTURES):
+            if strange := [name for name in row.columns or () if name not in self.columns]:
+                raise ValueError(
+                    f"rows[{index}].columns has {strange[0]!r}; choose from the figure's, {', '.join(self.columns)}"
+                )
+            if row.pixel is None and set(self.columns if row.columns is None else row.columns) - set(PICTURES):
                 raise ValueError(f"rows[{index}].pixel is null; a row with maps needs [y, x]")
+
+    def attention_of(self, row: Row) -> Attention:
+        """How a row's maps are computed."""
+        return self.attention if row.attention is None else row.attention
 
     def checkpoint_of(self, row: Row) -> Checkpoint:
         """The checkpoint whose attention a row shows."""
@@ -322,6 +347,8 @@ def _read_union(kind: Any, value: Any, where: str) -> Any:
     """An object belongs to the record that has its `source`; anything else to the first type that takes it."""
     options = typing.get_args(kind)
     records = {_source(option): option for option in options if dataclasses.is_dataclass(option)}
+    if len(records) == 1 and isinstance(value, dict):
+        return _read_record(next(iter(records.values())), value, where)
     if records and isinstance(value, dict):
         source = value.get("source")
         if not isinstance(source, str) or source not in records:
@@ -352,7 +379,7 @@ def _is_union(kind: Any) -> bool:
 
 
 def _source(record: Any) -> Any:
-    return next(field.default for field in dataclasses.fields(record) if field.name == "source")
+    return next((field.default for field in dataclasses.fields(record) if field.name == "source"), None)
 
 
 def _in_words(kind: Any) -> str:

@@ -152,8 +152,9 @@ def test_rows_come_and_go(app, drawn):
     app.run()
     next(button for button in app.button if button.label == "Add a row").click().run()
     assert len(last(drawn).rows) == 3 and last(drawn).rows[2] == dataclasses.replace(last(drawn).rows[1], title="")
+    app.text_input(key="figure row 1 title").set_value("Kerb")
     app.button(key="remove row 0").click().run()
-    assert [row.title for row in last(drawn).rows] == ["Pavement", ""]
+    assert [(row.title, row.pixel) for row in last(drawn).rows] == [("Kerb", (210, 180)), ("", (210, 180))]
     app.button(key="remove row 1").click().run()
     assert app.button(key="remove row 0").disabled
 
@@ -235,15 +236,21 @@ def test_two_models_become_rows_of_one_figure(app, drawn):
     assert not app.info
 
 
-def test_what_a_figure_cannot_have_of_two_models_is_said(app, drawn, zoo):
+def test_two_models_that_differ_in_their_lr_have_rows_of_their_own(app, drawn, zoo):
     plain = save_network(zoo / "plain.safetensors", "nl", stride=8)
     try:
         # Another window is chosen for LR, which the second model does not have.
         laid_out(explored(app, **{"image": "street-3", "model": "another", "kernel": "5", "with": "plain"}))
+        first, second = (row.attention for row in last(drawn).rows)
+        assert (first.gate, first.lr_kernel, second.gate, second.lr_kernel) == ("sigmoid", 5, None, None)
+        assert not app.info
+        app.toggle(key="figure row 0 inset").set_value(True).run()
+        app.number_input(key="figure row 0 inset left").set_value(200)
+        app.multiselect(key="figure row 1 columns").set_value(["photo", "raw"]).run()
+        assert not errors(app) and last(drawn).rows[0].inset == (0, 200, 120, 160)
+        assert last(drawn).rows[1].columns == ("photo", "raw")
     finally:
         plain.unlink()
-    assert {row.checkpoint for row in last(drawn).rows} == {None}
-    assert "so it shows another alone" in read(app.info[0].value)
 
 
 def test_the_explorers_pins_on_all_images_become_rows(app, drawn):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def metrics(app: AppTest) -> dict[str, float]:
 
 
 def words(app: AppTest) -> str:
-    return "\n".join(text.value for text in app.markdown)
+    """All Markdown, without the marks of what no browser shall translate."""
+    return re.sub(r"</?span[^>]*>", "", "\n".join(text.value for text in app.markdown))
 
 
 def test_next_and_back_and_the_contents_lead_through_every_step(app):
@@ -137,8 +139,8 @@ def test_both_sides_of_the_folding_agree_for_other_numbers(app):
     for seed in (7, 20):
         app.slider(key="lesson seed").set_value(seed).run()
         assert_step(app, 4)
-        line = next(text for text in app.markdown if "Largest difference" in text.value)
-        assert float(line.value.split("**")[1]) < 1e-12 and float(line.value.split("**")[3]) < 1e-12
+        line = next(text for text in words(app).splitlines() if "Largest difference" in text)
+        assert float(line.split("**")[1]) < 1e-12 and float(line.split("**")[3]) < 1e-12
 
 
 def test_the_cost_follows_the_size(app):
@@ -160,7 +162,7 @@ def test_the_real_model_answers_to_gate_query_and_street(app):
     oracle = app.table[0].value
     assert list(oracle["raw"]) == list(first["raw"])
     assert oracle["rectified"].iloc[0] == "0.000"  # labels in place of predictions: nothing on other classes
-    assert list(oracle["rectified"]) == list(oracle["retained"])
+    assert "retained" not in oracle  # without LR there is none
     app.selectbox(key="lesson class").select("Sky").run()
     assert_step(app, 6)
     assert list(app.table[0].value["raw"]) != list(first["raw"])

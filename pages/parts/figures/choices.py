@@ -13,6 +13,7 @@ import streamlit as st
 from analysis.figures import (
     COLUMN_WIDTH,
     COLUMNS,
+    LEAST_PART,
     MAX_PIXEL,
     MAX_ROWS,
     MAX_TITLE_LENGTH,
@@ -39,6 +40,10 @@ from analysis.figures import (
 WIDTHS = {"One column, 3.5 in": COLUMN_WIDTH, "Two columns, 7.16 in": PAGE_WIDTH, "Another": None}
 GATE_CHOICES = (*typing.get_args(Gate), "none")  # the model's own first
 KERNEL_CHOICES = ("model", "none", *map(str, range(1, 16, 2)))
+# The parts of an image that a row may have, and how they are given in pixels.
+PARTS = {"crop": "Show a part alone", "inset": "Enlarge a part beneath"}
+SIDES = ("top", "left", "height", "width")
+FIRST_PART = (0, 0, 120, 160)
 # What the recipe's words are called on the page.
 WORDS = {
     "model": "the model's own",
@@ -165,8 +170,26 @@ def show_rows(rows: Sequence[Row]) -> None:
     for index, row in enumerate(rows):
         y, x = row.pixel or (0, 0)
         values = {"image": row.image, "pixel": row.pixel is not None, "y": y, "x": x, "title": row.title}
-        for name, value in (values | {"checkpoint": row.checkpoint or ""}).items():
+        for name, value in (values | {"checkpoint": row.checkpoint or ""} | _own_values(row)).items():
             put(f"row {index} {name}", value)
+
+
+def _own_values(row: Row) -> dict[str, Any]:
+    """What a row has of its own, as the values of its widgets."""
+    attention = row.attention or Attention()
+    values = {
+        "attention": row.attention is not None,
+        "gate": attention.gate or "none",
+        "lr_kernel": str(attention.lr_kernel or "none"),
+        "lr_weights": attention.lr_weights,
+        "temperature": attention.temperature,
+        "columns": list(row.columns or ()),
+    }
+    for part in PARTS:
+        box = getattr(row, part)
+        values[part] = box is not None
+        values |= {f"{part} {side}": value for side, value in zip(SIDES, box or FIRST_PART, strict=True)}
+    return values
 
 
 def chosen_rows() -> list[Row]:
@@ -179,8 +202,18 @@ def _chosen_row(index: int) -> Row:
         return get(f"row {index} {name}")
 
     has_pixel = field("pixel") or set(get("columns")) - set(PICTURES)
+    attention = None
+    if field("attention"):
+        kernel = _kernel(field("lr_kernel"))
+        attention = Attention(_or_none(field("gate")), kernel, field("lr_weights"), field("temperature"))
     return Row(
-        field("image"), (field("y"), field("x")) if has_pixel else None, field("title"), field("checkpoint") or None
+        field("image"),
+        (field("y"), field("x")) if has_pixel else None,
+        field("title"),
+        field("checkpoint") or None,
+        attention,
+        tuple(name for name in get("columns") if name in field("columns")) or None,
+        **{part: tuple(field(f"{part} {side}") for side in SIDES) if field(part) else None for part in PARTS},
     )
 
 
@@ -193,7 +226,9 @@ def chosen_values(hash_of: Callable[[str], str | None]) -> dict:
     names = dict.fromkeys([get("checkpoint"), *(row["checkpoint"] for row in rows if row["checkpoint"])])
     return {
         "checkpoints": [{"name": name, "sha256": get("hashes").get(name) or hash_of(name)} for name in names],
-        "rows": [{**row, "pixel": row["pixel"] and list(row["pixel"])} for row in rows],
+        "rows": [
+            {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()} for row in rows
+        ],
         "columns": get("columns"),
         "column_titles": [get(f"title {name}") for name in get("columns")] if get("own titles") else None,
         "attention": _fields(Attention) | {"gate": _or_none(get("gate")), "lr_kernel": _kernel(get("lr_kernel"))},
@@ -250,8 +285,8 @@ def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Call
     count = get("row count")
     for index in range(count):
         row = f"row {index + 1}"
-        widths = [3, 1.3, 1.3, 2.5, *([2] if len(names) > 1 else []), 0.8]
-        image, y, x, title, *model, remove = st.columns(widths, vertical_alignment="bottom")
+        widths = [3, 1.3, 1.3, 2.5, *([2] if len(names) > 1 else []), 0.8, 0.8]
+        image, y, x, title, *model, more, remove = st.columns(widths, vertical_alignment="bottom")
         image.selectbox(f"Image, {row}", images, format_func=words, **keyed(f"row {index} image"))
         down, across = (f"Of the pixel in {row}, counted from the {side}." for side in ("top", "left"))
         y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help=down)
@@ -268,6 +303,8 @@ def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Call
             options += [kept] if kept not in options else []
             key = keyed(f"row {index} checkpoint")
             model[0].selectbox(f"Model, {row}", options, format_func=lambda name: name or "as chosen", **key)
+        with more.popover("", icon=":material/tune:", help=f"What {row} has of its own"):
+            _choose_own(index, row)
         remove.button(
             "",
             icon=":material/delete:",
@@ -278,6 +315,26 @@ def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Call
             args=(index,),
         )
     st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
+
+
+def _choose_own(index: int, row: str) -> None:
+    """What one row has of its own. row: what it is called."""
+
+    def key(name: str) -> dict:
+        return keyed(f"row {index} {name}")
+
+    if st.toggle(f"Attention of its own, {row}", **key("attention")):
+        st.selectbox("GR gate", GATE_CHOICES, format_func=_words, **key("gate"))
+        st.selectbox("LR window", KERNEL_CHOICES, format_func=_window, **key("lr_kernel"))
+        st.selectbox("LR weights", typing.get_args(Weights), format_func=_words, **key("lr_weights"))
+        st.number_input("Temperature", 0.01, 100.0, step=0.1, **key("temperature"))
+    help = "Those of the figure that this row has panels in; none for all."
+    st.multiselect("Columns", get("columns"), format_func=_words, **key("columns"), help=help)
+    for part, words in PARTS.items():
+        if st.toggle(f"{words}, {row}", **key(part)):
+            for side, place in zip(SIDES, st.columns(len(SIDES)), strict=True):
+                least = LEAST_PART if side in ("height", "width") else 0
+                place.number_input(side, least, MAX_PIXEL, step=8, **key(f"{part} {side}"))
 
 
 def show_look(own: Mapping[str, str]) -> None:

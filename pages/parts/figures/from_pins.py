@@ -1,7 +1,7 @@
 """What the Figures page takes over from the Explorer: its pins as rows, how maps are computed and coloured."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from analysis.figures import MAX_ROWS, Attention, Colormap, ImageSource, Outline, Row, Scale
 from analysis.lens import known_pins
@@ -27,7 +27,7 @@ class PinnedFigure:
     """The Explorer's view, as far as a recipe can express it.
 
     models: names of the checkpoints that are shown, at least one. image, pixels: what is pinned, (y, x) each.
-    labelled: whether the image has labels. left_out: a sentence on what the recipe does not have; "" for nothing.
+    labelled: whether the image has labels. own: how each model's maps are computed, where they differ.
     """
 
     models: tuple[str, ...]
@@ -38,7 +38,7 @@ class PinnedFigure:
     colormap: Colormap
     outline: Outline
     labelled: bool
-    left_out: str = ""
+    own: Mapping[str, Attention] = field(default_factory=dict)
 
 
 def pinned_figure(
@@ -52,14 +52,13 @@ def pinned_figure(
     image, names = source_at(place), [view.source.name for view in views]
     if image is None or not set(names) <= set(list_checkpoints()):
         return None
-    attention, left_out = shared_attention(views), ""
+    attention, own = shared_attention(views), {}
     if attention is None:
-        left_out = f"A figure has one gate and one LR; the two models differ in them, so it shows {names[0]} alone."
-        names, attention = names[:1], shared_attention(views[:1])
-        assert attention is not None  # a single model differs from no other
+        attention = Attention()
+        own = {view.source.name: Attention(**view.options.as_dict()) for view in views}
     labelled = views[0].capture.labels is not None
     outline: Outline = "none" if not outlined else "true" if labelled else "predicted"
-    return PinnedFigure(tuple(names), image, views[0].pixels, attention, scale, colormap, outline, labelled, left_out)
+    return PinnedFigure(tuple(names), image, views[0].pixels, attention, scale, colormap, outline, labelled, own)
 
 
 def shared_attention(views: Sequence[PinnedPixels]) -> Attention | None:
@@ -93,7 +92,11 @@ def show_pinned(figure: PinnedFigure, pixels: Iterable[tuple[ImageSource, tuple[
     Of what the Explorer has no choice of, such as the page's width, all stays as it is.
     """
     several = len(figure.models) > 1
-    rows = [Row(image, pixel, "", name if several else None) for image, pixel in pixels for name in figure.models]
+    rows = [
+        Row(image, pixel, "", name if several else None, figure.own.get(name))
+        for image, pixel in pixels
+        for name in figure.models
+    ]
     show_checkpoint(figure.models[0])
     show_rows(rows[:MAX_ROWS])
     show_attention(figure.attention)
@@ -103,4 +106,4 @@ def show_pinned(figure: PinnedFigure, pixels: Iterable[tuple[ImageSource, tuple[
     if not figure.labelled:
         exchange_column("labels", "prediction")
     too_many = f"A figure has {MAX_ROWS} rows: {len(rows) - MAX_ROWS} more were left out."
-    say_left_out(" ".join(filter(None, [figure.left_out, too_many if len(rows) > MAX_ROWS else ""])))
+    say_left_out(too_many if len(rows) > MAX_ROWS else "")

@@ -1,12 +1,13 @@
 import dataclasses
 import itertools
+import json
 
 import matplotlib
 import numpy as np
 import pytest
 
 from analysis import Capture
-from analysis.figures import attention_figure, caption_text, recipe_figure
+from analysis.figures import attention_figure, caption_text, recipe_figure, recipe_from_json, recipe_to_json, shares
 from analysis.figures.drawing import UNSEEN
 from analysis.figures.recipe import COLUMNS, Attention, Checkpoint, Look, Recipe, RecipeError, Row, Scale, StreetImage
 from analysis.geometry import Grid
@@ -94,6 +95,51 @@ def test_rows_are_named_by_what_they_show_until_a_title_is_typed(capture):
     both = [PIXELS[0], PIXELS[0]]
     assert {f"{names[0]} · a", f"{names[0]} · b"} <= titles(both, first=None, second="b")
     assert names[0] not in words(draw(capture, pixels=PIXELS[:1]))  # nor where no titles were asked for
+
+
+def test_rows_have_attention_columns_crops_and_insets_of_their_own(capture):
+    rows = (
+        Row(StreetImage(0), PIXELS[0], attention=Attention(gate="binary"), crop=(0, 8, 24, 40)),
+        Row(StreetImage(0), PIXELS[0], columns=("photo", "rectified"), inset=(8, 24, 16, 32)),
+    )
+    recipe = Recipe((Checkpoint("a"),), rows, ("photo", *MAPS), look=Look(class_titles=True, letters="rows"))
+    figure = recipe_figure(recipe, [capture] * 2)
+    shown = panels(figure)
+    assert len(shown) == 4 + 2 + 2  # the second row's two panels, and those of its inset
+    binary, own = (shares(attention_rows(capture, QUERIES[:1], gate=gate).rectified)[0] for gate in ("binary", "model"))
+    assert (shown[2].images[0].get_array() == binary).all() and (shown[5].images[0].get_array() == own).all()
+    assert shown[2].images[0].get_clim() == shown[5].images[0].get_clim()  # two gates on one scale
+    assert shown[0].get_xlim() == (7.5, 47.5) and shown[0].get_ylim() == (23.5, -0.5)
+    assert shown[6].get_xlim() == (23.5, 55.5) and shown[6].get_ylim() == (23.5, 7.5)
+    box = shown[6].get_position()
+    width, height = figure.get_size_inches()
+    assert box.width * width / (box.height * height) == pytest.approx(32 / 16)
+    (frame,) = shown[5].patches
+    assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (23.5, 7.5, 32, 16)
+    said = " ".join(words(figure))
+    assert "binary gate, LR 3×3" in said and "(b)" in said and "(c)" not in said
+    caption = caption_text(recipe, [capture] * 2, {"a": "0" * 64})
+    assert "Rows: 1 binary gate, LR 3×3; 2 sigmoid gate, LR 3×3. Framed parts are enlarged beneath." in caption
+    assert recipe_from_json(recipe_to_json(recipe)) == recipe
+    off = dataclasses.replace(rows[0], crop=(0, 40, 24, 40))
+    with pytest.raises(RecipeError, match=r"the crop \[0, 40, 24, 40\] does not lie on the image of 40×72 pixels"):
+        recipe_figure(dataclasses.replace(recipe, rows=(off,)), [capture])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"crop": [0, 0, 4, 40]}, r"rows\[0\].crop is \[0, 0, 4, 40\]; it must be .* at least 8"),
+        ({"columns": ["labels"]}, r"rows\[0\].columns has 'labels'; choose from the figure's, raw"),
+        ({"attention": {"gate": "none"}}, r"rows\[0\].attention.gate is"),
+        ({"inset": [0, 0, 9]}, r"rows\[0\].inset is \[0, 0, 9\]"),
+    ],
+)
+def test_what_a_row_cannot_have_is_named(changes, words):
+    values = json.loads(recipe_to_json(make_recipe(("raw",), PIXELS[:1])))
+    values["rows"][0] |= changes
+    with pytest.raises(RecipeError, match=words):
+        recipe_from_json(json.dumps(values))
 
 
 def test_a_stage_that_one_network_lacks_is_no_panel_of_its(capture):
