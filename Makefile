@@ -1,5 +1,5 @@
 # make app     set everything up and serve the app at http://localhost:8501 (PORT=…, ADDRESS=… to change)
-# make test    set everything up, then lint and run all tests
+# make test    set everything up, then lint and run all tests, in two processes (JOBS=1 for one)
 # make lint    ruff alone
 # make soak    what takes long: the full fuzz, faults, load, kills, clean installations, mutants (hours on a slow machine)
 # make mutants mutation testing alone (MODULES="dnl.metrics analysis.maps" for some)
@@ -22,6 +22,8 @@ endif
 PORT ?= 8501
 ADDRESS ?= localhost
 
+# Processes that share the tests, file by file; each computes on one core.
+JOBS ?= 2
 # The inputs that the fuzz suite tries are multiplied by this.
 FUZZ ?= 10
 # For clean installations: the Pythons to install under, by path or name.
@@ -34,7 +36,7 @@ app: .venv/app.stamp
 	$(BIN)/python -m streamlit run app.py --server.headless true --server.address $(ADDRESS) --server.port $(PORT)
 
 test: lint browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.stamp
 	$(BIN)/python -m ruff check .

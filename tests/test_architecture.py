@@ -1,5 +1,6 @@
 """The layout: rooms, what each may import, floors, and the sizes of what stands in them."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ ANALYSIS = {
     "capture": ("geometry options threads dnl", "numpy safetensors torch"),
     "lesson": ("noise dnl", "numpy torch"),
     "catch": ("capture dnl", "numpy torch"),
+    "examples": ("dnl", "safetensors torch tqdm"),
     "maps": ("capture options dnl", "numpy torch"),
     "measure": ("capture maps noise options intervals threads words dnl", "numpy torch"),
     "printing": ("threads dnl", "matplotlib"),
@@ -186,6 +188,15 @@ def test_the_folder_of_pages_holds_the_pages_alone(sources):
 @pytest.mark.parametrize("package", FILES)
 def test_few_files_stand_directly_in_a_package(sources, package):
     assert len(directly_in(package, sources)) <= FILES[package], sorted(directly_in(package, sources))
+
+
+def test_every_folder_with_code_is_in_the_wheel(sources):
+    """Whoever adds a folder names it in pyproject.toml, under tool.setuptools."""
+    folders = {path.rpartition("/")[0] for path in sources if path.endswith(".py") and not path.startswith("bench")}
+    names = {folder.replace("/", ".") for folder in folders if folder}
+    expected = {f"dnl_app.{name}" if name.startswith("pages") else name for name in names} | {"dnl_app"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(project["tool"]["setuptools"]["packages"]) == expected
 
 
 # What breaks the rooms: a file of ours, a line that is added to it, and what the message says besides the file.

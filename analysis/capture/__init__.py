@@ -3,7 +3,7 @@
 from analysis.capture.brought import MAX_MAP_CELLS, require_computable
 from analysis.capture.capture import Capture, attention_name
 from analysis.capture.containers import CaptureFileError
-from analysis.capture.derived import ROLLOUT, rollout
+from analysis.capture.derived import ROLLOUT, rollout, why_no_rollout
 from analysis.capture.description import named_classes
 from analysis.capture.files import (
     CaptureFile,
@@ -13,12 +13,13 @@ from analysis.capture.files import (
     save_capture,
     save_layers,
 )
-from analysis.capture.layers import Layer, Layers, quietly
+from analysis.capture.layers import MAX_MEAN_WEIGHTS, Layer, Layers, quietly
 from analysis.capture.metadata import NUMBERED
 from analysis.capture.network import capture_attention
 
 __all__ = [
     "MAX_MAP_CELLS",
+    "MAX_MEAN_WEIGHTS",
     "NUMBERED",
     "ROLLOUT",
     "Capture",
@@ -37,4 +38,5 @@ __all__ = [
     "rollout",
     "save_capture",
     "save_layers",
+    "why_no_rollout",
 ]

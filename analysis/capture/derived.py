@@ -28,17 +28,10 @@ def rollout(layers: Layers) -> Layer:
     Tokens that are no cells take part on the way, and are dropped in the end. Raises ValueError, in one sentence, where
     the layers do not share their tokens, or it would take too long.
     """
-    _require_shared(layers)
+    if (reason := why_no_rollout(layers)) is not None:
+        raise reason
     first = layers.layers[0]
-    tokens = math.prod(first.cells) + _extra(first).count
-    depth = sum(array.shape[-1] for layer in layers for array in list(layer.arrays.values())[:1] * len(layer.heads))
-    products = tokens**2 * (len(layers) * tokens + depth)
-    if products > MAX_PRODUCTS:
-        raise ValueError(
-            f"the rollout of {len(layers)} layers of {tokens} tokens takes {products:.1g} multiplications, more than "
-            f"{MAX_PRODUCTS:.1g}; choose fewer layers, or run the network on a smaller image"
-        )
-    found = np.eye(tokens)
+    found = np.eye(_tokens(first))
     for layer in layers:
         rows = _mean_map(layer)
         rows /= np.maximum(rows.sum(axis=1, keepdims=True), brought.SMALLEST)
@@ -48,6 +41,27 @@ def rollout(layers: Layers) -> Layer:
     note = NOTE.format(count=len(layers), first=layers.names[0], last=layers.names[-1])
     maps = {"attention": found[None].astype(np.float32)}
     return Layer(ROLLOUT, first.cells, first.key_cells, (0,), maps, options, (note,))
+
+
+def why_no_rollout(layers: Layers) -> ValueError | None:
+    """Why these layers have no rollout; None where they have one. Nothing is computed."""
+    try:
+        _require_shared(layers)
+    except ValueError as error:
+        return error
+    tokens = _tokens(layers.layers[0])
+    depth = sum(len(layer.heads) * next(iter(layer.arrays.values())).shape[-1] for layer in layers)
+    products = tokens**2 * (len(layers) * tokens + depth)
+    if products <= MAX_PRODUCTS:
+        return None
+    return ValueError(
+        f"the rollout of {len(layers)} layers of {tokens} tokens takes {products:.1g} multiplications, more than "
+        f"{MAX_PRODUCTS:.1g}; choose fewer layers, or run the network on a smaller image"
+    )
+
+
+def _tokens(layer: Layer) -> int:
+    return math.prod(layer.cells) + _extra(layer).count
 
 
 def _require_shared(layers: Layers) -> None:

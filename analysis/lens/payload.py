@@ -7,10 +7,10 @@
 `header["arrays"][name]` gives dtype, shape and offset of what belongs to the image, and
 `header["models"][0]["arrays"][name]` of what belongs to a model.
 
-A buffer of layers has none of models, but `layers` in the network's order, each with the facts of a model, its `name`
-and the numbers of its `heads`, and `map`, what is shown at first: a layer's name and a head. Of a layer's arrays those
-that differ from head to head have the heads as their first axis: query, key, attention, `dropped`, and `extra_keys`, of
-tokens that are no cells.
+A buffer of layers has none of models, but `layers` in the network's order, each with the facts of a model, its `name`,
+the numbers of its `heads` and whether their `mean` can be shown; and `map`, what is shown at first: a layer's name and
+a head. Of a layer's arrays those that differ from head to head have the heads as their first axis: query, key,
+attention, `dropped`, and `extra_keys`, of tokens that are no cells.
 
 What few captures have is there for them alone: `key_cells`, `placement`, `crop`, `query_names`, `signed` and `notes`
 of a model, and its arrays `key_labels`, `key_prediction` and `dropped`.
@@ -29,7 +29,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from analysis.capture import Capture, Layer, Layers, quietly
+from analysis.capture import MAX_MEAN_WEIGHTS, ROLLOUT, Capture, Layer, Layers, quietly
 from analysis.lens.start import places_of, starting_pixel
 
 FORMAT = 2
@@ -112,14 +112,27 @@ def pack_layers(layers: Layers, first: tuple[str, int | str] | None = None) -> b
             **({"signed": True} if layer.options.get("signed") else {}),
             "name": layer.name,
             "heads": layer.heads,
+            "mean": has_mean(layer),
             "arrays": common | body.add(_layer_arrays(capture, layer)),
         }
         for layer, capture in zip(layers, captures, strict=True)
     ]
-    name, head = (layers.names[-1], layers.layers[-1].heads[0]) if first is None else first
+    name, head = first_map(layers) if first is None else first
     shown = {"layer": layers.layer(name).name, "head": head}
     facts = {**_image_facts(captures), "models": [], "layers": packed, "map": shown}
     return _joined(facts | {"arrays": body.add(_image_arrays(captures))}, body)
+
+
+def first_map(layers: Layers) -> tuple[str, int | str]:
+    """The layer and head that the lens shows before anyone has chosen: the first head of the last layer that is not
+    derived from others."""
+    own = [layer for layer in layers if layer.name != ROLLOUT] or list(layers)
+    return own[-1].name, own[-1].heads[0]
+
+
+def has_mean(layer: Layer) -> bool:
+    """Whether the mean of its heads' maps is one to choose: of several heads, and not too much work."""
+    return len(layer.heads) > 1 and (layer.finished or layer.weights <= MAX_MEAN_WEIGHTS)
 
 
 def layer_bytes(layer: Layer) -> int:

@@ -7,14 +7,15 @@ Such values come from outside, also from links: whatever is not as described her
     active   image id -> which of its pins is shown, counted from 0
     choices  "gate": "off" or one of GATES; "retention": one of RETENTIONS; "kernel": one of KERNELS;
              "temperature": within TEMPERATURES. None, or nothing, means the model's own (temperature 1)
+    maps     image id -> {"layer": name, "head": number or "mean"}, where a buffer holds several
     look     how the lens draws: keys and values as in `analysis.lens.looks`
 """
 
 from typing import Any
 
-from analysis.capture import Capture
+from analysis.capture import Capture, Layers
 from analysis.lens.looks import Between, OneOf, checked, is_number
-from analysis.lens.payload import PIN_COLOURS, image_id
+from analysis.lens.payload import PIN_COLOURS, first_map, has_mean, image_id
 from analysis.lens.start import places_of, starting_pixel
 from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions
 
@@ -46,6 +47,18 @@ def active_pin(active: Any, image: str, count: int) -> int:
 def known_choices(choices: Any) -> dict[str, Any]:
     """The choices that have a meaning; nothing for the rest."""
     return checked(choices, CHOICES)
+
+
+def chosen_map(layers: Layers, image: str, maps: Any) -> tuple[str, int | str]:
+    """The layer and head that are chosen on this image (`image_id`); those that the lens begins with where there are
+    no such ones."""
+    chosen = maps.get(image) if isinstance(maps, dict) else None
+    name, head = (chosen.get("layer"), chosen.get("head")) if isinstance(chosen, dict) else (None, None)
+    for layer in layers:
+        is_head = isinstance(head, int) and not isinstance(head, bool) and head in layer.heads
+        if layer.name == name and (is_head or (head == "mean" and has_mean(layer))):
+            return layer.name, head
+    return first_map(layers)
 
 
 def chosen_pixels(capture: Capture, pins: Any) -> list[tuple[int, int]]:

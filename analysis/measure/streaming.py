@@ -246,10 +246,12 @@ def block_sums(
 
 def block_detection(values: Tensor, cells: SortedCells, block: Block, chosen: np.ndarray) -> DetectionScores:
     """AUC and average precision of the queries `chosen` (places in the block), whether defined or not."""
-    rows = values[: cells.labelled, torch.from_numpy(chosen)].T.contiguous().numpy()
-    own_class = np.s_[:, slice(*cells.run_of(block))]
-    own_cell = np.arange(len(chosen)), block.first + chosen
-    return rank_scores(marked_keys(rows, own_class, own_cell))
+    columns = values[: cells.labelled].numpy()
+    if len(chosen) < columns.shape[1]:
+        columns = columns[:, chosen]
+    # Marked key by key, as the block lies, where S is one run of it.
+    keys = marked_keys(columns, slice(*cells.run_of(block)), (block.first + chosen, np.arange(len(chosen))))
+    return rank_scores(np.ascontiguousarray(keys.T))
 
 
 def _double(tensor: Tensor) -> np.ndarray:

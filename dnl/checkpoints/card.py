@@ -21,6 +21,7 @@ from dnl.untrusted import (
 
 # A header names every tensor and holds the card: this is far more than the largest network needs.
 MAX_HEADER_BYTES = 16 * 2**20
+TORCH_ENDINGS = (".pth", ".pt", ".ckpt")
 
 
 class CheckpointError(ValueError):
@@ -48,6 +49,11 @@ def card_in(content: bytes, path: Path) -> dict:
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:
     """The error of a file whose header or tensors cannot be read."""
+    if path.suffix.lower() in TORCH_ENDINGS:
+        return CheckpointError(
+            f"{path.name} is a file of torch.save: checkpoints here are .safetensors files with a card; "
+            "dnl.checkpoints.load_reference reads weights alone, and save_checkpoint saves the network with its card"
+        )
     return CheckpointError(f"{path.name} is not a readable safetensors file ({first_line(error)}); it may be cut off")
 
 

@@ -147,4 +147,15 @@ def _require_labels(places: Sequence[str], file_of: Mapping[str, str], folder: P
 
 def visible(folder: Path) -> list[Path]:
     """What `folder` holds, in the order of names, without hidden files and folders."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+
+
+def folders_in(folder: Path) -> list[str]:
+    """The names of the folders that `folder` holds, in order, without hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is a folder, or leads to one; a loop of links is none."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))

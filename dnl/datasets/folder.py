@@ -33,7 +33,7 @@ from typing import NamedTuple
 from dnl.classes import LabelSet
 from dnl.codings import codings_of
 from dnl.datasets.base import DatasetError
-from dnl.datasets.finding import label_files_for, pictures_in, read_text, require_folders, visible
+from dnl.datasets.finding import folders_in, label_files_for, pictures_in, read_text, require_folders, visible
 from dnl.datasets.groups import EXAMPLE as GROUPS_EXAMPLE
 from dnl.datasets.groups import Origin, compile_groups, in_natural_order, origins_by
 from dnl.datasets.pairs import LabelledFiles
@@ -57,7 +57,7 @@ class Folder(LabelledFiles):
         root = Path(root)
         images, annotations = root / "images", root / "labels"
         require_folders([images, annotations], "the data set holds images/, labels/ and classes.json")
-        splits = [folder.name for folder in visible(images) if folder.is_dir()]
+        splits = folders_in(images)
         folder = _split_folder(root, split, splits)
         if splits:
             _refuse_files_beside(images, "split")
@@ -93,7 +93,7 @@ class _Files(NamedTuple):
 def _files_in(images: Path, annotations: Path, *, grouped: bool) -> _Files:
     """The images of a folder; where they may be `grouped` and lie in sub-folders, those of all of these together,
     named SUB-FOLDER/NAME."""
-    folders = [path.name for path in visible(images) if path.is_dir()] if grouped else []
+    folders = folders_in(images) if grouped else []
     if not folders:
         return _files_of(images, annotations)
     _refuse_files_beside(images, "group")

@@ -9,6 +9,7 @@ from dnl.training.engine import (
     evaluate_groups,
     train_one_epoch,
 )
+from dnl.training.losses import lovasz_softmax
 from dnl.training.recipes import RECIPES, TrainConfig, describe, from_dict, override, recipe, with_epochs
 from dnl.training.run import train
 from dnl.training.runs import RunError, RunStopped, is_run, resume, start
@@ -28,6 +29,7 @@ __all__ = [
     "from_dict",
     "interleaved_times",
     "is_run",
+    "lovasz_softmax",
     "open_split",
     "override",
     "recipe",

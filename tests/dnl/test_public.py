@@ -64,14 +64,6 @@ def test_the_version_is_written_once():
     assert f"version: {dnl.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
-def test_every_folder_with_code_is_in_the_wheel():
-    """Whoever adds a folder names it in pyproject.toml, under tool.setuptools."""
-    folders = {file.parent for name in ("dnl", "analysis", "pages") for file in (ROOT / name).rglob("*.py")}
-    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    expected = {f"dnl_app.{name}" if name.startswith("pages") else name for name in names} | {"dnl_app"}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == expected
-
-
 def test_the_pinned_releases_lie_in_the_ranges_of_the_wheel():
     pinned = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").split())
     ranges = dict(range_.split(">=") for range_ in PROJECT["project"]["dependencies"])

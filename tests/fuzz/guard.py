@@ -4,7 +4,6 @@ A case is an input that was tried; `COUNTS` says how many there were and how man
 1400 of them; DNL_FUZZ=10 in the environment tries ten times as many.
 """
 
-import collections
 import os
 import re
 import signal
@@ -15,14 +14,14 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
+from tests.fuzz.counts import COUNTS
+
 FACTOR = int(os.environ.get("DNL_FUZZ", "1"))
 # Processor time, so that a busy machine changes nothing.
 MOST_SECONDS = 5
 # Above what the process held before, for inputs of at most a few hundred kilobytes.
 MOST_BYTES = 600 * 2**20
 LONGEST_MESSAGE = 600
-
-COUNTS: collections.Counter = collections.Counter()
 
 
 class Hang(BaseException):

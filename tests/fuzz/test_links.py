@@ -16,7 +16,8 @@ from pages.parts.app.links import MOST_CHARACTERS, MOST_NAMED, packed
 from pages.parts.explorer import link as explorer_link
 from pages.parts.noise_report import link as noise_link
 from tests.fuzz import corpus
-from tests.fuzz.guard import COUNTS, cases, require_sentence
+from tests.fuzz.counts import COUNTS
+from tests.fuzz.guard import cases, require_sentence
 from tests.pages.small import app_on, read
 
 PARAMETERS = {

@@ -7,7 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from dnl.checkpoints import file as checkpoints
 from tests.fuzz import corpus
-from tests.fuzz.guard import COUNTS, FACTOR
+from tests.fuzz.counts import COUNTS
+from tests.fuzz.guard import FACTOR
 
 APP = Path(__file__).parents[2] / "app.py"
 FILES = {

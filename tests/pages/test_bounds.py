@@ -155,6 +155,7 @@ def test_the_places_of_a_session_are_bounded(monkeypatch):
         ("explorer", {"batch source": "Your photos"}, "batch photos", 24),
         ("figures", {}, "figure photos", 24),
         ("figures", {}, "figure labels", 24),
+        ("models", {}, "labelling photos", 12),
         ("noise_report", {"noise count": "Several", "noise source": places.UPLOAD}, "noise photos", 100),
         ("noise_report", {"noise count": "Several", "noise source": places.UPLOAD}, "noise photo labels", 100),
     ],

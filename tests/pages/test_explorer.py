@@ -323,8 +323,27 @@ def bring(app: AppTest, content: bytes, name: str = "vit.npz") -> None:
     assert not app.exception
 
 
+def test_the_example_of_another_network_is_a_click_away(app):
+    app.run()
+    next(button for button in app.button if button.label == "A vision transformer").click().run()
+    assert_page_stands(app)
+    assert app.selectbox(key="source").value == "A vision transformer"
+    assert "5 layers, 20 heads: choose one above the lens." in sidebar_words(app)
+    first = app.session_state["lens request now"]["place"]
+    app.selectbox(key="scene").select(3).run()
+    assert_page_stands(app)
+    assert app.session_state["lens request now"]["place"] != first
+
+
 def sidebar_words(app: AppTest) -> str:
     return " ".join(caption.value for caption in app.sidebar.caption)
+
+
+def choose_map(app: AppTest, chosen: dict) -> None:
+    """As the lens reports it."""
+    _, image = app.session_state["lens request now"]["place"]
+    app.session_state["lens maps"] = {image: chosen}
+    app.run()
 
 
 def test_until_an_attention_file_is_chosen_a_street_is_shown(app):
@@ -358,16 +377,44 @@ def test_an_attention_file_with_labels_has_its_figures_and_needs_no_model(app):
     assert_page_stands(app)
     assert not app.error and not app.warning
     assert pinned_class(app) in ("class 0", "class 1")
-    assert "no model is run" in sidebar_words(app) and "one head's query and key" in sidebar_words(app)
+    assert "no model is run" in sidebar_words(app) and "2 heads: choose one above the lens" in sidebar_words(app)
     assert "model" not in [box.key for box in app.selectbox]
     assert any("A file does not say what its attention is worth" in text.value for text in app.markdown)
     before = figures(app)
-    app.selectbox(key="head").select(1).run()
+    choose_map(app, {"layer": "", "head": 1})
     assert_page_stands(app)
     assert figures(app)["effective_keys"] != before["effective_keys"]
     app.selectbox(key="source").select("Built-in streets").run()
     assert_page_stands(app)
     assert app.selectbox(key="model").value == "a-small-one"
+
+
+def test_the_heads_of_all_layers_of_a_file_are_measured_as_they_are_chosen(app):
+    rng = np.random.default_rng(1)
+    arrays = {f"blocks.{layer}/{part}": rng.normal(size=(2, 16, 4)) for layer in (0, 1) for part in ("query", "key")}
+    labels = np.tile([0, 0, 1, 1, 1], (3, 1))
+    bring(app, attention_file(query=None, key=None, labels=labels, **arrays))
+    assert_page_stands(app)
+    assert not app.error and "2 layers, 4 heads: choose one above the lens" in sidebar_words(app)
+    found = [figures(app)["effective_keys"]]
+    app.checkbox(key="rollout").check().run()
+    for chosen in (
+        {"layer": "blocks.0", "head": 1},
+        {"layer": "blocks.0", "head": "mean"},
+        {"layer": "rollout (derived)", "head": 0},
+        {"layer": "no such", "head": 0},
+    ):
+        choose_map(app, chosen)
+        assert_page_stands(app)
+        found.append(figures(app)["effective_keys"])
+    assert len(set(map(str, found[:4]))) == 4 and found[4] == found[0]  # the last layer's first head, at first
+
+
+def test_layers_that_share_no_tokens_have_no_rollout(app):
+    arrays = {f"s.{layer}/query": np.ones((1, 15, 2)) for layer in (0, 1)} | {"s.0/key": np.ones((1, 15, 2))}
+    apart = {"s.1/key": np.ones((1, 2, 2)), "s.1/key_height": 1, "s.1/key_width": 2}
+    bring(app, attention_file(query=None, key=None, class_tokens=0, **arrays, **apart))
+    assert app.checkbox(key="rollout").disabled and "those of s.1 are others" in sidebar_words(app).replace("\\", "")
 
 
 def test_an_attention_file_is_shown_without_any_checkpoint(app, tmp_path, monkeypatch):

@@ -1,20 +1,26 @@
 """Install the project in a clean environment and use it from elsewhere: python -m tests.soak.install [--python PATH …]
 
 Makes a virtual environment in a temporary folder, runs `pip install` on a copy of the sources there, and from a folder
-that does not hold them loads the shipped weights, packs a capture with the lens's files, and asks every console command
-for its help. Exit code 0 if all of that works. Downloads what requirements.txt names; the folder is removed afterwards.
+that does not hold them loads the shipped weights, packs a capture with the lens's files, asks every console command for
+its help and serves the app. Exit code 0 if all of that works. Downloads what pyproject.toml names; the folder is
+removed afterwards.
 """
 
 import argparse
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[2]
+ATTEMPTS = 120  # a second apart, for the app to start
 USE = """
 import sys, analysis, dnl
 from analysis.lens import CSS, HTML, SCRIPT, pack_capture
@@ -57,7 +63,29 @@ def install_and_use(python: str) -> None:
         commands = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
         for name in commands:
             run(binaries / name, "--help", stdout=subprocess.DEVNULL)
+        serve(binaries / "dnl", elsewhere, clean)
         print(f"installed; {len(commands)} commands answer: {', '.join(commands)}", flush=True)
+
+
+def serve(command: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Start `dnl app` in a folder that holds nothing, and wait until it answers. Raises URLError where it does not."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([command, "app", "--port", str(port)], cwd=folder, env=environment)
+    try:
+        for attempt in range(ATTEMPTS):
+            try:
+                with urlopen(f"http://localhost:{port}/_stcore/health") as answer:
+                    assert answer.read() == b"ok"
+                return
+            except URLError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                time.sleep(1)
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def main() -> int:

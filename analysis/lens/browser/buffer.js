@@ -66,13 +66,13 @@ const OF_HEADS = ["query", "key", "attention", "extra_keys", "dropped"]; // the 
 
 /** Whether the image has this map: { layer, head }, the layer's name and the head's number or MEAN. */
 export const hasMap = ({ layers }, map) =>
-  layers.some(({ name, heads }) => name === map?.layer && (map.head === MEAN || heads.includes(map.head)));
+  layers.some(({ name, heads, mean }) => name === map?.layer && (map.head === MEAN ? mean : heads.includes(map.head)));
 
 /** Have the image show one head of a layer, or the mean of its heads' maps, as its only model. */
 export function showMap(image, map) {
   const { layer: name, head } = hasMap(image, map) ? map : image.map;
   const layer = image.layers.find((each) => each.name === name);
-  image.map = { layer: name, head: layer.heads.length === 1 ? layer.heads[0] : head };
+  image.map = { layer: name, head };
   return withModels(image, [modelOfHead(image, layer, image.map.head)]);
 }
 

@@ -22,9 +22,11 @@ function shortNames(names) {
 function layersOf(lens) {
   const { image } = lens;
   const layer = image.layers.find(({ name }) => name === image.map.layer);
-  const names = image.layers.map(({ name }) => [name, name || "the only one"]);
-  const heads = [...(layer.heads.length > 1 ? [MEAN] : []), ...layer.heads].map((head) => [head, headName(head)]);
+  const names = image.layers.map(({ name }) => [name, name]);
+  const heads = [...(layer.mean ? [MEAN] : []), ...layer.heads].map((head) => [head, headName(head)]);
   const number = (value) => (value === MEAN ? MEAN : Number(value));
+  const toLayer = (value) => openMap(lens, { layer: value, head: image.map.head });
+  const toHead = (value) => openMap(lens, { layer: layer.name, head: number(value) });
   const parts = { order: null, shown: "" };
   parts.button = button("All heads", "Small maps of all layers and heads for the pinned pixel", () => toggleOverview(lens), {
     class: "tool",
@@ -33,8 +35,8 @@ function layersOf(lens) {
   const choice = element(
     "div",
     { class: "choice" },
-    dropdown("layer", "Layer", names, image.map.layer, (value) => openMap(lens, { layer: value, head: image.map.head })),
-    dropdown("head", "Head", heads, image.map.head, (value) => openMap(lens, { layer: layer.name, head: number(value) })),
+    ...(names.length > 1 ? [dropdown("layer", "Layer", names, image.map.layer, toLayer)] : []),
+    dropdown("head", "Head", heads, image.map.head, toHead),
     parts.button,
   );
   const known = image.models[0].hasClasses ? Object.entries(ORDERS) : [["network", ORDERS.network]];
@@ -53,13 +55,14 @@ function layersOf(lens) {
 function openMap(lens, map) {
   const { image, memory } = lens;
   const layer = image.layers.find(({ name }) => name === map.layer);
-  const head = map.head === MEAN || layer.heads.includes(map.head) ? map.head : layer.heads[0];
-  showMap(image, { layer: map.layer, head });
+  showMap(image, hasMap(image, map) ? map : { layer: map.layer, head: layer.heads[0] });
   memory.maps.set(image.image_id, image.map);
-  lens.tell("map", { ...image.map });
+  lens.tell("maps", Object.fromEntries(memory.maps));
   const focused = lens.root.getRootNode().activeElement?.getAttribute("name");
+  const { scrollTop } = lens.parts.several.grid;
   takeImage(lens);
   rebuild(lens);
+  lens.parts.several.grid.scrollTop = scrollTop;
   if (focused) lens.root.querySelector(`[name=${focused}]`)?.focus();
   schedule(lens);
 }
@@ -130,10 +133,10 @@ function thumbnailOf(lens, { map, model, row, noise, chance }, scale, clip, tabl
   paintRow(values, colourRange([values], scale, clip), table, new Uint32Array(data.data.buffer));
   canvas.getContext("2d").putImageData(data, 0, 0);
   const { layer, head } = lens.image.map;
-  const name = `${map.layer}, ${headName(map.head)}`;
+  const name = [map.layer, headName(map.head)].filter(Boolean).join(", ");
   const figures = noise === null ? "" : `: interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance`;
   const sorted = lens.order && lens.order !== "network";
-  const short = sorted ? `${shortNames(lens.image.layers.map((each) => each.name)).get(map.layer)} · ` : "";
+  const short = sorted && map.layer ? `${shortNames(lens.image.layers.map((each) => each.name)).get(map.layer)} · ` : "";
   const label = element("span", {}, short + map.head);
   const figure = element("span", { class: "noise" }, noise === null ? "" : noise.toFixed(2));
   return element(

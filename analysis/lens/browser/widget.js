@@ -8,9 +8,13 @@ function renderWidget({ model, el }) {
   const data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   const lens = newLens(frame.firstElementChild, newMemory());
   let own = false; // what the lens itself has just said
+  const names = ["pins", "choices", "look", "map"];
   const tell = (name, value) => {
+    if (name !== "maps" && !names.includes(name)) return;
     own = true;
-    model.set(name, name === "pins" ? (value[lens.image.image_id] ?? []) : value);
+    if (name === "pins") model.set("pins", value[lens.image.image_id] ?? []);
+    else if (name === "maps") model.set("map", value[lens.image.image_id] ?? {});
+    else model.set(name, value);
     model.save_changes();
     own = false;
   };
@@ -21,7 +25,6 @@ function renderWidget({ model, el }) {
     rebuild(lens);
     schedule(lens);
   };
-  const names = ["pins", "choices", "look", "map"];
   take(names);
   const asked = names.map((name) => [`change:${name}`, () => own || take([name])]);
   for (const [event, listener] of asked) model.on(event, listener);

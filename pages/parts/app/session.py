@@ -32,11 +32,17 @@ def give_way() -> None:
 
 # --- the lens --------------------------------------------------------------------------------------------------------
 
-LENS_ENTRIES = {"pins": "lens pins", "active": "lens active", "choices": "lens choices", "look": "lens look"}
+LENS_ENTRIES = {
+    "pins": "lens pins",
+    "active": "lens active",
+    "choices": "lens choices",
+    "look": "lens look",
+    "maps": "lens maps",
+}
 
 
 def lens_report(name: str) -> Any:
-    """The lens's pins, active pins, choices or look (LENS_ENTRIES) as last reported; None before that.
+    """The lens's pins, active pins, choices, look or maps (LENS_ENTRIES) as last reported; None before that.
 
     Its own state is lost on a change of page, this is not. It comes from outside: `analysis.lens` says what is known.
     """
@@ -44,7 +50,7 @@ def lens_report(name: str) -> Any:
 
 
 def keep_lens_report(name: str, value: Mapping) -> None:
-    """Make `value` the lens's pins, active pins, choices or look (LENS_ENTRIES)."""
+    """Make `value` the lens's pins, active pins, choices, look or maps (LENS_ENTRIES)."""
     st.session_state[LENS_ENTRIES[name]] = value
 
 

@@ -1,12 +1,43 @@
 """One report of a small data set, made once for the tests of this room."""
 
+from concurrent.futures import Future
+
 import pytest
+import torch
 from PIL import Image
 
 from analysis.measure import MeasureOptions
+from analysis.report import measuring
 from analysis.report.measuring import measure_sample
 from dnl import load_checkpoint
 from tests.analysis.report.small import IMAGES, make_sample, run, save_model
+
+
+class PoolOfNone:
+    """In place of worker processes: each piece of work is done where it is submitted."""
+
+    def __init__(self, workers, context, initializer, initargs):
+        initializer(*initargs)
+
+    def submit(self, work, *arguments):
+        done = Future()
+        try:
+            done.set_result(work(*arguments))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def shutdown(self, cancel_futures):
+        """There is nobody to wait for."""
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Reports measure in the test's own process: a worker first imports PyTorch, which takes seconds."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(measuring, "ProcessPoolExecutor", PoolOfNone)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

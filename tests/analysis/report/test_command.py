@@ -64,7 +64,7 @@ def test_torchrun_finds_what_one_process_finds(finished, checkpoint, camvid, tmp
 # --- photos and comparisons ------------------------------------------------------------------------------------------
 
 
-def test_photos_without_labels_and_two_checkpoints(checkpoint, tmp_path):
+def test_photos_without_labels_and_two_checkpoints(checkpoint, in_this_process, tmp_path):
     other = save_model(tmp_path / "plain.safetensors", seed=1, context="nl")
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()

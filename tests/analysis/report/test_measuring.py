@@ -25,7 +25,7 @@ def test_a_resumed_report_measures_only_what_is_missing(finished, checkpoint, ca
     assert all(path.stat().st_mtime_ns > old for path, old in zip(files[:3], kept[:3], strict=True))
 
 
-def test_an_unknown_class_value_is_named(checkpoint, tmp_path, capsys):
+def test_an_unknown_class_value_is_named(checkpoint, in_this_process, tmp_path, capsys):
     for folder in ("val", "valannot"):
         (tmp_path / folder).mkdir()
     sample = make_sample(0)
@@ -35,7 +35,7 @@ def test_an_unknown_class_value_is_named(checkpoint, tmp_path, capsys):
     assert "holds the value 77" in capsys.readouterr().err
 
 
-def test_an_image_too_small_is_named(checkpoint, camvid, tmp_path, capsys):
+def test_an_image_too_small_is_named(checkpoint, camvid, in_this_process, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(camvid, data)
     for folder in ("val", "valannot"):

@@ -11,6 +11,8 @@ from dnl import load_checkpoint
 from dnl.classes import CAMVID
 from tests.analysis.report.small import Page, make_sample, run, save_model, table
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def test_images_of_one_class_or_none_are_no_report(checkpoint, tmp_path):
     model, _ = load_checkpoint(checkpoint)

@@ -9,6 +9,8 @@ from analysis.report.photos import PhotoError, Photos, open_images
 from dnl.datasets import DatasetError
 from tests.analysis.report.small import Page, make_sample, table
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def photo_report(checkpoint, photos, out):
     options = ["--dataset", "folder", "--data", str(photos), "--out", str(out), "--workers", "1", "--no-detection"]

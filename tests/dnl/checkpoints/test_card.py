@@ -5,7 +5,9 @@ import struct
 from pathlib import Path
 
 import pytest
+import torch
 
+from dnl.checkpoints import load_checkpoint
 from dnl.checkpoints.card import MAX_HEADER_BYTES, CheckpointError, card_in, differing_classes, label_set_of
 from dnl.classes import CAMVID
 
@@ -77,3 +79,10 @@ def test_a_label_set_that_does_not_fit_is_told(changed, message):
 )
 def test_how_two_lists_of_classes_differ(known, given, words):
     assert differing_classes(tuple(known), tuple(given)) == words
+
+
+def test_a_file_of_torch_save_is_told_apart(tmp_path):
+    file = tmp_path / "model.pth"
+    torch.save({"a": torch.zeros(2)}, file)
+    with pytest.raises(CheckpointError, match=r"model.pth is a file of torch.save: .*load_reference reads weights"):
+        load_checkpoint(file)
