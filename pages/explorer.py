@@ -36,7 +36,7 @@ from pages.parts.app.session import (
     visit,
 )
 from pages.parts.app.words import as_sentence, literal
-from pages.parts.explorer.attention_files import choose_attention_file
+from pages.parts.explorer.attention_files import choose_attention_file, choose_example_attention
 from pages.parts.explorer.exports import show_batch, show_exports
 from pages.parts.explorer.link import FIRST_LOOK, follow, link_pins, view_parameters
 from pages.parts.explorer.pins import show_pins
@@ -50,11 +50,20 @@ from pages.parts.subjects.models import (
     say_health,
     show_model,
 )
-from pages.parts.subjects.pictures import Picture, choose_picture, choose_source, show_place, street_picture
+from pages.parts.subjects.pictures import (
+    Picture,
+    choose_picture,
+    choose_source,
+    show_place,
+    show_source,
+    street_picture,
+)
 from pages.parts.subjects.places import Place
 
 PAGE = "explorer"
 ATTENTION_FILE = "Attention file"
+EXAMPLE = "A vision transformer"
+EXAMPLE_HELP = "An example of another network, with every head of its five layers."
 HINT = "Attention lets it gather from all others: see from where, before and after denoising, and how noisy that is."
 FILE_HEALTH = Health(
     "unknown",
@@ -159,7 +168,10 @@ class Shown:
 def choose_shown(notices: DeltaGenerator) -> Shown:
     """The widgets in the sidebar and what is chosen with them; the page ends here, with words, where it has nothing."""
     above = st.container()  # the models stand above the image, though a file needs none
-    source = choose_source(ATTENTION_FILE)
+    source = choose_source(ATTENTION_FILE, EXAMPLE)
+    if source == EXAMPLE:
+        brought = choose_example_attention()
+        return Shown([], None, [brought.capture], brought.payload, [brought.source])
     brought = choose_attention_file(notices) if source == ATTENTION_FILE else None
     if brought is not None:
         above.caption("The file brings its own attention: no model is run.")
@@ -172,6 +184,7 @@ def choose_shown(notices: DeltaGenerator) -> Shown:
     label_set = model.network.label_set
     first = source == ATTENTION_FILE
     picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
+    st.button(EXAMPLE, icon=":material/hub:", on_click=show_source, args=[EXAMPLE], help=EXAMPLE_HELP)
     models = [model, *([other] if other else [])]
     try:
         captures, payload = captured_by_all(models, picture)

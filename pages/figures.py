@@ -14,7 +14,9 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis.figures import (
+    BIBTEX,
     MAX_BYTES,
+    MOTION_FORMATS,
     Checkpoint,
     FileImage,
     Look,
@@ -23,8 +25,10 @@ from analysis.figures import (
     RecipeError,
     Row,
     StreetImage,
+    animation_file,
     caption_text,
     figure_file,
+    is_one_scene,
     recipe_from_json,
     recipe_to_json,
 )
@@ -183,6 +187,15 @@ def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerat
                 functools.partial(figure_file, recipe, captures, hashes, file_format, dpi),
                 key=entry(f"file {words}"),
             )
+        for file_format in MOTION_FORMATS if is_one_scene(recipe) else ():
+            offer_file(
+                f"Motion ({file_format.upper() if file_format == 'gif' else 'WebP'})",
+                f"attention.{file_format}",
+                functools.partial(animation_file, recipe, captures, hashes, file_format),
+                key=entry(f"file {file_format}"),
+                icon=":material/animation:",
+                help="The maps as the pixel moves from row to row.",
+            )
         offer_file(
             "Recipe",
             "recipe.json",
@@ -193,6 +206,8 @@ def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerat
         )
     with downloads.expander("A caption to copy"):
         st.code(caption_text(recipe, captures, hashes), language=None, wrap_lines=True)
+    with downloads.expander("Cite this software and the paper (BibTeX)"):
+        st.code(BIBTEX, language=None, wrap_lines=True)
 
 
 def show_page() -> None:

@@ -76,7 +76,7 @@ ANALYSIS = {
     "maps": ("capture options dnl", "numpy torch"),
     "measure": ("capture maps noise options intervals threads words dnl", "numpy torch"),
     "printing": ("threads dnl", "matplotlib"),
-    "figures": ("capture maps noise geometry options files printing words dnl", "matplotlib numpy"),
+    "figures": ("capture maps noise geometry options files printing threads words dnl", "PIL matplotlib numpy"),
     "lens": ("capture maps noise measure geometry options words dnl", "PIL anywidget matplotlib numpy traitlets"),
     "pins": ("capture maps noise figures geometry options files printing words dnl", "matplotlib numpy"),
     "report": ("capture maps measure noise geometry options files printing words dnl", "matplotlib numpy torch tqdm"),

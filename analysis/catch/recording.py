@@ -5,7 +5,8 @@ Three things see what happens, all of them only while a Recording is entered:
 1. A function mode. PyTorch hands every operation on tensors to `Recording.__torch_function__`, which carries it out
    unchanged and then shows it to `analysis.catch.attentions`.
 2. Hooks on all modules at once, which say in which module an operation happens. They are PyTorch's global ones: a hook
-   on a module itself would make nn.TransformerEncoderLayer leave its native path, and change its last digits.
+   on a module itself would make nn.TransformerEncoderLayer leave its native path, and change its last digits. Other
+   threads, whose operations are not seen, call them too: these do not count.
 3. nn.MultiheadAttention and the encoder around it choose between a native path, which is one operation, and a slow one.
    They take the slow one if a function mode is there. So in evaluation the mode is taken away until they return, and
    what they computed is computed again, for a few rows against their output: `analysis.catch.native`. In training
@@ -17,6 +18,7 @@ model, and no random number is drawn. What a part computes again for its gradien
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -83,9 +85,11 @@ class Recording(TorchFunctionMode):
         self._frames: list[_Frame] = []
         self._counts = dict.fromkeys(watched, 0)
         self._away = False
+        self._thread = 0
         self._exits = ExitStack()
 
     def __enter__(self):
+        self._thread = threading.get_ident()
         with ExitStack() as exits:
             exits.enter_context(torch.compiler.set_stance("force_eager"))
             exits.callback(register_module_forward_pre_hook(self._before).remove)
@@ -141,7 +145,7 @@ class Recording(TorchFunctionMode):
     # --- modules -----------------------------------------------------------------------------------------------------
 
     def _before(self, module: nn.Module, args: tuple) -> None:
-        if _is_backward():
+        if _is_elsewhere(self._thread):
             return
         if not self._frames and self.images is None:
             leaves = (leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor) and leaf.ndim)
@@ -159,7 +163,7 @@ class Recording(TorchFunctionMode):
         return self.calls[-1]
 
     def _after(self, module: nn.Module, args: tuple, kwargs: Any = None, output: Any = None) -> None:
-        if _is_backward():
+        if _is_elsewhere(self._thread):
             return
         at = next((at for at in reversed(range(len(self._frames))) if self._frames[at].module is module), None)
         if at is None:
@@ -228,6 +232,11 @@ def _random_state() -> list[Tensor]:
     """Of the generators that dropout draws from."""
     states = [torch.get_rng_state()]
     return states + torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else states
+
+
+def _is_elsewhere(thread: int) -> bool:
+    """Whether a module runs for gradients alone, or in another thread than this."""
+    return _is_backward() or threading.get_ident() != thread
 
 
 def _is_backward() -> bool:

@@ -1,6 +1,7 @@
 """Figures for a paper, and the recipes that make them again."""
 
-from analysis.figures.captions import caption_text, class_sentences, map_sentences
+from analysis.figures.animation import MOTION_FORMATS, animation_file, is_one_scene
+from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, recipe_figure
 from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, compose, map_scale, shares
@@ -44,6 +45,7 @@ from analysis.figures.sources import FigureImage, FigureModel, camvid_image, fil
 from analysis.printing import FORMATS, print_figure
 
 __all__ = [
+    "BIBTEX",
     "COLUMNS",
     "COLUMN_WIDTH",
     "FACTORS",
@@ -54,6 +56,7 @@ __all__ = [
     "MAX_ROWS",
     "MAX_TITLE_LENGTH",
     "MAX_WIDTH",
+    "MOTION_FORMATS",
     "PAGE_WIDTH",
     "PICTURES",
     "Attention",
@@ -81,6 +84,7 @@ __all__ = [
     "StreetImage",
     "Subject",
     "Weights",
+    "animation_file",
     "attention_figure",
     "bar_labels",
     "camvid_image",
@@ -89,6 +93,7 @@ __all__ = [
     "compose",
     "figure_file",
     "file_image",
+    "is_one_scene",
     "main",
     "map_scale",
     "map_sentences",

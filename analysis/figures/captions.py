@@ -9,6 +9,26 @@ from analysis.figures.recipe import DIFFERENCES, Attention, Look, Recipe, Scale,
 from analysis.options import STAGES
 from analysis.words import NOISE_SENTENCE
 
+# What CITATION.cff says, too: a test holds the two together.
+BIBTEX = f"""@software{{denoised_nl,
+  title = {{Denoised NL: training, attention maps and attention noise of Denoised Non-local networks}},
+  author = {{{{Denoised NL contributors}}}},
+  year = {{2026}},
+  version = {{{dnl.__version__}}},
+  license = {{MIT}}
+}}
+
+@article{{song2023denoised,
+  title = {{Denoised Non-Local Neural Network for Semantic Segmentation}},
+  author = {{Song, Qi and Li, Jie and Guo, Hao and Huang, Rui}},
+  journal = {{IEEE Transactions on Neural Networks and Learning Systems}},
+  year = {{2023}},
+  eprint = {{2110.14200}},
+  archiveprefix = {{arXiv}},
+  url = {{https://arxiv.org/abs/2110.14200}}
+}}
+"""
+
 
 def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str]) -> str:
     """A caption for the paper: what the columns, colours and figures are, and what the figure was made of."""

@@ -1,8 +1,10 @@
 """The figure of a recipe, as a command.
 
     python -m analysis.figures recipe.json out.pdf
+    python -m analysis.figures recipe.json out.gif --frames 60 --seconds 6
 
-makes the figure of a recipe (analysis/figures/recipe.py) as PDF, SVG or PNG. The same recipe, checkpoint and images
+makes the figure of a recipe (analysis/figures/recipe.py) as PDF, SVG or PNG, or its attention in motion from row to row
+as GIF or WebP (analysis/figures/animation.py). The same recipe, checkpoint and images
 give the same bytes (analysis/printing/files.py).
 """
 
@@ -12,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.figures.animation import FRAMES, MOTION_FORMATS, SECONDS, animation_file
 from analysis.figures.captions import class_sentences
 from analysis.figures.figure import figure_file
 from analysis.figures.panels import Subject
@@ -52,11 +55,14 @@ def _bytes_of(path: Path) -> bytes:
         raise RecipeError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def write_figure(recipe_path: Path, out: Path, *, data: str | None, dpi: int) -> None:
-    """Make the figure of the recipe file and write it to `out`. Raises RecipeError in one sentence."""
+def write_figure(
+    recipe_path: Path, out: Path, *, data: str | None, dpi: int, frames: int = FRAMES, seconds: float = SECONDS
+) -> None:
+    """Make the figure of the recipe file, or its motion, and write it to `out`. Raises RecipeError in one sentence."""
     file_format = out.suffix.lower().removeprefix(".")
-    if file_format not in FORMATS:
-        raise RecipeError(f"{out.name} ends in no known format; let it end in .{', .'.join(FORMATS)}")
+    if file_format not in (*FORMATS, *MOTION_FORMATS):
+        known = ", .".join((*FORMATS, *MOTION_FORMATS))
+        raise RecipeError(f"{out.name} ends in no known format; let it end in .{known}")
     if not out.parent.is_dir():
         raise RecipeError(f"the folder {out.parent} does not exist; create it first")
     text = _bytes_of(recipe_path)
@@ -65,7 +71,10 @@ def write_figure(recipe_path: Path, out: Path, *, data: str | None, dpi: int) ->
         captures, hashes = open_captures(
             recipe, _local_model, lambda source, label_set: _local_image(source, label_set, recipe_path.parent, data)
         )
-        content = figure_file(recipe, captures, hashes, file_format, dpi)
+        if file_format in MOTION_FORMATS:
+            content = animation_file(recipe, captures, hashes, file_format, frames, seconds)
+        else:
+            content = figure_file(recipe, captures, hashes, file_format, dpi)
     write_atomically(out, lambda temporary: Path(temporary).write_bytes(content))
     subjects = [Subject(capture, row.pixel) for capture, row in zip(captures, recipe.rows, strict=True)]
     for sentence in class_sentences(subjects, recipe.columns, recipe.look):
@@ -77,8 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show_anything()
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Make the figure of a recipe.")
     parser.add_argument("recipe", type=Path, help="a recipe in JSON, as the Figures page saves it")
-    parser.add_argument("out", type=Path, help="the file to write: .pdf, .svg or .png")
+    parser.add_argument("out", type=Path, help="the file to write: .pdf, .svg or .png; .gif or .webp for motion")
     parser.add_argument("--data", default=os.environ.get("DNL_DATA"), help="CamVid's folder (default: $DNL_DATA)")
     parser.add_argument("--dpi", type=int, choices=RESOLUTIONS, default=300, help="of a PNG (default: 300)")
+    parser.add_argument("--frames", type=int, default=FRAMES, help=f"of a motion (default: {FRAMES})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"that a motion takes (default: {SECONDS:g})")
     options = parser.parse_args(arguments)
-    return exit_status(lambda: write_figure(options.recipe, options.out, data=options.data, dpi=options.dpi))
+    motion = {"frames": options.frames, "seconds": options.seconds}
+    return exit_status(lambda: write_figure(options.recipe, options.out, data=options.data, dpi=options.dpi, **motion))

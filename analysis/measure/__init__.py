@@ -10,6 +10,7 @@ from analysis.measure.data_set import (
     range_of,
 )
 from analysis.measure.estimates import Estimator, grouping_of, interval_facts
+from analysis.measure.heads import HeadNoise, noise_of_heads
 from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_record
 
@@ -18,6 +19,7 @@ __all__ = [
     "RECORD_METRICS",
     "SPLITS",
     "Estimator",
+    "HeadNoise",
     "ImageRecord",
     "ImageReport",
     "MeasureOptions",
@@ -31,6 +33,7 @@ __all__ = [
     "measure_capture",
     "measured_images",
     "metric_map",
+    "noise_of_heads",
     "range_of",
     "worst_queries",
 ]

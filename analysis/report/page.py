@@ -264,7 +264,12 @@ def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
         words += f" The first {MOST_GROUP_ROWS}; per_group.csv has all."
     parts = ["<h2>By group</h2>", _table(words, header, rows)]
     if "groups" in charts:
-        parts.append(figure_html(charts["groups"], "The groups side by side, with 95 % intervals of each alone."))
+        parts.append(
+            figure_html(
+                charts["groups"],
+                "The groups side by side, each with the 95 % intervals of its own images, if they are enough.",
+            )
+        )
     return parts
 
 

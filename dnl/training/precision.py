@@ -1,29 +1,33 @@
 """The precision of a training's convolutions and products: as it is asked for, or the faster one on this machine.
 
 Whether bfloat16 is faster than float32 cannot be told from a processor's instructions: some have one for it that is
-slow, some virtual machines hide the units behind it. So both are timed, on the recipe's network and a small image.
+slow, some virtual machines hide the units behind it. So both are timed, on the kinds of convolution that cost the
+recipe's network most on the recipe's crops, each on a few rows of its map.
 """
 
 import math
+from collections import Counter
 from functools import cache
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dnl.distributed import from_main
-from dnl.network import MIN_SIDE, ModelConfig, build_model
+from dnl.network import MIN_SIDE, ModelConfig, assemble
 from dnl.training.recipes import TrainConfig
 
-PROBE_PIXELS = 96 * 128  # of the image on which both are timed
-PROBE_SECONDS = 0.5  # after which no further round begins
+# Products that are summed in the forward of a timed convolution, at most: some milliseconds of a core, or of a card.
+PROBE_WORK = {"cpu": 3e8, "cuda": 1e10}
+PROBE_KINDS = 3  # the convolutions that cost most
+PROBE_SECONDS = 0.4  # after which no further round begins
 PROBE_ROUNDS = 6  # in which they take turns
 LEAST_GAIN = 1.02  # for less, bfloat16's rounding is not worth it
 
 
 class Timing(NamedTuple):
-    """Seconds of forward and backward of the network on the small image, the least of several rounds, in both."""
+    """Seconds of forward and backward of one image's heaviest convolutions in both, by the best of several rounds."""
 
     float32: float
     bfloat16: float
@@ -40,8 +44,25 @@ class Timing(NamedTuple):
         chosen, left = getattr(self, self.faster), getattr(self, other)
         return (
             f"precision: {self.faster}, {left / chosen:.2f} times as fast here as {other} "
-            f"({chosen * 1000:.0f} against {left * 1000:.0f} ms, forward and backward on a small image)"
+            f"({chosen * 1000:.0f} against {left * 1000:.0f} ms for the heaviest convolutions of one image)"
         )
+
+
+class Convolution(NamedTuple):
+    """A kind of convolution, with the size of the map that it reads."""
+
+    channels: int
+    filters: int
+    kernel: int
+    stride: int
+    dilation: int
+    height: int
+    width: int
+
+    @property
+    def row_work(self) -> float:
+        """Products summed for one row of the map that it reads."""
+        return self.width * self.channels * self.filters * self.kernel**2 / self.stride**2
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
@@ -51,41 +72,93 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 
 def measured_precision(config: TrainConfig, device: torch.device) -> Timing:
-    """How fast both precisions are on the recipe's network, measured once a process, network, form and device.
+    """How fast both precisions are on the recipe's network and crops, measured once a process.
 
-    Takes about half a second on a small network. Under torchrun all processes must call it at the same time: all are
-    busy then, as in training, and all get what the main one has measured.
+    Takes half a second of a core for a ResNet-18 of width 32, two for the published network. Under torchrun all
+    processes must call it at the same time: all are busy then, as in training, and all get what the main one measured.
     """
-    scale = min(1.0, math.sqrt(PROBE_PIXELS / (config.crop_height * config.crop_width)))
-    height, width = (max(MIN_SIDE, round(side * scale)) for side in (config.crop_height, config.crop_width))
-    return _measured(config.model, height, width, device, torch.get_num_threads())
+    return _measured(config.model, config.crop_height, config.crop_width, device, torch.get_num_threads())
 
 
 @cache
 def _measured(config: ModelConfig, height: int, width: int, device: torch.device, threads: int) -> Timing:
     """`threads` tells apart what is remembered."""
+    dtypes = tuple(getattr(torch, name) for name in Timing._fields)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
-        model: nn.Module = build_model(config)
-        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        images = torch.randn(1, 3, height, width).to(device, memory_format=torch.channels_last)
-        dtypes = tuple(getattr(torch, name) for name in Timing._fields)
-        for dtype in dtypes:  # the first pass builds what later ones find
-            _seconds(model, images, dtype)
-        least, start = [math.inf] * len(dtypes), perf_counter()
-        for turn in range(PROBE_ROUNDS):
-            if turn and perf_counter() - start > PROBE_SECONDS:
-                break
-            least = [min(best, _seconds(model, images, dtype)) for best, dtype in zip(least, dtypes, strict=True)]
-    return Timing(*from_main(torch.tensor(least, dtype=torch.float64, device=device)).tolist())
-
-
-def _seconds(model: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> float:
-    """Of one forward and backward."""
+        kinds = heaviest(config, height, width)
+        probes = [_probe(kind, device) for kind in kinds]
+    least = [[math.inf] * len(dtypes) for _ in probes]
     start = perf_counter()
-    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-        output = model(images)
-    sum(logits.float().sum() for logits in output).backward()
-    if images.device.type == "cuda":
-        torch.cuda.synchronize(images.device)
-    return perf_counter() - start
+    for turn in range(1 + PROBE_ROUNDS):
+        if turn == 1:
+            start = perf_counter()  # the round before it builds what later ones find
+        elif perf_counter() - start > PROBE_SECONDS:
+            break
+        for probe, best in zip(probes, least, strict=True):
+            seconds = [_seconds(probe, dtype) for dtype in dtypes]
+            best[:] = [min(pair) for pair in zip(best, seconds, strict=True)] if turn else best
+    costs = zip(probes, kinds.values(), least, strict=True)
+    totals = torch.tensor([[probe.share * count * seconds for seconds in best] for probe, count, best in costs])
+    return Timing(*from_main(totals.double().sum(0).to(device)).tolist())
+
+
+def heaviest(config: ModelConfig, height: int, width: int) -> dict[Convolution, int]:
+    """The kinds of `convolutions` that cost most, all of each kind together, and how many there are of each."""
+    found = convolutions(config, height, width)
+    order = sorted(found, key=lambda kind: kind.height * kind.row_work * found[kind], reverse=True)
+    return {kind: found[kind] for kind in order[:PROBE_KINDS]}
+
+
+def convolutions(config: ModelConfig, height: int, width: int) -> Counter[Convolution]:
+    """The convolutions before the attention, and how many there are of each kind, on images of height×width pixels."""
+    found: Counter[Convolution] = Counter()
+    side = 2 * MIN_SIDE
+
+    def note(module: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
+        size = (module.kernel_size[0], module.stride[0], module.dilation[0])
+        rows, columns = inputs[0].shape[2:]
+        map_size = (max(1, rows * height // side), max(1, columns * width // side))
+        found[Convolution(module.in_channels, module.out_channels, *size, *map_size)] += 1
+
+    model = assemble(config).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(note)
+    with torch.inference_mode():
+        model.encode(torch.zeros(1, 3, side, side))  # a small image has the same layers on maps of the same proportions
+    return found
+
+
+class _Probe(NamedTuple):
+    """A convolution with norm and ReLU on some rows of its map; share: how many times as large the whole map is."""
+
+    layer: nn.Module
+    rows: Tensor
+    share: float
+
+
+def _probe(kind: Convolution, device: torch.device) -> _Probe:
+    most = int(PROBE_WORK[device.type] / kind.row_work)
+    rows = min(kind.height, max(2 * kind.stride, most))
+    padding = kind.dilation * (kind.kernel // 2)
+    layer = nn.Sequential(
+        nn.Conv2d(kind.channels, kind.filters, kind.kernel, kind.stride, padding, dilation=kind.dilation, bias=False),
+        nn.BatchNorm2d(kind.filters),
+        nn.ReLU(),
+    )
+    maps = torch.randn(1, kind.channels, rows, kind.width).to(device, memory_format=torch.channels_last)
+    layer.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return _Probe(layer, maps.requires_grad_(), kind.height / rows)
+
+
+def _seconds(probe: _Probe, dtype: torch.dtype) -> float:
+    """Of one forward and backward: on a CPU processor time, in which a busy machine does not show."""
+    device = probe.rows.device
+    clock = perf_counter if device.type == "cuda" else process_time
+    start = clock()
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        output = probe.layer(probe.rows)
+    output.sum().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return clock() - start

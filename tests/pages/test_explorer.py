@@ -323,6 +323,18 @@ def bring(app: AppTest, content: bytes, name: str = "vit.npz") -> None:
     assert not app.exception
 
 
+def test_the_example_of_another_network_is_a_click_away(app):
+    app.run()
+    next(button for button in app.button if button.label == "A vision transformer").click().run()
+    assert_page_stands(app)
+    assert app.selectbox(key="source").value == "A vision transformer"
+    assert "5 layers, 20 heads: choose one above the lens." in sidebar_words(app)
+    first = app.session_state["lens request now"]["place"]
+    app.selectbox(key="scene").select(3).run()
+    assert_page_stands(app)
+    assert app.session_state["lens request now"]["place"] != first
+
+
 def sidebar_words(app: AppTest) -> str:
     return " ".join(caption.value for caption in app.sidebar.caption)
 

@@ -95,7 +95,7 @@ def test_a_figure_of_streets_is_there_at_once(app, drawn, zoo):
     digest = hashlib.sha256((zoo / "a-small-one.safetensors").read_bytes()).hexdigest()
     assert [(found.name, found.sha256) for found in recipe.checkpoints] == [("a-small-one", digest)]
     labels = [button.label for button in app.get("download_button")]
-    assert labels == ["PDF", "SVG", "PNG, 300 dpi", "PNG, 600 dpi", "Recipe"]
+    assert labels == ["PDF", "SVG", "PNG, 300 dpi", "PNG, 600 dpi", "Motion (GIF)", "Motion (WebP)", "Recipe"]
     assert "Attention of 2 pixels in Street 5" in app.code[0].value
 
 

@@ -224,6 +224,7 @@ function showStages({ root, memory, parts }) {
   const there = parts.models.map(({ model }) => stagesThere(effectiveChoices(model, memory.choices)));
   const shown = STAGES.filter((stage) => there.some((stages) => stages.includes(stage)));
   root.style.setProperty("--lens-panels", 1 + shown.length);
+  root.classList.toggle("single", shown.length === 1);
   parts.models.forEach(({ maps }, index) => {
     for (const stage of STAGES) {
       maps[stage].figure.hidden = !shown.includes(stage);

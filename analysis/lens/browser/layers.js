@@ -59,8 +59,10 @@ function openMap(lens, map) {
   memory.maps.set(image.image_id, image.map);
   lens.tell("maps", Object.fromEntries(memory.maps));
   const focused = lens.root.getRootNode().activeElement?.getAttribute("name");
+  const { scrollTop } = lens.parts.several.grid;
   takeImage(lens);
   rebuild(lens);
+  lens.parts.several.grid.scrollTop = scrollTop;
   if (focused) lens.root.querySelector(`[name=${focused}]`)?.focus();
   schedule(lens);
 }

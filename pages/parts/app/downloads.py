@@ -13,6 +13,8 @@ MIME = {
     "pdf": "application/pdf",
     "svg": "image/svg+xml",
     "png": "image/png",
+    "gif": "image/gif",
+    "webp": "image/webp",
     "csv": "text/csv",
     "json": "application/json",
     "npz": "application/octet-stream",

@@ -22,6 +22,7 @@ from analysis.pins.measured import Source
 from pages.parts.app.session import lens_report
 from pages.parts.app.uploaders import kept_upload
 from pages.parts.app.words import as_clause, literal
+from pages.parts.explorer.example import FILE_HASH, NAME, choose_example
 
 FORMAT = """
 A `.npz` or `.safetensors` file with `query` and `key` (cells × channels, or heads × cells × channels), `height` and
@@ -97,14 +98,24 @@ def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
     try:
         label_set = _classes_of(digest, name, data)
         file, coding = _read_as(digest, name, label_set, data)
-        capture, payload = _shown((digest, name, coding, label_set), file.layers)
-        where = attention_name(capture)
-        return BroughtAttention(capture, payload, Source(f"{kept[0]}: {where}" if where else kept[0], digest, "file"))
+        return _brought((digest, name, coding, label_set), file.layers, kept[0])
     except CaptureFileError as error:
         notices.error(literal(str(error)))
     except ValueError as error:
         notices.error(f"The attention file cannot be shown: {as_clause(error)}.")
     return None
+
+
+def choose_example_attention() -> BroughtAttention:
+    """The example of another network, on the street that is chosen."""
+    scene, layers = choose_example()
+    return _brought((FILE_HASH, f"{NAME} {scene}", None, None), layers, NAME)
+
+
+def _brought(read: _Read, layers: Layers, name: str) -> BroughtAttention:
+    capture, payload = _shown(read, layers)
+    where = attention_name(capture)
+    return BroughtAttention(capture, payload, Source(f"{name}: {where}" if where else name, read[0], "file"))
 
 
 def _classes_of(digest: str, name: str, data: bytes) -> str | None:

@@ -134,9 +134,18 @@ def choose_picture(label_set: LabelSet, notices: DeltaGenerator, source: str | N
     except (UploadError, DatasetError) as error:
         notices.error(as_sentence(error))
         return street_picture(0, label_set)
+    return street_picture(choose_street(), label_set)
+
+
+def choose_street() -> int:
+    """A selectbox of the built-in streets; the chosen one's number, from 0."""
     scenes = range(len(Streets("gallery")))
-    scene = st.selectbox("Scene", scenes, format_func=street_name, key=_SCENE, persist_state="session")
-    return street_picture(scene, label_set)
+    return st.selectbox("Scene", scenes, format_func=street_name, key=_SCENE, persist_state="session")
+
+
+def show_source(source: str) -> None:
+    """Have `choose_source` give this one of its entries; before its widget is there."""
+    st.session_state[_SOURCE] = source
 
 
 def show_place(place: Place) -> None:

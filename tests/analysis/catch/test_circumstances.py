@@ -1,5 +1,7 @@
 """Half precision, autocast, checkpointing, compiled and scripted models, exceptions: the rows, or a sentence."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -237,3 +239,30 @@ def test_images_may_be_prepared_inside_the_block(batch):
         found = within.capture(item=-1 % len(photos), head=1, call=call)
         assert (found.height, found.width) == (3, 5)
         assert (found.query == truth.query).all() and (found.key == truth.key).all()
+
+
+class Waiting(nn.Module):
+    """Waits inside the model until another thread has run one."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+
+    def forward(self, tokens):
+        thread = threading.Thread(target=self.other)
+        thread.start()
+        thread.join()
+        return tokens
+
+
+def test_another_thread_may_run_a_model_meanwhile():
+    """The same network even, as in a server with several visitors."""
+    model, inputs = ViT(Attention(fused)).eval(), images()
+    model.norm = nn.Sequential(model.norm, Waiting(lambda: stranger(inputs)))
+    stranger = ViT(Attention(fused)).eval()
+    stranger.attn = model.attn
+    with torch.no_grad():
+        with catch.hook(model, "attn") as watched:
+            model(inputs)
+        assert watched.calls == 1
+        assert_near(watched.attention("attn"), model.attn.weights)

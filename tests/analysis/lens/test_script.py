@@ -34,6 +34,7 @@ def test_the_script_may_stand_inside_an_html_page():
 def test_every_file_is_used_and_no_name_is_declared_twice():
     scopes = {
         "lens": (*COMPUTING, *SHOWING, "standalone.js"),
+        "notebook": (*COMPUTING, *SHOWING, "widget.js"),
         "worker": (*COMPUTING, WORKER),
         "noise map": ("geometry.js", "controls.js", "noise_map.js"),
     }

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
+from dnl.network import build_model
 from dnl.training import precision, recipe
-from dnl.training.precision import Timing, autocast_dtype, measured_precision
+from dnl.training.precision import Convolution, Timing, autocast_dtype, convolutions, measured_precision
 
 CPU = torch.device("cpu")
 
@@ -18,28 +20,28 @@ def asking(choice, **model):
 
 @pytest.fixture
 def timed(monkeypatch):
-    """timed(float32, bfloat16): what forward and backward take from then on, in seconds; returns the calls' sizes."""
+    """timed(float32=…, bfloat16=…): the seconds of every probe from then on; returns the probes that are timed."""
     precision._measured.cache_clear()
 
     def pretend(**seconds):
-        sizes = []
+        probes = []
 
-        def take(model, images, dtype):
-            sizes.append(tuple(images.shape))
+        def take(probe, dtype):
+            probes.append(probe)
             return seconds[str(dtype).removeprefix("torch.")]
 
         monkeypatch.setattr(precision, "_seconds", take)
-        return sizes
+        return probes
 
     yield pretend
     precision._measured.cache_clear()
 
 
 def test_a_precision_that_is_asked_for_is_not_measured(timed):
-    sizes = timed(float32=1.0, bfloat16=2.0)
+    probes = timed(float32=1.0, bfloat16=2.0)
     for name in ("float32", "bfloat16", "float16"):
         assert autocast_dtype(asking(name), CPU) == getattr(torch, name)
-    assert not sizes
+    assert not probes
 
 
 @pytest.mark.parametrize(
@@ -51,21 +53,37 @@ def test_the_faster_precision_is_taken_and_a_tie_is_not_rounded_for(timed, secon
     assert autocast_dtype(asking("auto"), CPU) == getattr(torch, faster)
 
 
-def test_each_network_and_form_is_measured_once(timed):
-    sizes = timed(float32=0.2, bfloat16=0.1)
+def test_each_network_on_crops_of_a_size_is_measured_once(timed):
+    probes = timed(float32=0.2, bfloat16=0.1)
     config = asking("auto")
-    assert measured_precision(config, CPU) == Timing(0.2, 0.1)
-    first = len(sizes)
-    measured_precision(dataclasses.replace(config, learning_rate=1.0, crop_height=480, crop_width=640), CPU)
-    assert len(sizes) == first and set(sizes) == {(1, 3, 96, 128)}
-    measured_precision(dataclasses.replace(config, crop_height=320, crop_width=240), CPU)
+    measured_precision(config, CPU)
+    first = len(probes)
+    measured_precision(dataclasses.replace(config, learning_rate=1.0), CPU)
+    assert 0 < len(probes) == first
+    measured_precision(dataclasses.replace(config, crop_height=320), CPU)
     measured_precision(asking("auto", context="fcn"), CPU)
-    assert len(sizes) == 3 * first and (1, 3, 128, 96) in sizes
+    assert len(probes) == 3 * first
+
+
+def test_the_convolutions_are_those_of_the_network_on_its_crops():
+    config, seen = asking("auto").model, []
+    model = build_model(config).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(
+                lambda layer, given, _: seen.append((layer.in_channels, layer.out_channels, *given[0].shape[2:]))
+            )
+    with torch.no_grad():
+        model.encode(torch.zeros(1, 3, 128, 192))
+    found = convolutions(config, 128, 192)
+    assert sum(found.values()) == len(seen)
+    assert {(kind.channels, kind.filters, kind.height, kind.width) for kind in found} == set(seen)
+    assert Convolution(4, 6, 3, 2, 1, 8, 10).row_work == 10 * 4 * 6 * 9 / 4
 
 
 def test_measuring_takes_both_in_turns_and_leaves_random_numbers_alone(monkeypatch):
     calls, seconds = [], precision._seconds
-    monkeypatch.setattr(precision, "_seconds", lambda *given: calls.append(given[2]) or seconds(*given))
+    monkeypatch.setattr(precision, "_seconds", lambda *given: calls.append(given[1]) or seconds(*given))
     precision._measured.cache_clear()
     torch.manual_seed(7)
     expected = torch.rand(3)
@@ -78,12 +96,10 @@ def test_measuring_takes_both_in_turns_and_leaves_random_numbers_alone(monkeypat
 
 def test_the_reason_is_said_with_both_times():
     assert Timing(0.030, 0.012).sentence == (
-        "precision: bfloat16, 2.50 times as fast here as float32 (12 against 30 ms, forward and backward on a small "
-        "image)"
+        "precision: bfloat16, 2.50 times as fast here as float32 "
+        "(12 against 30 ms for the heaviest convolutions of one image)"
     )
-    assert Timing(0.012, 0.018).sentence.startswith(
-        "precision: float32, 1.50 times as fast here as bfloat16 (12 against"
-    )
+    assert Timing(0.012, 0.018).sentence.startswith("precision: float32, 1.50 times as fast here as bfloat16 (12 ")
 
 
 def test_a_run_records_its_precision_and_goes_on_with_it(tiny_run, timed, capsys):

@@ -1,0 +1,38 @@
+"""The Explorer's example of another network: a small vision transformer, run on a built-in street."""
+
+import hashlib
+
+import streamlit as st
+
+from analysis import watch
+from analysis.capture import Layers
+from analysis.examples import FILE, read_card, vision_transformer
+from dnl.classes import CAMVID
+from dnl.transforms import normalise
+from pages.parts.app.words import literal
+from pages.parts.subjects.pictures import choose_street, street_picture
+
+NAME = "vision transformer"
+ATTENTION = "blocks.*.attn"
+FILE_HASH = hashlib.sha256(FILE.read_bytes()).hexdigest()
+
+
+@st.cache_resource(max_entries=4, show_spinner="Running the vision transformer …")
+def example_layers(scene: int) -> Layers:
+    """What all heads of the example compute on a street, by its number from 0; the same for everybody."""
+    street = street_picture(scene, CAMVID)
+    model = vision_transformer().requires_grad_(False)
+    with watch(model, ATTENTION) as watched:
+        model(normalise(street.image)[None])
+    return watched.layers(image=street.image, labels=street.labels, label_set=CAMVID, name=street.name)
+
+
+def choose_example() -> tuple[int, Layers]:
+    """A choice of the street; its number, and the example's attention on it."""
+    scene = choose_street()
+    card = read_card()
+    st.caption(
+        "A small transformer that segments streets, without GR and LR, as an example of any other network; trained on "
+        f"{literal(card['training'])}."
+    )
+    return scene, example_layers(scene)
