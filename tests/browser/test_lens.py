@@ -49,6 +49,7 @@ def lens_figures(page) -> dict[str, dict[str, float]]:
             for cell in [page.locator(f"[data-panel={stage}] [data-figure={name}]")]
         }
         for stage in STAGES
+        if page.locator(f"[data-panel={stage}]").is_visible()
     }
 
 
@@ -67,7 +68,6 @@ def table_figures(page) -> dict[str, dict[str, float | None]]:
         }
         for row in rows
     }
-    assert list(found) == list(STAGES)
     return found
 
 
@@ -87,9 +87,11 @@ def assert_lens_and_table_agree(page) -> None:
 
 
 def differences(lens: dict, table: dict) -> list[tuple]:
+    if list(lens) != list(table):
+        return [(list(lens), list(table))]
     return [
         (stage, name, value, table[stage][name])
-        for stage in STAGES
+        for stage in lens
         for name, value in lens[stage].items()
         if table[stage][name] != (None if value is None else pytest.approx(value, abs=1e-3))
     ]
@@ -191,9 +193,11 @@ def test_choices_change_lens_and_table_alike(explorer, gate, retention):
     explorer.locator(f"[data-choice=retention] input[value={retention}]").check()
     assert_lens_and_table_agree(explorer)
     figures = lens_figures(explorer)
-    assert figures["raw"] == before["raw"] and figures["retained"] != before["retained"]
-    if gate == "off":
-        assert figures["rectified"] == figures["raw"] and figures["retained"] == figures["rectified"]
+    assert figures["raw"] == before["raw"]
+    if gate == retention == "off":
+        assert list(figures) == ["raw"]  # without GR and LR there is one map
+    else:
+        assert list(figures) == list(STAGES) and figures["retained"] != before["retained"]
 
 
 def choose_scene(page, number: int) -> None:

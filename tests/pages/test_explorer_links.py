@@ -48,7 +48,7 @@ def pixels(app: AppTest) -> list[tuple[int, int]]:
 
 def models(app: AppTest) -> list[str]:
     (table,) = [block.proto.body for block in app.get("html") if 'data-figure="chance"' in block.proto.body]
-    return re.findall(r'rowspan="3">([\w-]+)</th>', table)
+    return re.findall(r'rowspan="\d">([\w-]+)</th>', table)
 
 
 VIEW = {
