@@ -139,7 +139,8 @@ def choice_sentences(card: Mapping) -> str:
     if tests:
         return sentence
     measured = any(name.endswith("_test") for name in card.get("metrics", {}))
-    return f"{sentence} {'How often test was measured is not recorded.' if measured else 'Not measured on test.'}"
+    looked = "How often test was measured is not recorded." if measured else "The card has no figure of test."
+    return f"{sentence} {looked}"
 
 
 def overview_row(view: CardView) -> dict:

@@ -14,12 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
 from dnl.checkpoints import load_checkpoint
 from dnl.datasets import Streets
+from tests.soak.kills import run_with_kills
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
@@ -76,25 +76,21 @@ def wait_for_progress(process: subprocess.Popen, out: Path) -> None:
 
 def train_with_kills(data: Path, out: Path, epochs: int, kills: int, seed: int, window: float) -> int:
     """Train to the end, killed up to `kills` times, each up to `window` seconds after progress; the kills that hit."""
-    rng, environment = np.random.default_rng(seed), {**os.environ, "OMP_NUM_THREADS": "1"}
-    hits = 0
-    while True:
-        process = subprocess.Popen(
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(
             command(data, out, epochs), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        if hits < kills:
-            if hits % EARLY != EARLY - 1:
-                wait_for_progress(process, out)
-            time.sleep(rng.uniform(0, window))
-            if process.poll() is None:
-                process.kill()
-                hits += 1
-        _, errors = process.communicate()
-        if process.returncode == 0:
-            return hits
-        if process.returncode != -9:
-            raise SystemExit(errors.decode())
+
+    def wait(process: subprocess.Popen, hits: int) -> None:
+        if hits % EARLY != EARLY - 1:
+            wait_for_progress(process, out)
+
+    def look(hits: int) -> None:
         print(f"killed {hits} times, {finished_epochs(out)} of {epochs} epochs are there", flush=True)
+
+    return run_with_kills(start, wait, look, kills=kills, window=window, seed=seed)
 
 
 def differences(one: Path, two: Path) -> list[str]:

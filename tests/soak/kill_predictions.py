@@ -19,6 +19,7 @@ from PIL import Image
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
 from dnl.network import ModelConfig, build_model
+from tests.soak.kills import run_with_kills
 
 ROOT = Path(__file__).parents[2]
 PHOTOS, SIZE = 600, (96, 128)
@@ -46,28 +47,24 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def predict_with_kills(command: list[str], out: Path, kills: int, window: float, whole: dict[str, bytes]) -> int:
     """Predict to the end, killed up to `kills` times, each up to `window` seconds after the first new file."""
-    rng, hits = np.random.default_rng(0), 0
-    while True:
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE)
+
+    def wait(process: subprocess.Popen, hits: int) -> None:
         before = len(files_of(out)) if out.exists() else 0
-        process = subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE)
-        if hits < kills:
-            while process.poll() is None and (not out.exists() or len(files_of(out)) <= before):
-                time.sleep(0.005)
-            time.sleep(rng.uniform(0, window))
-            if process.poll() is None:
-                process.kill()
-                hits += 1
-        _, errors = process.communicate()
-        if process.returncode == 0:
-            return hits
-        if process.returncode != -9:
-            raise SystemExit(errors.decode())
+        while process.poll() is None and (not out.exists() or len(files_of(out)) <= before):
+            time.sleep(0.005)
+
+    def look(hits: int) -> None:
         found = files_of(out)
         torn = [name for name, content in found.items() if not name.endswith(".tmp") and whole[name] != content]
         left = sum(name.endswith(".tmp") for name in found)
         print(f"killed {hits} times, {len(found)} files of {len(whole)}, {left} begun, {len(torn)} torn", flush=True)
         if torn:
             raise SystemExit(f"torn: {', '.join(torn)}")
+
+    return run_with_kills(start, wait, look, kills=kills, window=window, seed=0)
 
 
 def main() -> int:

@@ -22,7 +22,8 @@ from analysis.pins.measured import Source
 from pages.parts.app.session import lens_report
 from pages.parts.app.uploaders import kept_upload
 from pages.parts.app.words import as_clause, literal
-from pages.parts.explorer.example import FILE_HASH, NAME, choose_example
+from pages.parts.explorer.example import NAME, choose_example, example_hash
+from pages.parts.subjects.pictures import choose_reading
 
 FORMAT = """
 A `.npz` or `.safetensors` file with `query` and `key` (cells × channels, or heads × cells × channels), `height` and
@@ -109,7 +110,7 @@ def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
 def choose_example_attention() -> BroughtAttention:
     """The example of another network, on the street that is chosen."""
     scene, layers = choose_example()
-    return _brought((FILE_HASH, f"{NAME} {scene}", None, None), layers, NAME)
+    return _brought((example_hash(), f"{NAME} {scene}", None, None), layers, NAME)
 
 
 def _brought(read: _Read, layers: Layers, name: str) -> BroughtAttention:
@@ -158,15 +159,7 @@ def _read_as(digest: str, name: str, label_set: str | None, data: bytes) -> tupl
         question, choices = error, {coding.key: coding.words for coding in error.choices}
         if not choices:
             raise
-    chosen = st.selectbox(
-        "Labels read as",
-        list(choices),
-        index=None if read is None else 0,
-        placeholder="choose",
-        format_func=lambda key: choices[key],
-        key=f"attention coding {digest[:16]}",
-        persist_state="session",
-    )
+    chosen = choose_reading(choices, f"attention coding {digest[:16]}", recognised=read is not None)
     if chosen is None:
         if read is None:
             raise question

@@ -14,7 +14,12 @@ from pages.parts.subjects.pictures import choose_street, street_picture
 
 NAME = "vision transformer"
 ATTENTION = "blocks.*.attn"
-FILE_HASH = hashlib.sha256(FILE.read_bytes()).hexdigest()
+
+
+@st.cache_data
+def example_hash() -> str:
+    """SHA-256 of the example's file, in hexadecimal."""
+    return hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Running the vision transformer …")

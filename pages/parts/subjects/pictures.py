@@ -239,18 +239,26 @@ def _choose_coding(
     if read is not None and len(choices) == 1:
         st.caption(f"Labels read as {literal(read.coding.words)}.")
         return None
-    chosen = st.selectbox(
-        "Labels read as",
-        list(choices),
-        index=None if read is None else 0,
-        placeholder="choose",
-        format_func=lambda key: choices[key],
-        key=coding_entry(labels),
-        persist_state="session",
-    )
+    chosen = choose_reading(choices, coding_entry(labels), recognised=read is not None)
     if chosen is None and question is not None:
         raise question
     return None if read is not None and chosen == read.coding.key else chosen
+
+
+def choose_reading(choices: dict[str, str], entry: str, *, recognised: bool) -> str | None:
+    """A selectbox of what one file may be read as, words by key: the first where it was recognised, else None at first.
+
+    entry: the session's.
+    """
+    return st.selectbox(
+        "Labels read as",
+        list(choices),
+        index=0 if recognised else None,
+        placeholder="choose",
+        format_func=lambda key: choices[key],
+        key=entry,
+        persist_state="session",
+    )
 
 
 def coding_entry(labels: tuple[str, bytes]) -> str:

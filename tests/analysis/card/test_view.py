@@ -291,8 +291,8 @@ CHOSEN = {"dataset": "camvid", "split": "dev:0006R0", "images": 101}
 @pytest.mark.parametrize(
     ("entries", "sentences"),
     [
-        ({}, "The card does not say which split it was chosen on. Not measured on test."),
-        ({"chosen_on": CHOSEN}, "Chosen on camvid dev:0006R0 (101 images). Not measured on test."),
+        ({}, "The card does not say which split it was chosen on. The card has no figure of test."),
+        ({"chosen_on": CHOSEN}, "Chosen on camvid dev:0006R0 (101 images). The card has no figure of test."),
         (
             {"chosen_on": CHOSEN, "looks": {"camvid test": 2, "camvid val": 5}},
             "Chosen on camvid dev:0006R0 (101 images). Measured on camvid test 2 times.",
