@@ -16,7 +16,7 @@ NAME = "vision transformer"
 ATTENTION = "blocks.*.attn"
 
 
-@st.cache_data
+@st.cache_data(max_entries=1)
 def example_hash() -> str:
     """SHA-256 of the example's file, in hexadecimal."""
     return hashlib.sha256(FILE.read_bytes()).hexdigest()
