@@ -259,7 +259,7 @@ def remembered_captures(recipe: Recipe) -> tuple[list[Capture], dict[str, str]]:
 def image_choices(rows: list[Row], notices: DeltaGenerator) -> list[ImageSource]:
     """Every image that a row can show, and those that an opened recipe names."""
     offered: list[ImageSource] = [StreetImage(index) for index in range(len(Streets("gallery")))]
-    offered += [*own_images(), *attention_images()]
+    offered += [*attention_images(), *own_images()]
     if os.environ.get("DNL_DATA"):
         for split, data in camvid_splits(notices).items():
             offered += [CamVidImage(split, name) for name in data.names]
