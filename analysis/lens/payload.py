@@ -119,7 +119,7 @@ def pack_layers(layers: Layers, first: tuple[str, int | str] | None = None) -> b
     ]
     name, head = first_map(layers) if first is None else first
     shown = {"layer": layers.layer(name).name, "head": head}
-    facts = {**_image_facts(captures), "models": [], "layers": packed, "map": shown}
+    facts = {**_image_facts(captures), "models": [], "layers": packed, "map": shown, "left_out": layers.left_out}
     return _joined(facts | {"arrays": body.add(_image_arrays(captures))}, body)
 
 
