@@ -9,6 +9,7 @@ files are there, and of this very image.
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class PredictionFolder:
         for place, content in files.items():
             file = self.root / place
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, lambda temporary, content=content: temporary.write_bytes(content))
+            write_atomically(file, partial(Path.write_bytes, data=content))
 
 
 def in_a_prediction(file: Path) -> bool:
@@ -98,5 +99,5 @@ def in_a_prediction(file: Path) -> bool:
 def fingerprint(image: np.ndarray) -> str:
     """What tells an image's pixels (H×W×3 uint8) from all others, in hexadecimal."""
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image.tobytes())
     return digest.hexdigest()
