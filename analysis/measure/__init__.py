@@ -2,13 +2,13 @@
 
 from analysis.measure.data_set import (
     GROUP_METRICS,
-    checkpoint_differences,
     classes_of_few_cells,
     data_set_summary,
     least_images,
     measured_images,
     range_of,
 )
+from analysis.measure.differences import NOISE_METRICS, checkpoint_differences
 from analysis.measure.estimates import Estimator, grouping_of, interval_facts
 from analysis.measure.heads import HeadNoise, noise_of_heads
 from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
@@ -16,6 +16,7 @@ from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_
 
 __all__ = [
     "GROUP_METRICS",
+    "NOISE_METRICS",
     "RECORD_METRICS",
     "SPLITS",
     "Estimator",

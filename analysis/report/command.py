@@ -1,8 +1,9 @@
 """Attention noise over a data set: python -m analysis.report --checkpoint NAME|FILE --dataset NAME --data DIR --out DIR
 
-Writes summary.json, per_image.csv, per_class.csv, per_group.csv, leakage matrices, charts and noise maps (PNG and SVG)
-and one self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records,
-so that an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out,
+Writes summary.json, per_image.csv, per_class.csv, per_group.csv, figures.csv, leakage matrices, charts and noise maps
+(PNG and SVG) and one self-contained report.html; with --latex and --markdown tables for a paper as well. Several
+checkpoints give a comparison, with tests of how they differ. Each finished image is kept in OUT/records, so that an
+interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out,
 and named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose
 processes must share the folder OUT.
 """
@@ -26,6 +27,7 @@ from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
 from analysis.report.records import located
+from analysis.report.typeset import MOST_DIGITS
 from dnl import __version__
 from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card, recipe_of
 from dnl.commands import exit_status, in_one_line, show_anything
@@ -73,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-images", type=int, metavar="N", help="images that a class needs to count")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; the processor's cores if not given")
     parser.add_argument("--large", action="store_true", help="measure labelled images of any size")
+    for option, ending in (("--latex", "tex"), ("--markdown", "md")):
+        words = f"write tables for a paper as tables.{ending}" + (" (booktabs, siunitx)" if ending == "tex" else "")
+        parser.add_argument(option, dest="formats", action="append_const", const=ending, help=words)
+    parser.add_argument("--digits", type=int, default=3, metavar="N", help="digits after the point in these tables")
     parser.add_argument("--no-detection", action="store_true", help="leave AUC and average precision out")
     return parser
 
@@ -81,11 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(options: argparse.Namespace, world: World) -> None:
-    for name in ("limit", "workers", "min_images"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ReportError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give 1 or more")
-    if not 0 < options.temperature < math.inf:
-        raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
+    _require_numbers(options)
     checkpoints = open_checkpoints(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
     split = split_to_measure(split, [own.recipe for own in checkpoints], options.dataset, options.data)
@@ -135,7 +137,20 @@ def _report(options: argparse.Namespace, world: World) -> None:
             "limit": options.limit,
             "options": {**asdict(measured), "detection": not options.no_detection},
         }
-        write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
+        formats = dict.fromkeys(options.formats or (), options.digits)
+        write_report(
+            options.out, checkpoints, records, images, provenance, min_images=options.min_images, formats=formats
+        )
+
+
+def _require_numbers(options: argparse.Namespace) -> None:
+    for name in ("limit", "workers", "min_images"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ReportError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give 1 or more")
+    if not 1 <= options.digits <= MOST_DIGITS:
+        raise ReportError(f"--digits is {options.digits}; give 1 to {MOST_DIGITS}")
+    if not 0 < options.temperature < math.inf:
+        raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
 
 
 def _look(

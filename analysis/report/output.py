@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -29,14 +30,24 @@ from analysis.report.charts import (
 )
 from analysis.report.measuring import ReportError
 from analysis.report.page import report_page
+from analysis.report.paper import paper_tables
 from analysis.report.photos import Images
 from analysis.report.records import SkippedImage
-from analysis.report.tables import write_class_table, write_group_table, write_image_table, write_leakage
+from analysis.report.tables import (
+    write_class_table,
+    write_figure_table,
+    write_group_table,
+    write_image_table,
+    write_leakage,
+)
+from analysis.report.typeset import latex, markdown
 from dnl.classes import LabelSet
 from dnl.datasets import learnt_from
 from dnl.files import write_atomically, write_json
 from dnl.network import ModelConfig
 
+# Of tables for a paper: the file's ending and what writes it.
+FORMATS = {"tex": latex, "md": markdown}
 NOISE_MAPS = 6
 MOST_DRAWN_GROUPS = 40
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
@@ -66,11 +77,13 @@ def write_report(
     provenance: Mapping,
     *,
     min_images: int | None = None,
+    formats: Mapping[str, int] = MappingProxyType({}),
 ) -> dict:
     """Write the report, in place of an earlier one in `out`, and return its summary.
 
     records: checkpoint name -> one record an image, in the order of `images`. provenance: what else the figures rest
-    on. min_images: as in `data_set_summary`, by default `least_images`. One checkpoint's summary is flat; several are
+    on. min_images: as in `data_set_summary`, by default `least_images`. formats: of FORMATS, how tables for a paper are
+    written as well, each with its digits. One checkpoint's summary is flat; several are
     under "checkpoints", with their differences. Raises ReportError where no image can be measured; on an error an
     earlier report is left as it was.
     """
@@ -78,7 +91,7 @@ def write_report(
     shutil.rmtree(made, ignore_errors=True)  # what a killed process has left
     made.mkdir()
     try:
-        summary = _write(made, checkpoints, records, images, provenance, min_images)
+        summary = _write(made, checkpoints, records, images, provenance, min_images, formats)
         _put_in_place(made, out)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -120,6 +133,7 @@ def _write(
     images: Images,
     provenance: Mapping,
     min_images: int | None,
+    formats: Mapping[str, int],
 ) -> dict:
     class_names = checkpoints[0].label_set.class_names
     summaries, kept = {}, {}
@@ -135,12 +149,14 @@ def _write(
         }
     several = len(checkpoints) > 1
     first = summaries[checkpoints[0].name]
-    differences = checkpoint_differences(kept, len(class_names), **first["limits"]) if several else None
+    differences = None
+    if several:
+        differences = checkpoint_differences(kept, len(class_names), class_names=class_names, **first["limits"])
     summary = {"checkpoints": summaries, "checkpoint_differences": differences} if several else first
 
     write_json(out / "summary.json", summary)
     write_image_table(out / "per_image.csv", records)
-    write_group_table(out / "per_group.csv", summaries)
+    _write_tables(out, summaries, differences, formats)
     hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
     write_class_table(out / "per_class.csv", records, class_names, hashes)
     classes, networks = chart_names(class_names, "class"), chart_names(summaries, "checkpoint", first=1)
@@ -170,6 +186,17 @@ def _write(
     )
     write_atomically(out / "report.html", lambda file: file.write_text(page, encoding="utf-8"))
     return summary
+
+
+def _write_tables(
+    out: Path, summaries: Mapping[str, Mapping], differences: Mapping | None, formats: Mapping[str, int]
+) -> None:
+    """The tables that are made of summaries, among them those for a paper. formats: as in `write_report`."""
+    write_group_table(out / "per_group.csv", summaries)
+    write_figure_table(out / "figures.csv", summaries, differences)
+    for ending, digits in formats.items():
+        text = FORMATS[ending](paper_tables(summaries, differences), digits)
+        write_atomically(out / f"tables.{ending}", partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def _facts_of_model(config: Mapping) -> dict:

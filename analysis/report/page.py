@@ -1,12 +1,13 @@
 """The report as one self-contained HTML page: headline figures, controls, then details, definitions in words."""
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from analysis import noise
 from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
+from analysis.report.differences import checkpoint_comparison, stage_changes
+from analysis.report.html import counted, difference, figure_html, image_count, percent, plain, table, with_interval
 from analysis.words import (
     CONTROL_WORDS,
     LEARNT_WARNING,
@@ -57,8 +58,6 @@ POLICY = (
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
 )
 MOST_GROUP_ROWS = 60
-# A chart up to this width is shrunk where the page is narrower.
-PAGE_POINTS = 700
 HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
 
 
@@ -81,7 +80,7 @@ def report_page(
     parts = [f"<h1>{escape(title)}</h1>", _lead(first, subject)]
     if comparison is not None:
         links = "".join(f'<a href="#checkpoint-{number}">{escape(name)}</a>' for number, name in enumerate(summaries))
-        parts += [f"<nav>{links}</nav>", *_comparison(summaries, comparison, charts[""])]
+        parts += [f"<nav>{links}</nav>", *checkpoint_comparison(summaries, comparison, charts[""])]
     for number, (name, summary) in enumerate(summaries.items()):
         if comparison is not None:
             parts.append(f'<h1 id="checkpoint-{number}">{escape(name)}</h1>')
@@ -103,7 +102,7 @@ def report_page(
 
 
 def _lead(summary: Mapping, subject: str) -> str:
-    images, queries = _images(summary["images"]), _number(summary["queries"], "query", "queries")
+    images, queries = image_count(summary["images"]), counted(summary["queries"], "query", "queries")
     parts = [f"<p>{images} of {escape(subject)}, {queries}. {OWN_DEFINITIONS}</p>"]
     if summary["label_source"] == "ground truth":
         parts.append("<p>Labels: ground truth.</p>")
@@ -113,7 +112,7 @@ def _lead(summary: Mapping, subject: str) -> str:
         parts.append(f'<p class="mark"><strong>{LEARNT_WARNING}</strong></p>')
     if summary["limits"]["min_images"] < noise.MIN_IMAGES:
         parts.append(
-            f'<p class="mark">A class counts here with {_images(summary["limits"]["min_images"])} already, so the '
+            f'<p class="mark">A class counts here with {image_count(summary["limits"]["min_images"])} already, so the '
             f"intervals of rare classes say little; reports on larger sets ask for {noise.MIN_IMAGES}.</p>"
         )
     return "\n".join(parts)
@@ -133,7 +132,7 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         _stage_table(summary, controls, "Macro means, below them their intervals."),
         "<ul>" + "".join(f"<li><b>{stage}</b>: {escape(CONTROL_WORDS[stage])}</li>" for stage in controls) + "</ul>",
         figure_html(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
-        *_changes(summary, charts),
+        *stage_changes(summary, charts),
         *_groups(summary, charts),
         "<h2>By class</h2>",
     ]
@@ -163,37 +162,26 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
     return [*parts, *_left_out(summary)]
 
 
-def _changes(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
-    """What each stage changes; nothing where there is one stage alone."""
-    if not summary["differences"]:
-        return []
-    return [
-        "<h2>What each stage changes</h2>",
-        _difference_table(summary["differences"]),
-        figure_html(charts["differences"], "Paired differences with 95 % intervals."),
-    ]
-
-
 def _in_words(summary: Mapping) -> str:
     stages = summary["stages"]
     if stages["raw"]["interclass_noise"]["mean"] is None:
         return "No class has enough cells in enough images for a macro mean."
     sentences = [
-        f"Raw attention puts {_percent(stages['raw']['interclass_noise']['mean'])} of its mass on other classes, "
+        f"Raw attention puts {percent(stages['raw']['interclass_noise']['mean'])} of its mass on other classes, "
         f"{stages['raw']['interclass_noise']['times_chance']:.2f} times what chance gets."
     ]
     last = "rectified" if "rectified" in stages else "raw"
     for pair, words in (("rectified - raw", "Rectifying"), (f"retained - {last}", "Retention")):
         changes = [
-            f"{METRIC_WORDS[metric]} by {_difference(summary['differences'][pair][metric])}"
+            f"{METRIC_WORDS[metric]} by {difference(summary['differences'][pair][metric])}"
             for metric in ("interclass_noise", "hollow_fraction")
             if summary["differences"].get(pair, {}).get(metric, {}).get("mean") is not None
         ]
         if changes:
             sentences.append(f"{words} changes {' and '.join(changes)}.")
     sentences.append(
-        f"Query dependence {summary['query_dependence']:.2f}, {_plain(summary['effective_keys'])} effective keys "
-        f"(median), {_plain(summary['distinct_argmax_keys'])} distinct argmax keys an image."
+        f"Query dependence {summary['query_dependence']:.2f}, {plain(summary['effective_keys'])} effective keys "
+        f"(median), {plain(summary['distinct_argmax_keys'])} distinct argmax keys an image."
     )
     return " ".join(sentences)
 
@@ -214,13 +202,13 @@ def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
         rows.append(
             (
                 stage,
-                *(_with_interval(block[metric]) for metric in metrics),
-                _with_interval(_times_chance(interclass)),
-                _plain(interclass["micro"]),
+                *(with_interval(block[metric]) for metric in metrics),
+                with_interval(_times_chance(interclass)),
+                plain(interclass["micro"]),
                 f"{summary['emptied'][stage]:,}",
             )
         )
-    return _table(caption, header, rows)
+    return table(caption, header, rows)
 
 
 def _times_chance(interclass: Mapping) -> dict:
@@ -230,15 +218,6 @@ def _times_chance(interclass: Mapping) -> dict:
         "low": interclass["times_chance_low"],
         "high": interclass["times_chance_high"],
     }
-
-
-def _difference_table(differences: Mapping) -> str:
-    metrics = [m for m in (*CLASS_METRICS, "kept_mass") if any(d[m]["mean"] is not None for d in differences.values())]
-    rows = [
-        (name.replace(" - ", " − "), *(_difference(block[metric]) for metric in metrics))
-        for name, block in differences.items()
-    ]
-    return _table("Paired by image.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows)
 
 
 def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
@@ -251,18 +230,18 @@ def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
         (
             name,
             f"{block['images']:,}",
-            *(_with_interval(block["stages"][stage]["interclass_noise"]) for stage in stages),
-            _with_interval(_times_chance(block["stages"]["raw"]["interclass_noise"])),
-            *(_with_interval(block["stages"][stage]["hollow_fraction"]) for stage in stages),
+            *(with_interval(block["stages"][stage]["interclass_noise"]) for stage in stages),
+            with_interval(_times_chance(block["stages"]["raw"]["interclass_noise"])),
+            *(with_interval(block["stages"][stage]["hollow_fraction"]) for stage in stages),
         )
         for name, block in list(groups.items())[:MOST_GROUP_ROWS]
     ]
     header = ("group", "images", *(f"{stage} noise" for stage in stages), "raw × chance")
     header += tuple(f"{stage} hollow" for stage in stages)
-    words = f"{_number(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
+    words = f"{counted(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
     if len(groups) > MOST_GROUP_ROWS:
         words += f" The first {MOST_GROUP_ROWS}; per_group.csv has all."
-    parts = ["<h2>By group</h2>", _table(words, header, rows)]
+    parts = ["<h2>By group</h2>", table(words, header, rows)]
     if "groups" in charts:
         parts.append(
             figure_html(
@@ -278,49 +257,13 @@ def _split_table(summary: Mapping) -> str:
     for split, words in SPLIT_DEFINITIONS.items():
         entries = [summary["stages"][stage]["interclass_noise"][split] for stage in stages]
         if any(entry["mean"] is not None for entry in entries):
-            rows.append((words, *map(_with_interval, entries), _plain(entries[0]["chance"])))
-    return _table("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
-
-
-def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: Mapping[str, str]) -> list[str]:
-    stages = own_stages(stage for summary in summaries.values() for stage in summary["stages"])
-
-    def cell(summary: Mapping, stage: str, metric: str) -> str:
-        return _with_interval(summary["stages"][stage][metric]) if stage in summary["stages"] else "not there"
-
-    rows = [
-        (
-            name,
-            *(cell(summary, stage, metric) for metric in ("interclass_noise", "hollow_fraction") for stage in stages),
-        )
-        for name, summary in summaries.items()
-    ]
-    header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in stages))
-    parts = [
-        "<h2>Comparison</h2>",
-        _table("Interclass noise and hollow fraction, macro means.", header, rows),
-        figure_html(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
-    ]
-    for pair, block in comparison.items():
-        rows = [
-            (
-                stage,
-                *(
-                    _difference(metrics[metric])
-                    for metric in ("interclass_noise", "intraclass_noise", "hollow_fraction")
-                ),
-            )
-            for stage, metrics in block["stages"].items()
-        ]
-        caption = f"{pair.replace(' - ', ' − ')}, paired over {block['images']} images."
-        header = ("stage", "interclass noise", "intraclass noise", "hollow fraction")
-        parts.append(_table(caption, header, rows))
-    return parts
+            rows.append((words, *map(with_interval, entries), plain(entries[0]["chance"])))
+    return table("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
 
 
 def _left_out(summary: Mapping) -> list[str]:
     lines = [
-        f"{METRIC_WORDS[metric]} is undefined for {_number(count, 'query', 'queries')}."
+        f"{METRIC_WORDS[metric]} is undefined for {counted(count, 'query', 'queries')}."
         for metric, count in summary["left_out"].items()
         if count
     ]
@@ -339,7 +282,9 @@ def _left_out(summary: Mapping) -> list[str]:
     if not summary["detection"]["queries"]:
         lines.append("AUC and average precision were not measured.")
     if summary["images_of_one_class"]:
-        lines.append(f"No interclass noise, since they show one class only: {_images(summary['images_of_one_class'])}.")
+        lines.append(
+            f"No interclass noise, since they show one class only: {image_count(summary['images_of_one_class'])}."
+        )
     lines = [line[0].upper() + line[1:] for line in lines]
     lines += [f"{name} was skipped: {reason}." for name, reason in summary["images_skipped"].items()]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
@@ -354,66 +299,7 @@ def _definitions(summary: Mapping) -> list[str]:
         f"<p>{OWN_DEFINITIONS}</p>",
         f"<dl>{entries}</dl>",
         f'<p class="soft">A class counts in an image where it has at least {limits["min_cells"]} cells, and in the '
-        f"macro mean with at least {_images(limits['min_images'])} of that kind. The "
+        f"macro mean with at least {image_count(limits['min_images'])} of that kind. The "
         "stages are compared on the queries that are valid in all of them, a control on those that are valid in "
         "itself as well.</p>",
     ]
-
-
-# --- pieces ----------------------------------------------------------------------------------------------------------
-
-
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Header and first cells are escaped here; the other cells are ready HTML."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for name, *cells in rows
-    )
-    top = f"<caption>{escape(caption)}</caption>"
-    return f'<div class="wide"><table>{top}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def figure_html(svg: str, caption: str) -> str:
-    """A chart with its caption; one wider than the page keeps its size and is scrolled."""
-    width = re.search(r'<svg\b[^>]*?\bwidth="([0-9.]+)pt"', svg)
-    wide = ' class="wide"' if width and float(width[1]) > PAGE_POINTS else ""
-    label = escape(caption)
-    return f'<figure role="img" aria-label="{label}"{wide}>{svg}<figcaption>{label}</figcaption></figure>'
-
-
-def _with_interval(entry: Mapping) -> str:
-    if entry["mean"] is None:
-        return "–"
-    interval = "" if entry["low"] is None else f"<small>{_plain(entry['low'])} … {_plain(entry['high'])}</small>"
-    return _plain(entry["mean"]) + interval
-
-
-def _difference(entry: Mapping) -> str:
-    if entry["mean"] is None:
-        return "–"
-    interval = "" if entry["low"] is None else f" <small>({_signed(entry['low'])} … {_signed(entry['high'])})</small>"
-    return _signed(entry["mean"]) + interval
-
-
-def _plain(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.3f}".replace("-", "−")
-    return text if any(digit in text for digit in "123456789") else "0.000"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
-
-
-def _images(count: int) -> str:
-    return _number(count, "image", "images")
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
