@@ -174,9 +174,7 @@ def _rests_on(summary: Mapping) -> str:
     about = summary["provenance"]
     images = f"{summary['images']:,} image{'s' * (summary['images'] != 1)}"
     data = ", ".join(filter(None, (about.get("dataset"), about.get("split"), images, _groups(summary))))
-    return (
-        f"{name}: {data}, against {summary['label_source']}; {_maps(about)}. {_intervals(summary)} {_versions(about)}"
-    )
+    return f"On {data}, against {summary['label_source']}; {_maps(about)}. {_intervals(summary)} {_versions(about)}"
 
 
 def _groups(summary: Mapping) -> str:
