@@ -4,6 +4,9 @@ PyTorch splits each operation over the cores and lets them wait for each other a
 as on blocks that fit a cache, the waiting costs as much as the work, and on a busy machine many times as much. Its
 threads also keep their cores busy for some milliseconds after each operation, waiting for the next one: so what goes
 before work on threads of our own is best done by them as well.
+
+Work is done without subnormal numbers (below 1.2e-38 in float32, taken for 0). The exponentials of widely spread scores
+are full of them, and a processor takes up to ten times as long over products that hold some.
 """
 
 import os
@@ -13,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 
 _lock: threading.Lock
@@ -76,6 +80,7 @@ def _start_helpers(count: int) -> ThreadPoolExecutor:
     def begin() -> None:
         torch.get_num_threads()
         torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
         all_there.wait()  # so that each of them begins just once
 
     try:
@@ -88,7 +93,7 @@ def _start_helpers(count: int) -> ThreadPoolExecutor:
 
 def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
     """Call work(item) for every item: on a CPU on as many threads as PyTorch may use here, each operation on the one
-    core of its thread; else, or where that is one thread, in turn.
+    core of its thread; else, or where that is one thread, in turn. Subnormal numbers count as 0 meanwhile.
 
     The first exception is raised again when all threads have stopped. PyTorch's gradient and inference modes are the
     caller's; `work` must not share what it writes. Within `work`, `for_each` goes in turn.
@@ -97,8 +102,9 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
     threads = threads_for(device)
     helpers = [] if threads == 1 else _helped(work, items, min(threads, len(items)))
     if not helpers:
-        for item in items:
-            work(item)
+        with _subnormals_flushed():
+            for item in items:
+                work(item)
         return
     wait(helpers, return_when=FIRST_COMPLETED)  # whoever is not at work yet finds nothing left to begin
     helpers = [helper for helper in helpers if not helper.cancel()]
@@ -133,6 +139,22 @@ def _helped(work: Callable, items: list, count: int) -> list[Future]:
         for _ in range(count):
             helpers.append(_helpers().submit(help_out))
     return helpers
+
+
+@contextmanager
+def _subnormals_flushed():
+    """Within the block this thread takes subnormal numbers for 0; then as before."""
+    usual = _flushes_subnormals()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(usual)
+
+
+def _flushes_subnormals() -> bool:
+    """Whether this thread does so already: PyTorch sets it, for all that a thread computes, but does not tell."""
+    return bool(np.float32(2.0**-126) / np.float32(2) == 0)
 
 
 def results(calls: Sequence[Callable[[], Any]], device: torch.device) -> list:

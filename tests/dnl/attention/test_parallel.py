@@ -38,6 +38,28 @@ def test_every_item_is_worked_on_once_and_the_thread_count_comes_back():
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("flushed_before", [False, True])
+def test_work_is_done_without_subnormal_numbers_and_the_caller_goes_on_as_before(threads, flushed_before):
+    halves = []
+
+    def halve(_=None):
+        halves.append((torch.tensor([2.0**-126]) / 2).item())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(flushed_before)
+    try:
+        for_each(halve, range(4), CPU)
+        with pytest.raises(ZeroDivisionError):
+            for_each(lambda item: 1 // item, [0], CPU)
+        halve()
+        assert halves == [0.0] * 4 + [0.0 if flushed_before else 2.0**-127]
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
+
+
 def test_callers_and_threads_born_meanwhile_keep_their_thread_counts():
     """Many callers at once, as visitors of a server are, each a thread of its own: none ends up on one core."""
     before = torch.get_num_threads()
