@@ -6,7 +6,7 @@ from html import escape
 from analysis.measure import NOISE_METRICS
 from analysis.options import own_stages
 from analysis.report.charts import CLASS_METRICS
-from analysis.report.html import difference, figure_html, table, with_interval
+from analysis.report.html import difference, figure_html, table_html, with_interval
 from analysis.words import METRIC_WORDS, conclusion, p_words
 
 
@@ -23,7 +23,9 @@ def stage_changes(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
     ]
     return [
         "<h2>What each stage changes</h2>",
-        table("Paired by image, with tests of the noise.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows),
+        table_html(
+            "Paired by image, with tests of the noise.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows
+        ),
         _conclusions({names[pair]: metrics_of for pair, metrics_of in differences.items()}),
         figure_html(charts["differences"], "Paired differences with 95 % intervals."),
         _by_class({names[pair]: metrics_of["interclass_noise"] for pair, metrics_of in differences.items()}),
@@ -49,7 +51,7 @@ def checkpoint_comparison(
     header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in stages))
     parts = [
         "<h2>Comparison</h2>",
-        table("Interclass noise and hollow fraction, macro means.", header, rows),
+        table_html("Interclass noise and hollow fraction, macro means.", header, rows),
         figure_html(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
     ]
     for pair, block in comparison.items():
@@ -58,7 +60,7 @@ def checkpoint_comparison(
             for stage, metrics in block["stages"].items()
         ]
         caption = f"{pair.replace(' - ', ' − ')}, paired over {block['images']} images."
-        parts.append(table(caption, ("stage", *(METRIC_WORDS[metric] for metric in NOISE_METRICS)), rows))
+        parts.append(table_html(caption, ("stage", *(METRIC_WORDS[metric] for metric in NOISE_METRICS)), rows))
         own = {stage: block["stages"][stage] for stage in own_stages(block["stages"])}
         parts.append(_conclusions(own))
         parts.append(_by_class({stage: metrics["interclass_noise"] for stage, metrics in own.items()}))
@@ -92,7 +94,7 @@ def _by_class(differences: Mapping[str, Mapping]) -> str:
         return ""
     rows = [(name, *(_of_class(block["per_class"].get(name)) for block in differences.values())) for name in classes]
     caption = "Differences in interclass noise by class; p is corrected for the number of classes (Holm)."
-    return table(caption, ("class", *differences), rows)
+    return table_html(caption, ("class", *differences), rows)
 
 
 def _of_class(entry: Mapping | None) -> str:

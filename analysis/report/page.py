@@ -7,7 +7,18 @@ from analysis import noise
 from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
 from analysis.report.differences import checkpoint_comparison, stage_changes
-from analysis.report.html import counted, difference, figure_html, image_count, percent, plain, table, with_interval
+from analysis.report.html import (
+    difference,
+    figure_html,
+    images_words,
+    number_words,
+    percent,
+    plain,
+    table_html,
+    times_chance_figure,
+    whole_page,
+    with_interval,
+)
 from analysis.words import (
     CONTROL_WORDS,
     LEARNT_WARNING,
@@ -19,44 +30,6 @@ from analysis.words import (
     interval_sentences,
 )
 
-STYLE = """
-:root { color-scheme: light dark; --ground: #ffffff; --text: #14181d; --soft: #5b6570; --line: #d5dae0; --tint: #f3f5f8;
-  --mark: #fff3d6; --accent: #2566a8; }
-@media (prefers-color-scheme: dark) { :root { --ground: #14181d; --text: #e8ebef; --soft: #a2acb8; --line: #39424d;
-  --tint: #1e242b; --mark: #43371a; --accent: #7db7ee; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.3rem; margin: 2.6rem 0 .5rem; padding-top: .5rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 1.6rem 0 .3rem; }
-p, ul, dl { max-width: 46rem; margin: .5rem 0; }
-.soft, figcaption, caption { color: var(--soft); font-size: .88rem; }
-.mark { background: var(--mark); padding: .6rem .9rem; border-radius: .4rem; }
-nav a { margin-right: 1rem; white-space: nowrap; }
-a { color: var(--accent); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-caption { text-align: left; padding-bottom: .3rem; }
-th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-thead th { color: var(--soft); font-weight: 600; }
-td small { color: var(--soft); display: block; white-space: nowrap; }
-figure { margin: 1rem 0; }
-figure svg { max-width: 100%; height: auto; display: block; }
-figure.wide svg { max-width: none; }
-dt { font-weight: 600; margin-top: .7rem; }
-dd { margin: 0; }
-code { font-size: .88em; overflow-wrap: anywhere; }
-@media print { body { font-size: 10pt; background: #fff; color: #000; } main { max-width: none; padding: 0; }
-  nav { display: none; } figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; } }
-"""
-
-# Nothing in the page runs, and nothing is fetched, whatever its names hold.
-POLICY = (
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-)
 MOST_GROUP_ROWS = 60
 HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
 
@@ -94,15 +67,11 @@ def report_page(
     parts += _definitions(first)
     rests_on = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in facts)
     parts += ["<h2>What this rests on</h2>", f"<dl>{rests_on}</dl>"]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{POLICY}<title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body><main>\n{chr(10).join(parts)}\n</main></body></html>\n"
-    )
+    return whole_page(title, parts)
 
 
 def _lead(summary: Mapping, subject: str) -> str:
-    images, queries = image_count(summary["images"]), counted(summary["queries"], "query", "queries")
+    images, queries = images_words(summary["images"]), number_words(summary["queries"], "query", "queries")
     parts = [f"<p>{images} of {escape(subject)}, {queries}. {OWN_DEFINITIONS}</p>"]
     if summary["label_source"] == "ground truth":
         parts.append("<p>Labels: ground truth.</p>")
@@ -112,7 +81,7 @@ def _lead(summary: Mapping, subject: str) -> str:
         parts.append(f'<p class="mark"><strong>{LEARNT_WARNING}</strong></p>')
     if summary["limits"]["min_images"] < noise.MIN_IMAGES:
         parts.append(
-            f'<p class="mark">A class counts here with {image_count(summary["limits"]["min_images"])} already, so the '
+            f'<p class="mark">A class counts here with {images_words(summary["limits"]["min_images"])} already, so the '
             f"intervals of rare classes say little; reports on larger sets ask for {noise.MIN_IMAGES}.</p>"
         )
     return "\n".join(parts)
@@ -203,21 +172,12 @@ def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
             (
                 stage,
                 *(with_interval(block[metric]) for metric in metrics),
-                with_interval(_times_chance(interclass)),
+                with_interval(times_chance_figure(interclass)),
                 plain(interclass["micro"]),
                 f"{summary['emptied'][stage]:,}",
             )
         )
-    return table(caption, header, rows)
-
-
-def _times_chance(interclass: Mapping) -> dict:
-    """Interclass noise over chance with its interval, as other figures have theirs."""
-    return {
-        "mean": interclass["times_chance"],
-        "low": interclass["times_chance_low"],
-        "high": interclass["times_chance_high"],
-    }
+    return table_html(caption, header, rows)
 
 
 def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
@@ -231,17 +191,19 @@ def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
             name,
             f"{block['images']:,}",
             *(with_interval(block["stages"][stage]["interclass_noise"]) for stage in stages),
-            with_interval(_times_chance(block["stages"]["raw"]["interclass_noise"])),
+            with_interval(times_chance_figure(block["stages"]["raw"]["interclass_noise"])),
             *(with_interval(block["stages"][stage]["hollow_fraction"]) for stage in stages),
         )
         for name, block in list(groups.items())[:MOST_GROUP_ROWS]
     ]
     header = ("group", "images", *(f"{stage} noise" for stage in stages), "raw × chance")
     header += tuple(f"{stage} hollow" for stage in stages)
-    words = f"{counted(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
+    words = (
+        f"{number_words(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
+    )
     if len(groups) > MOST_GROUP_ROWS:
         words += f" The first {MOST_GROUP_ROWS}; per_group.csv has all."
-    parts = ["<h2>By group</h2>", table(words, header, rows)]
+    parts = ["<h2>By group</h2>", table_html(words, header, rows)]
     if "groups" in charts:
         parts.append(
             figure_html(
@@ -258,12 +220,12 @@ def _split_table(summary: Mapping) -> str:
         entries = [summary["stages"][stage]["interclass_noise"][split] for stage in stages]
         if any(entry["mean"] is not None for entry in entries):
             rows.append((words, *map(with_interval, entries), plain(entries[0]["chance"])))
-    return table("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
+    return table_html("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
 
 
 def _left_out(summary: Mapping) -> list[str]:
     lines = [
-        f"{METRIC_WORDS[metric]} is undefined for {counted(count, 'query', 'queries')}."
+        f"{METRIC_WORDS[metric]} is undefined for {number_words(count, 'query', 'queries')}."
         for metric, count in summary["left_out"].items()
         if count
     ]
@@ -283,7 +245,7 @@ def _left_out(summary: Mapping) -> list[str]:
         lines.append("AUC and average precision were not measured.")
     if summary["images_of_one_class"]:
         lines.append(
-            f"No interclass noise, since they show one class only: {image_count(summary['images_of_one_class'])}."
+            f"No interclass noise, since they show one class only: {images_words(summary['images_of_one_class'])}."
         )
     lines = [line[0].upper() + line[1:] for line in lines]
     lines += [f"{name} was skipped: {reason}." for name, reason in summary["images_skipped"].items()]
@@ -299,7 +261,7 @@ def _definitions(summary: Mapping) -> list[str]:
         f"<p>{OWN_DEFINITIONS}</p>",
         f"<dl>{entries}</dl>",
         f'<p class="soft">A class counts in an image where it has at least {limits["min_cells"]} cells, and in the '
-        f"macro mean with at least {image_count(limits['min_images'])} of that kind. The "
+        f"macro mean with at least {images_words(limits['min_images'])} of that kind. The "
         "stages are compared on the queries that are valid in all of them, a control on those that are valid in "
         "itself as well.</p>",
     ]
