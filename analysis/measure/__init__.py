@@ -1,5 +1,6 @@
 """Attention to numbers: of all queries of one image, and of a data set."""
 
+from analysis.measure.by_head import HEAD_METRICS, Head, head_records, heads_summary, stages_of
 from analysis.measure.data_set import (
     GROUP_METRICS,
     classes_of_few_cells,
@@ -16,10 +17,12 @@ from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_
 
 __all__ = [
     "GROUP_METRICS",
+    "HEAD_METRICS",
     "NOISE_METRICS",
     "RECORD_METRICS",
     "SPLITS",
     "Estimator",
+    "Head",
     "HeadNoise",
     "ImageRecord",
     "ImageReport",
@@ -28,6 +31,8 @@ __all__ = [
     "classes_of_few_cells",
     "data_set_summary",
     "grouping_of",
+    "head_records",
+    "heads_summary",
     "image_record",
     "interval_facts",
     "least_images",
@@ -36,5 +41,6 @@ __all__ = [
     "metric_map",
     "noise_of_heads",
     "range_of",
+    "stages_of",
     "worst_queries",
 ]
