@@ -13,6 +13,7 @@ from analysis.measure.differences import NOISE_METRICS, checkpoint_differences
 from analysis.measure.estimates import Estimator, grouping_of, interval_facts
 from analysis.measure.heads import HeadNoise, noise_of_heads
 from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
+from analysis.measure.pooling import network_spread, pooled
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_record
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "measure_capture",
     "measured_images",
     "metric_map",
+    "network_spread",
     "noise_of_heads",
+    "pooled",
     "range_of",
     "stages_of",
     "worst_queries",

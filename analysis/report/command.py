@@ -31,12 +31,13 @@ from analysis.report.attention import Reading, found_files, measured_files
 from analysis.report.foreseen import foreseen
 from analysis.report.heads import write_heads_report
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
+from analysis.report.networks import open_networks, pooled_records
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
 from analysis.report.records import located
 from analysis.report.typeset import MOST_DIGITS
 from dnl import __version__
-from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card, recipe_of
+from dnl.checkpoints import differing_classes
 from dnl.commands import exit_status, in_one_line, show_anything
 from dnl.datasets import NAMES, look_at, split_to_measure
 from dnl.distributed import World, joined
@@ -67,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description="Attention noise over a data set.")
     subject = parser.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--checkpoint", nargs="+", help="listed names or .safetensors files")
+    subject.add_argument(
+        "--checkpoint", nargs="+", help="listed names or .safetensors files; a,b,c or a folder: seeds taken as one"
+    )
     subject.add_argument(
         "--attention", nargs="+", type=Path, metavar="FILE", help="attention files or folders of them, one an image"
     )
@@ -115,9 +118,11 @@ def _report(options: argparse.Namespace, world: World) -> None:
     _refuse(options, FOR_FILES, "with --attention alone")
     if options.dataset is None:
         raise ReportError(f"--checkpoint needs a data set; name one of {', '.join(NAMES)} with --dataset")
-    checkpoints = open_checkpoints(options.checkpoint)
+    checkpoints = open_networks(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
-    split = split_to_measure(split, [own.recipe for own in checkpoints], options.dataset, options.data)
+    split = split_to_measure(
+        split, [own.recipe for checkpoint in checkpoints for own in checkpoint.networks], options.dataset, options.data
+    )
     images = open_images(options.dataset, options.data, split, options.coding)
     labels = options.labels or ("prediction" if images.label_set is None else "truth")
     _require_fitting_classes(checkpoints, images, labels, options.data)
@@ -139,17 +144,19 @@ def _report(options: argparse.Namespace, world: World) -> None:
             out=options.out,
             coding=options.coding,
         )
-        for checkpoint in checkpoints
+        for network in checkpoints
+        for checkpoint in network.networks
     }
     _make_folders([job.folder for job in jobs.values()], options.out)
     workers = options.workers or min(os.cpu_count() or 1, MOST_WORKERS)
-    records = {
+    measured_records = {
         name: located(
             measure_images(job, workers=workers, world=world, progress=_bar(name, world)), images.origins[:count]
         )
         for name, job in jobs.items()
     }
     if world.is_main:
+        records = measured_records | {own.name: pooled_records(own, measured_records) for own in checkpoints}
         provenance = {
             "version": __version__,
             "definitions": "this project's own",
@@ -239,22 +246,6 @@ def _look(
             print(one_line(sentence), file=sys.stderr)
 
 
-def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
-    """The checkpoints of a report, each under a name of its own. Raises ValueError where one has no place there."""
-    checkpoints: list[Checkpoint] = []
-    for name in names:
-        path, card = checkpoint_path(name), read_card(name)
-        label_set, sha256 = label_set_of(card), checkpoint_hash(name)
-        if card["config"].get("context") == "fcn":
-            raise ReportError(f"{name} has no attention block (context fcn); choose checkpoints with context nl … dnl")
-        if any(sha256 == other.sha256 for other in checkpoints):
-            raise ReportError(f"{name} is given twice; name each checkpoint once")
-        twin = any(path.stem == other.name for other in checkpoints)
-        own_name = f"{path.stem}-{sha256[:8]}" if twin else path.stem
-        checkpoints.append(Checkpoint(own_name, path, sha256, label_set, card["config"], recipe_of(card)))
-    return checkpoints
-
-
 def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images: Images, labels: str, data: str | None) -> None:
     true = images.label_set if labels == "truth" else None
     if labels == "truth" and true is None:
@@ -263,6 +254,11 @@ def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images: Images, 
         )
     first = checkpoints[0]
     for checkpoint in checkpoints:
+        if labels == "prediction" and checkpoint.members:
+            raise ReportError(
+                f"{checkpoint.name} is several networks, and each would be measured against a prediction of its own; "
+                "give each alone, or images with labels"
+            )
         if true is not None and checkpoint.label_set.class_names != true.class_names:
             differing = differing_classes(checkpoint.label_set.class_names, true.class_names)
             raise ReportError(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from analysis import noise
+from analysis.measure import NOISE_METRICS
 from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
 from analysis.report.differences import checkpoint_comparison, stage_changes
@@ -96,6 +97,7 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         _stage_table(summary, stages, "Macro means, below them their intervals."),
         f"<p>{escape(interval_sentences(summary))}</p>",
         f"<p>{_in_words(summary)}</p>",
+        *_networks(summary),
         "<h2>Controls</h2>",
         f"<p>What other maps get on the same labels ({names}), so that a side effect is not taken for the method.</p>",
         _stage_table(summary, controls, "Macro means, below them their intervals."),
@@ -129,6 +131,23 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
             *(figure_html(svg, name) for name, svg in maps),
         ]
     return [*parts, *_left_out(summary)]
+
+
+def _networks(summary: Mapping) -> list[str]:
+    """The networks that are taken as one, such as seeds; nothing for a single one."""
+    if "networks" not in summary:
+        return []
+    stages = summary["networks"]
+    keys = [(stage, metric) for stage in own_stages(stages) for metric in NOISE_METRICS]
+    names = list(stages["raw"]["interclass_noise"]["networks"])
+    rows = [(name, *(plain(stages[stage][metric]["networks"][name]) for stage, metric in keys)) for name in names]
+    rows.append(("standard deviation", *(plain(stages[stage][metric]["deviation"]) for stage, metric in keys)))
+    header = ("network", *(f"{stage} {METRIC_WORDS[metric]}" for stage, metric in keys))
+    words = (
+        f"{len(names)} networks are taken as one: the queries of all count alike. Intervals and tests speak of images "
+    )
+    words += "seen by these networks; how far others of their kind would differ, the standard deviation tells."
+    return ["<h2>The networks</h2>", f"<p>{words}</p>", table_html("Macro means of each.", header, rows)]
 
 
 def _in_words(summary: Mapping) -> str:

@@ -164,17 +164,26 @@ def _figure(entry: Mapping | None) -> Figure:
 
 
 def _all_rest_on(summaries: Mapping[str, Mapping]) -> str:
-    """What the figures of all the checkpoints rest on, each under its name if they are several."""
-    said = {name: _rests_on(summary) for name, summary in summaries.items()}
-    return " ".join(said.values() if len(said) == 1 else (f"{name}: {words}" for name, words in said.items()))
+    """What the figures of all the checkpoints rest on; settings that all share are said once."""
+    if len(summaries) == 1:
+        return _rests_on(next(iter(summaries.values())))
+    settings = {name: _settings(summary) for name, summary in summaries.items()}
+    if len(set(settings.values())) > 1:
+        return " ".join(f"{name}: {_rests_on(summary)}" for name, summary in summaries.items())
+    versions = (f"{name}: {_versions(summary['provenance'])}" for name, summary in summaries.items())
+    return " ".join((next(iter(settings.values())), *versions))
 
 
 def _rests_on(summary: Mapping) -> str:
+    return f"{_settings(summary)} {_versions(summary['provenance'])}"
+
+
+def _settings(summary: Mapping) -> str:
     """The settings of a summary in sentences."""
     about = summary["provenance"]
     images = f"{summary['images']:,} image{'s' * (summary['images'] != 1)}"
     data = ", ".join(filter(None, (about.get("dataset"), about.get("split"), images, _groups(summary))))
-    return f"On {data}, against {summary['label_source']}; {_maps(about)}. {_intervals(summary)} {_versions(about)}"
+    return f"On {data}, against {summary['label_source']}; {_maps(about)}. {_intervals(summary)}"
 
 
 def _groups(summary: Mapping) -> str:
@@ -205,5 +214,7 @@ def _intervals(summary: Mapping) -> str:
 
 
 def _versions(about: Mapping) -> str:
-    checkpoint = about["checkpoint"]
-    return f"Checkpoint SHA-256 {checkpoint['sha256'][:HASH_DIGITS]}; dnl {about['version']}."
+    networks = about["checkpoint"].get("members", [about["checkpoint"]])
+    hashes = ", ".join(network["sha256"][:HASH_DIGITS] for network in networks)
+    words = "Checkpoint" if len(networks) == 1 else f"{len(networks)} checkpoints taken as one,"
+    return f"{words} SHA-256 {hashes}; dnl {about['version']}."

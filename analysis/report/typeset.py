@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from analysis.report.paper import Figure, PaperTable, Row
-from dnl.untrusted import one_line
 
 MOST_DIGITS = 6
-# Rows of a table that still fits on a page; longer ones break over pages.
-MOST_FLOATING_ROWS = 40
+# Rows, each with its intervals beneath, of a table that still fits on a page; longer ones break over pages.
+MOST_FLOATING_ROWS = 25
 PREAMBLE = r"""% \usepackage{booktabs, siunitx} % and longtable for tables over several pages
 % Tables fit a text width of 345 pt; in two columns write table* for the wide ones.
 % Names beyond Latin letters need lualatex or xelatex, and a font that has them.
@@ -67,6 +66,11 @@ def _cells(rows: Iterable[Row], column: int) -> list[Figure | str]:
     return [row.cells[column] for row in rows]
 
 
+def _in_one_line(text: str) -> str:
+    """A text without breaks and characters that cannot be printed."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def _written(number: float, digits: int) -> str:
     """A number in so many digits; what rounds to zero has no sign."""
     text = f"{number:.{digits}f}"
@@ -78,28 +82,24 @@ def _written(number: float, digits: int) -> str:
 
 def latex_text(text: str) -> str:
     """Text whose special characters LaTeX prints as they are; in one line."""
-    return "".join(LATEX_CHARACTERS.get(character, character) for character in one_line(text))
+    written = "".join(LATEX_CHARACTERS.get(character, character) for character in _in_one_line(text))
+    return written.replace(r" \%", r"~\%")
 
 
 def _latex_table(table: PaperTable, digits: int) -> str:
     rows = [row for block in table.blocks for row in block]
-    given = [_has_intervals(_cells(rows, column)) for column in range(len(table.columns))]
     preamble = "l" * len(table.names) + "".join(
-        _column(_cells(rows, column), digits, intervals=intervals) for column, intervals in enumerate(given)
+        _column(_cells(rows, column), digits) for column in range(len(table.columns))
     )
     heads = [latex_text(_capital(name)) for name in table.names]
-    heads += [
-        rf"\multicolumn{{{1 + intervals}}}{{c}}{{{latex_text(_capital(name))}}}"
-        for name, intervals in zip(table.columns, given, strict=True)
-    ]
+    heads += [f"{{{latex_text(_capital(name))}}}" for name in table.columns]
     head = "\\toprule\n" + " & ".join(heads) + " \\\\\n\\midrule\n"
-    body = "\\midrule\n".join("".join(_latex_row(row, given, digits) for row in block) for block in table.blocks)
+    body = "\\midrule\n".join("".join(_latex_row(row, digits) for row in block) for block in table.blocks)
     caption = rf"\caption{{{latex_text(table.caption)}}}\label{{tab:{table.label}}}"
     if len(rows) > MOST_FLOATING_ROWS:
-        columns = len(heads) + sum(given)
         return (
             f"\\begingroup{SIZE}\n\\begin{{longtable}}{{{preamble}}}\n{caption}\\\\\n{head}\\endfirsthead\n{head}"
-            f"\\endhead\n\\midrule\\multicolumn{{{columns}}}{{r}}{{continued on the next page}}\\\\\n\\endfoot\n"
+            f"\\endhead\n\\midrule\\multicolumn{{{len(heads)}}}{{r}}{{continued on the next page}}\\\\\n\\endfoot\n"
             f"\\bottomrule\n\\endlastfoot\n{body}\\end{{longtable}}\n\\endgroup\n"
         )
     return (
@@ -112,25 +112,21 @@ def _capital(name: str) -> str:
     return name if len(name) == 1 else name[:1].upper() + name[1:]
 
 
-def _has_intervals(cells: Sequence[Figure | str]) -> bool:
-    return any(isinstance(cell, Figure) and cell.low is not None for cell in cells)
-
-
-def _column(cells: Sequence[Figure | str], digits: int, *, intervals: bool) -> str:
-    """siunitx's column for the numbers, and one beside it for their intervals."""
+def _column(cells: Sequence[Figure | str], digits: int) -> str:
+    """siunitx's column for the numbers."""
     numbers = [_written(cell.mean, digits) for cell in cells if isinstance(cell, Figure) and cell.mean is not None]
     sign = "-" if any(number.startswith("-") for number in numbers) else ""
     whole = max((len(number.lstrip("-").partition(".")[0]) for number in numbers), default=1)
-    return f"S[table-format={sign}{whole}.{digits}]" + (r"@{\ }l" if intervals else "")
+    return f"S[table-format={sign}{whole}.{digits}]"
 
 
-def _latex_row(row: Row, given: Sequence[bool], digits: int) -> str:
-    cells = [latex_text(name) for name in row.names]
-    for cell, intervals in zip(row.cells, given, strict=True):
-        cells.append(_latex_number(cell, digits))
-        if intervals:
-            cells.append(_latex_interval(cell, digits))
-    return " & ".join(cells) + " \\\\\n"
+def _latex_row(row: Row, digits: int) -> str:
+    """The numbers, and beneath them their intervals; no page breaks between the two."""
+    numbers = [*map(latex_text, row.names), *(_latex_number(cell, digits) for cell in row.cells)]
+    intervals = [_latex_interval(cell, digits) for cell in row.cells]
+    if not any(intervals):
+        return " & ".join(numbers) + " \\\\\n"
+    return " & ".join(numbers) + " \\\\*\n" + " & ".join([""] * len(row.names) + intervals) + " \\\\\n"
 
 
 def _latex_number(cell: Figure | str, digits: int) -> str:
@@ -143,7 +139,7 @@ def _latex_interval(cell: Figure | str, digits: int) -> str:
     if not isinstance(cell, Figure) or cell.low is None or cell.high is None:
         return ""
     low, high = (rf"\num{{{_written(limit, digits)}}}" for limit in (cell.low, cell.high))
-    return f"{{[}}{low}, {high}{{]}}"
+    return rf"{{\scriptsize[{low}, {high}]}}"
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
@@ -151,7 +147,7 @@ def _latex_interval(cell: Figure | str, digits: int) -> str:
 
 def markdown_text(text: str) -> str:
     """Text whose special characters Markdown shows as they are; in one line."""
-    return MARKDOWN_CHARACTERS.sub(r"\\\1", one_line(text))
+    return MARKDOWN_CHARACTERS.sub(r"\\\1", _in_one_line(text))
 
 
 def _markdown_table(table: PaperTable, digits: int) -> str:
