@@ -137,7 +137,8 @@ def compose(
 
 def numbered_classes(subjects: Sequence[Subject], columns: Sequence[str], look: Look) -> dict[str, str]:
     """What stands under pictures for classes whose names no font here can write: "class 3" -> its name."""
-    font, found = Font(look.font_family), {}
+    font = Font(look.font_family)
+    found: dict[str, str] = {}
     for subject in subjects:
         capture = subject.capture
         cells = {"labels": capture.cell_labels, "prediction": capture.cell_prediction}

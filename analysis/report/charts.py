@@ -374,7 +374,7 @@ def save_chart(path: Path, draw: Callable[[], Chart], texts: Iterable[str] = ())
         buffer = io.StringIO()
         save_figure(figure, buffer, format="svg", dpi=SVG_DOTS_PER_INCH, style=style)
         dpi = min(DOTS_PER_INCH, int(MOST_DOTS / max(figure.get_size_inches())))
-        options = {"format": "png", "dpi": dpi, "facecolor": "white", "style": style}
+        options: dict[str, Any] = {"format": "png", "dpi": dpi, "facecolor": "white", "style": style}
         write_atomically(path.with_name(f"{path.name}.png"), lambda file: save_figure(figure, file, **options))
     svg = buffer.getvalue()
     on_white = re.sub(r"(<svg\b[^>]*>)", r'\1<rect width="100%" height="100%" fill="white"/>', svg, count=1)

@@ -28,7 +28,7 @@ function build(lens) {
   paintTables(lens);
   showBars(lens);
   showPins(lens);
-  if (lens.overview) showOverview(lens);
+  if (lens.overview && lens.parts.several) showOverview(lens);
 }
 
 /** Everything on the page for one image: its nodes, its canvases (surfaces) and what is changed later. */
