@@ -242,7 +242,7 @@ def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, m
     assert not bars["error_y"]["visible"]  # of two images
     assert any(r"No intervals \(2 images\: an interval needs 3\)" in block.value for block in app.caption)
     comparison = list(work.comparisons.values())[-1]
-    assert comparison["second - first"]["images"] == 2 and "Do the checkpoints differ?" in words(app)
+    assert comparison["second - first"]["images"] == 2 and "Below 0 is less noise" in words(app)
     records = [record for (name, _), record in work.records.items() if name == "first"]
     text = noise_work.class_csv(work, "first", records)
     rows = list(csv.DictReader(io.StringIO(text)))
