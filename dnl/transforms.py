@@ -16,7 +16,7 @@ def normalise(image: np.ndarray) -> Tensor:
     """H×W×3 uint8 RGB -> 3×H×W float32, each channel less its mean over its standard deviation."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image is {image.shape} {image.dtype}; it must be H×W×3 uint8 (RGB)")
-    scaled = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    scaled = torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1).float() / 255
     return (scaled - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 

@@ -1,6 +1,6 @@
 """The Explorer: one image, the live lens, the pinned pixels and their numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from analysis.capture import Capture
 from analysis.card import Health
-from analysis.figures import Scale
+from analysis.figures import ImageSource, Scale
 from analysis.lens import (
     CSS,
     HTML,
@@ -155,7 +155,8 @@ def scale_of(look: Mapping | None) -> tuple[Scale, str]:
 class Shown:
     """What the lens shows of one image: a capture of each model, or of a file, the lens's buffer of all, their sources.
 
-    place: where the image comes from; None for a file, and `models` is empty then.
+    place: where the image comes from; None for a file, and `models` is empty then. images: how a figure's recipe names
+    what comes from files; None for what it cannot name.
     """
 
     models: list[Model]
@@ -163,6 +164,7 @@ class Shown:
     captures: list[Capture]
     payload: bytes
     sources: list[Source]
+    images: Sequence[ImageSource | None] = ()
 
 
 def choose_shown(notices: DeltaGenerator) -> Shown:
@@ -170,19 +172,20 @@ def choose_shown(notices: DeltaGenerator) -> Shown:
     above = st.container()  # the models stand above the image, though a file needs none
     source = choose_source(ATTENTION_FILE, EXAMPLE)
     if source == EXAMPLE:
-        brought = choose_example_attention()
-        return Shown([], None, [brought.capture], brought.payload, [brought.source])
-    brought = choose_attention_file(notices) if source == ATTENTION_FILE else None
+        brought = choose_example_attention(notices)
+    else:
+        brought = choose_attention_file(notices) if source == ATTENTION_FILE else None
     if brought is not None:
-        above.caption("The file brings its own attention: no model is run.")
-        return Shown([], None, [brought.capture], brought.payload, [brought.source])
+        if source == ATTENTION_FILE:
+            above.caption("The file brings its own attention: no model is run.")
+        return Shown([], None, brought.captures, brought.payload, brought.sources, brought.images)
     with above:
         model = choose_model(notices)
         if model is None:
             st.stop()
         other = choose_other_model(model, notices)
     label_set = model.network.label_set
-    first = source == ATTENTION_FILE
+    first = source in (ATTENTION_FILE, EXAMPLE)
     picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
     st.button(EXAMPLE, icon=":material/hub:", on_click=show_source, args=[EXAMPLE], help=EXAMPLE_HELP)
     models = [model, *([other] if other else [])]
@@ -255,7 +258,7 @@ def show_figures(shown: Shown, views: list[PinnedPixels], pixels: list[tuple[int
     choices, look = lens_report("choices"), lens_report("look")
     scale, colormap = scale_of(look)
     outlined = (FIRST_LOOK | known_look(look))["outline"]
-    figure = pinned_figure(views, shown.place, scale, colormap, outlined=outlined)
+    figure = pinned_figure(views, shown.place, scale, colormap, outlined=outlined, files=shown.images)
     keep_figure(figure)
     show_pins(views, scale, colormap, pinned=pinned)
     files, health = st.columns([3, 2], gap="large")

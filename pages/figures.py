@@ -13,12 +13,12 @@ import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
+from analysis.capture import CaptureFileError
 from analysis.figures import (
     BIBTEX,
     MAX_BYTES,
     MOTION_FORMATS,
     Checkpoint,
-    FileImage,
     Look,
     OtherFileError,
     Recipe,
@@ -55,17 +55,24 @@ from pages.parts.figures.choices import (
     show_recipe,
     show_rows,
 )
-from pages.parts.figures.from_pins import pinned_pixels, show_pinned
+from pages.parts.figures.from_pins import pins_of, show_pinned
 from pages.parts.figures.sources import (
     choose_own_labels,
     choose_own_photos,
+    example_scenes,
+    heads_in,
     image_choices,
+    image_here,
     image_words,
     listed_hash,
-    own_images,
     own_options,
     remembered_captures,
+    shared_heads,
+    with_hashes,
 )
+from pages.parts.subjects.attention_files import choose_files
+from pages.parts.subjects.example import example_file, example_name
+from pages.parts.subjects.places import street_name
 
 # Two queries of one street: attention that falls on other classes until GR takes it away, and attention that does not.
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240)), Row(StreetImage(4), (210, 180)))
@@ -93,7 +100,7 @@ def take_pins() -> None:
     """All pins of the Explorer, in its last view."""
     figure = kept_figure()
     if figure is not None:
-        show_pinned(figure, pinned_pixels())
+        show_pinned(figure, pins_of(figure))
 
 
 def show_example() -> None:
@@ -112,12 +119,7 @@ def follow_explorer() -> None:
 def use_files_here() -> None:
     """Use the files that are here in place of those that an opened recipe was made with."""
     forget_hashes()
-    own = {image.path: image for image in own_images()}
-    here = [
-        dataclasses.replace(row, image=own.get(row.image.path, row.image)) if isinstance(row.image, FileImage) else row
-        for row in chosen_rows()
-    ]
-    show_rows(here)
+    show_rows([dataclasses.replace(row, image=image_here(row.image)) for row in chosen_rows()])
 
 
 def open_recipe() -> None:
@@ -151,16 +153,21 @@ def follow_link(notices: DeltaGenerator) -> None:
 
 def show_starts(*, is_example: bool) -> None:
     """Buttons for what a figure can begin with; is_example: whether it is as it was at first."""
-    pins = 0 if kept_figure() is None else len(pinned_pixels())
+    pins = 0 if kept_figure() is None else len(pins_of(kept_figure()))
     with st.container(horizontal=True):
         words = f"Rows from the Explorer's pins ({pins})"
         st.button(words, icon=":material/push_pin:", on_click=take_pins, disabled=not pins, help=PINS_HELP)
         st.button("Back to the example", icon=":material/undo:", on_click=show_example, disabled=is_example)
 
 
-def show_uploads() -> None:
-    """Uploaders of the user's own images and of a recipe."""
-    photos, labels, recipe = st.columns(3)
+def show_uploads(notices: DeltaGenerator) -> None:
+    """Uploaders of the user's own images and attention files, and of a recipe."""
+    photos, labels, files, recipe = st.columns(4)
+    with files:
+        try:
+            choose_files()
+        except CaptureFileError as error:
+            notices.error(literal(str(error)))
     with photos:
         choose_own_photos()
     with labels:
@@ -204,6 +211,15 @@ def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerat
             icon=":material/receipt_long:",
             help="`python -m analysis.figures recipe.json out.pdf` makes the same file from it, without the app.",
         )
+        for scene in example_scenes(recipe):
+            offer_file(
+                f"Attention file, {street_name(scene)}",
+                example_name(scene),
+                functools.partial(example_file, scene),
+                key=entry(f"file example {scene}"),
+                icon=":material/hub:",
+                help="What the vision transformer computed; the recipe reads it from its own folder.",
+            )
     with downloads.expander("A caption to copy"):
         st.code(caption_text(recipe, captures, hashes), language=None, wrap_lines=True)
     with downloads.expander("Cite this software and the paper (BibTeX)"):
@@ -225,15 +241,15 @@ def show_page() -> None:
     follow_explorer()
     with st.sidebar:
         choose_checkpoint(names)
-        show_look(own_options(chosen_models()))
+        show_look(own_options(chosen_models()), shared_heads(chosen_rows()))
     st.subheader("Rows")
-    choose_rows(names, image_choices(chosen_rows(), notices), image_words)
-    show_uploads()
+    choose_rows(names, image_choices(chosen_rows(), notices), image_words, heads_in)
+    show_uploads(notices)
     if get("problem"):
         notices.error(get("problem"))
     if left_out():
         notices.info(literal(left_out()))
-    values = chosen_values(listed_hash)
+    values = with_hashes(chosen_values(listed_hash))
     with starts:
         show_starts(is_example=values == get("first"))
     # The address holds the recipe; that of a fresh page need not be in it.

@@ -23,6 +23,7 @@ from pages.parts.app.links import opened_link, say_ignored, show_link, write_lin
 from pages.parts.app.words import literal
 from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import Job, choose_job
+from pages.parts.noise_report.heads import CHECKPOINTS, choose_kind, show_heads_report
 from pages.parts.noise_report.image import show_image
 from pages.parts.noise_report.link import follow, view_parameters
 from pages.parts.noise_report.work import Work, carry_on, class_csv, first_records, summary_json, summary_of
@@ -303,7 +304,12 @@ def show_page() -> None:
 def show_report(notices: DeltaGenerator) -> Job | None:
     """Everything on the page; returns what is chosen in the sidebar."""
     with st.sidebar:
+        kind = choose_kind()
         start = st.container()
+    if kind != CHECKPOINTS:
+        show_heads_report(kind, start, notices)
+        return None
+    with st.sidebar:
         job = choose_job(notices)
         asked = start.button("Measure", type="primary", width="stretch", disabled=job is None, key="noise measure")
     work = current_work(job, asked)

@@ -279,7 +279,8 @@ class Capture:
 
 def attention_name(capture: Capture) -> str:
     """Which attention of its network it is, in words: "blocks.3.attn, head 4"; "" where there is but one."""
-    head = {None: "", "mean": "mean of the heads"}.get(capture.head, f"head {capture.head}")
+    words: dict[int | str | None, str] = {None: "", "mean": "mean of the heads"}
+    head = words.get(capture.head, f"head {capture.head}")
     return ", ".join(part for part in (capture.layer, head) if part)
 
 

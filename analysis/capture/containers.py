@@ -95,7 +95,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], text: str) -> None:
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:  # a path without the suffix would be given one
-                np.savez(file, **arrays, metadata=np.array(text))
+                np.savez(file, **arrays, metadata=np.array(text))  # type: ignore[arg-type]
     else:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 

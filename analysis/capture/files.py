@@ -11,7 +11,7 @@ Everything is as in `Capture.from_qk` and `Capture.from_attention`. Other arrays
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from analysis.capture.containers import (
     write_arrays,
 )
 from analysis.capture.layers import Layer, Layers, head_of, stacked
-from analysis.capture.metadata import FORMAT, OF_LAYERS, label_set_of, metadata_of, parsed
+from analysis.capture.metadata import FORMAT, OF_LAYERS, label_set_of, metadata_of, parsed, said_instead
 from dnl.codings import Coding, CodingError
 from dnl.untrusted import DECODING_ERRORS, shortened
 
@@ -198,12 +198,18 @@ class CaptureFile:
 
 
 def read_capture_file(
-    data: bytes, name: str = "image", *, coding: str | None = None, label_set: str | None = None
+    data: bytes,
+    name: str = "image",
+    *,
+    coding: str | None = None,
+    label_set: str | None = None,
+    class_names: Sequence[str] | None = None,
+    ignore_index: int | None = None,
 ) -> CaptureFile:
     """The content of a file's bytes, told by what they are; `name` is its name where its metadata gives none.
 
-    coding, label_set: the key of the labels' coding, and the name of a public label set or NUMBERED, in place of what
-    the metadata says of them.
+    coding, label_set, class_names, ignore_index: the key of the labels' coding, the name of a public label set or
+    NUMBERED, or names of the classes and the label that means none, in place of what the metadata says of them.
 
     Sizes, shapes and kinds of numbers are read off the file's own directory and refused before any array is loaded.
     Raises CaptureFileError with one sentence.
@@ -218,8 +224,9 @@ def read_capture_file(
         raise CaptureFileError(
             "The attention file is not a readable .npz or .safetensors file: save or download it again."
         ) from error
-    said = {"coding": coding, "label_set": label_set}
-    metadata = parsed(text) | {entry: value for entry, value in said.items() if value is not None}
+    metadata = said_instead(
+        parsed(text), coding=coding, label_set=label_set, class_names=class_names, ignore_index=ignore_index
+    )
     try:
         return _assembled(arrays, metadata, name)
     except CaptureFileError:

@@ -51,12 +51,12 @@ class Layer:
         """A layer of the captures of its heads, all of one kind and grid."""
         first = captures[0]
         parts = ("attention",) if first.query is None else ("query", "key")
-        arrays = {part: np.stack([getattr(each, part) for each in captures]) for part in parts}
+        arrays = {part: _stacked(captures, part) for part in parts}
         options = {part: getattr(first, part) for part in _DESCRIBED}
         if first.dropped is not None:
-            options["dropped"] = np.stack([each.dropped for each in captures])
+            options["dropped"] = _stacked(captures, "dropped")
         if first.query is None:
-            options["signed"] = any(each.attention.min(initial=0) < 0 for each in captures)
+            options["signed"] = bool(arrays["attention"].min(initial=0) < 0)
         else:
             options["lr_weights"] = first.lr_weights
         notes = tuple(dict.fromkeys(note for each in captures for note in each.notes))
@@ -95,8 +95,8 @@ class Layer:
         """
         if self.finished:
             captures = [quietly(self, head) for head in self.heads]
-            found = {"attention": np.stack([each.attention for each in captures])}
-            shares = [each.dropped for each in captures]
+            found = {"attention": _stacked(captures, "attention")}
+            shares: list[Any] = [each.dropped for each in captures]
         else:
             found = self._cell_maps()
             dropped = self.options.get("dropped")
@@ -128,7 +128,7 @@ class Layer:
         """The same layer with these heads alone; None for all."""
         if heads is None:
             return self
-        wanted = [heads] if isinstance(heads, int) else list(heads)
+        wanted: list[Any] = [heads] if isinstance(heads, int) else list(heads)
         strangers = [head for head in wanted if head not in self.heads]
         if strangers or not wanted:
             raise ValueError(f"heads are {heads!r}; {self.name or 'the layer'} has {_listed(self.heads)}")
@@ -152,7 +152,7 @@ class Layer:
         return self._made(list(self.arrays.values()), options)
 
     def _made(self, arrays: list, options: dict[str, Any]) -> Capture:
-        make = Capture.from_attention if self.finished else Capture.from_qk
+        make: Any = Capture.from_attention if self.finished else Capture.from_qk
         return make(*arrays, *self.cells, **options, head="mean")
 
     def _named(self, capture: Capture, head: int | str) -> Capture:
@@ -254,6 +254,10 @@ def quietly(layer: Layer, head: int | str) -> Capture:
 
 def _fits(name: str, pattern: str) -> bool:
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _stacked(captures: Sequence[Capture], part: str) -> np.ndarray:
+    return np.stack([getattr(each, part) for each in captures])
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -22,6 +22,7 @@ PUBLIC_SETS = {known.name: known for known in (CAMVID, CITYSCAPES, VOC, ADE20K)}
 NUMBERED = "numbered"
 # Each cell of the LR window is a pass over the map.
 LARGEST_LR_KERNEL = 15
+OF_CLASSES = ("label_set", "class_names", "palette", "ignore_index")
 MAX_HEADS = 4096
 MAX_NOTES = 50
 MAX_NOTE_LENGTH = 1000
@@ -125,6 +126,30 @@ def _check(entries: dict, checks: dict[str, tuple[Callable[[Any], bool], str]], 
             )
 
 
+def said_instead(
+    metadata: dict[str, Any],
+    *,
+    coding: str | None = None,
+    label_set: str | None = None,
+    class_names: Sequence[str] | None = None,
+    ignore_index: int | None = None,
+) -> dict[str, Any]:
+    """The metadata with what somebody says of the labels in place of the file's own words; None says nothing.
+
+    Names, or a label set that needs none, take the place of all that the file says of its classes. Raises
+    CaptureFileError for what cannot be.
+    """
+    names = None if class_names is None else list(class_names)
+    said = {"coding": coding, "label_set": label_set, "class_names": names, "ignore_index": ignore_index}
+    said = {name: value for name, value in said.items() if value is not None}
+    if "class_names" in said or label_set in (*PUBLIC_SETS, NUMBERED):
+        metadata = {name: value for name, value in metadata.items() if name not in OF_CLASSES}
+    _check(said, OF_FILES)
+    if names is not None and (not names or not all(names) or len(set(names)) < len(names)):
+        raise CaptureFileError("The class names cannot be used: give each class a name of its own, at least one.")
+    return metadata | said
+
+
 def label_set_of(metadata: dict[str, Any], unnamed: Sequence[np.ndarray] = ()) -> LabelSet | None:
     """The classes that the metadata names; None where it names none, and they are numbered without a doubt.
 
@@ -132,7 +157,7 @@ def label_set_of(metadata: dict[str, Any], unnamed: Sequence[np.ndarray] = ()) -
     value may be a class or none, and ValueError for what does not fit.
     """
     if "class_names" not in metadata:
-        return _public_or_numbered(metadata.get("label_set"), unnamed)
+        return _public_or_numbered(metadata, unnamed)
     named = named_classes(metadata["class_names"], metadata.get("ignore_index", IGNORE_INDEX))
     palette = metadata.get("palette", named.palette)
     return LabelSet(
@@ -140,9 +165,13 @@ def label_set_of(metadata: dict[str, Any], unnamed: Sequence[np.ndarray] = ()) -
     )
 
 
-def _public_or_numbered(name: str | None, unnamed: Sequence[np.ndarray]) -> LabelSet | None:
+def _public_or_numbered(metadata: dict[str, Any], unnamed: Sequence[np.ndarray]) -> LabelSet | None:
+    name, ignored = metadata.get("label_set"), metadata.get("ignore_index", IGNORE_INDEX)
     if (known := PUBLIC_SETS.get(name or "")) is not None:
         return known
+    if ignored != IGNORE_INDEX and unnamed:
+        highest = max((int(held.max()) for labels in unnamed if (held := labels[labels != ignored]).size), default=0)
+        return named_classes([f"class {index}" for index in range(min(highest, IGNORE_INDEX - 1) + 1)], ignored)
     doubtful = set_ignoring(unnamed)
     if doubtful is None:
         return None

@@ -72,9 +72,9 @@ def _plain_rows(caught: Caught, size: tuple, item: int, options: dict[str, Any])
         return None
     if options.get("window") is not None or options.get("queries") == "others":
         return None
-    size = caught.own.get("size") if None in size else size
+    placed = caught.own.get("size") if None in size else size
     given = {part: options[part] for part in PLACING if part in options and part not in ("window", "queries")}
-    layout = caught.placed(size, given.pop("key_size", None), **given).layout
+    layout = caught.placed(placed, given.pop("key_size", None), **given).layout
     return rows_of_cells(layout, item, caught.path) if layout.same_cells else None
 
 

@@ -6,6 +6,7 @@ state after each epoch lies beside it, as .part; the same command goes on from t
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ def train(data: str, out: Path, epochs: int) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARM_UP) * max(0.0, 1 - step / total) ** 0.9
     )
-    parts = {"model": model, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Any] = {"model": model, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
     state = out.with_suffix(".part")
     first = _go_on(state, parts)
     for epoch in range(first, epochs):

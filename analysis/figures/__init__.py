@@ -3,13 +3,14 @@
 from analysis.figures.animation import MOTION_FORMATS, animation_file, is_one_scene
 from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
-from analysis.figures.figure import attention_figure, figure_file, recipe_figure
+from analysis.figures.figure import attention_figure, figure_file, heads_figure, recipe_figure
 from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, compose, map_scale, shares
 from analysis.figures.recipe import (
     COLUMN_WIDTH,
     COLUMNS,
     LEAST_PART,
     MAX_BYTES,
+    MAX_HEADS,
     MAX_PIXEL,
     MAX_ROWS,
     MAX_TITLE_LENGTH,
@@ -17,6 +18,7 @@ from analysis.figures.recipe import (
     PAGE_WIDTH,
     PICTURES,
     Attention,
+    AttentionImage,
     CamVidImage,
     Checkpoint,
     Colormap,
@@ -37,11 +39,21 @@ from analysis.figures.recipe import (
     ScaleKind,
     StreetImage,
     Weights,
+    head_column,
     recipe_from_json,
     recipe_hash,
     recipe_to_json,
 )
-from analysis.figures.sources import FigureImage, FigureModel, camvid_image, file_image, open_captures, require_street
+from analysis.figures.sources import (
+    FigureAttention,
+    FigureImage,
+    FigureModel,
+    attention_file,
+    camvid_image,
+    file_image,
+    open_captures,
+    require_street,
+)
 from analysis.printing import FORMATS, print_figure
 
 __all__ = [
@@ -52,6 +64,7 @@ __all__ = [
     "FORMATS",
     "LEAST_PART",
     "MAX_BYTES",
+    "MAX_HEADS",
     "MAX_PIXEL",
     "MAX_ROWS",
     "MAX_TITLE_LENGTH",
@@ -60,11 +73,13 @@ __all__ = [
     "PAGE_WIDTH",
     "PICTURES",
     "Attention",
+    "AttentionImage",
     "CamVidImage",
     "Checkpoint",
     "Colormap",
     "ColourBar",
     "DifferenceColormap",
+    "FigureAttention",
     "FigureImage",
     "FigureModel",
     "FileImage",
@@ -86,6 +101,7 @@ __all__ = [
     "Weights",
     "animation_file",
     "attention_figure",
+    "attention_file",
     "bar_labels",
     "camvid_image",
     "caption_text",
@@ -93,6 +109,8 @@ __all__ = [
     "compose",
     "figure_file",
     "file_image",
+    "head_column",
+    "heads_figure",
     "is_one_scene",
     "main",
     "map_scale",

@@ -126,9 +126,9 @@ def still_picture(
     titles = None
     if recipe.column_titles is not None:
         titles = tuple(
-            title for name, title in zip(recipe.columns, recipe.column_titles, strict=True) if name in columns
+            title for name, title in zip(recipe.all_columns, recipe.column_titles, strict=True) if name in columns
         )
-    one = dataclasses.replace(recipe, rows=(row,), columns=tuple(columns), column_titles=titles, look=look)
+    one = dataclasses.replace(recipe, rows=(row,), columns=tuple(columns), column_titles=titles, look=look, heads=())
     figure = recipe_figure(one, [capture])
     figure.set_dpi(DOTS_PER_INCH)
     canvas = FigureCanvasAgg(figure)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import dnl
-from analysis.capture import Capture
+from analysis.capture import Capture, attention_name
 from analysis.figures.panels import Subject, attention_words, columns_there, numbered_classes, stage_words
-from analysis.figures.recipe import DIFFERENCES, Attention, Look, Recipe, Scale, recipe_hash
+from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, AttentionImage, Look, Recipe, Scale, recipe_hash
 from analysis.options import STAGES
 from analysis.words import NOISE_SENTENCE
 
@@ -32,19 +32,23 @@ BIBTEX = f"""@software{{denoised_nl,
 
 def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str]) -> str:
     """A caption for the paper: what the columns, colours and figures are, and what the figure was made of."""
+    captures = [capture for capture, *_ in recipe.by_row(captures)]
     subjects = [Subject(capture, row.pixel) for capture, row in zip(captures, recipe.rows, strict=True)]
-    made = ", ".join(f"{checkpoint.name} ({hashes[checkpoint.name][:12]})" for checkpoint in recipe.checkpoints)
+    files = dict.fromkeys(row.image.path for row in recipe.rows if isinstance(row.image, AttentionImage))
+    names = [*(checkpoint.name for checkpoint in recipe.checkpoints), *files]
+    made = ", ".join(f"{name} ({hashes[name][:12]})" for name in names)
+    kinds = [*["checkpoint"] * bool(recipe.checkpoints), *["attention file"] * bool(files)]
     sentences = [
         f"Attention of {len(recipe.rows)} pixel{'s' * (len(recipe.rows) > 1)} in {_names(captures)}.",
         *map_sentences(
             [(capture, recipe.attention_of(row)) for capture, row in zip(captures, recipe.rows, strict=True)],
-            recipe.columns,
+            recipe.all_columns,
             recipe.scale,
             noise=recipe.look.noise_figures,
         ),
         *_row_sentences(recipe, captures),
         *class_sentences(subjects, recipe.columns, recipe.look),
-        f"Checkpoint {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.",
+        f"{' and '.join(kinds).capitalize()} {made}, recipe {recipe_hash(recipe)[:12]}, denoised-nl {dnl.__version__}.",
     ]
     return " ".join(sentences)
 
@@ -52,6 +56,10 @@ def caption_text(recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[st
 def _row_sentences(recipe: Recipe, captures: Sequence[Capture]) -> list[str]:
     """In what the rows differ, and what of their images is shown."""
     found = []
+    heads = [attention_name(capture) for capture in captures]
+    if len(set(heads)) > 1:
+        words = [f"{number} {name}" for number, name in enumerate(heads, start=1) if name]
+        found.append(f"Heads of the rows: {'; '.join(words)}." if not recipe.heads else _layer_words(captures))
     if len({recipe.attention_of(row) for row in recipe.rows}) > 1:
         words = [
             f"{number} {attention_words(capture, recipe.attention_of(row))}"
@@ -63,12 +71,18 @@ def _row_sentences(recipe: Recipe, captures: Sequence[Capture]) -> list[str]:
     return found
 
 
+def _layer_words(captures: Sequence[Capture]) -> str:
+    names = [f"{number} {capture.layer}" for number, capture in enumerate(captures, start=1) if capture.layer]
+    return f"Layers of the rows: {'; '.join(names)}."
+
+
 def map_sentences(
     rows: Sequence[tuple[Capture, Attention]], columns: Sequence[str], scale: Scale, *, noise: bool
 ) -> list[str]:
     """What the maps of a figure's rows, their colours and the figures under them are; noise: whether it has those."""
     words, columns = stage_words(rows), columns_there(columns, rows)
     stages = [f"{stage} ({words[stage]})" if stage in words else stage for stage in STAGES if stage in columns]
+    stages += [f"{name} (softmax)" for name in columns if name not in {*PICTURES, *STAGES, *DIFFERENCES}]
     changes = [name.replace("-", " − ") for name in columns if name in DIFFERENCES]
     sentences = [f"Maps: {', '.join(stages)}."] if stages else []
     if changes:

@@ -18,8 +18,24 @@ from analysis.figures.animation import FRAMES, MOTION_FORMATS, SECONDS, animatio
 from analysis.figures.captions import class_sentences
 from analysis.figures.figure import figure_file
 from analysis.figures.panels import Subject
-from analysis.figures.recipe import CamVidImage, ImageSource, RecipeError, StreetImage, naming, recipe_from_json
-from analysis.figures.sources import FigureImage, FigureModel, camvid_image, file_image, open_captures, street_image
+from analysis.figures.recipe import (
+    CamVidImage,
+    FileImage,
+    ImageSource,
+    RecipeError,
+    StreetImage,
+    naming,
+    recipe_from_json,
+)
+from analysis.figures.sources import (
+    FigureImage,
+    FigureModel,
+    attention_file,
+    camvid_image,
+    file_image,
+    open_captures,
+    street_image,
+)
 from analysis.printing import FORMATS, RESOLUTIONS
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
@@ -42,6 +58,7 @@ def _local_image(source: ImageSource, label_set: LabelSet, folder: Path, data: s
         if data is None:
             raise RecipeError("CamVid needs its folder; name it with --data DIR")
         return camvid_image(source, Path(data), label_set)
+    assert isinstance(source, FileImage)  # attention files are opened apart
     return file_image(source, lambda path: _bytes_of(folder / path), label_set)
 
 
@@ -69,14 +86,19 @@ def write_figure(
     with naming(recipe_path.name):
         recipe = recipe_from_json(text)
         captures, hashes = open_captures(
-            recipe, _local_model, lambda source, label_set: _local_image(source, label_set, recipe_path.parent, data)
+            recipe,
+            _local_model,
+            lambda source, label_set: _local_image(source, label_set, recipe_path.parent, data),
+            open_attention=lambda source: attention_file(source, lambda path: _bytes_of(recipe_path.parent / path)),
         )
         if file_format in MOTION_FORMATS:
             content = animation_file(recipe, captures, hashes, file_format, frames, seconds)
         else:
             content = figure_file(recipe, captures, hashes, file_format, dpi)
     write_atomically(out, lambda temporary: Path(temporary).write_bytes(content))
-    subjects = [Subject(capture, row.pixel) for capture, row in zip(captures, recipe.rows, strict=True)]
+    subjects = [
+        Subject(capture, row.pixel) for (capture, *_), row in zip(recipe.by_row(captures), recipe.rows, strict=True)
+    ]
     for sentence in class_sentences(subjects, recipe.columns, recipe.look):
         print(one_line(sentence), file=sys.stderr)
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -65,7 +64,7 @@ def draw_grid(grid: Grid) -> PrintedFigure:
 class _Sheet:
     """A figure that is being drawn, with places in inches from its left and top edge."""
 
-    figure: Figure
+    figure: PrintedFigure
     grid: Grid
     layout: Layout
 

@@ -3,15 +3,17 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import dnl
-from analysis.capture import Capture
+from analysis.capture import Capture, Layers, attention_name, quietly
 from analysis.figures.captions import class_sentences
 from analysis.figures.panels import Subject, attention_words, class_text, compose
 from analysis.figures.recipe import (
     PAGE_WIDTH,
     Attention,
+    AttentionImage,
     Colormap,
     Gate,
     Look,
@@ -20,6 +22,7 @@ from analysis.figures.recipe import (
     Scale,
     ScaleKind,
     Weights,
+    head_column,
     naming,
     recipe_hash,
 )
@@ -87,8 +90,46 @@ def _subjects(capture: Capture, queries: Sequence[int]) -> list[Subject]:
     return [Subject(capture, None, title, number=int(query)) for query, title in zip(queries, titles, strict=True)]
 
 
+def heads_figure(
+    layers: Layers,
+    pixel: tuple[int, int],
+    *,
+    heads: Sequence[int] | None = None,
+    scale: ScaleKind = "uniform",
+    clip_percentile: float = CLIP_PERCENTILE,
+    colormap: Colormap = "magma",
+    width: float = PAGE_WIDTH,
+) -> PrintedFigure:
+    """Where one pixel (y, x) looks in several heads and layers: one row a layer, one column a head, beside the photo.
+
+    heads: their numbers; None for all, which must be the same in all layers. The rest is as in `attention_figure`; the
+    maps are the softmax's own. Raises ValueError for a head that a layer has not, and a pixel off the image.
+    """
+    numbers = layers.layers[0].heads if heads is None else heads
+    subjects = []
+    for layer in layers:
+        captures = [quietly(layer, head) for head in numbers]
+        names = map(head_column, numbers)
+        title = layer.name if len(layers) > 1 else ""
+        subjects.append(Subject(captures[0], pixel, title, heads=dict(zip(names, captures, strict=True))))
+    pictures = ["photo"] if subjects[0].capture.image is not None else []
+    options, look = Attention(gate=None, lr_kernel=None), Look(width=width, colormap=colormap)
+    figure = compose(subjects, [*pictures, *subjects[0].heads], None, options, Scale(scale, clip_percentile), look)
+    first = subjects[0].capture
+    figure.facts = {
+        **(figure.facts or {}),
+        "image": {"name": first.name, "sha256": first.image_sha256},
+        "pixel": list(pixel),
+        "layers": layers.names,
+        "heads": list(numbers),
+        "scale": {"kind": scale, "clip_percentile": clip_percentile},
+        "version": dnl.__version__,
+    }
+    return figure
+
+
 def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
-    """The figure of a recipe; captures: one a row, of the row's image and checkpoint. Raises RecipeError."""
+    """The figure of a recipe; captures: as `open_captures` gives them. Raises RecipeError."""
     subjects = [
         Subject(
             capture,
@@ -98,15 +139,17 @@ def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
             columns=row.columns,
             crop=row.crop,
             inset=row.inset,
+            heads=dict(zip(map(head_column, recipe.heads), heads, strict=True)),
         )
-        for capture, row in zip(captures, recipe.rows, strict=True)
+        for (capture, *heads), row in zip(recipe.by_row(captures), recipe.rows, strict=True)
     ]
     for index, subject in enumerate(subjects):
         if subject.pixel is not None:
             with naming(f"rows[{index}].pixel"):
                 subject.query  # noqa: B018  raises for a pixel off the image
     with naming("the figure"):
-        figure = compose(subjects, recipe.columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
+        columns = recipe.all_columns
+        figure = compose(subjects, columns, recipe.column_titles, recipe.attention, recipe.scale, recipe.look)
     figure.facts = {**(figure.facts or {}), "recipe_sha256": recipe_hash(recipe), "version": dnl.__version__}
     return figure
 
@@ -128,11 +171,27 @@ def derived_title(recipe: Recipe, row: Row, capture: Capture) -> str:
             return ""  # said of the pixel where the figure is drawn
         if label != capture.ignore_index:
             parts.append(class_text(capture, label, Font(recipe.look.font_family)))
-    if len({recipe.checkpoint_of(each).name for each in recipe.rows}) > 1:
-        parts.append(recipe.checkpoint_of(row).name)
+    if len({_network(recipe, each) for each in recipe.rows}) > 1:
+        parts.append(_network(recipe, row))
+    if len({_head(recipe, each) for each in recipe.rows} - {None}) > 1:
+        words = capture.layer or "" if recipe.heads else attention_name(capture)
+        parts += [words] if words and isinstance(row.image, AttentionImage) else []
     if len({recipe.attention_of(each) for each in recipe.rows}) > 1:
         parts.append(attention_words(capture, recipe.attention_of(row)))
     return " · ".join(parts)
+
+
+def _network(recipe: Recipe, row: Row) -> str:
+    """Whose attention a row shows: the name of its checkpoint, or of its attention file."""
+    checkpoint = recipe.checkpoint_of(row)
+    return Path(row.image.path).stem if isinstance(row.image, AttentionImage) else getattr(checkpoint, "name", "")
+
+
+def _head(recipe: Recipe, row: Row) -> tuple | None:
+    """Which of its file's heads a row shows; its layer alone where heads have columns of their own."""
+    if not isinstance(row.image, AttentionImage):
+        return None
+    return (row.image.layer,) if recipe.heads else (row.image.layer, row.image.head)
 
 
 def figure_file(
@@ -140,15 +199,18 @@ def figure_file(
 ) -> bytes:
     """The recipe's figure as a file: "pdf", "svg", or "png" of `dpi` dots an inch.
 
-    hashes: SHA-256 by checkpoint name, written into the file's metadata with the recipe's. Raises RecipeError.
+    captures, hashes: as `open_captures` gives them; the hashes are written into the file's metadata with the recipe's
+    own. Raises RecipeError.
     """
     return print_figure(lambda: recipe_figure(recipe, captures), provenance(recipe, hashes), file_format, dpi)
 
 
 def provenance(recipe: Recipe, hashes: Mapping[str, str]) -> dict:
-    """What a figure was made of: checkpoints with the SHA-256 of their files, the recipe's own, and the version."""
+    """What a figure was made of: the SHA-256 of checkpoints and attention files, the recipe's own, and the version."""
+    files = dict.fromkeys(row.image.path for row in recipe.rows if isinstance(row.image, AttentionImage))
     return {
         "checkpoints": {checkpoint.name: hashes[checkpoint.name] for checkpoint in recipe.checkpoints},
+        **({"attention_files": {path: hashes[path] for path in files}} if files else {}),
         "recipe_sha256": recipe_hash(recipe),
         "version": dnl.__version__,
     }

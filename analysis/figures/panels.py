@@ -1,8 +1,9 @@
 """Captures and their queries -> the panels, colour scales and colour bars of a figure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ class Subject(NamedTuple):
     """One row of a figure: a capture, the query's pixel (y, x) where there is one, and the row's title.
 
     attention: how this row's maps are computed; None: as the whole figure's. number: in place of the pixel, of a query
-    without a place. columns, crop, inset: as in `recipe.Row`.
+    without a place. columns, crop, inset: as in `recipe.Row`. heads: captures of further heads, by their columns.
     """
 
     capture: Capture
@@ -52,6 +53,7 @@ class Subject(NamedTuple):
     columns: Sequence[str] | None = None
     crop: tuple[int, int, int, int] | None = None
     inset: tuple[int, int, int, int] | None = None
+    heads: Mapping[str, Capture] = MappingProxyType({})
 
     @property
     def size(self) -> tuple[int, int]:
@@ -135,7 +137,8 @@ def compose(
 
 def numbered_classes(subjects: Sequence[Subject], columns: Sequence[str], look: Look) -> dict[str, str]:
     """What stands under pictures for classes whose names no font here can write: "class 3" -> its name."""
-    font, found = Font(look.font_family), {}
+    font = Font(look.font_family)
+    found: dict[str, str] = {}
     for subject in subjects:
         capture = subject.capture
         cells = {"labels": capture.cell_labels, "prediction": capture.cell_prediction}
@@ -173,7 +176,8 @@ def _grid_rows(subject: Subject, panels: Sequence[Panel]) -> list[GridRow]:
 def columns_there(columns: Sequence[str], rows: Sequence[tuple[Capture, Attention]]) -> list[str]:
     """Those of the columns that some row has something for: pictures, stages that there are, and their differences."""
     there = {stage for capture, attention in rows for stage in stages_there(attention.of(capture))}
-    return [name for name in columns if name in PICTURES or set(name.split("-")) <= there]
+    of_stages = {*STAGES, *DIFFERENCES}
+    return [name for name in columns if name not in of_stages or set(name.split("-")) <= there]
 
 
 def shares(rows: np.ndarray) -> np.ndarray:
@@ -197,10 +201,12 @@ class _DrawnRow:
             raise ValueError(f"the keys of {capture.name!r} have no place on the image: there is no map to draw")
         query = [subject.query]
         stages = stage_rows(capture, query, attention)
-        for name in stages_there(attention.of(capture)):
-            rows = getattr(stages, name)
+        found = {name: getattr(stages, name) for name in stages_there(attention.of(capture))}
+        raw = replace(attention, gate=None, lr_kernel=None)
+        found |= {name: stage_rows(each, query, raw).raw for name, each in subject.heads.items()}
+        for name, rows in found.items():
             self.maps[name] = (shares(rows) if as_shares else rows)[0]
-            if labels is not None:
+            if labels is not None and rows.min() >= 0:  # noise is defined for shares alone
                 self.noise[name] = query_metrics(
                     rows, labels, query, ignore_index=capture.ignore_index, query_labels=query_labels
                 )
@@ -212,11 +218,11 @@ class _DrawnRow:
     def shows(self, name: str, columns: Sequence[str]) -> bool:
         """Whether the row has a panel in one of the figure's columns."""
         wanted = columns if self.subject.columns is None else self.subject.columns
-        return name in wanted and (name in PICTURES or name in self.maps)
+        return name in self.subject.heads or (name in wanted and (name in PICTURES or name in self.maps))
 
 
 def _group(column: str) -> int:
-    return 0 if column in PICTURES else 1 if column in STAGES else 2
+    return 0 if column in PICTURES else 2 if column in DIFFERENCES else 1
 
 
 # --- colour scales ---------------------------------------------------------------------------------------------------
@@ -305,7 +311,7 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
     subject = row.subject
     outline = None if name in ("labels", "prediction") else _outline(row, look)
     marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
-    if subject.columns is not None and name not in subject.columns:
+    if subject.columns is not None and name not in subject.columns and name not in subject.heads:
         return Panel(None, is_there=False)
     if scale is None and _group(name):
         return Panel(None, missing=_lacking(row, name), **(marks | {"query": None, "outline": None}))
@@ -313,7 +319,7 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
         captions = _picture_captions(subject, name, look) if look.noise_figures else ((),)
         return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)
     captions = ((),)
-    if look.noise_figures and row.noise:
+    if look.noise_figures and set(name.split("-")) <= row.noise.keys():
         captions = _noise_captions(row, name) if _group(name) == 1 else _change_captions(row, name)
     if recipe_scale.kind == "map":
         captions = _with_top(captions, scale.norm)

@@ -9,7 +9,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -23,6 +23,7 @@ COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.16
 MAX_WIDTH = 12.0
 MAX_ROWS = 12
 MAX_TITLE_LENGTH = 60
+MAX_HEADS = 16
 MAX_PIXEL = 99_999  # of any image's row or column
 LEAST_PART = 8  # pixels a side of a crop or an inset
 # Far more than a recipe of MAX_ROWS rows needs.
@@ -111,7 +112,33 @@ class CamVidImage:
     source: Literal["camvid"] = "camvid"
 
 
-ImageSource = StreetImage | FileImage | CamVidImage
+Head = int | Literal["mean"]
+
+
+@dataclass(frozen=True)
+class AttentionImage:
+    """What an attention file (docs/attention-files.md) shows, with one of its heads; such a row needs no checkpoint.
+
+    path: relative to the recipe's folder. layer: its name, None for the only one. head: its number, or "mean". sha256:
+    the file's own, in hexadecimal; None leaves it unchecked. label_set, class_names, ignore_index, coding: in place of
+    what the file says of its labels, as in `analysis.capture.read_capture_file`.
+    """
+
+    path: str
+    layer: str | None = None
+    head: Head = "mean"
+    sha256: str | None = None
+    label_set: str | None = None
+    class_names: tuple[str, ...] | None = None
+    ignore_index: int | None = None
+    coding: str | None = None
+    source: Literal["attention"] = "attention"
+
+    def __post_init__(self):
+        _require(self.head == "mean" or self.head >= 0, "head", self.head, 'at least 0, or "mean"')
+
+
+ImageSource = StreetImage | FileImage | CamVidImage | AttentionImage
 
 
 @dataclass(frozen=True)
@@ -214,7 +241,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A figure: a grid of `rows` and `columns`. column_titles: one a column ("" for none), or None for their names."""
+    """A figure: a grid of `rows` and `columns`. column_titles: one a column ("" for none), or None for their names.
+
+    heads: of rows that are of attention files, whose raw maps follow the columns, one each; of the row's layer.
+    checkpoints: none where all rows are of attention files.
+    """
 
     checkpoints: tuple[Checkpoint, ...]
     rows: tuple[Row, ...]
@@ -223,22 +254,23 @@ class Recipe:
     attention: Attention = Attention()
     scale: Scale = Scale()
     look: Look = Look()
+    heads: tuple[Head, ...] = ()
     format: Literal[1] = FORMAT
 
     def __post_init__(self):
         names = [checkpoint.name for checkpoint in self.checkpoints]
-        if not names:
+        if not names and not all(isinstance(row.image, AttentionImage) for row in self.rows):
             raise ValueError("checkpoints is empty; name at least one")
         if len(set(names)) < len(names):
             raise ValueError("checkpoints has one name twice; name each checkpoint once")
         if not 1 <= len(self.rows) <= MAX_ROWS:
             raise ValueError(f"rows has {len(self.rows)} entries; a figure has 1 … {MAX_ROWS}")
-        if not self.columns or len(set(self.columns)) < len(self.columns):
+        if not (self.columns or self.heads) or len(set(self.columns)) < len(self.columns):
             raise ValueError("columns is empty or has an entry twice; name each column once")
-        if self.column_titles is not None and len(self.column_titles) != len(self.columns):
-            raise ValueError(
-                f"column_titles has {len(self.column_titles)} entries for {len(self.columns)} columns; give each one"
-            )
+        self._check_heads()
+        if self.column_titles is not None and len(self.column_titles) != len(self.all_columns):
+            counts = f"{len(self.column_titles)} entries for {len(self.all_columns)} columns"
+            raise ValueError(f"column_titles has {counts}; give each one")
         for index, title in enumerate(self.column_titles or ()):
             _require_title(f"column_titles[{index}]", title)
         for index, row in enumerate(self.rows):
@@ -248,16 +280,43 @@ class Recipe:
                 raise ValueError(
                     f"rows[{index}].columns has {strange[0]!r}; choose from the figure's, {', '.join(self.columns)}"
                 )
-            if row.pixel is None and set(self.columns if row.columns is None else row.columns) - set(PICTURES):
+            maps = set(self.columns if row.columns is None else row.columns) - set(PICTURES)
+            if row.pixel is None and (maps or self.heads):
                 raise ValueError(f"rows[{index}].pixel is null; a row with maps needs [y, x]")
 
     def attention_of(self, row: Row) -> Attention:
         """How a row's maps are computed."""
         return self.attention if row.attention is None else row.attention
 
-    def checkpoint_of(self, row: Row) -> Checkpoint:
-        """The checkpoint whose attention a row shows."""
+    def _check_heads(self) -> None:
+        if len(set(self.heads)) < len(self.heads) or len(self.heads) > MAX_HEADS:
+            raise ValueError(f"heads has {len(self.heads)} entries; name each once, and at most {MAX_HEADS}")
+        for head in self.heads:
+            _require(head == "mean" or head >= 0, "heads", head, 'numbers from 0 on, or "mean"')
+        for index, row in enumerate(self.rows if self.heads else ()):
+            if not isinstance(row.image, AttentionImage):
+                raise ValueError(f"rows[{index}].image is of no attention file, and heads are of attention files alone")
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """The names of all columns of panels, those of heads after the others."""
+        return (*self.columns, *map(head_column, self.heads))
+
+    def by_row(self, captures: Sequence[Any]) -> list[Sequence[Any]]:
+        """Captures as `open_captures` gives them, by row: the row's own, and then those of `heads`."""
+        step = 1 + len(self.heads)
+        return [captures[start : start + step] for start in range(0, step * len(self.rows), step)]
+
+    def checkpoint_of(self, row: Row) -> Checkpoint | None:
+        """The checkpoint whose attention a row shows; None for that of an attention file."""
+        if isinstance(row.image, AttentionImage):
+            return None
         return next((found for found in self.checkpoints if found.name == row.checkpoint), self.checkpoints[0])
+
+
+def head_column(head: Head) -> str:
+    """The name of a head's column."""
+    return "mean of heads" if head == "mean" else f"head {head}"
 
 
 def recipe_to_json(recipe: Recipe) -> str:

@@ -1,14 +1,17 @@
 """What a recipe names, opened: checkpoints and images, and the captures of its rows."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from analysis.capture import Capture, capture_attention
+from analysis.capture import Capture, Layers, capture_attention, read_capture_file
 from analysis.figures.recipe import (
+    PICTURES,
+    AttentionImage,
     CamVidImage,
     Checkpoint,
     FileImage,
@@ -33,6 +36,13 @@ class FigureImage(NamedTuple):
     name: str
 
 
+class FigureAttention(NamedTuple):
+    """An attention file's layers, and its SHA-256."""
+
+    layers: Layers
+    sha256: str
+
+
 class FigureModel(NamedTuple):
     """A loaded network and the SHA-256 of its file."""
 
@@ -45,18 +55,29 @@ def open_captures(
     open_model: Callable[[str], FigureModel],
     open_image: Callable[[ImageSource, LabelSet], FigureImage],
     capture: Callable[[str, FigureImage], Capture] | None = None,
+    open_attention: Callable[[AttentionImage], FigureAttention] | None = None,
 ) -> tuple[list[Capture], dict[str, str]]:
-    """One capture a row, and each checkpoint's SHA-256 by name.
+    """One capture a row, each followed by those of the recipe's heads; and the SHA-256 of checkpoints by name, and of
+    attention files by path.
 
-    open_model gets a checkpoint's name; open_image an image source and the model's classes; what they may open is up
-    to them. capture, if given, gets a checkpoint's name and an image, and stands in for `capture_attention` (to
-    remember its results). Raises RecipeError in one sentence that names the part.
+    open_model gets a checkpoint's name; open_image an image source and the model's classes; open_attention an attention
+    file; what they may open is up to them. capture, if given, gets a checkpoint's name and an image, and stands in for
+    `capture_attention` (to remember its results). Raises RecipeError in one sentence that names the part.
     """
     models = {checkpoint.name: _open_checkpoint(checkpoint, open_model) for checkpoint in recipe.checkpoints}
+    hashes = {name: model.sha256 for name, model in models.items()}
     found: dict[tuple[str, ImageSource], Capture] = {}
-    captures = []
+    captures: list[Capture] = []
     for index, row in enumerate(recipe.rows):
-        name = recipe.checkpoint_of(row).name
+        checkpoint = recipe.checkpoint_of(row)
+        if isinstance(row.image, AttentionImage) or checkpoint is None:
+            assert isinstance(row.image, AttentionImage)  # no other row is without a checkpoint
+            with naming(f"rows[{index}].image"):
+                attention = _open_attention(row.image, open_attention)
+                captures += _heads(recipe, row.image, attention.layers)
+            hashes[row.image.path] = attention.sha256
+            continue
+        name = checkpoint.name
         if (name, row.image) not in found:
             with naming(f"rows[{index}].image"):
                 label_set = models[name].network.label_set
@@ -65,7 +86,26 @@ def open_captures(
                 run = capture or (lambda name, picture: _capture(models[name].network, picture))
                 found[name, row.image] = run(name, picture)
         captures.append(found[name, row.image])
-    return captures, {name: model.sha256 for name, model in models.items()}
+    return captures, hashes
+
+
+def _open_attention(
+    source: AttentionImage, open_attention: Callable[[AttentionImage], FigureAttention] | None
+) -> FigureAttention:
+    if open_attention is None:
+        raise RecipeError("attention files cannot be opened here")
+    attention = open_attention(source)
+    require_hash(attention.sha256, source.sha256)
+    return attention
+
+
+def _heads(recipe: Recipe, source: AttentionImage, layers: Layers) -> list[Capture]:
+    """The row's own head, and those of the recipe. Where heads alone are drawn, the first stands for the row's own."""
+    own = recipe.heads[0] if recipe.heads and not set(recipe.columns) - set(PICTURES) else source.head
+    layer = layers.layer(source.layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a file's captures have the same in their notes
+        return [layer.capture(head) for head in (own, *recipe.heads)]
 
 
 def _capture(network: SegmentationNetwork, picture: FigureImage) -> Capture:
@@ -109,6 +149,21 @@ def camvid_image(source: CamVidImage, folder: Path, label_set: LabelSet) -> Figu
         raise RecipeError(f"{source.split} has no file {source.file!r}; give the name of one, without .png")
     sample = data[data.names.index(source.file)]
     return FigureImage(sample.image, camvid_labels(sample, label_set), source.file)
+
+
+def attention_file(source: AttentionImage, read: Callable[[str], bytes]) -> FigureAttention:
+    """A user's attention file; read: the bytes of a path. Raises RecipeError or CaptureFileError."""
+    data = read(source.path)
+    name = Path(source.path).stem
+    file = read_capture_file(
+        data,
+        name,
+        coding=source.coding,
+        label_set=source.label_set,
+        class_names=source.class_names,
+        ignore_index=source.ignore_index,
+    )
+    return FigureAttention(file.layers, hashlib.sha256(data).hexdigest())
 
 
 def file_image(source: FileImage, read: Callable[[str], bytes], label_set: LabelSet) -> FigureImage:

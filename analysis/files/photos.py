@@ -161,6 +161,18 @@ def read_label_image(
     return LabelImage(labels, reading.coding_of[content.kind], fitting(of_kind, label_set), tuple(notes))
 
 
+def read_labels_as_they_are(data: bytes, label_set: LabelSet, *, coding: str | None = None) -> np.ndarray:
+    """A label image of its own size: H×W class indices, read as by `read_label_image`. Raises UploadError."""
+    with _one_at_a_time:
+        label = _read(data, "label image", LABEL_FORMATS, label_pixels)
+        try:
+            return decode(label, recognise(together([content_of(label)]).of_kind, label_set, coding=coding))
+        except CodingError as error:
+            raise _unread(error) from error
+        except ValueError as error:
+            raise UploadError(f"The label image cannot be used: {error}.") from error
+
+
 def _unread(error: CodingError) -> UploadError:
     message = f"The label image holds {error}."
     return CodingUploadError(message, error.choices) if error.choices else UploadError(message)

@@ -171,8 +171,8 @@ def _widget_class() -> type:
         _esm = f"{module}\n{joined(('widget.js',))}"
         _css = f"{PAGE_STYLE.replace(':root', '.lens-widget').replace('body {', '.lens-widget {')}\n{CSS}"
         payload = traitlets.Bytes().tag(sync=True)
-        size = traitlets.List().tag(sync=True)
-        pins = traitlets.List().tag(sync=True)
+        size: Any = traitlets.List().tag(sync=True)
+        pins: Any = traitlets.List().tag(sync=True)
         choices = traitlets.Dict().tag(sync=True)
         look = traitlets.Dict().tag(sync=True)
         map = traitlets.Dict().tag(sync=True)

@@ -40,7 +40,7 @@ def known_pins(pins: Any) -> dict[str, list[tuple[int, int]]]:
 
 def active_pin(active: Any, image: str, count: int) -> int:
     """Which of the `count` pins of an image is shown, from 0; the first where nothing known is said of it."""
-    found = active.get(image) if isinstance(active, dict) else None
+    found: Any = active.get(image) if isinstance(active, dict) else None
     return int(found) if is_number(found) and found == int(found) and 0 <= found < count else 0
 
 
@@ -53,6 +53,8 @@ def chosen_map(layers: Layers, image: str, maps: Any) -> tuple[str, int | str]:
     """The layer and head that are chosen on this image (`image_id`); those that the lens begins with where there are
     no such ones."""
     chosen = maps.get(image) if isinstance(maps, dict) else None
+    name: Any
+    head: Any
     name, head = (chosen.get("layer"), chosen.get("head")) if isinstance(chosen, dict) else (None, None)
     for layer in layers:
         is_head = isinstance(head, int) and not isinstance(head, bool) and head in layer.heads

@@ -1,5 +1,6 @@
 """Attention to numbers: of all queries of one image, and of a data set."""
 
+from analysis.measure.by_head import HEAD_METRICS, Head, head_records, heads_summary, stages_of
 from analysis.measure.data_set import (
     GROUP_METRICS,
     checkpoint_differences,
@@ -16,9 +17,11 @@ from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_
 
 __all__ = [
     "GROUP_METRICS",
+    "HEAD_METRICS",
     "RECORD_METRICS",
     "SPLITS",
     "Estimator",
+    "Head",
     "HeadNoise",
     "ImageRecord",
     "ImageReport",
@@ -27,6 +30,8 @@ __all__ = [
     "classes_of_few_cells",
     "data_set_summary",
     "grouping_of",
+    "head_records",
+    "heads_summary",
     "image_record",
     "interval_facts",
     "least_images",
@@ -35,5 +40,6 @@ __all__ = [
     "metric_map",
     "noise_of_heads",
     "range_of",
+    "stages_of",
     "worst_queries",
 ]

@@ -146,12 +146,12 @@ def checkpoint_differences(
 
 def _metric_block(tables: Tables, stage: str, metric: str, class_names: Sequence[str], estimator: Estimator) -> dict:
     """One metric of one stage in the summary: the macro mean, each class, each split."""
-    whole, classes = _split_block(tables, "all", stage, metric, estimator)
-    splits = {split: _split_block(tables, split, stage, metric, estimator)[0] for split in SPLITS[1:]}
+    whole, classes = split_block(tables, "all", stage, metric, estimator)
+    splits = {split: split_block(tables, split, stage, metric, estimator)[0] for split in SPLITS[1:]}
     return {**whole, "per_class": {class_names[index]: entry for index, entry in classes.items()}, **splits}
 
 
-def _split_block(
+def split_block(
     tables: Tables, split: str, stage: str, metric: str, estimator: Estimator
 ) -> tuple[dict, dict[int, dict]]:
     """The figures of one split, and those of its classes; interclass noise stands beside its chance."""

@@ -8,11 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
-from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font, weight_dict
 from matplotlib.ft2font import FT2Font
 
 # Of those that come with matplotlib the ones of plain text.
 OWN_FAMILIES = ("DejaVu Sans", "DejaVu Serif", "STIXGeneral")
+USUAL_WEIGHT = 400
 LEAST_BOLD = 600
 # The version of the "maxp" table of fonts whose outlines are PostScript's (CFF), not TrueType's.
 CFF_VERSION = (0, 0x5000)
@@ -30,7 +31,7 @@ def fallbacks(text: str, family: str) -> tuple[str, ...] | None:
 
 def has_bold(families: tuple[str, ...]) -> bool:
     """Whether each of the families has a bold face."""
-    return all(any(entry.name == name and entry.weight >= LEAST_BOLD for entry in _upright()) for name in families)
+    return all(any(entry.name == name and _weight(entry) >= LEAST_BOLD for entry in _upright()) for name in families)
 
 
 def has_cff_outlines(families: tuple[str, ...]) -> bool:
@@ -98,8 +99,13 @@ def _is_cff(entry: FontEntry) -> bool:
     return table is not None and tuple(table["version"]) == CFF_VERSION
 
 
+def _weight(entry: FontEntry) -> int:
+    """From 100, thin, to 900; matplotlib has some by name."""
+    return entry.weight if isinstance(entry.weight, int) else weight_dict.get(entry.weight, USUAL_WEIGHT)
+
+
 def _taste(entry: FontEntry) -> tuple:
     """What is preferred among fonts that hold as much: TrueType, then plain sans-serif of the usual weight."""
     name = entry.name.lower()
     serif = "serif" in name or "mincho" in name or "myeongjo" in name or "ming" in name or "song" in name
-    return _is_cff(entry), "mono" in name, serif, abs(entry.weight - 400), entry.name
+    return _is_cff(entry), "mono" in name, serif, abs(_weight(entry) - USUAL_WEIGHT), entry.name

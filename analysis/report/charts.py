@@ -144,8 +144,8 @@ def leakage_chart(
     keys = [index for index in range(len(class_names)) if index in present or np.nansum(shares[:, index]) > 0]
     names = [texts[class_names[index]] for index in keys]
     few = len(keys) <= FEW_KEYS
-    widest = _widest(names)
-    if few and widest <= SLANTED_ROOM and not any("\n" in name for name in names):
+    name_room = widest(names)
+    if few and name_room <= SLANTED_ROOM and not any("\n" in name for name in names):
         rows = present
         figure = Chart(figsize=(max(3.6, 2.2 + 0.42 * len(keys)), 1.4 + 0.36 * max(len(rows), 1)), layout="constrained")
         ax = figure.add_subplot()
@@ -156,7 +156,7 @@ def leakage_chart(
         rows = keys
         across, down = (0.42, 0.36) if few else (0.16, 0.15)
         down = max([down, *(LINE * (name.count("\n") + 1) for name in names)])
-        figure = Chart(figsize=(2.2 + widest + across * len(keys), 1.4 + down * len(keys)), layout="constrained")
+        figure = Chart(figsize=(2.2 + name_room + across * len(keys), 1.4 + down * len(keys)), layout="constrained")
         ax = figure.add_subplot()
         ax.set_xticks(range(len(keys)), list(map(str, keys)), rotation=0 if few else 90)
         ax.set_yticks(range(len(keys)), [f"{name}   {index}" for name, index in zip(names, keys, strict=True)])
@@ -259,7 +259,7 @@ def comparison_chart(summaries: Mapping[str, Mapping], texts: Mapping[str, str])
     texts: what stands for each checkpoint's name, as in `chart_names`.
     """
     metrics = ("interclass_noise", "intraclass_noise", "hollow_fraction")
-    columns = min(3, int(6.8 / (_widest(texts.values()) + 0.6)))
+    columns = min(3, int(6.8 / (widest(texts.values()) + 0.6)))
     lines = max(text.count("\n") + 1 for text in texts.values()) * -(-len(summaries) // columns)
     figure = Chart(figsize=(7.2, 2.2 + 0.16 * lines), layout="constrained")
     axes = figure.subplots(1, len(metrics), sharey=True)
@@ -347,7 +347,7 @@ def _value(number: float | None) -> float:
     return np.nan if number is None else number
 
 
-def _widest(texts: Iterable[str]) -> float:
+def widest(texts: Iterable[str]) -> float:
     """Inches of the widest line."""
     return max((FONT.width(line, TEXT_SIZE) for text in texts for line in text.split("\n")), default=0)
 
@@ -374,7 +374,7 @@ def save_chart(path: Path, draw: Callable[[], Chart], texts: Iterable[str] = ())
         buffer = io.StringIO()
         save_figure(figure, buffer, format="svg", dpi=SVG_DOTS_PER_INCH, style=style)
         dpi = min(DOTS_PER_INCH, int(MOST_DOTS / max(figure.get_size_inches())))
-        options = {"format": "png", "dpi": dpi, "facecolor": "white", "style": style}
+        options: dict[str, Any] = {"format": "png", "dpi": dpi, "facecolor": "white", "style": style}
         write_atomically(path.with_name(f"{path.name}.png"), lambda file: save_figure(figure, file, **options))
     svg = buffer.getvalue()
     on_white = re.sub(r"(<svg\b[^>]*>)", r'\1<rect width="100%" height="100%" fill="white"/>', svg, count=1)

@@ -1,10 +1,14 @@
 """Attention noise over a data set: python -m analysis.report --checkpoint NAME|FILE --dataset NAME --data DIR --out DIR
+or of attention files of any network: python -m analysis.report --attention FILE|FOLDER … --out DIR
 
 Writes summary.json, per_image.csv, per_class.csv, per_group.csv, leakage matrices, charts and noise maps (PNG and SVG)
 and one self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records,
 so that an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out,
 and named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose
 processes must share the folder OUT.
+
+Of attention files (docs/attention-files.md) every head of every layer is measured: per_head.csv takes the place of
+per_group.csv, and charts show layers by heads.
 """
 
 import argparse
@@ -19,9 +23,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from analysis.capture import PUBLIC_SETS
 from analysis.measure import MeasureOptions
 from analysis.options import GATES
+from analysis.report.attention import Reading, found_files, measured_files
 from analysis.report.foreseen import foreseen
+from analysis.report.heads import write_heads_report
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
@@ -37,6 +44,9 @@ MOST_WORKERS = 8
 MOST_LR_KERNEL = 99
 # Of a labelled image; plain photos are scaled down.
 MOST_PIXELS = 4_000_000
+# Options that say nothing of a data set, and of attention files.
+FOR_FILES = ("label_folder", "label_set", "layers")
+FOR_DATA_SETS = ("dataset", "data", "split", "workers", "large", "no_detection")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,9 +64,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description="Attention noise over a data set.")
-    parser.add_argument("--checkpoint", required=True, nargs="+", help="listed names or .safetensors files")
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--checkpoint", nargs="+", help="listed names or .safetensors files")
+    subject.add_argument(
+        "--attention", nargs="+", type=Path, metavar="FILE", help="attention files or folders of them, one an image"
+    )
     parser.add_argument(
-        "--dataset", required=True, choices=NAMES, help="folder: labelled as dnl.datasets.folder says, or plain photos"
+        "--dataset", choices=NAMES, help="folder: labelled as dnl.datasets.folder says, or plain photos"
     )
     parser.add_argument("--data", help="folder of the data set (streets need none)")
     parser.add_argument("--split", help="split, or dev:GROUP, a group of train; val, or all for folder, if not given")
@@ -74,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, metavar="N", help="processes; the processor's cores if not given")
     parser.add_argument("--large", action="store_true", help="measure labelled images of any size")
     parser.add_argument("--no-detection", action="store_true", help="leave AUC and average precision out")
+    files = parser.add_argument_group("attention files")
+    files.add_argument(
+        "--label-folder", type=Path, metavar="DIR", help="label images named like the files, for files without labels"
+    )
+    files.add_argument("--label-set", metavar="NAME", help=f"whose classes: {', '.join(PUBLIC_SETS)}; the file's else")
+    files.add_argument("--layers", nargs="+", metavar="PATTERN", help="names as in the shell, blocks.*; all else")
     return parser
 
 
@@ -86,6 +106,13 @@ def _report(options: argparse.Namespace, world: World) -> None:
             raise ReportError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give 1 or more")
     if not 0 < options.temperature < math.inf:
         raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
+    if options.attention:
+        if world.is_main:
+            _report_files(options, world)
+        return
+    _refuse(options, FOR_FILES, "with --attention alone")
+    if options.dataset is None:
+        raise ReportError(f"--checkpoint needs a data set; name one of {', '.join(NAMES)} with --dataset")
     checkpoints = open_checkpoints(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
     split = split_to_measure(split, [own.recipe for own in checkpoints], options.dataset, options.data)
@@ -95,13 +122,7 @@ def _report(options: argparse.Namespace, world: World) -> None:
     count = min(len(images), options.limit or len(images))
     if not count:
         raise ReportError(f"{options.dataset} {split} holds no image; choose another split or folder")
-    measured = MeasureOptions(
-        gate=None if options.gate == "none" else options.gate,
-        lr_kernel=_kernel(options.lr_kernel),
-        lr_weights=options.lr_weights,
-        temperature=options.temperature,
-        labels=labels,
-    )
+    measured = _measure_options(options, labels)
     _look(images, world, checkpoints[0], measured, options)
     jobs = {
         checkpoint.name: Job(
@@ -136,6 +157,43 @@ def _report(options: argparse.Namespace, world: World) -> None:
             "options": {**asdict(measured), "detection": not options.no_detection},
         }
         write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
+
+
+def _report_files(options: argparse.Namespace, world: World) -> None:
+    """The report on attention files, in this process alone."""
+    _refuse(options, FOR_DATA_SETS, "with --checkpoint alone: attention files are their own data set")
+    if options.label_set is not None and options.label_set not in PUBLIC_SETS:
+        raise ReportError(f"--label-set is {options.label_set!r}; choose one of {', '.join(PUBLIC_SETS)}")
+    files = found_files(options.attention)[: options.limit]
+    measured = _measure_options(options, options.labels or "truth")
+    reading = Reading(options.label_folder, options.label_set, options.coding, options.layers)
+    found = measured_files(files, reading, measured, _bar("attention", world))
+    _make_folders([options.out], options.out)
+    provenance = {
+        "version": __version__,
+        "definitions": "this project's own",
+        "options": asdict(measured),
+        "layers": options.layers,
+        "limit": options.limit,
+    }
+    write_heads_report(options.out, files, found, provenance, min_images=options.min_images)
+
+
+def _measure_options(options: argparse.Namespace, labels: str) -> MeasureOptions:
+    return MeasureOptions(
+        gate=None if options.gate == "none" else options.gate,
+        lr_kernel=_kernel(options.lr_kernel),
+        lr_weights=options.lr_weights,
+        temperature=options.temperature,
+        labels=labels,
+    )
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], when: str) -> None:
+    """Raise ReportError for one of these options that is given where it says nothing."""
+    for name in names:
+        if getattr(options, name):
+            raise ReportError(f"--{name.replace('_', '-')} goes {when}")
 
 
 def _look(

@@ -74,18 +74,26 @@ def write_report(
     under "checkpoints", with their differences. Raises ReportError where no image can be measured; on an error an
     earlier report is left as it was.
     """
+    return put_in_place(out, lambda made: _write(made, checkpoints, records, images, provenance, min_images))
+
+
+def put_in_place(out: Path, write: Callable[[Path], dict]) -> dict:
+    """Let `write` fill a folder, and put its files in place of an earlier report's in `out`; returns what it does.
+
+    On an error an earlier report is left as it was.
+    """
     made = out / ".report"
     shutil.rmtree(made, ignore_errors=True)  # what a killed process has left
     made.mkdir()
     try:
-        summary = _write(made, checkpoints, records, images, provenance, min_images)
-        _put_in_place(made, out)
+        summary = write(made)
+        _move(made, out)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return summary
 
 
-def _put_in_place(made: Path, out: Path) -> None:
+def _move(made: Path, out: Path) -> None:
     """Move the files in `made` to `out`, and remove those of the report before that have no successor."""
     new = sorted(file.relative_to(made).as_posix() for file in made.rglob("*") if file.is_file())
     (out / FILE_LIST).parent.mkdir(exist_ok=True)

@@ -1,12 +1,23 @@
 """The report as one self-contained HTML page: headline figures, controls, then details, definitions in words."""
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from analysis import noise
 from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
+from analysis.report.html import (
+    difference,
+    figure_html,
+    images_words,
+    number_words,
+    percent,
+    plain,
+    table_html,
+    times_chance_figure,
+    whole_page,
+    with_interval,
+)
 from analysis.words import (
     CONTROL_WORDS,
     LEARNT_WARNING,
@@ -18,47 +29,7 @@ from analysis.words import (
     interval_sentences,
 )
 
-STYLE = """
-:root { color-scheme: light dark; --ground: #ffffff; --text: #14181d; --soft: #5b6570; --line: #d5dae0; --tint: #f3f5f8;
-  --mark: #fff3d6; --accent: #2566a8; }
-@media (prefers-color-scheme: dark) { :root { --ground: #14181d; --text: #e8ebef; --soft: #a2acb8; --line: #39424d;
-  --tint: #1e242b; --mark: #43371a; --accent: #7db7ee; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.3rem; margin: 2.6rem 0 .5rem; padding-top: .5rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 1.6rem 0 .3rem; }
-p, ul, dl { max-width: 46rem; margin: .5rem 0; }
-.soft, figcaption, caption { color: var(--soft); font-size: .88rem; }
-.mark { background: var(--mark); padding: .6rem .9rem; border-radius: .4rem; }
-nav a { margin-right: 1rem; white-space: nowrap; }
-a { color: var(--accent); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-caption { text-align: left; padding-bottom: .3rem; }
-th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-thead th { color: var(--soft); font-weight: 600; }
-td small { color: var(--soft); display: block; white-space: nowrap; }
-figure { margin: 1rem 0; }
-figure svg { max-width: 100%; height: auto; display: block; }
-figure.wide svg { max-width: none; }
-dt { font-weight: 600; margin-top: .7rem; }
-dd { margin: 0; }
-code { font-size: .88em; overflow-wrap: anywhere; }
-@media print { body { font-size: 10pt; background: #fff; color: #000; } main { max-width: none; padding: 0; }
-  nav { display: none; } figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; } }
-"""
-
-# Nothing in the page runs, and nothing is fetched, whatever its names hold.
-POLICY = (
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-)
 MOST_GROUP_ROWS = 60
-# A chart up to this width is shrunk where the page is narrower.
-PAGE_POINTS = 700
 HEADLINE = ("interclass_noise", "intraclass_noise", "hollow_fraction", "kept_mass", "effective_keys", "auc")
 
 
@@ -95,15 +66,11 @@ def report_page(
     parts += _definitions(first)
     rests_on = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in facts)
     parts += ["<h2>What this rests on</h2>", f"<dl>{rests_on}</dl>"]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{POLICY}<title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body><main>\n{chr(10).join(parts)}\n</main></body></html>\n"
-    )
+    return whole_page(title, parts)
 
 
 def _lead(summary: Mapping, subject: str) -> str:
-    images, queries = _images(summary["images"]), _number(summary["queries"], "query", "queries")
+    images, queries = images_words(summary["images"]), number_words(summary["queries"], "query", "queries")
     parts = [f"<p>{images} of {escape(subject)}, {queries}. {OWN_DEFINITIONS}</p>"]
     if summary["label_source"] == "ground truth":
         parts.append("<p>Labels: ground truth.</p>")
@@ -113,7 +80,7 @@ def _lead(summary: Mapping, subject: str) -> str:
         parts.append(f'<p class="mark"><strong>{LEARNT_WARNING}</strong></p>')
     if summary["limits"]["min_images"] < noise.MIN_IMAGES:
         parts.append(
-            f'<p class="mark">A class counts here with {_images(summary["limits"]["min_images"])} already, so the '
+            f'<p class="mark">A class counts here with {images_words(summary["limits"]["min_images"])} already, so the '
             f"intervals of rare classes say little; reports on larger sets ask for {noise.MIN_IMAGES}.</p>"
         )
     return "\n".join(parts)
@@ -179,21 +146,21 @@ def _in_words(summary: Mapping) -> str:
     if stages["raw"]["interclass_noise"]["mean"] is None:
         return "No class has enough cells in enough images for a macro mean."
     sentences = [
-        f"Raw attention puts {_percent(stages['raw']['interclass_noise']['mean'])} of its mass on other classes, "
+        f"Raw attention puts {percent(stages['raw']['interclass_noise']['mean'])} of its mass on other classes, "
         f"{stages['raw']['interclass_noise']['times_chance']:.2f} times what chance gets."
     ]
     last = "rectified" if "rectified" in stages else "raw"
     for pair, words in (("rectified - raw", "Rectifying"), (f"retained - {last}", "Retention")):
         changes = [
-            f"{METRIC_WORDS[metric]} by {_difference(summary['differences'][pair][metric])}"
+            f"{METRIC_WORDS[metric]} by {difference(summary['differences'][pair][metric])}"
             for metric in ("interclass_noise", "hollow_fraction")
             if summary["differences"].get(pair, {}).get(metric, {}).get("mean") is not None
         ]
         if changes:
             sentences.append(f"{words} changes {' and '.join(changes)}.")
     sentences.append(
-        f"Query dependence {summary['query_dependence']:.2f}, {_plain(summary['effective_keys'])} effective keys "
-        f"(median), {_plain(summary['distinct_argmax_keys'])} distinct argmax keys an image."
+        f"Query dependence {summary['query_dependence']:.2f}, {plain(summary['effective_keys'])} effective keys "
+        f"(median), {plain(summary['distinct_argmax_keys'])} distinct argmax keys an image."
     )
     return " ".join(sentences)
 
@@ -214,31 +181,22 @@ def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
         rows.append(
             (
                 stage,
-                *(_with_interval(block[metric]) for metric in metrics),
-                _with_interval(_times_chance(interclass)),
-                _plain(interclass["micro"]),
+                *(with_interval(block[metric]) for metric in metrics),
+                with_interval(times_chance_figure(interclass)),
+                plain(interclass["micro"]),
                 f"{summary['emptied'][stage]:,}",
             )
         )
-    return _table(caption, header, rows)
-
-
-def _times_chance(interclass: Mapping) -> dict:
-    """Interclass noise over chance with its interval, as other figures have theirs."""
-    return {
-        "mean": interclass["times_chance"],
-        "low": interclass["times_chance_low"],
-        "high": interclass["times_chance_high"],
-    }
+    return table_html(caption, header, rows)
 
 
 def _difference_table(differences: Mapping) -> str:
     metrics = [m for m in (*CLASS_METRICS, "kept_mass") if any(d[m]["mean"] is not None for d in differences.values())]
     rows = [
-        (name.replace(" - ", " − "), *(_difference(block[metric]) for metric in metrics))
+        (name.replace(" - ", " − "), *(difference(block[metric]) for metric in metrics))
         for name, block in differences.items()
     ]
-    return _table("Paired by image.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows)
+    return table_html("Paired by image.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows)
 
 
 def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
@@ -251,18 +209,20 @@ def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
         (
             name,
             f"{block['images']:,}",
-            *(_with_interval(block["stages"][stage]["interclass_noise"]) for stage in stages),
-            _with_interval(_times_chance(block["stages"]["raw"]["interclass_noise"])),
-            *(_with_interval(block["stages"][stage]["hollow_fraction"]) for stage in stages),
+            *(with_interval(block["stages"][stage]["interclass_noise"]) for stage in stages),
+            with_interval(times_chance_figure(block["stages"]["raw"]["interclass_noise"])),
+            *(with_interval(block["stages"][stage]["hollow_fraction"]) for stage in stages),
         )
         for name, block in list(groups.items())[:MOST_GROUP_ROWS]
     ]
     header = ("group", "images", *(f"{stage} noise" for stage in stages), "raw × chance")
     header += tuple(f"{stage} hollow" for stage in stages)
-    words = f"{_number(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
+    words = (
+        f"{number_words(len(groups), 'group', 'groups')}, each with the figures that a report on it alone would have."
+    )
     if len(groups) > MOST_GROUP_ROWS:
         words += f" The first {MOST_GROUP_ROWS}; per_group.csv has all."
-    parts = ["<h2>By group</h2>", _table(words, header, rows)]
+    parts = ["<h2>By group</h2>", table_html(words, header, rows)]
     if "groups" in charts:
         parts.append(
             figure_html(
@@ -278,15 +238,15 @@ def _split_table(summary: Mapping) -> str:
     for split, words in SPLIT_DEFINITIONS.items():
         entries = [summary["stages"][stage]["interclass_noise"][split] for stage in stages]
         if any(entry["mean"] is not None for entry in entries):
-            rows.append((words, *map(_with_interval, entries), _plain(entries[0]["chance"])))
-    return _table("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
+            rows.append((words, *map(with_interval, entries), plain(entries[0]["chance"])))
+    return table_html("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
 
 
 def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: Mapping[str, str]) -> list[str]:
     stages = own_stages(stage for summary in summaries.values() for stage in summary["stages"])
 
     def cell(summary: Mapping, stage: str, metric: str) -> str:
-        return _with_interval(summary["stages"][stage][metric]) if stage in summary["stages"] else "not there"
+        return with_interval(summary["stages"][stage][metric]) if stage in summary["stages"] else "not there"
 
     rows = [
         (
@@ -298,7 +258,7 @@ def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: M
     header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in stages))
     parts = [
         "<h2>Comparison</h2>",
-        _table("Interclass noise and hollow fraction, macro means.", header, rows),
+        table_html("Interclass noise and hollow fraction, macro means.", header, rows),
         figure_html(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
     ]
     for pair, block in comparison.items():
@@ -306,7 +266,7 @@ def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: M
             (
                 stage,
                 *(
-                    _difference(metrics[metric])
+                    difference(metrics[metric])
                     for metric in ("interclass_noise", "intraclass_noise", "hollow_fraction")
                 ),
             )
@@ -314,13 +274,13 @@ def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: M
         ]
         caption = f"{pair.replace(' - ', ' − ')}, paired over {block['images']} images."
         header = ("stage", "interclass noise", "intraclass noise", "hollow fraction")
-        parts.append(_table(caption, header, rows))
+        parts.append(table_html(caption, header, rows))
     return parts
 
 
 def _left_out(summary: Mapping) -> list[str]:
     lines = [
-        f"{METRIC_WORDS[metric]} is undefined for {_number(count, 'query', 'queries')}."
+        f"{METRIC_WORDS[metric]} is undefined for {number_words(count, 'query', 'queries')}."
         for metric, count in summary["left_out"].items()
         if count
     ]
@@ -339,7 +299,9 @@ def _left_out(summary: Mapping) -> list[str]:
     if not summary["detection"]["queries"]:
         lines.append("AUC and average precision were not measured.")
     if summary["images_of_one_class"]:
-        lines.append(f"No interclass noise, since they show one class only: {_images(summary['images_of_one_class'])}.")
+        lines.append(
+            f"No interclass noise, since they show one class only: {images_words(summary['images_of_one_class'])}."
+        )
     lines = [line[0].upper() + line[1:] for line in lines]
     lines += [f"{name} was skipped: {reason}." for name, reason in summary["images_skipped"].items()]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
@@ -354,66 +316,7 @@ def _definitions(summary: Mapping) -> list[str]:
         f"<p>{OWN_DEFINITIONS}</p>",
         f"<dl>{entries}</dl>",
         f'<p class="soft">A class counts in an image where it has at least {limits["min_cells"]} cells, and in the '
-        f"macro mean with at least {_images(limits['min_images'])} of that kind. The "
+        f"macro mean with at least {images_words(limits['min_images'])} of that kind. The "
         "stages are compared on the queries that are valid in all of them, a control on those that are valid in "
         "itself as well.</p>",
     ]
-
-
-# --- pieces ----------------------------------------------------------------------------------------------------------
-
-
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Header and first cells are escaped here; the other cells are ready HTML."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for name, *cells in rows
-    )
-    top = f"<caption>{escape(caption)}</caption>"
-    return f'<div class="wide"><table>{top}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def figure_html(svg: str, caption: str) -> str:
-    """A chart with its caption; one wider than the page keeps its size and is scrolled."""
-    width = re.search(r'<svg\b[^>]*?\bwidth="([0-9.]+)pt"', svg)
-    wide = ' class="wide"' if width and float(width[1]) > PAGE_POINTS else ""
-    label = escape(caption)
-    return f'<figure role="img" aria-label="{label}"{wide}>{svg}<figcaption>{label}</figcaption></figure>'
-
-
-def _with_interval(entry: Mapping) -> str:
-    if entry["mean"] is None:
-        return "–"
-    interval = "" if entry["low"] is None else f"<small>{_plain(entry['low'])} … {_plain(entry['high'])}</small>"
-    return _plain(entry["mean"]) + interval
-
-
-def _difference(entry: Mapping) -> str:
-    if entry["mean"] is None:
-        return "–"
-    interval = "" if entry["low"] is None else f" <small>({_signed(entry['low'])} … {_signed(entry['high'])})</small>"
-    return _signed(entry["mean"]) + interval
-
-
-def _plain(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.3f}".replace("-", "−")
-    return text if any(digit in text for digit in "123456789") else "0.000"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
-
-
-def _images(count: int) -> str:
-    return _number(count, "image", "images")
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"

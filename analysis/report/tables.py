@@ -144,6 +144,11 @@ def write_leakage(path: Path, matrix: Sequence[Sequence[float] | None], class_na
     _write(path, ("query class", *class_names), rows)
 
 
+def class_means(record: ImageRecord, place: int) -> dict[str, np.ndarray]:
+    """Metric -> K means over all valid queries of each class in the stage at `place`, NaN where there is none."""
+    return dict(zip(RECORD_METRICS, _class_means(record, place), strict=True))
+
+
 def _class_means(record: ImageRecord, place: int) -> np.ndarray:
     """RECORD_METRICS × K means over all valid queries of each class in one stage, NaN where there is none."""
     totals, counts = record.totals[SPLITS.index("all"), place], record.counts[SPLITS.index("all"), place]

@@ -9,7 +9,7 @@ from dnl.datasets.cityscapes import Cityscapes
 from dnl.datasets.development import BASE, has_own, held_out, is_development, learnt_from, split_to_measure, without
 from dnl.datasets.finding import require_text_name, visible
 from dnl.datasets.folder import Folder
-from dnl.datasets.groups import Origin, group_sizes
+from dnl.datasets.groups import Origin, group_sizes, in_natural_order
 from dnl.datasets.look import Finding, Look, look_at, look_at_splits
 from dnl.datasets.pairs import LabelledFiles
 from dnl.datasets.streets import Streets
@@ -35,6 +35,7 @@ __all__ = [
     "Streets",
     "camvid_labels",
     "group_sizes",
+    "in_natural_order",
     "learnt_from",
     "look_at",
     "look_at_splits",

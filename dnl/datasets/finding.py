@@ -20,6 +20,8 @@ def read_text(file: Path) -> str:
     """A UTF-8 text file of a data set."""
     try:
         return read_text_file(file)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{file} is missing or no file; put it there") from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"{file} could not be read as UTF-8 text ({error})") from error
 

@@ -25,6 +25,7 @@ every image is taken as independent of all others.
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,6 +167,8 @@ class _Classes(NamedTuple):
 
 
 def _read_classes(file: Path) -> _Classes:
+    if not os.path.lexists(file):
+        raise DatasetError(f"{file} is missing, which lists the classes; it looks like {EXAMPLE}")
     text = read_text(file)
     try:
         content = read_json_object(text, "classes", list)

@@ -41,6 +41,8 @@ from dnl.predict import (
 )
 from dnl.predict.label_files import INDICES, SERVERS
 
+SPLIT = "val"  # of a data set, where none is named
+
 
 class PredictionError(ValueError):
     """A prediction that cannot be made; the message says why."""
@@ -61,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data", nargs="+", metavar="PATH", help="photos, folders of photos, patterns; with --dataset its folder"
     )
     parser.add_argument("--dataset", choices=NAMES, help="predict a split of this data set (streets need no --data)")
-    parser.add_argument("--split", default="val", help="split of the data set (%(default)s)")
+    parser.add_argument("--split", help=f"split of the data set ({SPLIT})")
     parser.add_argument(
         "--coding", help="how its label files store the classes (docs/label-images.md); recognised else"
     )
@@ -121,11 +123,15 @@ def _opened(
     if options.dataset is None:
         if not options.data:
             raise PredictionError("there is nothing to predict: name photos with --data, or a data set with --dataset")
+        if options.split or options.coding:
+            raise PredictionError("--split and --coding are of a data set: name it with --dataset, or leave them out")
         photos = Photos(options.data)
-        return photos, Look(len(photos), largest=photos.largest()), photos.notes
+        return photos, Look(len(photos), largest=photos.largest()), photos.notes() if world.is_main else []
     if options.data and len(options.data) > 1:
         raise PredictionError(f"--dataset {options.dataset} takes one folder; --data names {len(options.data)}")
-    dataset = open_dataset(options.dataset, options.data[0] if options.data else None, options.split, options.coding)
+    dataset = open_dataset(
+        options.dataset, options.data[0] if options.data else None, options.split or SPLIT, options.coding
+    )
     look = look_at(dataset, progress=partial(tqdm, leave=False, delay=1, disable=not world.is_main)).require()
     if dataset.label_set.class_names == label_set.class_names:
         return dataset, look, look.sentences
@@ -165,13 +171,19 @@ def _facts(options: argparse.Namespace, label_set: LabelSet, inference: Inferenc
 def _show(options: argparse.Namespace, outcome: Outcome, labels: LabelFormat, seconds: float) -> None:
     """Print what was done, and the scores where there are any. Raises PredictionError where images were left out."""
     there = f", {outcome.kept} were there before" if outcome.kept else ""
-    print(f"{outcome.made} images predicted in {seconds:.1f} s{there}; {options.out / 'labels'} holds {labels.words}")
+    made = f"{_images(outcome.made)} predicted in {seconds:.1f} s{there}"
+    print(f"{made}; {options.out / 'labels'} holds {labels.words}")
     if outcome.failed:
         more = f" (and {outcome.failed - 1} more)" if outcome.failed > 1 else ""
         which = outcome.failures[0] if outcome.failures else "each is named above"
-        raise PredictionError(f"{outcome.failed} images could not be predicted, so there are no scores: {which}{more}")
+        unscored = "" if outcome.confusion is None else ", so there are no scores"
+        raise PredictionError(f"{_images(outcome.failed)} could not be predicted{unscored}: {which}{more}")
     if outcome.confusion is not None and outcome.confusion.any():
         show_scores(segmentation_scores(outcome.confusion, labels.label_set.class_names))
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 if __name__ == "__main__":

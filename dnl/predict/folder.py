@@ -9,6 +9,7 @@ files are there, and of this very image.
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,12 @@ class PredictionFolder:
                     f"{self.root} has a folder {found}/ and no {FACTS}, so that {found}/ is not of this command; name "
                     "another --out"
                 )
-            self.root.mkdir(parents=True, exist_ok=True)
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise FolderError(
+                    f"{self.root} cannot be a folder, for a file is in its way; name another --out"
+                ) from error
             write_json(file, self.facts)
         remove_leftovers(self.root)
         for kind in KINDS:
@@ -82,11 +88,16 @@ class PredictionFolder:
         for place, content in files.items():
             file = self.root / place
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, lambda temporary, content=content: temporary.write_bytes(content))
+            write_atomically(file, partial(Path.write_bytes, data=content))
+
+
+def in_a_prediction(file: Path) -> bool:
+    """Whether a path leads into one of the folders that a run of this command has written."""
+    return any(folder.name in KINDS and (folder.parent / FACTS).is_file() for folder in file.parents)
 
 
 def fingerprint(image: np.ndarray) -> str:
     """What tells an image's pixels (H×W×3 uint8) from all others, in hexadecimal."""
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image.tobytes())
     return digest.hexdigest()

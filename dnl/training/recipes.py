@@ -316,6 +316,24 @@ def stages_beyond(config: TrainConfig, total_steps: int) -> list[str]:
     return found
 
 
+def begun_anew(config: TrainConfig) -> list[str]:
+    """A sentence for what does not stay as `start_from` has it without being among `fresh_parts`."""
+    fresh = {part.strip() for part in config.fresh_parts.split(",")}
+    found = []
+    if config.start_from and config.model.context != "fcn" and "context" not in fresh:
+        settings = [
+            f"{name}={value}" for name in ("logit_std", "attention_restart") if (value := getattr(config, name))
+        ]
+        if settings:
+            found.append(f"query and key start anew ({', '.join(settings)}); with 0 they stay as start_from has them")
+    if config.start_from and config.skip_from and "head" not in fresh:
+        found.append(
+            f"the stage-4 skip is closed for {config.skip_from} epochs, and what the head made of it is lost; "
+            "with skip_from=0 it stays as start_from has it"
+        )
+    return found
+
+
 def longest_warmup(total_steps: int) -> int:
     """Updates after which the rate is at its peak at the latest: a third of the run."""
     return max(1, total_steps // 3)

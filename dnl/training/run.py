@@ -31,7 +31,7 @@ from dnl.training.engine import (
 from dnl.training.faults import faults_in_words
 from dnl.training.losses import balanced_class_weights
 from dnl.training.precision import autocast_dtype, measured_precision
-from dnl.training.recipes import TrainConfig, stages_beyond
+from dnl.training.recipes import TrainConfig, begun_anew, stages_beyond
 from dnl.training.runs import (
     Run,
     RunError,
@@ -83,6 +83,7 @@ def train(run: Run, *, data: str | None, world: World) -> None:
     learner = _set_up(run, given, world)
     history = [] if run.saved is None else run.saved["history"]
     for sentence in (
+        *(begun_anew(config) if run.saved is None else ()),
         *stages_beyond(config, given.total_steps),
         *given.notes,
         *chosen,

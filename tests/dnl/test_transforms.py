@@ -1,5 +1,8 @@
 """Normalisation and the joint random crop."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +27,15 @@ def test_normalise_by_hand():
     assert tensor[1, 0, 0] == pytest.approx(-MEAN[1] / STD[1])
     with pytest.raises(ValueError, match="H×W×3 uint8"):
         normalise(image.astype(np.float32))
+
+
+def test_a_picture_that_must_not_be_written_to_is_taken_in_silence():
+    """As `np.asarray` gives Pillow's; torch warns of one once a process, hence the fresh one."""
+    program = (
+        "import numpy as np; from PIL import Image; from dnl.transforms import normalise; "
+        "normalise(np.asarray(Image.new('RGB', (3, 2))))"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
 
 
 @pytest.mark.parametrize("seed", range(8))

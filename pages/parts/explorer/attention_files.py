@@ -1,73 +1,62 @@
 """The Explorer's attention files: queries and keys, or a finished map, from any network, shown without running one."""
 
-import hashlib
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import Capture
-from analysis.capture import (
-    NUMBERED,
-    CaptureFile,
-    CaptureFileError,
-    Layers,
-    attention_name,
-    read_capture_file,
-    rollout,
-    why_no_rollout,
-)
+from analysis.capture import Layers, attention_name, rollout, why_no_rollout
+from analysis.figures import AttentionImage
 from analysis.lens import chosen_map, first_map, image_id, layer_bytes, pack_capture, pack_layers
 from analysis.pins.measured import Source
+from dnl import list_checkpoints
 from pages.parts.app.session import lens_report
-from pages.parts.app.uploaders import kept_upload
-from pages.parts.app.words import as_clause, literal
-from pages.parts.explorer.example import NAME, choose_example, example_hash
-from pages.parts.subjects.pictures import choose_reading
+from pages.parts.app.words import as_clause
+from pages.parts.subjects.attention_files import OwnFile, choose_file, own_attention_files
+from pages.parts.subjects.captures import captured
+from pages.parts.subjects.example import NAME, choose_example, example_hash, example_name
+from pages.parts.subjects.models import Model, model_with_attention
+from pages.parts.subjects.pictures import Picture
 
-FORMAT = """
-A `.npz` or `.safetensors` file with `query` and `key` (cells × channels, or heads × cells × channels), `height` and
-`width`. It may also hold `scale` (1/√d in transformers), `class_tokens` (leading tokens that are no cells),
-`class_probs` (for GR's gates), `image`, `labels` and `prediction`; or a finished map `attention` (cells × cells) in
-place of query and key. `metadata`, a JSON text, names the classes: `label_set` alone for those of a public data set
-(camvid, cityscapes, voc, ade20k), else `class_names` and, if it is not 255, `ignore_index`. Several layers have their
-name before the array's: `blocks.3/query`. With NumPy:
-
-    numpy.savez("attention.npz", query=query, key=key,
-                height=14, width=14, scale=64**-0.5, class_tokens=1,
-                image=image, labels=labels,
-                metadata='{"label_set": "camvid"}')
-
-What `analysis.watch` saw of a network is written by `watched.save("attention.npz", image=image)`.
-"""
+NOTHING, ANOTHER_HEAD = "nothing", "another head or layer"
+OTHER = "attention other"
 ROLLOUT_HELP = "A further map, derived from all layers (Abnar and Zuidema 2020): the network did not compute it."
 # Of what travels to the browser at once; Streamlit's own limit for a message is 200 MB.
 MAX_LENS_BYTES = 180 * 2**20
 
 
+class Subject(NamedTuple):
+    """What one looks at: layers, what they are called, the SHA-256 of the file that they come from, and what tells them
+    from all others. image: how a figure's recipe names them, without layer and head."""
+
+    name: str
+    digest: str
+    key: Hashable
+    layers: Layers
+    image: AttentionImage
+
+
 class BroughtAttention(NamedTuple):
-    """A file's capture, the lens's buffer of it, and where it comes from."""
+    """One capture, or two that are compared, the lens's buffer of them, where each comes from, and how a figure's
+    recipe names each; None for what it cannot name."""
 
-    capture: Capture
+    captures: list[Capture]
     payload: bytes
-    source: Source
+    sources: list[Source]
+    images: list[AttentionImage | None]
 
 
-_Read = tuple[str, str, str | None, str | None]  # of a file: its digest and name, the coding and classes of its labels
-
-
-@st.cache_data(max_entries=2, scope="session", show_spinner="Reading the file …")
-def _opened(digest: str, name: str, coding: str | None, label_set: str | None, _data: bytes) -> CaptureFile:
-    return read_capture_file(_data, name, coding=coding, label_set=label_set)
-
-
-@st.cache_data(max_entries=4, scope="session", show_spinner="Preparing the attention …")
-def _captured(read: _Read, names: tuple[str, ...], layer: str, head: int | str, _layers: Layers) -> Capture:
+# Nothing changes what is kept here, so that it need not be copied for every run of the page.
+@st.cache_resource(max_entries=4, scope="session", show_spinner="Preparing the attention …")
+def _captured(read: Hashable, names: tuple[str, ...], layer: str, head: int | str, _layers: Layers) -> Capture:
     return _layers.layer(layer).capture(head).with_image()
 
 
-@st.cache_data(max_entries=2, scope="session", show_spinner="Preparing the attention …")
-def _packed(read: _Read, names: tuple[str, ...], derived: bool, _layers: Layers) -> tuple[Layers, bytes]:
+@st.cache_resource(max_entries=2, scope="session", show_spinner="Preparing the attention …")
+def _packed(read: Hashable, names: tuple[str, ...], derived: bool, _layers: Layers) -> tuple[Layers, bytes]:
     """The layers that are shown, and the lens's buffer of them."""
     chosen = _layers.chosen(names).with_image()
     if derived:
@@ -75,99 +64,131 @@ def _packed(read: _Read, names: tuple[str, ...], derived: bool, _layers: Layers)
     return chosen, pack_layers(chosen)
 
 
-@st.cache_data(max_entries=2, scope="session", show_spinner="Preparing the attention …")
-def _alone(read: _Read, layer: str, head: int | str, _layers: Layers) -> tuple[Capture, bytes]:
+@st.cache_resource(max_entries=2, scope="session", show_spinner="Preparing the attention …")
+def _pair(keys: tuple[Hashable, ...], names: tuple[str, str], _first: Capture, _second: Capture) -> bytes:
+    return pack_capture(_first, _second, names=names)
+
+
+@st.cache_resource(max_entries=2, scope="session", show_spinner="Preparing the attention …")
+def _alone(read: Hashable, layer: str, head: int | str, _layers: Layers) -> tuple[Capture, bytes]:
     capture = _layers.layer(layer).capture(head).with_image()
     return capture, pack_capture(capture)
 
 
 def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
     """An uploader, and what its file brings, or None; says in `notices` what is wrong."""
-    kept = kept_upload(
-        "Attention file",
-        ["npz", "safetensors"],
-        key="attention file",
-        help="It stays in your session. No model is run.",
-    )
-    with st.popover("What such a file holds"):
-        st.markdown(FORMAT)
-    if kept is None:
+    file = choose_file(notices)
+    if file is None:
         st.caption("Until you choose a file, the first street is shown.")
         return None
-    name, data = kept
-    name, digest = name.rpartition(".")[0], hashlib.sha256(data).hexdigest()
+    return _brought(subject_of(file), notices)
+
+
+def choose_example_attention(notices: DeltaGenerator) -> BroughtAttention | None:
+    """The example of another network, on the street that is chosen."""
+    return _brought(_example(*choose_example()), notices)
+
+
+def subject_of(file: OwnFile) -> Subject:
+    """A user's file. Raises CaptureFileError."""
+    image = AttentionImage(file.name, sha256=file.digest, **dataclasses.asdict(file.said))
+    return Subject(file.name, file.digest, file.key, file.layers, image)
+
+
+def _example(scene: int, layers: Layers) -> Subject:
+    image = AttentionImage(example_name(scene))
+    return Subject(NAME, example_hash(), (example_hash(), scene), layers, image)
+
+
+def _brought(subject: Subject, notices: DeltaGenerator) -> BroughtAttention | None:
     try:
-        label_set = _classes_of(digest, name, data)
-        file, coding = _read_as(digest, name, label_set, data)
-        return _brought((digest, name, coding, label_set), file.layers, kept[0])
-    except CaptureFileError as error:
-        notices.error(literal(str(error)))
+        other = _choose_other(subject)
+        if other is not None:
+            return _compared(subject, other)
+    except ValueError as error:
+        notices.error(f"They cannot be compared: {as_clause(error)}.")
+    try:
+        capture, payload = _shown(subject.key, subject.layers)
     except ValueError as error:
         notices.error(f"The attention file cannot be shown: {as_clause(error)}.")
-    return None
+        return None
+    return BroughtAttention([capture], payload, [_source(subject, capture)], [_image(subject, capture)])
 
 
-def choose_example_attention() -> BroughtAttention:
-    """The example of another network, on the street that is chosen."""
-    scene, layers = choose_example()
-    return _brought((example_hash(), f"{NAME} {scene}", None, None), layers, NAME)
-
-
-def _brought(read: _Read, layers: Layers, name: str) -> BroughtAttention:
-    capture, payload = _shown(read, layers)
+def _source(subject: Subject, capture: Capture) -> Source:
     where = attention_name(capture)
-    return BroughtAttention(capture, payload, Source(f"{name}: {where}" if where else name, read[0], "file"))
+    return Source(f"{subject.name}: {where}" if where else subject.name, subject.digest, "file")
 
 
-def _classes_of(digest: str, name: str, data: bytes) -> str | None:
-    """The label set that was chosen for labels of which it is in doubt; None where it is not.
-
-    Raises CaptureFileError where nobody has chosen yet.
-    """
-    try:
-        _opened(digest, name, None, None, data)
-    except CaptureFileError as error:
-        if not error.label_sets:
-            return None  # whatever is wrong is said where the file is read
-        chosen = st.selectbox(
-            "Classes of the labels",
-            error.label_sets,
-            index=None,
-            placeholder="choose",
-            format_func=lambda of: "as numbered, every value a class" if of == NUMBERED else f"those of {of}",
-            key=f"attention classes {digest[:16]}",
-            persist_state="session",
-        )
-        if chosen is None:
-            raise
-        return chosen
-    return None
+def _image(subject: Subject, capture: Capture) -> AttentionImage | None:
+    """How a recipe names what is shown; None for maps that are not in the file."""
+    if capture.layer is not None and capture.layer not in subject.layers.names:
+        return None
+    layer = subject.layers.layer(capture.layer or subject.layers.names[0])
+    head = layer.heads[0] if capture.head is None else capture.head
+    return dataclasses.replace(subject.image, layer=layer.name or None, head=head)
 
 
-def _read_as(digest: str, name: str, label_set: str | None, data: bytes) -> tuple[CaptureFile, str | None]:
-    """The file, and the coding that was chosen for its labels; None for the recognised one.
-
-    Raises CaptureFileError where it cannot be read, and where nobody has chosen among several readings yet.
-    """
-    read: CaptureFile | None = None
-    try:
-        read = _opened(digest, name, None, label_set, data)
-        if read.coding is None or len(read.choices) < 2:
-            return read, None
-        choices = {coding.key: coding.words for coding in (read.coding, *read.choices)}
-    except CaptureFileError as error:
-        question, choices = error, {coding.key: coding.words for coding in error.choices}
-        if not choices:
-            raise
-    chosen = choose_reading(choices, f"attention coding {digest[:16]}", recognised=read is not None)
-    if chosen is None:
-        if read is None:
-            raise question
-        return read, None
-    return _opened(digest, name, chosen, label_set, data), chosen
+# --- two side by side ------------------------------------------------------------------------------------------------
 
 
-def _shown(read: _Read, layers: Layers) -> tuple[Capture, bytes]:
+def _choose_other(subject: Subject) -> Subject | Model | None:
+    """What the subject is compared with: another of its heads, another file, the example or a checkpoint; or None."""
+    files = {file.name: file for file in own_attention_files() if file.digest != subject.digest}
+    options = [NOTHING, ANOTHER_HEAD, *files, *list_checkpoints()]
+    if st.session_state.get(OTHER) not in options:
+        st.session_state[OTHER] = NOTHING  # a file that is no longer here
+    help = "Two heads, layers or networks on the same photo, with the same pins."
+    chosen = st.selectbox("Compare with", options, key=OTHER, persist_state="session", help=help)
+    if chosen == NOTHING:
+        return None
+    if chosen == ANOTHER_HEAD:
+        return subject
+    return subject_of(files[chosen]) if chosen in files else model_with_attention(chosen)
+
+
+def _compared(subject: Subject, other: Subject | Model) -> BroughtAttention:
+    """Two attentions side by side. Raises ValueError where they show different images or know different classes."""
+    first = _choose_head(subject, "first")
+    second = _by_model(other, first) if isinstance(other, Model) else _choose_head(other, "second")
+    sources = [_source(subject, first), other.source if isinstance(other, Model) else _source(other, second)]
+    names = tuple(source.name for source in sources)
+    keys = subject.key, first.layer, first.head, other.key, second.layer, second.head
+    images = [_image(subject, first), None if isinstance(other, Model) else _image(other, second)]
+    return BroughtAttention([first, second], _pair(keys, names, first, second), sources, images)
+
+
+def _choose_head(subject: Subject, which: str) -> Capture:
+    """A layer and a head, and its capture."""
+    layers = subject.layers
+    entry = f"compared {which}"
+    name = layers.names[-1]
+    layer, head = st.columns(2)
+    with layer:
+        if len(layers) > 1:
+            name = _choose(f"Layer, {which}", layers.names, f"{entry} layer", layers.names[-1])
+    numbers = layers.layer(name).heads
+    with head:
+        chosen = _choose(f"Head, {which}", numbers, f"{entry} head", numbers[-1 if which == "second" else 0])
+    return _captured(subject.key, tuple(layers.names), name, chosen, layers)
+
+
+def _choose(label: str, options: Sequence, key: str, first: object) -> Any:
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = first  # of another file
+    return st.selectbox(label, options, key=key, persist_state="session")
+
+
+def _by_model(model: Model, capture: Capture) -> Capture:
+    """What a checkpoint does on the same photo. Raises ValueError without one."""
+    picture = Picture(capture.image, capture.labels, capture.name, private=True)
+    return captured(model, picture)[0]
+
+
+# --- one, with all its heads -----------------------------------------------------------------------------------------
+
+
+def _shown(read: Hashable, layers: Layers) -> tuple[Capture, bytes]:
     """The capture of the head that is chosen in the lens, and the lens's buffer of all heads that can be shown at once.
 
     Queries without a place, and a single map, have a lens of their own.

@@ -14,6 +14,7 @@ from analysis.figures import (
     COLUMN_WIDTH,
     COLUMNS,
     LEAST_PART,
+    MAX_HEADS,
     MAX_PIXEL,
     MAX_ROWS,
     MAX_TITLE_LENGTH,
@@ -21,6 +22,7 @@ from analysis.figures import (
     PAGE_WIDTH,
     PICTURES,
     Attention,
+    AttentionImage,
     Colormap,
     ColourBar,
     DifferenceColormap,
@@ -35,6 +37,7 @@ from analysis.figures import (
     Scale,
     ScaleKind,
     Weights,
+    head_column,
 )
 
 WIDTHS = {"One column, 3.5 in": COLUMN_WIDTH, "Two columns, 7.16 in": PAGE_WIDTH, "Another": None}
@@ -95,13 +98,15 @@ def are_there() -> bool:
 def show_recipe(recipe: Recipe) -> None:
     """Make every choice that of `recipe`; before the widgets are there."""
     say_left_out("")
-    show_checkpoint(recipe.checkpoints[0].name)
+    if recipe.checkpoints:
+        show_checkpoint(recipe.checkpoints[0].name)
     put("hashes", {checkpoint.name: checkpoint.sha256 for checkpoint in recipe.checkpoints})
     show_rows(recipe.rows)
     put("columns", list(recipe.columns))
     put("own titles", recipe.column_titles is not None)
-    given = dict(zip(recipe.columns, recipe.column_titles or (), strict=False))
-    for name in COLUMNS:
+    put("heads", list(recipe.heads))
+    given = dict(zip(recipe.all_columns, recipe.column_titles or (), strict=False))
+    for name in (*COLUMNS, *map(head_column, recipe.heads)):
         put(f"title {name}", given.get(name, _words(name)))
     show_attention(recipe.attention)
     show_scale(recipe.scale)
@@ -169,9 +174,34 @@ def show_rows(rows: Sequence[Row]) -> None:
     put("row count", len(rows))
     for index, row in enumerate(rows):
         y, x = row.pixel or (0, 0)
-        values = {"image": row.image, "pixel": row.pixel is not None, "y": y, "x": x, "title": row.title}
+        values = {
+            "image": whole_file(row.image),
+            "layer": "",
+            "head": "mean",
+            "pixel": row.pixel is not None,
+            "y": y,
+            "x": x,
+            "title": row.title,
+        }
+        if isinstance(row.image, AttentionImage):
+            values |= {"layer": row.image.layer or "", "head": row.image.head}
         for name, value in (values | {"checkpoint": row.checkpoint or ""} | _own_values(row)).items():
             put(f"row {index} {name}", value)
+
+
+def whole_file(image: ImageSource) -> ImageSource:
+    """An attention file without its layer and head, as the rows' images are chosen; others as they are."""
+    return dataclasses.replace(image, layer=None, head="mean") if isinstance(image, AttentionImage) else image
+
+
+def is_of_files() -> bool:
+    """Whether all rows are of attention files, so that heads can have columns of their own and no model is needed."""
+    return all(isinstance(get(f"row {index} image"), AttentionImage) for index in range(get("row count")))
+
+
+def chosen_heads() -> list[int | str]:
+    """The heads that have columns of their own."""
+    return get("heads") if is_of_files() else []
 
 
 def _own_values(row: Row) -> dict[str, Any]:
@@ -201,13 +231,16 @@ def _chosen_row(index: int) -> Row:
     def field(name: str):
         return get(f"row {index} {name}")
 
-    has_pixel = field("pixel") or set(get("columns")) - set(PICTURES)
+    has_pixel = field("pixel") or set(get("columns")) - set(PICTURES) or chosen_heads()
+    image = field("image")
+    if isinstance(image, AttentionImage):
+        image = dataclasses.replace(image, layer=field("layer") or None, head=field("head"))
     attention = None
     if field("attention"):
         kernel = _kernel(field("lr_kernel"))
         attention = Attention(_or_none(field("gate")), kernel, field("lr_weights"), field("temperature"))
     return Row(
-        field("image"),
+        image,
         (field("y"), field("x")) if has_pixel else None,
         field("title"),
         field("checkpoint") or None,
@@ -223,18 +256,26 @@ def chosen_values(hash_of: Callable[[str], str | None]) -> dict:
     hash_of: the SHA-256 of a checkpoint for those that no opened recipe has fixed.
     """
     rows = [dataclasses.asdict(row) for row in chosen_rows()]
-    names = dict.fromkeys([get("checkpoint"), *(row["checkpoint"] for row in rows if row["checkpoint"])])
+    others = [row["checkpoint"] for row in rows if row["checkpoint"]]
+    names = dict.fromkeys([] if is_of_files() else [get("checkpoint"), *others])
+    heads = chosen_heads()
+    titled = [*get("columns"), *map(head_column, heads)]
     return {
         "checkpoints": [{"name": name, "sha256": get("hashes").get(name) or hash_of(name)} for name in names],
         "rows": [
             {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()} for row in rows
         ],
         "columns": get("columns"),
-        "column_titles": [get(f"title {name}") for name in get("columns")] if get("own titles") else None,
+        "column_titles": [_title(name) for name in titled] if get("own titles") else None,
+        "heads": heads,
         "attention": _fields(Attention) | {"gate": _or_none(get("gate")), "lr_kernel": _kernel(get("lr_kernel"))},
         "scale": _fields(Scale),
         "look": _fields(Look) | {"width": WIDTHS[get("width words")] or get("width")},
     }
+
+
+def _title(name: str) -> str:
+    return st.session_state.get(entry(f"title {name}"), _words(name))
 
 
 def _fields(part: type) -> dict:
@@ -277,11 +318,18 @@ def chosen_checkpoint() -> str:
 
 def chosen_models() -> list[str]:
     """The names of the models of all rows."""
-    return list(dict.fromkeys(row.checkpoint or get("checkpoint") for row in chosen_rows()))
+    models = (row for row in chosen_rows() if not isinstance(row.image, AttentionImage))
+    return list(dict.fromkeys(row.checkpoint or get("checkpoint") for row in models))
 
 
-def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Callable[[ImageSource], str]) -> None:
-    """The widgets of the rows. names: as above. images: what a row can show, which `words` names."""
+def choose_rows(
+    names: Sequence[str],
+    images: Sequence[ImageSource],
+    words: Callable[[ImageSource], str],
+    heads_in: Callable[[AttentionImage], Mapping[str, Sequence[int]]],
+) -> None:
+    """The widgets of the rows. names: as above. images: what a row can show, which `words` names. heads_in: the heads
+    of each layer of an attention file."""
     count = get("row count")
     for index in range(count):
         row = f"row {index + 1}"
@@ -314,7 +362,30 @@ def choose_rows(names: Sequence[str], images: Sequence[ImageSource], words: Call
             on_click=remove_row,
             args=(index,),
         )
+        if isinstance(get(f"row {index} image"), AttentionImage):
+            _choose_head(index, row, heads_in(get(f"row {index} image")))
     st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
+
+
+def _choose_head(index: int, row: str, heads: Mapping[str, Sequence[int]]) -> None:
+    """Which layer and head of its attention file a row shows. heads: of each layer; none where the file is not here."""
+    if not heads:
+        return
+    layer, head = f"row {index} layer", f"row {index} head"
+    if get(layer) not in heads:
+        put(layer, next(iter(heads)))  # of another file
+    numbers = heads[get(layer)]
+    if get(head) not in (*numbers, "mean"):
+        put(head, numbers[0])
+    of_layer, of_head, _ = st.columns([3, 2.6, 5])
+    of_layer.selectbox(f"Layer, {row}", list(heads), format_func=lambda name: name or "the only one", **keyed(layer))
+    options = [*numbers, *["mean"] * (len(numbers) > 1 or get(head) == "mean")]
+    of_head.selectbox(f"Head, {row}", options, format_func=head_words, **keyed(head))
+
+
+def head_words(head: int | str) -> str:
+    """What a head is called among choices."""
+    return "mean of the heads" if head == "mean" else f"head {head}"
 
 
 def _choose_own(index: int, row: str) -> None:
@@ -337,17 +408,24 @@ def _choose_own(index: int, row: str) -> None:
                 place.number_input(side, least, MAX_PIXEL, step=8, **key(f"{part} {side}"))
 
 
-def show_look(own: Mapping[str, str]) -> None:
-    """The widgets of all choices but the model and the rows. own: the options that the models themselves have."""
+def show_look(own: Mapping[str, str], heads: Sequence[int]) -> None:
+    """The widgets of all choices but the model and the rows. own: the options that the models themselves have. heads:
+    those that all rows have, where they are of attention files."""
 
     def words(name: str) -> Callable[[str], str]:
         said = f"{WORDS['model']} ({own[name]})" if name in own else WORDS["model"]
         return lambda value: said if value == "model" else _window(value) if name == "lr_kernel" else _words(value)
 
     st.multiselect("Columns", COLUMNS, format_func=_words, **keyed("columns"), help="In the order of choosing.")
+    if heads:
+        options = [*heads, "mean"]
+        put("heads", [head for head in get("heads") if head in options])
+        help = "Each has a column of its own: its raw map, of the layer of the row."
+        st.multiselect("Heads", options, format_func=head_words, max_selections=MAX_HEADS, **keyed("heads"), help=help)
     st.toggle("Titles of my own", **keyed("own titles"))
     if get("own titles"):
-        for name in get("columns"):
+        for name in (*get("columns"), *map(head_column, chosen_heads())):
+            put(f"title {name}", _title(name))
             st.text_input(f"Title of {_words(name)}", **keyed(f"title {name}"), max_chars=MAX_TITLE_LENGTH)
     with st.expander("Attention", expanded=True):
         _choose("GR gate", GATE_CHOICES, "gate", words=words("gate"))

@@ -1,6 +1,6 @@
 """What the Figures page takes over from the Explorer: its pins as rows, how maps are computed and coloured."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.figures import MAX_ROWS, Attention, Colormap, ImageSource, Outline, Row, Scale
@@ -26,7 +26,8 @@ from pages.parts.subjects.places import Place, seen_places
 class PinnedFigure:
     """The Explorer's view, as far as a recipe can express it.
 
-    models: names of the checkpoints that are shown, at least one. image, pixels: what is pinned, (y, x) each.
+    models: names of the checkpoints that are shown; none where `files` are, heads of attention files. image, pixels:
+    what is pinned, (y, x) each.
     labelled: whether the image has labels. own: how each model's maps are computed, where they differ.
     """
 
@@ -39,26 +40,38 @@ class PinnedFigure:
     outline: Outline
     labelled: bool
     own: Mapping[str, Attention] = field(default_factory=dict)
+    files: tuple[ImageSource, ...] = ()
 
 
 def pinned_figure(
-    views: Sequence[PinnedPixels], place: Place | None, scale: Scale, colormap: Colormap, *, outlined: bool
+    views: Sequence[PinnedPixels],
+    place: Place | None,
+    scale: Scale,
+    colormap: Colormap,
+    *,
+    outlined: bool,
+    files: Sequence[ImageSource | None] = (),
 ) -> PinnedFigure | None:
     """The figure of an Explorer's view; None where the Figures page cannot open its model or image.
 
     views: one a model, of the same pixels. place: where the image comes from; None for an attention file. outlined:
-    whether the query's class is outlined.
+    whether the query's class is outlined. files: how a recipe names the attention file and head of each view.
     """
-    image, names = source_at(place), [view.source.name for view in views]
-    if image is None or not set(names) <= set(list_checkpoints()):
+    named = tuple(file for file in files if file is not None)
+    if files and (len(named) < len(files) or None in views[0].pixels):
+        return None
+    image, names = (named[0] if files else source_at(place)), [view.source.name for view in views]
+    if image is None or not (files or set(names) <= set(list_checkpoints())):
         return None
     attention, own = shared_attention(views), {}
     if attention is None:
         attention = Attention()
-        own = {view.source.name: Attention(**view.options.as_dict()) for view in views}
+        own = {view.source.name: Attention(**view.options.as_dict()) for view in views if not files}
     labelled = views[0].capture.labels is not None
     outline: Outline = "none" if not outlined else "true" if labelled else "predicted"
-    return PinnedFigure(tuple(names), image, views[0].pixels, attention, scale, colormap, outline, labelled, own)
+    models = () if files else tuple(names)
+    pixels = views[0].pixels
+    return PinnedFigure(models, image, pixels, attention, scale, colormap, outline, labelled, own, named)
 
 
 def shared_attention(views: Sequence[PinnedPixels]) -> Attention | None:
@@ -75,6 +88,11 @@ def shared_attention(views: Sequence[PinnedPixels]) -> Attention | None:
     return Attention(**fields, temperature=views[0].options.temperature)
 
 
+def pins_of(figure: PinnedFigure) -> list[tuple[ImageSource, tuple[int, int]]]:
+    """The pins that can be rows of a figure: those of attention files, or else those on every image known here."""
+    return [(figure.image, pixel) for pixel in figure.pixels] if figure.files else pinned_pixels()
+
+
 def pinned_pixels() -> list[tuple[ImageSource, tuple[int, int]]]:
     """The Explorer's pins on every image that is known here: (image, pixel)."""
     places = seen_places()
@@ -86,7 +104,7 @@ def pinned_pixels() -> list[tuple[ImageSource, tuple[int, int]]]:
     ]
 
 
-def show_pinned(figure: PinnedFigure, pixels: Iterable[tuple[ImageSource, tuple[int, int]]]) -> None:
+def show_pinned(figure: PinnedFigure, pixels: Sequence[tuple[ImageSource, tuple[int, int]]]) -> None:
     """Make the Figures page's choices those of the Explorer, with one row for each pixel and model.
 
     Of what the Explorer has no choice of, such as the page's width, all stays as it is.
@@ -97,7 +115,9 @@ def show_pinned(figure: PinnedFigure, pixels: Iterable[tuple[ImageSource, tuple[
         for image, pixel in pixels
         for name in figure.models
     ]
-    show_checkpoint(figure.models[0])
+    rows = rows or [Row(file, pixel) for _, pixel in pixels for file in figure.files]
+    if figure.models:
+        show_checkpoint(figure.models[0])
     show_rows(rows[:MAX_ROWS])
     show_attention(figure.attention)
     show_scale(figure.scale)

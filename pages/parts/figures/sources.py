@@ -3,9 +3,10 @@
 A recipe can come from a stranger, so that nothing in it is ever taken for a path on the server.
 """
 
+import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -13,7 +14,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from analysis.capture import Capture
 from analysis.figures import (
+    AttentionImage,
     CamVidImage,
+    FigureAttention,
     FigureImage,
     FigureModel,
     FileImage,
@@ -32,8 +35,10 @@ from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, l
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
 from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, PHOTO_WORDS, kept_files, kept_uploads
-from pages.parts.figures.choices import entry
+from pages.parts.figures.choices import entry, whole_file
+from pages.parts.subjects.attention_files import Said, own_attention_files
 from pages.parts.subjects.captures import captured
+from pages.parts.subjects.example import example_file_hash, example_layers, example_name, example_scene
 from pages.parts.subjects.models import model_with_attention
 from pages.parts.subjects.pictures import (
     Picture,
@@ -127,6 +132,74 @@ def label_path(name: str, photos: dict) -> str:
     return f"labels/{name}" if name in photos else name
 
 
+def attention_images() -> list[AttentionImage]:
+    """The user's attention files, and those of the example on each built-in street."""
+    own = [
+        AttentionImage(file.name, sha256=file.digest, **dataclasses.asdict(file.said)) for file in own_attention_files()
+    ]
+    taken = {image.path for image in own}
+    names = [example_name(scene) for scene in range(len(Streets("gallery")))]
+    return [*own, *(AttentionImage(name) for name in names if name not in taken)]
+
+
+def open_attention(source: AttentionImage) -> FigureAttention:
+    """An attention file that a recipe may name here: the user's, or the example's. Raises RecipeError."""
+    said = Said(source.coding, source.label_set, source.class_names, source.ignore_index)
+    own = next((file for file in own_attention_files() if file.name == source.path), None)
+    if own is not None:
+        return FigureAttention(dataclasses.replace(own, said=said).layers, own.digest)
+    scene = example_scene(source.path)
+    if scene is None:
+        raise RecipeError(f"{source.path!r} is not among your files; add it under “Attention files”")
+    return FigureAttention(example_layers(scene), example_file_hash(scene))
+
+
+def heads_in(source: AttentionImage) -> dict[str, tuple[int, ...]]:
+    """The heads of each layer of an attention file; none where it is not here or cannot be read."""
+    try:
+        return {layer.name: layer.heads for layer in open_attention(source).layers}
+    except ValueError:
+        return {}  # the page says what is wrong where the figure is drawn
+
+
+def shared_heads(rows: Sequence[Row]) -> list[int]:
+    """The heads that the layers of all rows have; none unless all rows are of attention files."""
+    shared: list[int] | None = None
+    for row in rows:
+        if not isinstance(row.image, AttentionImage):
+            return []
+        layers = heads_in(row.image)
+        own = layers.get(row.image.layer or next(iter(layers), ""), ())
+        shared = list(own) if shared is None else [head for head in shared if head in own]
+    return shared or []
+
+
+def example_scenes(recipe: Recipe) -> list[int]:
+    """The streets of the example's attention files in a recipe."""
+    paths = dict.fromkeys(row.image.path for row in recipe.rows if isinstance(row.image, AttentionImage))
+    return [scene for path in paths if (scene := example_scene(path)) is not None]
+
+
+def image_here(image: ImageSource) -> ImageSource:
+    """The file that is here in place of one that an opened recipe was made with; others as they are."""
+    if isinstance(image, AttentionImage):
+        own = next((file for file in attention_images() if file.path == image.path), None)
+        return image if own is None else dataclasses.replace(own, layer=image.layer, head=image.head)
+    if isinstance(image, FileImage):
+        return next((own for own in own_images() if own.path == image.path), image)
+    return image
+
+
+def with_hashes(values: dict) -> dict:
+    """A recipe's values, with the SHA-256 of the example's attention files where they have none."""
+    rows = []
+    for row in values["rows"]:
+        image = row["image"]
+        scene = example_scene(image["path"]) if image["source"] == "attention" and image["sha256"] is None else None
+        rows.append(row if scene is None else row | {"image": image | {"sha256": example_file_hash(scene)}})
+    return values | {"rows": rows}
+
+
 def own_images() -> list[FileImage]:
     """Each photo with its labels: the Explorer's pair, else the label file whose name begins with the photo's."""
     photos, labels = photo_uploads(), dict(label_uploads())
@@ -177,7 +250,7 @@ def remembered_captures(recipe: Recipe) -> tuple[list[Capture], dict[str, str]]:
         shown = Picture(picture.image, picture.labels, picture.name, private=picture.name in own)
         return captured(model_with_attention(name), shown)[0]
 
-    return open_captures(recipe, open_model, open_image, remembered)
+    return open_captures(recipe, open_model, open_image, remembered, open_attention)
 
 
 # --- choosing images -------------------------------------------------------------------------------------------------
@@ -185,11 +258,15 @@ def remembered_captures(recipe: Recipe) -> tuple[list[Capture], dict[str, str]]:
 
 def image_choices(rows: list[Row], notices: DeltaGenerator) -> list[ImageSource]:
     """Every image that a row can show, and those that an opened recipe names."""
-    offered: list[ImageSource] = [StreetImage(index) for index in range(len(Streets("gallery")))] + own_images()
+    offered: list[ImageSource] = [StreetImage(index) for index in range(len(Streets("gallery")))]
+    offered += [*attention_images(), *own_images()]
     if os.environ.get("DNL_DATA"):
         for split, data in camvid_splits(notices).items():
             offered += [CamVidImage(split, name) for name in data.names]
-    return [*offered, *(row.image for row in rows if row.image not in offered)]
+    shown = [whole_file(row.image) for row in rows]
+    named = {image.path for image in shown if isinstance(image, AttentionImage)}
+    offered = [image for image in offered if not (isinstance(image, AttentionImage) and image.path in named)]
+    return list(dict.fromkeys([*offered, *shown]))
 
 
 def image_words(source: ImageSource) -> str:
@@ -198,6 +275,9 @@ def image_words(source: ImageSource) -> str:
         return street_name(source.index)
     if isinstance(source, CamVidImage):
         return f"CamVid {source.split}: {source.file}"
+    if isinstance(source, AttentionImage):
+        scene = example_scene(source.path)
+        return source.path if scene is None else f"{street_name(scene)}, vision transformer"
     return source.path if source.labels is None else f"{source.path} (with labels)"
 
 

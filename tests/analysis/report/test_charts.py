@@ -21,7 +21,7 @@ from analysis.report.charts import (
     noise_map_figure,
     save_chart,
 )
-from analysis.report.page import figure_html
+from analysis.report.html import figure_html
 from tests.analysis.report.small import SIZE
 
 

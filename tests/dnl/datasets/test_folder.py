@@ -253,7 +253,10 @@ def test_classes_json_that_is_missing_or_no_json(root):
     with pytest.raises(DatasetError, match=r"classes\.json is not valid JSON"):
         Folder(root)
     (root / "classes.json").unlink()
-    with pytest.raises(DatasetError, match=r"classes\.json could not be read"):
+    with pytest.raises(DatasetError, match=r"classes\.json is missing, which lists the classes; it looks like"):
+        Folder(root)
+    (root / "classes.json").mkdir()
+    with pytest.raises(DatasetError, match=r"classes\.json is missing or no file; put it there"):
         Folder(root)
 
 

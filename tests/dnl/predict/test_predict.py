@@ -1,6 +1,10 @@
 """Predictions as files, against the network asked directly and against scores counted by hand."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +14,14 @@ from PIL import Image
 from dnl.checkpoints import load_checkpoint, save_checkpoint
 from dnl.classes import ADE20K, CAMVID, CITYSCAPES, VOC
 from dnl.datasets import DatasetError
-from dnl.distributed import World
 from dnl.evaluate import main as evaluate
-from dnl.inference import WHOLE_IMAGE, Inference, class_probabilities, predict
+from dnl.inference import Inference, class_probabilities, predict
 from dnl.network import ModelConfig, build_model
-from dnl.predict import Photos, Pictures, PredictionFolder, folder, label_format, predict_images
+from dnl.predict import Photos, folder
 from dnl.predict.__main__ import main
 from dnl.transforms import normalise
 
+ROOT = Path(__file__).parents[3]
 SIZE = (40, 52)
 
 
@@ -89,6 +93,35 @@ def test_patterns_find_photos_in_all_folders_and_keep_them_apart(checkpoints, ph
     assert command(checkpoints["camvid"], out, "--data", *given) == 0
     labels = {path.relative_to(out / "labels").as_posix() for path in (out / "labels").rglob("*.png")}
     assert labels == {"a.png", "more/a.png", "e.png"}
+
+
+def test_a_pattern_leaves_predictions_out(checkpoints, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(photos)
+    given = ("--data", "**/*.png", "*.jpg")
+    for out in ("out", "out", "another"):
+        assert command(checkpoints["camvid"], out, *given) == 0
+        assert {name for name in files_of(photos / out) if name.startswith("labels")} == {
+            *("labels/a.png", "labels/b.png", "labels/e.png", "labels/more/a.png")
+        }
+    assert "not used, since they are predictions: a.png, b.png, e.png and 9 more" in capsys.readouterr().err
+    assert command(checkpoints["camvid"], "third", "--data", "out/*/*.png") == 1
+    assert "only predictions fit out/*/*.png" in capsys.readouterr().err
+
+
+def test_what_is_not_used_of_the_photos_own_values_is_said(checkpoints, tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    photos = [Image.fromarray(rng.integers(0, 256, (*SIZE, 3), np.uint8)) for _ in range(3)]
+    (tmp_path / "photos").mkdir()
+    for number in (1, 2):
+        deep = np.asarray(photos[number].convert("L")).astype(np.uint16)
+        Image.fromarray(deep * 257).save(tmp_path / "photos" / f"deep{number}.png")
+        Image.fromarray(deep).save(tmp_path / "photos" / f"dark{number}.png")
+    photos[0].save(tmp_path / "photos" / "moving.webp", save_all=True, append_images=photos[1:])
+    assert command(checkpoints["camvid"], tmp_path / "out", "--data", tmp_path / "photos") == 0
+    said = capsys.readouterr().err
+    assert "dark1.png has 16 bits per channel, of which the upper 8 are used (and 3 more)" in said
+    assert "of 65535 and is all but black: spread its values first (and 1 more)" in said
+    assert "moving.webp has 3 frames or pages" in said
 
 
 def test_probabilities_and_confidence_are_those_of_the_views(checkpoints, photos, tmp_path):
@@ -271,6 +304,9 @@ def test_a_photo_that_cannot_be_used_is_named_and_the_others_are_made(checkpoint
         (["photos", "--dataset", "streets", "--data", "a", "b"], "takes one folder"),
         (["photos", "twin"], "would have the same files"),
         (["photos", "--scales", "0"], "each above 0"),
+        (["photos", "--split", "val"], "are of a data set"),
+        (["photos", "--out", "photos/a.png"], "a file is in its way"),
+        (["photos", "--out", "photos/a.png/out"], "a file is in its way"),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence(given, message, checkpoints, photos, tmp_path, monkeypatch, capsys):
@@ -289,17 +325,17 @@ def test_names_that_the_server_does_not_know_are_refused_at_once(checkpoints, ph
     assert "no name of a Cityscapes image" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_two_processes_share_the_images(checkpoints, photos, tmp_path):
-    model, _ = load_checkpoint(checkpoints["camvid"])
-    images, pictures = Photos([str(photos)]), Pictures(label_format("indices", CAMVID))
-    there = PredictionFolder(tmp_path / "out", {"inference": {}}, pictures)
-    there.open()
-    outcomes = [
-        predict_images(model, images, WHOLE_IMAGE, there, world=World(rank, 2, torch.device("cpu")))
-        for rank in range(2)
-    ]
-    assert [outcome.made for outcome in outcomes] == [3, 2]
-    assert len(list((tmp_path / "out" / "labels").iterdir())) == 5
+def test_two_processes_share_the_images_and_write_and_score_what_one_does(checkpoints, camvid, tmp_path, capsys):
+    given = ("--dataset", "camvid", "--data", camvid)
+    assert command(checkpoints["camvid"], tmp_path / "one", *given) == 0
+    scores = capsys.readouterr().out.splitlines()[1:]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dnl.predict"]
+    parts = [*start, "--checkpoint", checkpoints["camvid"], "--out", tmp_path / "two", *given]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, parts)), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4 images predicted") and done.stdout.splitlines()[1:] == scores
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
 
 
 def test_a_photo_of_a_format_that_cannot_be_read_is_said_before_any_work(photos):

@@ -6,7 +6,18 @@ import json
 import pytest
 
 from dnl import train as training
-from dnl.training.recipes import NOTES, RECIPES, TrainConfig, describe, flat, from_dict, override, recipe, stages_beyond
+from dnl.training.recipes import (
+    NOTES,
+    RECIPES,
+    TrainConfig,
+    begun_anew,
+    describe,
+    flat,
+    from_dict,
+    override,
+    recipe,
+    stages_beyond,
+)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -140,3 +151,14 @@ def test_a_stage_beyond_the_run_is_named():
     assert "attention_restart is 10 but the run has 3 epochs" in restart
     assert "skip_from is 50 but the run has 3 epochs" in skip
     assert "warmup_steps is 200 but the run has 6 updates: it takes 2" in warmup
+
+
+def test_what_does_not_stay_as_another_checkpoint_has_it_is_said():
+    assert begun_anew(recipe("camvid_dnl")) == []
+    going_on = override(recipe("camvid_dnl"), ["start_from=camvid-dnl"])
+    attention, skip = begun_anew(going_on)
+    assert "query and key start anew (logit_std=2.5, attention_restart=10)" in attention
+    assert "closed for 50 epochs" in skip and "skip_from=0" in skip
+    assert begun_anew(override(going_on, ["fresh_parts=context, head"])) == []
+    assert begun_anew(override(going_on, ["logit_std=0", "attention_restart=0", "skip_from=0"])) == []
+    assert begun_anew(override(going_on, ["model.context=fcn"])) == [skip]
