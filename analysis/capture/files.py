@@ -32,7 +32,15 @@ from analysis.capture.containers import (
     write_arrays,
 )
 from analysis.capture.layers import Layer, Layers, head_of, stacked
-from analysis.capture.metadata import FORMAT, OF_LAYERS, label_set_of, metadata_of, parsed, said_instead
+from analysis.capture.metadata import (
+    FORMAT,
+    MAX_NOTE_LENGTH,
+    OF_LAYERS,
+    label_set_of,
+    metadata_of,
+    parsed,
+    said_instead,
+)
 from dnl.codings import Coding, CodingError
 from dnl.untrusted import DECODING_ERRORS, shortened
 
@@ -88,6 +96,8 @@ def save_layers(layers: Layers, path: str | Path) -> None:
         metadata |= metadata_of(first["label_set"])
     if first.get("labels") is not None:
         metadata["coding"] = INDICES
+    if layers.left_out:
+        metadata["left_out"] = {name: reason[:MAX_NOTE_LENGTH] for name, reason in layers.left_out.items()}
     for layer in layers:
         own, entries = _of_layer(layer)
         prefix = f"{layer.name}/" if layer.name else ""
@@ -264,7 +274,7 @@ def _assembled(arrays: dict[str, dict[str, Any]], metadata: dict, name: str) -> 
                 layers.append(_layer(layer, common | arrays[layer], entries))
             except ValueError as error:
                 raise ValueError(f"layer {shortened(layer)}: {error}") from error
-    return CaptureFile(Layers(tuple(layers)), *read[1:])
+    return CaptureFile(Layers(tuple(layers), metadata.get("left_out", {})), *read[1:])
 
 
 def _require_apart(arrays: dict[str, dict[str, Any]], common: dict[str, Any], metadata: dict) -> None:

@@ -92,6 +92,17 @@ OF_FILES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "palette": (lambda value: _is_list(value, _is_colour), "a list of [red, green, blue] in 0 … 255"),
     "ignore_index": (_is_whole, "a whole number"),
     "coding": (_is_name, _WORDS),
+    "left_out": (
+        lambda value: (
+            isinstance(value, dict)
+            and len(value) <= MAX_HEADS
+            and all(
+                _is_name(name) and isinstance(reason, str) and len(reason) <= MAX_NOTE_LENGTH
+                for name, reason in value.items()
+            )
+        ),
+        f"an object of texts, each of at most {MAX_NOTE_LENGTH} characters",
+    ),
     "layers": (
         lambda value: isinstance(value, dict) and all(isinstance(entries, dict) for entries in value.values()),
         "an object that has an object for each layer",

@@ -81,23 +81,24 @@ def _map(
     numbered: bool,
 ) -> go.Figure:
     values = np.array(table, float).reshape(len(rows), len(columns))  # None -> NaN
+    top = max(1.0, float(np.nanmax(values, initial=0)))
     figure = go.Figure(
         go.Heatmap(
             z=[[None if np.isnan(value) else value for value in row] for row in values],
             x=columns,
             y=rows,
             zmin=0,
-            zmax=max(1.0, float(np.nanmax(values, initial=0))),
+            zmax=top,
             colorscale=COLOURS,
             colorbar={"title": {"text": "× chance"}, "thickness": 12},
-            text=[["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in values],
-            texttemplate="%{text}" if numbered else None,
             customdata=words,
             hovertemplate=hover,
             xgap=1,
             ygap=1,
         )
     )
+    if numbered:
+        figure.add_trace(_numbers(values, columns, rows, top))
     figure.update_xaxes(type="category", showgrid=False, automargin=True)
     figure.update_yaxes(type="category", showgrid=False, automargin=True, autorange="reversed")
     figure.update_layout(
@@ -107,6 +108,21 @@ def _map(
         plot_bgcolor="rgba(0,0,0,0)",
     )
     return figure
+
+
+def _numbers(values: np.ndarray, columns: list[str], rows: list[str], top: float) -> go.Scatter:
+    """The numbers of the cells, black on the lighter colours and white on the darker ones."""
+    places = [(row, column) for row, column in np.ndindex(values.shape) if np.isfinite(values[row, column])]
+    colours = ["#000000" if values[place] > top / 2 else "#ffffff" for place in places]
+    return go.Scatter(
+        x=[columns[column] for _, column in places],
+        y=[rows[row] for row, _ in places],
+        text=[f"{values[place]:.2f}" for place in places],
+        mode="text",
+        textfont={"color": colours, "size": 12},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _times_chance(head: Mapping | None, stage: str) -> dict:

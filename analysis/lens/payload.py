@@ -106,6 +106,10 @@ def pack_layers(layers: Layers, first: tuple[str, int | str] | None = None) -> b
         )
     body = _Body()
     common = body.add(_prediction_arrays(captures[0]))
+    placed: dict[tuple, dict] = {}  # the classes of cells that lie alike on the image
+    for capture in captures:
+        if _place(capture) not in placed:
+            placed[_place(capture)] = body.add(_packed(_label_arrays(capture)))
     packed = [
         {
             **_model_facts(capture),
@@ -113,14 +117,18 @@ def pack_layers(layers: Layers, first: tuple[str, int | str] | None = None) -> b
             "name": layer.name,
             "heads": layer.heads,
             "mean": has_mean(layer),
-            "arrays": common | body.add(_layer_arrays(capture, layer)),
+            "arrays": common | placed[_place(capture)] | body.add(_layer_arrays(capture, layer)),
         }
         for layer, capture in zip(layers, captures, strict=True)
     ]
     name, head = first_map(layers) if first is None else first
     shown = {"layer": layers.layer(name).name, "head": head}
-    facts = {**_image_facts(captures), "models": [], "layers": packed, "map": shown}
+    facts = {**_image_facts(captures), "models": [], "layers": packed, "map": shown, "left_out": layers.left_out}
     return _joined(facts | {"arrays": body.add(_image_arrays(captures))}, body)
+
+
+def _place(capture: Capture) -> tuple:
+    return capture.cells, capture.key_size, capture.placement, capture.crop
 
 
 def first_map(layers: Layers) -> tuple[str, int | str]:
@@ -342,11 +350,11 @@ def _prediction_arrays(capture: Capture) -> dict[str, np.ndarray]:
 
 
 def _layer_arrays(capture: Capture, layer: Layer) -> dict[str, np.ndarray]:
-    """Of a layer, those of the heads' own first. capture: of one of its heads."""
+    """Of a layer, but for the classes of its cells. capture: of one of its heads."""
     found: dict[str, tuple[Any, type]] = {name: (array, np.float32) for name, array in layer.operands().items()}
     if capture.class_probs is not None:
         found["class_probs"] = (capture.class_probs, np.float32)
-    return _packed(found | _label_arrays(capture))
+    return _packed(found)
 
 
 def _packed(found: Mapping[str, tuple[Any, type]]) -> dict[str, np.ndarray]:

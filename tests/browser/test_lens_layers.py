@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from analysis.capture import Layer, Layers
-from analysis.lens import asking_for, pack_layers
+from analysis.lens import asking_for, pack_capture, pack_layers
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
+from analysis.options import STAGES
 from dnl.classes import LabelSet
 
 pytestmark = pytest.mark.browser
@@ -108,7 +109,7 @@ def test_choosers_and_the_overview_open_a_head(lens_page, layers):
     page.get_by_role("button", name="All heads").click()
     maps = page.get_by_role("group", name="Maps of all heads").get_by_role("button")
     assert maps.count() == layers.maps
-    page.locator("select[name=order]").select_option("least")
+    assert page.locator("select[name=order]").input_value() == "least"  # since there are labels
     lens.settle()
     shown = [maps.nth(number).get_attribute("aria-label") for number in range(layers.maps)]
     truth = []
@@ -125,6 +126,23 @@ def test_choosers_and_the_overview_open_a_head(lens_page, layers):
     layer, _, head = truth[0][1].partition(", head ")
     assert chosen(lens) == {"layer": layer, "head": int(head)} and maps.nth(0).get_attribute("aria-pressed") == "true"
     assert lens.figures("raw")["interclassNoise"] == pytest.approx(truth[0][0], abs=1e-6)
+    # Two heads side by side have one map each, and no overview.
+    pair = [layers.capture(NAMES[0], 0), layers.capture(NAMES[2], 1)]
+    lens.show(pack_capture(*pair, names=("one", "two")))
+    panels = [page.locator(f"[data-panel={stage}][data-model='{model}']") for model in (0, 1) for stage in STAGES]
+    assert [panel.is_visible() for panel in panels] == [True, False, False] * 2 and not lens.complaints
+    tops = {round(lens.canvas("raw", model).bounding_box()["y"]) for model in (0, 1)}
+    assert len(tops) == 1
+    cell = pair[1].cell_at(*lens.pixel())
+    assert lens.figures("raw", 1)["interclassNoise"] == pytest.approx(figures(pair[1], cell)[0], abs=1e-6)
+
+
+def test_layers_that_were_not_kept_are_named(lens_page, layers):
+    left_out = {f"stem.{number}": "no softmax was seen" for number in range(5)}
+    lens = lens_page(pack_layers(Layers(layers.layers, left_out)))
+    note = lens.page.get_by_text("Not kept: stem.0 (no softmax was seen);")
+    assert note.is_visible() and note.inner_text().endswith("and 2 more.")
+    assert "stem.4: no softmax was seen" in note.get_attribute("title")
 
 
 def test_a_network_without_gr_and_lr_has_one_map_in_sight(lens_page, layers):

@@ -28,7 +28,7 @@ function build(lens) {
   paintTables(lens);
   showBars(lens);
   showPins(lens);
-  if (lens.overview) showOverview(lens);
+  if (lens.overview && lens.parts.several) showOverview(lens);
 }
 
 /** Everything on the page for one image: its nodes, its canvases (surfaces) and what is changed later. */
@@ -69,7 +69,7 @@ function partsOf(lens) {
     toolbarOf(lens),
     tools.node,
     tools.noisiest,
-    ...rows.flat(),
+    ...(models.length > 1 ? [element("div", { class: "models" }, ...rows.flat())] : rows.flat()),
     ...(models.length > 1 ? [keys] : []),
     element("p", { class: "unseen", id: keysId }, KEYS),
     announcement,

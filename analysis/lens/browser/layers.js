@@ -40,15 +40,29 @@ function layersOf(lens) {
     parts.button,
   );
   const known = image.models[0].hasClasses ? Object.entries(ORDERS) : [["network", ORDERS.network]];
-  parts.order = dropdown("order", "Order", known, lens.order ?? "network", (value) => {
+  parts.order = dropdown("order", "Order", known, orderOf(lens), (value) => {
     lens.order = value;
     schedule(lens);
   });
   parts.note = element("p", { class: "note" });
   parts.grid = element("div", { class: "overview-maps", role: "group", "aria-label": "Maps of all heads" });
   parts.overview = element("div", { class: "overview", hidden: !lens.overview }, parts.order, parts.note, parts.grid);
-  parts.node = element("div", { class: "layers" }, choice, parts.overview);
+  const left = Object.entries(image.left_out ?? {});
+  const absent = left.length ? element("p", { class: "note", title: left.map((each) => each.join(": ")).join("\n") }, leftOutWords(left)) : "";
+  parts.node = element("div", { class: "layers" }, choice, absent, parts.overview);
   return parts;
+}
+
+/** The order of the overview: as chosen, or else by noise where there is one. */
+const orderOf = (lens) => lens.order ?? (lens.image.models[0].hasClasses ? "least" : "network");
+
+const MOST_NAMED = 3;
+
+/** Which layers are not here, and why. left: [[name, reason]]. */
+function leftOutWords(left) {
+  const named = left.slice(0, MOST_NAMED).map(([name, reason]) => `${name} (${reason})`);
+  const more = left.length > MOST_NAMED ? ` and ${left.length - MOST_NAMED} more` : "";
+  return `Not kept: ${named.join("; ")}${more}.`;
 }
 
 /** Show another map; what it lacks of the choices comes back with one that has it. */
@@ -99,7 +113,8 @@ export function inOrder(found, order) {
 
 /** Draw the overview for the active pin, or the pixel that stands for one. */
 function showOverview(lens) {
-  const { image, memory, parts: { several }, tables, order = "network" } = lens;
+  const { image, memory, parts: { several }, tables } = lens;
+  const order = orderOf(lens);
   const pixel = activePixel(memory, image);
   const temperature = memory.choices.temperature ?? 1;
   const { scale, clip, colormap } = memory.look;
@@ -135,8 +150,7 @@ function thumbnailOf(lens, { map, model, row, noise, chance }, scale, clip, tabl
   const { layer, head } = lens.image.map;
   const name = [map.layer, headName(map.head)].filter(Boolean).join(", ");
   const figures = noise === null ? "" : `: interclass noise ${noise.toFixed(3)}, ${(noise / chance).toFixed(2)} × chance`;
-  const sorted = lens.order && lens.order !== "network";
-  const short = sorted && map.layer ? `${shortNames(lens.image.layers.map((each) => each.name)).get(map.layer)} · ` : "";
+  const short = orderOf(lens) !== "network" && map.layer ? `${shortNames(lens.image.layers.map((each) => each.name)).get(map.layer)} · ` : "";
   const label = element("span", {}, short + map.head);
   const figure = element("span", { class: "noise" }, noise === null ? "" : noise.toFixed(2));
   return element(

@@ -11,7 +11,7 @@ function render(lens) {
   lens.root.dataset.pixel = pixel.join(" ");
   performance.clearMeasures("lens");
   performance.measure("lens", { start: started, end: performance.now() });
-  if (lens.overview && !lens.preview) showOverview(lens);
+  if (lens.overview && lens.parts.several && !lens.preview) showOverview(lens);
 }
 
 /** scene: a lens, with the `region` that is shown, or null, and the `pixel` that is shown where there is no region. */

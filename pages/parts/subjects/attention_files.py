@@ -33,7 +33,7 @@ What `analysis.watch` saw of a network is written by `watched.save("attention.np
 here: all 144 heads of a ViT-B at 224×224 have 15. Of a larger one watch fewer layers or heads, or save `float16`.
 """
 TYPES = ["npz", "safetensors"]
-HELP = "It stays in your session. No model is run."
+HELP = "Up to 64 MB: of a larger one watch fewer layers. It stays in your session, and no model is run."
 # The session's entries of the uploaders: one file, shared by all pages, and several.
 ONE, SEVERAL = "attention file", "attention files"
 MOST_SEVERAL = 50

@@ -187,3 +187,31 @@ def test_layers_of_different_images_are_not_saved_as_one(tmp_path):
     with pytest.raises(ValueError, match="the layers have different image; save each in a file of its own"):
         save_layers(Layers((one.layers[0], other.layers[1])), tmp_path / "both.npz")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_names_what_it_leaves_out(tmp_path):
+    rng = np.random.default_rng(0)
+    maps = {"attention": rng.dirichlet(np.ones(6), (1, 6)).astype(np.float32)}
+    save_layers(Layers((Layer("a", (2, 3), (2, 3), (0,), maps, {}),), {"b": "it did not run"}), tmp_path / "a.npz")
+    assert load_layers(tmp_path / "a.npz").left_out == {"b": "it did not run"}
+
+
+def test_classes_can_be_said_in_place_of_the_file(tmp_path):
+    labels = np.array([[0, 1, 7], [1, 0, 7]], np.uint8)
+    maps = np.full((6, 6), 1 / 6, np.float32)
+    path = tmp_path / "a.npz"
+    np.savez(path, attention=maps, height=2, width=3, labels=labels, metadata='{"class_names": ["x", "y", "z"]}')
+
+    def classes(**said):
+        return read_capture_file(path.read_bytes(), **said).capture().label_set
+
+    said = classes(class_names=["sky", "road"], ignore_index=7)
+    assert (said.class_names, said.ignore_index) == (("sky", "road"), 7)
+    assert classes(label_set="camvid").class_names[:2] == ("Sky", "Building")
+    with pytest.raises(CaptureFileError, match="the value 7, which is no class"):
+        classes()
+    for names in ([], ["sky", ""], ["sky", "sky"]):
+        with pytest.raises(CaptureFileError, match="give each class a name of its own"):
+            classes(class_names=names, ignore_index=7)
+    np.savez(path, attention=maps, height=2, width=3, labels=labels, metadata='{"ignore_index": 7}')
+    assert classes().class_names == ("class 0", "class 1") and classes().ignore_index == 7
