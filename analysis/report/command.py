@@ -157,6 +157,7 @@ def _report(options: argparse.Namespace, world: World) -> None:
             "options": {**asdict(measured), "detection": not options.no_detection},
         }
         write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
+        _say_where(options.out)
 
 
 def _report_files(options: argparse.Namespace, world: World) -> None:
@@ -177,6 +178,11 @@ def _report_files(options: argparse.Namespace, world: World) -> None:
         "limit": options.limit,
     }
     write_heads_report(options.out, files, found, provenance, min_images=options.min_images)
+    _say_where(options.out)
+
+
+def _say_where(out: Path) -> None:
+    print(f"the report is {out / 'report.html'}, its figures {out / 'summary.json'} and the tables beside it")
 
 
 def _measure_options(options: argparse.Namespace, labels: str) -> MeasureOptions:
