@@ -175,6 +175,10 @@ REPORT_DEFINITIONS = {
     "one group (a drive, a city, a folder) resemble each other and are not taken as independent: from ten groups on "
     "the groups are, below that blocks of neighbouring images within each group. Where nothing says which images "
     "belong together, each is taken as independent. Differences are paired by image.",
+    "p, effect": "p: how often flipping the signs of paired differences at random (of images, groups or blocks of "
+    "neighbouring images, whichever are independent) gives a mean as far from 0 as the one found; small where chance "
+    "alone rarely would. Of classes it is corrected by Holm's method for their number. Effect: the mean of the images' "
+    "differences in units of their standard deviation.",
     "Query dependence, distinct argmax keys": "Mean Jensen–Shannon divergence between the raw rows of random pairs of "
     "queries: 0 where every query gets the same map. How many cells of an image are the strongest key of some query.",
 }
@@ -267,6 +271,8 @@ LENS_COLUMN_NOTE = "Noise is defined for rows, for where a pixel looks. Of who l
 # Changes smaller than this, in percentage points, are called none.
 LEAST_CHANGE = 0.5
 MOST_NAMED_GROUPS = 4
+# A p-value up to which a difference counts as found, and the least one that is written out.
+SIGNIFICANT, LEAST_SHOWN_P = 0.05, 0.001
 # Stage -> the stages before it, the last first, and what makes it of the last one that there is.
 STEPS = {"rectified": (("raw",), "GR"), "retained": (("rectified", "raw"), "LR")}
 
@@ -309,6 +315,39 @@ def interval_sentences(summary: Mapping) -> str:
     of_these = facts["block_length"] or facts["groups"] == 1
     alone = " alone, not of others" if of_these else ""
     return f"{made} {worth} The intervals speak of {facts['speaks_of']}{alone}."
+
+
+def difference_words(entry: Mapping) -> str:
+    """A difference with its interval: "−0.120 (−0.150 … −0.090)"."""
+    numbers = [f"{entry[name]:+.3f}".replace("-", "−") for name in ("mean", "low", "high") if entry[name] is not None]
+    numbers = [number if number.strip("+−0.") else "0.000" for number in numbers]
+    return numbers[0] if len(numbers) == 1 else f"{numbers[0]} ({numbers[1]} … {numbers[2]})"
+
+
+def p_words(p: float) -> str:
+    """ "p = 0.031", "p < 0.001"."""
+    return f"p = {p:.3f}" if p >= LEAST_SHOWN_P else f"p < {LEAST_SHOWN_P}"
+
+
+def conclusion(metric: str, block: Mapping) -> str:
+    """What a reader may conclude from a tested difference of a metric, an entry of "differences" in a summary."""
+    name = METRIC_WORDS[metric]
+    if block["mean"] is None:
+        return f"No class has enough images for a difference in {name}."
+    if block["p"] is None:
+        return f"No test of {name} ({block['reason']})."
+    if block["least_p"] > SIGNIFICANT:
+        return f"Nothing can be concluded of {name}: {block['test']} allow no p below {block['least_p']:.2g}."
+    found, alone = block["p"] <= SIGNIFICANT, " alone, not of others" if block["speaks_of"].startswith("th") else ""
+    if found:
+        changed = f"{'lower' if block['mean'] < 0 else 'higher'} by {abs(block['mean']):.3f}"
+        sentence = f"{name.capitalize()} is {changed}, more than chance would often show ({p_words(block['p'])}); "
+        sentence += f"that speaks of {block['speaks_of']}{alone}."
+    else:
+        sentence = f"No difference in {name} can be told from chance ({p_words(block['p'])}); there may be one still."
+    if block["low"] is not None and found == (block["low"] <= 0 <= block["high"]):
+        sentence += f" The interval {'holds' if found else 'leaves out'} 0 all the same: a borderline case."
+    return sentence
 
 
 def _group_words(groups: list[str]) -> str:

@@ -178,7 +178,7 @@ def show_noise(view: CardView) -> None:
     st.caption(
         "Means over classes and images under every gate, low is good; the model was trained with its own gate, the "
         "others are put in afterwards. The constant box is a control: what LR would do without learnt weights. "
-        "*Oracle* puts the true labels in place of GR's guess."
+        "*Oracle* puts the true labels in place of GR's guess. " + literal(view.noise_source)
     )
     st.dataframe(
         view.noise,

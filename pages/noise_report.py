@@ -23,9 +23,11 @@ from pages.parts.app.links import opened_link, say_ignored, show_link, write_lin
 from pages.parts.app.words import literal
 from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import Job, choose_job
+from pages.parts.noise_report.differences import show_comparison, show_tests
 from pages.parts.noise_report.heads import CHECKPOINTS, choose_kind, show_heads_report
 from pages.parts.noise_report.image import show_image
 from pages.parts.noise_report.link import follow, view_parameters
+from pages.parts.noise_report.paper import offer_tables
 from pages.parts.noise_report.work import Work, carry_on, class_csv, first_records, summary_json, summary_of
 from pages.parts.subjects.models import model_with_attention
 
@@ -173,6 +175,7 @@ def show_steps(summary: dict, stages: list[str]) -> None:
         shown = [metric for metric in DIFFERENCES if metric in measured]
         if summary["differences"]:
             chart(charts.stage_differences(summary, shown), "differences", words)
+            show_tests(summary["differences"], "stage tests")
         else:
             st.info("There is neither GR nor LR here, so there is one stage alone and no difference.")
         st.markdown("**Kept mass and emptied rows**")
@@ -334,6 +337,7 @@ def show_report(notices: DeltaGenerator) -> Job | None:
     show_overview(summaries, chosen)
     with st.popover("What the figures mean"):
         st.markdown(DEFINITIONS + MORE_DEFINITIONS)
+    show_comparison(work, records)
     name = choose_detail(list(summaries))
     class_names = work.class_names[name]
     show_image(work, name)
@@ -344,6 +348,7 @@ def show_report(notices: DeltaGenerator) -> Job | None:
     show_table(summaries[name], stages)
     if work.several or not work.missing():
         show_downloads(work, name, summaries[name], records[name])
+        offer_tables(work, summaries, records)
     else:
         with st.spinner("Ranking each query's keys (AUC, average precision) …"):
             carry_on(work)

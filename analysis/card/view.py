@@ -82,7 +82,8 @@ class CardView(NamedTuple):
     """A card for reading.
 
     network, recipe, settings: rows of "setting" and "value"; `settings` holds every value under its own name.
-    scores: data set -> {"miou", "pixel_accuracy", "iou": {class: …}, …}, fractions. noise: one row a gate and stage.
+    scores: data set -> {"miou", "pixel_accuracy", "iou": {class: …}, …}, fractions. noise: one row a gate and stage;
+    noise_source: what it was measured on, and how far it can be trusted, in words.
     command: the shell command that trains it again, None where the card does not name its recipe. history: what was
     changed on the way of its training. choice: which split it was chosen on, and how often test was looked at.
     """
@@ -95,6 +96,7 @@ class CardView(NamedTuple):
     licence: str
     scores: dict[str, dict]
     noise: list[dict]
+    noise_source: str
     health: Health
     command: str | None
     history: list[str]
@@ -115,6 +117,7 @@ def view_card(card: Mapping) -> CardView:
             licence=str(card.get("licence", "not said")),
             scores=_scores(metrics),
             noise=noise_rows(metrics),
+            noise_source=noise_source(metrics),
             health=attention_health(metrics),
             command=train_command(card),
             choice=choice_sentences(card),
@@ -206,6 +209,24 @@ def noise_rows(metrics: Mapping) -> list[dict]:
             if stage in stages:
                 rows.append(_noise_row(gate, words, stages[stage], stages.get("emptied", {}).get(stage)))
     return rows
+
+
+def noise_source(metrics: Mapping) -> str:
+    """What the noise was measured on, with the limits of the raw map's and what they speak of; "" where unknown."""
+    attention = metrics.get("attention", {})
+    if not attention:
+        return ""
+    split = metrics.get("attention_split")
+    sentence = f"Measured on {'a split that the card does not name' if split is None else str(split)}"
+    if "images" in attention:
+        sentence += f", {int(attention['images'])} images"
+    noise, facts = attention.get("raw", {}).get("interclass_noise", {}), attention.get("intervals", {})
+    if noise.get("low") is None or noise.get("high") is None or "speaks_of" not in facts:
+        return f"{sentence}."
+    return (
+        f"{sentence}. Raw interclass noise: {float(noise['mean']):.3f}, 95 % interval {float(noise['low']):.3f} … "
+        f"{float(noise['high']):.3f}, {facts['method']}; it speaks of {facts['speaks_of']}."
+    )
 
 
 def _noise_row(gate: str, stage: str, entry: Mapping, emptied: int | None) -> dict:

@@ -3,21 +3,23 @@
 from analysis.measure.by_head import HEAD_METRICS, Head, head_records, heads_summary, stages_of
 from analysis.measure.data_set import (
     GROUP_METRICS,
-    checkpoint_differences,
     classes_of_few_cells,
     data_set_summary,
     least_images,
     measured_images,
     range_of,
 )
+from analysis.measure.differences import NOISE_METRICS, checkpoint_differences
 from analysis.measure.estimates import Estimator, grouping_of, interval_facts
 from analysis.measure.heads import HeadNoise, noise_of_heads
 from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
+from analysis.measure.pooling import network_spread, pooled
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_record
 
 __all__ = [
     "GROUP_METRICS",
     "HEAD_METRICS",
+    "NOISE_METRICS",
     "RECORD_METRICS",
     "SPLITS",
     "Estimator",
@@ -38,7 +40,9 @@ __all__ = [
     "measure_capture",
     "measured_images",
     "metric_map",
+    "network_spread",
     "noise_of_heads",
+    "pooled",
     "range_of",
     "stages_of",
     "worst_queries",

@@ -4,26 +4,23 @@
 (macro), with the intervals of `analysis.intervals`.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from math import inf
 
 import numpy as np
 
 from analysis import noise
+from analysis.measure.differences import METRICS, NOISE_METRICS, stage_differences
 from analysis.measure.estimates import NOTHING, Estimator, Range, entry, grouping_of, interval_facts
 from analysis.measure.image import HOLLOW_THRESHOLDS
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord
 from analysis.measure.tables import Tables
 
-# What a summary holds for each stage; chance stands beside the interclass noise.
-METRICS = tuple(metric for metric in RECORD_METRICS if metric != "chance")
-STAGE_PAIRS = (("rectified", "raw"), ("retained", "rectified"), ("retained", "raw"))
 # What a metric can be at all; the others are shares.
 _RANGES: dict[str, Range] = {"kept_mass": (0, inf), "interclass_mass": (0, inf), "effective_keys": (1, inf)}
 _SHARE: Range = (0, 1)
 # Of each group.
-GROUP_METRICS = ("interclass_noise", "intraclass_noise", "hollow_fraction")
+GROUP_METRICS = NOISE_METRICS
 
 
 def range_of(metric: str) -> Range:
@@ -91,7 +88,7 @@ def data_set_summary(
             stage: {metric: _metric_block(tables, stage, metric, class_names, estimator) for metric in METRICS}
             for stage in tables.stages
         },
-        "differences": _stage_differences(tables, estimator),
+        "differences": stage_differences(tables, class_names, estimator),
         "groups": _groups(records, len(class_names), min_cells=min_cells, min_images=min_images, seed=seed),
         "leakage": {stage: _rows(tables.leakage(stage).matrix()) for stage in tables.stages},
         "hollow_curve": _hollow_curve(tables, estimator),
@@ -112,36 +109,6 @@ def data_set_summary(
         "limits": {"min_cells": min_cells, "min_images": min_images},
         "intervals": interval_facts(estimator.interval(raw), estimator.grouping, seed),
     }
-
-
-def checkpoint_differences(
-    records: Mapping[str, Sequence[ImageRecord]],
-    num_classes: int,
-    *,
-    seed: int = 0,
-    min_cells: int = noise.MIN_CELLS,
-    min_images: int = noise.MIN_IMAGES,
-) -> dict:
-    """How checkpoints differ: "second - first" -> {"images": n, "stages": {stage: {metric: {"mean", "low", "high"}}}}.
-
-    records: checkpoint name -> its records. Paired by image: only images and classes that both have are compared.
-    """
-    differences = {}
-    for first, second in combinations(records, 2):
-        own, other = ({record.name: record for record in records[name]} for name in (first, second))
-        shared = [name for name in own if name in other]
-        stages: dict[str, dict] = {}
-        if shared:
-            earlier = Tables([own[name] for name in shared], num_classes, min_cells)
-            later = Tables([other[name] for name in shared], num_classes, min_cells)
-            estimator = Estimator(grouping_of([own[name] for name in shared]), min_images, seed)
-            for stage in (stage for stage in earlier.stages if stage in later.stages):
-                stages[stage] = {}
-                for metric in METRICS:
-                    table = later.table("all", stage, metric) - earlier.table("all", stage, metric)
-                    stages[stage][metric] = estimator.macro(table)
-        differences[f"{second} - {first}"] = {"images": len(shared), "stages": stages}
-    return differences
 
 
 def _metric_block(tables: Tables, stage: str, metric: str, class_names: Sequence[str], estimator: Estimator) -> dict:
@@ -180,19 +147,6 @@ def _beside_chance(table: np.ndarray, chance: np.ndarray, estimator: Estimator) 
         "times_chance": times["mean"],
         "times_chance_low": times["low"],
         "times_chance_high": times["high"],
-    }
-
-
-def _stage_differences(tables: Tables, estimator: Estimator) -> dict:
-    """What each step changes of each metric, paired by image: "later - earlier" -> metric -> its macro mean."""
-
-    def difference(later: str, earlier: str, metric: str) -> dict:
-        return estimator.macro(tables.table("all", later, metric) - tables.table("all", earlier, metric))
-
-    return {
-        f"{later} - {earlier}": {metric: difference(later, earlier, metric) for metric in METRICS}
-        for later, earlier in STAGE_PAIRS
-        if {later, earlier} <= set(tables.stages)
     }
 
 

@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.intervals import Interval, mean_interval, ratio_interval
+from analysis.intervals import Interval, PairedTest, mean_interval, paired_test, ratio_interval
 from analysis.measure.records import ImageRecord
 from analysis.noise import macro_means
 from dnl.datasets import Origin
 
 LEVEL = 0.95
 NOTHING = {"mean": None, "low": None, "high": None}
+# What stands beside them where they are tested, and what of it classes have.
+NO_TEST = dict.fromkeys("test" if name == "method" else name for name in PairedTest._fields[3:])
+CLASS_TEST = ("mean", "low", "high", "p", "effect", "images")
 Range = tuple[float, float]
 ANY: Range = (-math.inf, math.inf)
 
@@ -70,6 +73,21 @@ class Estimator:
         shown = self._shown(table)
         return self._entry(table[:, shown], within) if shown.size else dict(NOTHING)
 
+    def test(self, first: np.ndarray, second: np.ndarray) -> Estimate:
+        """The macro mean of second − first with the test of whether it is 0, and the classes in it likewise."""
+        shown = self._shown(second - first)
+        if not shown.size:
+            return Estimate({**NOTHING, **NO_TEST}, {})
+        classes = {
+            int(column): {
+                name: value
+                for name, value in self._tested(first[:, column], second[:, column]).items()
+                if name in CLASS_TEST
+            }
+            for column in shown
+        }
+        return Estimate(self._tested(first[:, shown], second[:, shown]), classes)
+
     def macro_mean(self, table: np.ndarray) -> float | None:
         """The macro mean without its interval."""
         means = macro_means(table, min_images=self.min_images)
@@ -94,6 +112,10 @@ class Estimator:
 
     def _interval(self, values: np.ndarray) -> Interval:
         return mean_interval(values, *self.grouping, level=LEVEL, seed=self.seed)
+
+    def _tested(self, first: np.ndarray, second: np.ndarray) -> dict:
+        found = paired_test(first, second, *self.grouping, seed=self.seed)._asdict()
+        return {"test" if name == "method" else name: value for name, value in found.items()}
 
     def _entry(self, values: np.ndarray, within: Range) -> dict:
         return entry(self._interval(values), within)

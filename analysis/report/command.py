@@ -1,9 +1,10 @@
 """Attention noise over a data set: python -m analysis.report --checkpoint NAME|FILE --dataset NAME --data DIR --out DIR
 or of attention files of any network: python -m analysis.report --attention FILE|FOLDER … --out DIR
 
-Writes summary.json, per_image.csv, per_class.csv, per_group.csv, leakage matrices, charts and noise maps (PNG and SVG)
-and one self-contained report.html. Several checkpoints give a comparison. Each finished image is kept in OUT/records,
-so that an interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out,
+Writes summary.json, per_image.csv, per_class.csv, per_group.csv, figures.csv, leakage matrices, charts and noise maps
+(PNG and SVG) and one self-contained report.html; with --latex and --markdown tables for a paper as well. Several
+checkpoints give a comparison, with tests of how they differ. Each finished image is kept in OUT/records, so that an
+interrupted run goes on where it stopped. Of a folder of plain photos those that cannot be used are left out,
 and named with the reason. The figures are the same whatever the number of --workers, and under torchrun, whose
 processes must share the folder OUT.
 
@@ -30,11 +31,13 @@ from analysis.report.attention import Reading, found_files, measured_files
 from analysis.report.foreseen import foreseen
 from analysis.report.heads import write_heads_report
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
+from analysis.report.networks import open_networks, pooled_records
 from analysis.report.output import Checkpoint, write_report
 from analysis.report.photos import Images, Photos, open_images
 from analysis.report.records import located
+from analysis.report.typeset import MOST_DIGITS
 from dnl import __version__
-from dnl.checkpoints import checkpoint_hash, checkpoint_path, differing_classes, label_set_of, read_card, recipe_of
+from dnl.checkpoints import differing_classes
 from dnl.commands import exit_status, in_one_line, show_anything
 from dnl.datasets import NAMES, look_at, split_to_measure
 from dnl.distributed import World, joined
@@ -65,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description="Attention noise over a data set.")
     subject = parser.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--checkpoint", nargs="+", help="listed names or .safetensors files")
+    subject.add_argument(
+        "--checkpoint", nargs="+", help="listed names or .safetensors files; a,b,c or a folder: seeds taken as one"
+    )
     subject.add_argument(
         "--attention", nargs="+", type=Path, metavar="FILE", help="attention files or folders of them, one an image"
     )
@@ -87,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-images", type=int, metavar="N", help="images that a class needs to count")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; the processor's cores if not given")
     parser.add_argument("--large", action="store_true", help="measure labelled images of any size")
+    for option, ending in (("--latex", "tex"), ("--markdown", "md")):
+        words = f"write tables for a paper as tables.{ending}" + (" (booktabs, siunitx)" if ending == "tex" else "")
+        parser.add_argument(option, dest="formats", action="append_const", const=ending, help=words)
+    parser.add_argument("--digits", type=int, default=3, metavar="N", help="digits after the point in these tables")
     parser.add_argument("--no-detection", action="store_true", help="leave AUC and average precision out")
     files = parser.add_argument_group("attention files")
     files.add_argument(
@@ -101,11 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(options: argparse.Namespace, world: World) -> None:
-    for name in ("limit", "workers", "min_images"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ReportError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give 1 or more")
-    if not 0 < options.temperature < math.inf:
-        raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
+    _require_numbers(options)
     if options.attention:
         if world.is_main:
             _report_files(options, world)
@@ -113,9 +118,11 @@ def _report(options: argparse.Namespace, world: World) -> None:
     _refuse(options, FOR_FILES, "with --attention alone")
     if options.dataset is None:
         raise ReportError(f"--checkpoint needs a data set; name one of {', '.join(NAMES)} with --dataset")
-    checkpoints = open_checkpoints(options.checkpoint)
+    checkpoints = open_networks(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
-    split = split_to_measure(split, [own.recipe for own in checkpoints], options.dataset, options.data)
+    split = split_to_measure(
+        split, [own.recipe for checkpoint in checkpoints for own in checkpoint.networks], options.dataset, options.data
+    )
     images = open_images(options.dataset, options.data, split, options.coding)
     labels = options.labels or ("prediction" if images.label_set is None else "truth")
     _require_fitting_classes(checkpoints, images, labels, options.data)
@@ -137,17 +144,19 @@ def _report(options: argparse.Namespace, world: World) -> None:
             out=options.out,
             coding=options.coding,
         )
-        for checkpoint in checkpoints
+        for network in checkpoints
+        for checkpoint in network.networks
     }
     _make_folders([job.folder for job in jobs.values()], options.out)
     workers = options.workers or min(os.cpu_count() or 1, MOST_WORKERS)
-    records = {
+    measured_records = {
         name: located(
             measure_images(job, workers=workers, world=world, progress=_bar(name, world)), images.origins[:count]
         )
         for name, job in jobs.items()
     }
     if world.is_main:
+        records = measured_records | {own.name: pooled_records(own, measured_records) for own in checkpoints}
         provenance = {
             "version": __version__,
             "definitions": "this project's own",
@@ -156,13 +165,28 @@ def _report(options: argparse.Namespace, world: World) -> None:
             "limit": options.limit,
             "options": {**asdict(measured), "detection": not options.no_detection},
         }
-        write_report(options.out, checkpoints, records, images, provenance, min_images=options.min_images)
+        formats = dict.fromkeys(options.formats or (), options.digits)
+        write_report(
+            options.out, checkpoints, records, images, provenance, min_images=options.min_images, formats=formats
+        )
         _say_where(options.out)
+
+
+def _require_numbers(options: argparse.Namespace) -> None:
+    for name in ("limit", "workers", "min_images"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ReportError(f"--{name.replace('_', '-')} is {getattr(options, name)}; give 1 or more")
+    if not 1 <= options.digits <= MOST_DIGITS:
+        raise ReportError(f"--digits is {options.digits}; give 1 to {MOST_DIGITS}")
+    if not 0 < options.temperature < math.inf:
+        raise ReportError(f"--temperature is {options.temperature:g}; give a finite number above 0, 1 for the method")
 
 
 def _report_files(options: argparse.Namespace, world: World) -> None:
     """The report on attention files, in this process alone."""
     _refuse(options, FOR_DATA_SETS, "with --checkpoint alone: attention files are their own data set")
+    if options.formats:
+        raise ReportError("--latex and --markdown go with --checkpoint alone: per_head.csv has the figures of files")
     if options.label_set is not None and options.label_set not in PUBLIC_SETS:
         raise ReportError(f"--label-set is {options.label_set!r}; choose one of {', '.join(PUBLIC_SETS)}")
     files = found_files(options.attention)[: options.limit]
@@ -228,22 +252,6 @@ def _look(
             print(one_line(sentence), file=sys.stderr)
 
 
-def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
-    """The checkpoints of a report, each under a name of its own. Raises ValueError where one has no place there."""
-    checkpoints: list[Checkpoint] = []
-    for name in names:
-        path, card = checkpoint_path(name), read_card(name)
-        label_set, sha256 = label_set_of(card), checkpoint_hash(name)
-        if card["config"].get("context") == "fcn":
-            raise ReportError(f"{name} has no attention block (context fcn); choose checkpoints with context nl … dnl")
-        if any(sha256 == other.sha256 for other in checkpoints):
-            raise ReportError(f"{name} is given twice; name each checkpoint once")
-        twin = any(path.stem == other.name for other in checkpoints)
-        own_name = f"{path.stem}-{sha256[:8]}" if twin else path.stem
-        checkpoints.append(Checkpoint(own_name, path, sha256, label_set, card["config"], recipe_of(card)))
-    return checkpoints
-
-
 def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images: Images, labels: str, data: str | None) -> None:
     true = images.label_set if labels == "truth" else None
     if labels == "truth" and true is None:
@@ -252,6 +260,11 @@ def _require_fitting_classes(checkpoints: Sequence[Checkpoint], images: Images, 
         )
     first = checkpoints[0]
     for checkpoint in checkpoints:
+        if labels == "prediction" and checkpoint.members:
+            raise ReportError(
+                f"{checkpoint.name} is several networks, and each would be measured against a prediction of its own; "
+                "give each alone, or images with labels"
+            )
         if true is not None and checkpoint.label_set.class_names != true.class_names:
             differing = differing_classes(checkpoint.label_set.class_names, true.class_names)
             raise ReportError(

@@ -8,10 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
-from analysis.measure import ImageRecord, checkpoint_differences, data_set_summary, least_images, measured_images
+from analysis.measure import (
+    ImageRecord,
+    checkpoint_differences,
+    data_set_summary,
+    least_images,
+    measured_images,
+    network_spread,
+)
 from analysis.options import own_stages
 from analysis.report.charts import (
     CLASS_METRICS,
@@ -29,14 +37,24 @@ from analysis.report.charts import (
 )
 from analysis.report.measuring import ReportError
 from analysis.report.page import report_page
+from analysis.report.paper import paper_tables
 from analysis.report.photos import Images
 from analysis.report.records import SkippedImage
-from analysis.report.tables import write_class_table, write_group_table, write_image_table, write_leakage
+from analysis.report.tables import (
+    write_class_table,
+    write_figure_table,
+    write_group_table,
+    write_image_table,
+    write_leakage,
+)
+from analysis.report.typeset import latex, markdown
 from dnl.classes import LabelSet
 from dnl.datasets import learnt_from
 from dnl.files import write_atomically, write_json
 from dnl.network import ModelConfig
 
+# Of tables for a paper: the file's ending and what writes it.
+FORMATS = {"tex": latex, "md": markdown}
 NOISE_MAPS = 6
 MOST_DRAWN_GROUPS = 40
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
@@ -48,7 +66,7 @@ MAX_FILE_NAME = 100
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint of the report: its name there, its file, its classes, its network's configuration, and the recipe
-    that it was trained by."""
+    that it was trained by. members: checkpoints of one network, such as seeds, that are taken as this one."""
 
     name: str
     path: Path
@@ -56,6 +74,12 @@ class Checkpoint:
     label_set: LabelSet
     config: dict
     recipe: Mapping = field(default_factory=dict)
+    members: tuple["Checkpoint", ...] = ()
+
+    @property
+    def networks(self) -> tuple["Checkpoint", ...]:
+        """The members, or the checkpoint itself."""
+        return self.members or (self,)
 
 
 def write_report(
@@ -66,15 +90,17 @@ def write_report(
     provenance: Mapping,
     *,
     min_images: int | None = None,
+    formats: Mapping[str, int] = MappingProxyType({}),
 ) -> dict:
     """Write the report, in place of an earlier one in `out`, and return its summary.
 
-    records: checkpoint name -> one record an image, in the order of `images`. provenance: what else the figures rest
-    on. min_images: as in `data_set_summary`, by default `least_images`. One checkpoint's summary is flat; several are
-    under "checkpoints", with their differences. Raises ReportError where no image can be measured; on an error an
-    earlier report is left as it was.
+    records: checkpoint name -> one record an image, in the order of `images`; of members as well. provenance: what else
+    the figures rest on. min_images: as in `data_set_summary`, by default `least_images`. formats: of FORMATS, how
+    tables for a paper are written as well, each with its digits. One checkpoint's summary is flat; several are under
+    "checkpoints", with their differences. Raises ReportError where no image can be measured; on an error an earlier
+    report is left as it was.
     """
-    return put_in_place(out, lambda made: _write(made, checkpoints, records, images, provenance, min_images))
+    return put_in_place(out, lambda made: _write(made, checkpoints, records, images, provenance, min_images, formats))
 
 
 def put_in_place(out: Path, write: Callable[[Path], dict]) -> dict:
@@ -128,30 +154,29 @@ def _write(
     images: Images,
     provenance: Mapping,
     min_images: int | None,
+    formats: Mapping[str, int],
 ) -> dict:
     class_names = checkpoints[0].label_set.class_names
-    summaries, kept = {}, {}
-    for checkpoint in checkpoints:
-        kept[checkpoint.name] = _measured(records[checkpoint.name])
-        about = {**provenance, "checkpoint": {"name": checkpoint.name, "sha256": checkpoint.sha256}}
-        about["learnt_from"] = learnt_from(checkpoint.recipe, provenance["dataset"], provenance["split"] or "")
-        about["images"] = measured_images(kept[checkpoint.name])
-        about["model"] = _facts_of_model(checkpoint.config)
-        summaries[checkpoint.name] = {
-            "provenance": about,
-            **_summary(records[checkpoint.name], kept[checkpoint.name], class_names, min_images),
-        }
+    kept = {checkpoint.name: _measured(records[checkpoint.name]) for checkpoint in checkpoints}
+    summaries = {
+        checkpoint.name: _summary(checkpoint, records, kept[checkpoint.name], provenance, min_images)
+        for checkpoint in checkpoints
+    }
     several = len(checkpoints) > 1
     first = summaries[checkpoints[0].name]
-    differences = checkpoint_differences(kept, len(class_names), **first["limits"]) if several else None
+    differences = None
+    if several:
+        differences = checkpoint_differences(kept, len(class_names), class_names=class_names, **first["limits"])
     summary = {"checkpoints": summaries, "checkpoint_differences": differences} if several else first
 
     write_json(out / "summary.json", summary)
-    write_image_table(out / "per_image.csv", records)
-    write_group_table(out / "per_group.csv", summaries)
-    hashes = {checkpoint.name: checkpoint.sha256 for checkpoint in checkpoints}
-    write_class_table(out / "per_class.csv", records, class_names, hashes)
-    classes, networks = chart_names(class_names, "class"), chart_names(summaries, "checkpoint", first=1)
+    _write_tables(out, summaries, differences, formats)
+    networks = [network for checkpoint in checkpoints for network in checkpoint.networks]
+    of_networks = {network.name: records[network.name] for network in networks}
+    write_image_table(out / "per_image.csv", of_networks)
+    hashes = {network.name: network.sha256 for network in networks}
+    write_class_table(out / "per_class.csv", of_networks, class_names, hashes)
+    classes, names = chart_names(class_names, "class"), chart_names(summaries, "checkpoint", first=1)
     groups = chart_names(dict.fromkeys(name for own in summaries.values() for name in own["groups"]), "group", first=1)
     charts, maps = {}, {}
     for name, own in summaries.items():
@@ -163,8 +188,8 @@ def _write(
         maps[name] = _noise_maps(records[name], images, folder / "noise_maps")
     if several:
         (out / "charts").mkdir(exist_ok=True)
-        draw = partial(comparison_chart, summaries, networks.texts)
-        comparison = save_chart(out / "charts" / "comparison", draw, networks.texts.values())
+        draw = partial(comparison_chart, summaries, names.texts)
+        comparison = save_chart(out / "charts" / "comparison", draw, names.texts.values())
         charts[""] = {"comparison": comparison}
     page = report_page(
         summaries,
@@ -174,10 +199,28 @@ def _write(
         subject=_data_set(provenance),
         facts=_facts(provenance, checkpoints),
         comparison=differences,
-        key=classes.key | networks.key | groups.key,
+        key=classes.key | names.key | groups.key,
     )
     write_atomically(out / "report.html", lambda file: file.write_text(page, encoding="utf-8"))
     return summary
+
+
+def _write_tables(
+    out: Path, summaries: Mapping[str, Mapping], differences: Mapping | None, formats: Mapping[str, int]
+) -> None:
+    """The tables that are made of summaries, among them those for a paper. formats: as in `write_report`."""
+    write_group_table(out / "per_group.csv", summaries)
+    write_figure_table(out / "figures.csv", summaries, differences)
+    for ending, digits in formats.items():
+        text = FORMATS[ending](paper_tables(summaries, differences), digits)
+        write_atomically(out / f"tables.{ending}", partial(Path.write_text, data=text, encoding="utf-8"))
+
+
+def _facts_of_checkpoint(checkpoint: Checkpoint) -> dict:
+    facts: dict = {"name": checkpoint.name, "sha256": checkpoint.sha256}
+    if checkpoint.members:
+        facts["members"] = [{"name": member.name, "sha256": member.sha256} for member in checkpoint.members]
+    return facts
 
 
 def _facts_of_model(config: Mapping) -> dict:
@@ -208,17 +251,33 @@ def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord
 
 
 def _summary(
-    records: Sequence[ImageRecord | SkippedImage],
+    checkpoint: Checkpoint,
+    records: Mapping[str, Sequence[ImageRecord | SkippedImage]],
     measured: Sequence[ImageRecord],
-    class_names: Sequence[str],
+    provenance: Mapping,
     min_images: int | None,
 ) -> dict:
+    """A checkpoint's summary with its provenance. records: of all. measured: those of its own that have figures."""
     least = least_images(len(measured)) if min_images is None else min_images
-    return {
+    skipped = [record for record in records[checkpoint.name] if isinstance(record, SkippedImage)]
+    class_names, split = checkpoint.label_set.class_names, provenance["split"] or ""
+    learnt = any(learnt_from(network.recipe, provenance["dataset"], split) for network in checkpoint.networks)
+    summary = {
+        "provenance": {
+            **provenance,
+            "checkpoint": _facts_of_checkpoint(checkpoint),
+            "learnt_from": learnt,
+            "images": measured_images(measured),
+            "model": _facts_of_model(checkpoint.config),
+        },
         **data_set_summary(measured, class_names, min_images=least),
         "images_of_one_class": sum(len(record.classes) < 2 for record in measured),
-        "images_skipped": {record.name: record.reason for record in records if isinstance(record, SkippedImage)},
+        "images_skipped": {record.name: record.reason for record in skipped},
     }
+    if checkpoint.members:
+        members = {member.name: _measured(records[member.name]) for member in checkpoint.members}
+        summary["networks"] = network_spread(members, len(class_names), **summary["limits"])
+    return summary
 
 
 def _charts(summary: Mapping, class_names: Sequence[str], texts: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -265,8 +324,9 @@ def _data_set(provenance: Mapping) -> str:
 
 def _facts(provenance: Mapping, checkpoints: Sequence[Checkpoint]) -> list[tuple[str, str]]:
     facts = [
-        (f"checkpoint {checkpoint.name}", f"SHA-256 {checkpoint.sha256}, context {checkpoint.config.get('context')}")
+        (f"checkpoint {network.name}", f"SHA-256 {network.sha256}, context {network.config.get('context')}")
         for checkpoint in checkpoints
+        for network in checkpoint.networks
     ]
     options = ", ".join(f"{name} {value}" for name, value in provenance["options"].items())
     return [*facts, ("data set", _data_set(provenance)), ("options", options), ("version", provenance["version"])]

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from analysis import noise
+from analysis.measure import NOISE_METRICS
 from analysis.options import STAGES, own_stages
 from analysis.report.charts import CLASS_METRICS
+from analysis.report.differences import checkpoint_comparison, stage_changes
 from analysis.report.html import (
     difference,
     figure_html,
@@ -52,7 +54,7 @@ def report_page(
     parts = [f"<h1>{escape(title)}</h1>", _lead(first, subject)]
     if comparison is not None:
         links = "".join(f'<a href="#checkpoint-{number}">{escape(name)}</a>' for number, name in enumerate(summaries))
-        parts += [f"<nav>{links}</nav>", *_comparison(summaries, comparison, charts[""])]
+        parts += [f"<nav>{links}</nav>", *checkpoint_comparison(summaries, comparison, charts[""])]
     for number, (name, summary) in enumerate(summaries.items()):
         if comparison is not None:
             parts.append(f'<h1 id="checkpoint-{number}">{escape(name)}</h1>')
@@ -95,12 +97,13 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
         _stage_table(summary, stages, "Macro means, below them their intervals."),
         f"<p>{escape(interval_sentences(summary))}</p>",
         f"<p>{_in_words(summary)}</p>",
+        *_networks(summary),
         "<h2>Controls</h2>",
         f"<p>What other maps get on the same labels ({names}), so that a side effect is not taken for the method.</p>",
         _stage_table(summary, controls, "Macro means, below them their intervals."),
         "<ul>" + "".join(f"<li><b>{stage}</b>: {escape(CONTROL_WORDS[stage])}</li>" for stage in controls) + "</ul>",
         figure_html(charts["stages"], "All stages and controls (hatched). The broken line is chance."),
-        *_changes(summary, charts),
+        *stage_changes(summary, charts),
         *_groups(summary, charts),
         "<h2>By class</h2>",
     ]
@@ -130,15 +133,21 @@ def _checkpoint(summary: Mapping, charts: Mapping[str, str], maps: Sequence[tupl
     return [*parts, *_left_out(summary)]
 
 
-def _changes(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
-    """What each stage changes; nothing where there is one stage alone."""
-    if not summary["differences"]:
+def _networks(summary: Mapping) -> list[str]:
+    """The networks that are taken as one, such as seeds; nothing for a single one."""
+    if "networks" not in summary:
         return []
-    return [
-        "<h2>What each stage changes</h2>",
-        _difference_table(summary["differences"]),
-        figure_html(charts["differences"], "Paired differences with 95 % intervals."),
-    ]
+    stages = summary["networks"]
+    keys = [(stage, metric) for stage in own_stages(stages) for metric in NOISE_METRICS]
+    names = list(stages["raw"]["interclass_noise"]["networks"])
+    rows = [(name, *(plain(stages[stage][metric]["networks"][name]) for stage, metric in keys)) for name in names]
+    rows.append(("standard deviation", *(plain(stages[stage][metric]["deviation"]) for stage, metric in keys)))
+    header = ("network", *(f"{stage} {METRIC_WORDS[metric]}" for stage, metric in keys))
+    words = (
+        f"{len(names)} networks are taken as one: the queries of all count alike. Intervals and tests speak of images "
+    )
+    words += "seen by these networks; how far others of their kind would differ, the standard deviation tells."
+    return ["<h2>The networks</h2>", f"<p>{words}</p>", table_html("Macro means of each.", header, rows)]
 
 
 def _in_words(summary: Mapping) -> str:
@@ -190,15 +199,6 @@ def _stage_table(summary: Mapping, stages: Sequence[str], caption: str) -> str:
     return table_html(caption, header, rows)
 
 
-def _difference_table(differences: Mapping) -> str:
-    metrics = [m for m in (*CLASS_METRICS, "kept_mass") if any(d[m]["mean"] is not None for d in differences.values())]
-    rows = [
-        (name.replace(" - ", " − "), *(difference(block[metric]) for metric in metrics))
-        for name, block in differences.items()
-    ]
-    return table_html("Paired by image.", ("", *(METRIC_WORDS[metric] for metric in metrics)), rows)
-
-
 def _groups(summary: Mapping, charts: Mapping[str, str]) -> list[str]:
     """The figures of each group; nothing where images have none."""
     groups = summary["groups"]
@@ -240,42 +240,6 @@ def _split_table(summary: Mapping) -> str:
         if any(entry["mean"] is not None for entry in entries):
             rows.append((words, *map(with_interval, entries), plain(entries[0]["chance"])))
     return table_html("Interclass noise of some of the queries.", ("queries", *stages, "chance"), rows)
-
-
-def _comparison(summaries: Mapping[str, Mapping], comparison: Mapping, charts: Mapping[str, str]) -> list[str]:
-    stages = own_stages(stage for summary in summaries.values() for stage in summary["stages"])
-
-    def cell(summary: Mapping, stage: str, metric: str) -> str:
-        return with_interval(summary["stages"][stage][metric]) if stage in summary["stages"] else "not there"
-
-    rows = [
-        (
-            name,
-            *(cell(summary, stage, metric) for metric in ("interclass_noise", "hollow_fraction") for stage in stages),
-        )
-        for name, summary in summaries.items()
-    ]
-    header = ("checkpoint", *(f"{stage} {words}" for words in ("noise", "hollow") for stage in stages))
-    parts = [
-        "<h2>Comparison</h2>",
-        table_html("Interclass noise and hollow fraction, macro means.", header, rows),
-        figure_html(charts["comparison"], "The checkpoints side by side, with 95 % intervals."),
-    ]
-    for pair, block in comparison.items():
-        rows = [
-            (
-                stage,
-                *(
-                    difference(metrics[metric])
-                    for metric in ("interclass_noise", "intraclass_noise", "hollow_fraction")
-                ),
-            )
-            for stage, metrics in block["stages"].items()
-        ]
-        caption = f"{pair.replace(' - ', ' − ')}, paired over {block['images']} images."
-        header = ("stage", "interclass noise", "intraclass noise", "hollow fraction")
-        parts.append(table_html(caption, header, rows))
-    return parts
 
 
 def _left_out(summary: Mapping) -> list[str]:

@@ -1,4 +1,4 @@
-"""The report's CSV files: every image, every class of every image, and the leakage matrices."""
+"""The report's CSV files: every image, every class of every image, all figures, and the leakage matrices."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from analysis import noise
 from analysis.files.tables import csv_text
 from analysis.measure import GROUP_METRICS, RECORD_METRICS, SPLITS, ImageRecord
 from analysis.options import OPTION_NAMES, option_cells
+from analysis.report.paper import CSV_HEADER, csv_rows
 from analysis.report.records import SkippedImage
 from dnl import __version__
 from dnl.files import write_atomically
@@ -135,6 +136,11 @@ def write_group_table(path: Path, summaries: Mapping[str, Mapping]) -> None:
                 interclass = figures["interclass_noise"]
                 rows.append([*row, *(interclass[name] for name in BESIDE_CHANCE)])
     _write(path, GROUP_HEADER, rows)
+
+
+def write_figure_table(path: Path, summaries: Mapping[str, Mapping], comparison: Mapping | None = None) -> None:
+    """Every mean of noise with its interval, and every tested difference, one a row; as `paper.csv_rows` says."""
+    _write(path, CSV_HEADER, csv_rows(summaries, comparison))
 
 
 def write_leakage(path: Path, matrix: Sequence[Sequence[float] | None], class_names: Sequence[str]) -> None:

@@ -13,6 +13,8 @@ from analysis.words import (
     STAGE_COLOURS,
     STAGE_WORDS,
     TILE_DEFINITIONS,
+    conclusion,
+    difference_words,
     headline,
     interval_sentences,
 )
@@ -112,3 +114,54 @@ def test_the_headline_calls_a_tiny_change_none(summary):
 def test_sentences_say_what_intervals_speak_of(facts, groups, sentences):
     summary = {"intervals": {"level": 0.95, **facts}, "groups": dict.fromkeys(groups)}
     assert interval_sentences(summary) == sentences
+
+
+TESTED = {
+    "mean": -0.12,
+    "low": -0.2,
+    "high": -0.04,
+    "p": 0.004,
+    "least_p": 0.001,
+    "test": "all sign flips of 10 blocks",
+    "speaks_of": "this one sequence",
+    "reason": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {},
+            "Interclass noise is lower by 0.120, more than chance would often show (p = 0.004); that speaks of this "
+            "one sequence alone, not of others.",
+        ),
+        (
+            {"mean": 0.1, "low": None, "high": None, "p": 0.0001, "speaks_of": "images like these"},
+            "Interclass noise is higher by 0.100, more than chance would often show (p < 0.001); that speaks of images "
+            "like these.",
+        ),
+        (
+            {"p": 0.3, "high": 0.1},
+            "No difference in interclass noise can be told from chance (p = 0.300); there may be one still.",
+        ),
+        (
+            {"p": 0.06},
+            "No difference in interclass noise can be told from chance (p = 0.060); there may be one still. The "
+            "interval leaves out 0 all the same: a borderline case.",
+        ),
+        (
+            {"least_p": 0.25, "p": 0.25, "test": "all sign flips of 3 groups"},
+            "Nothing can be concluded of interclass noise: all sign flips of 3 groups allow no p below 0.25.",
+        ),
+        ({"p": None, "reason": "2 images: it takes 3"}, "No test of interclass noise (2 images: it takes 3)."),
+        ({"mean": None}, "No class has enough images for a difference in interclass noise."),
+    ],
+)
+def test_a_tested_difference_says_what_may_be_concluded(changes, expected):
+    assert conclusion("interclass_noise", {**TESTED, **changes}) == expected
+
+
+def test_a_difference_is_written_with_signs_and_a_zero_without():
+    assert difference_words({"mean": -0.1204, "low": -0.2, "high": 0.04}) == "−0.120 (−0.200 … +0.040)"
+    assert difference_words({"mean": -0.0001, "low": None, "high": None}) == "0.000"

@@ -18,7 +18,7 @@ COMMANDS = {
     "report": (
         "analysis.report.command",
         ["--checkpoint", "camvid-dnl", "--dataset", "streets", "--out", "OUT"],
-        "open_checkpoints",
+        "open_networks",
     ),
     "figures": ("analysis.figures.command", ["OUT/recipe.json", "OUT/a.pdf"], "write_figure"),
     "card": ("analysis.card.command", ["--checkpoint", "camvid-dnl", "--data", "OUT"], "checkpoint_path"),

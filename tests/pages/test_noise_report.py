@@ -90,7 +90,9 @@ def test_one_image_is_measured_on_arrival_and_its_numbers_are_python_s(app, zoo)
     bars = shown["overview interclass_noise"]["data"]
     assert bars[0]["y"] == [summary["stages"]["raw"]["interclass_noise"]["mean"]]
     assert len(app.dataframe[0].value) > 10
-    assert [button.label for button in app.get("download_button")] == ["Summary (JSON)", "Every image and class (CSV)"]
+    offered = ["Summary (JSON)", "Every image and class (CSV)", "LaTeX", "Markdown", "CSV"]
+    assert [button.label for button in app.get("download_button")] == offered
+    assert r"No test of interclass noise \(1 image\: an interval needs 3\)\." in words(app)
 
     # Changed choices wait for the button; the stages shown do not.
     app.pills(key="noise stages").set_value(["raw", "box"]).run()
@@ -239,6 +241,8 @@ def test_several_images_and_checkpoints_are_compared_and_can_be_cancelled(app, m
     assert bars["y"] == [summary["stages"]["raw"]["interclass_noise"]["mean"] for summary in (first, second)]
     assert not bars["error_y"]["visible"]  # of two images
     assert any(r"No intervals \(2 images\: an interval needs 3\)" in block.value for block in app.caption)
+    comparison = list(work.comparisons.values())[-1]
+    assert comparison["second - first"]["images"] == 2 and "Below 0 is less noise" in words(app)
     records = [record for (name, _), record in work.records.items() if name == "first"]
     text = noise_work.class_csv(work, "first", records)
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -16,6 +16,8 @@ MIME = {
     "gif": "image/gif",
     "webp": "image/webp",
     "csv": "text/csv",
+    "tex": "application/x-tex",
+    "md": "text/markdown",
     "json": "application/json",
     "npz": "application/octet-stream",
     "zip": "application/zip",

@@ -46,6 +46,7 @@ class Work:
     records: dict[tuple[str, int], ImageRecord] = field(default_factory=dict)
     failures: dict[tuple[str, int], str] = field(default_factory=dict)
     summaries: dict[tuple, dict] = field(default_factory=dict)
+    comparisons: dict[tuple, dict] = field(default_factory=dict)
 
     @property
     def several(self) -> bool:
@@ -154,7 +155,7 @@ def summary_of(records: Sequence[ImageRecord], class_names: Sequence[str]) -> di
     return data_set_summary(records, class_names, min_images=least_images(len(records)))
 
 
-def summary_json(work: Work, name: str, summary: dict, records: Sequence[ImageRecord]) -> str:
+def with_provenance(work: Work, name: str, summary: dict, records: Sequence[ImageRecord]) -> dict:
     """One checkpoint's summary and, as in the command line's summary.json, what it was made of."""
     provenance = {
         "version": __version__,
@@ -163,7 +164,12 @@ def summary_json(work: Work, name: str, summary: dict, records: Sequence[ImageRe
         "images": measured_images(records),
         "options": {**records[0].options, "labels": work.job.labels},
     }
-    return json.dumps({"provenance": provenance, **summary}, indent=2, ensure_ascii=False) + "\n"
+    return {"provenance": provenance, **summary}
+
+
+def summary_json(work: Work, name: str, summary: dict, records: Sequence[ImageRecord]) -> str:
+    """One checkpoint's summary with its provenance, as JSON."""
+    return json.dumps(with_provenance(work, name, summary, records), indent=2, ensure_ascii=False) + "\n"
 
 
 def class_csv(work: Work, name: str, records: Sequence[ImageRecord]) -> str:

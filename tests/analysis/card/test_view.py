@@ -9,6 +9,7 @@ from analysis.card.view import (
     choice_sentences,
     flatten,
     noise_rows,
+    noise_source,
     overview_row,
     read_ablation,
     read_log,
@@ -92,6 +93,21 @@ def test_noise_by_gate_and_stage():
     assert (rectified["gate"], rectified["× chance"], rectified["emptied rows"]) == ("binary", 0.25, 5)
     assert retained["stage"] == "retained (LR)" and retained["emptied rows"] == 2
     assert noise_rows({}) == []
+
+
+def test_what_noise_was_measured_on_is_said_with_its_limits():
+    assert noise_source({}) == ""
+    assert noise_source({"attention": {"images": 3, "raw": entry(0.4)}}) == (
+        "Measured on a split that the card does not name, 3 images."
+    )
+    raw = entry(0.4)
+    raw["interclass_noise"] |= {"low": 0.25, "high": 0.55}
+    intervals = {"method": "Student's t over 11 blocks", "speaks_of": "these 2 groups"}
+    known = {"attention_split": "camvid test", "attention": {"images": 233, "raw": raw, "intervals": intervals}}
+    assert noise_source(known) == (
+        "Measured on camvid test, 233 images. Raw interclass noise: 0.400, 95 % interval 0.250 … 0.550, Student's t "
+        "over 11 blocks; it speaks of these 2 groups."
+    )
 
 
 def test_noise_that_is_not_known_stays_unknown():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analysis import noise
-from analysis.intervals import mean_interval, ratio_interval
+from analysis.intervals import holm, mean_interval, paired_test, ratio_interval
 from analysis.measure import GROUP_METRICS, SPLITS, checkpoint_differences, data_set_summary, image_record, least_images
 from analysis.measure.data_set import METRICS
 from analysis.measure.tables import Tables
@@ -196,6 +196,22 @@ def test_differences_are_paired_by_image(reports, records):
     # The same images are drawn on both sides: a stage minus itself has no spread, however much images differ.
     same = checkpoint_differences({"a": records, "b": records}, 4, min_cells=2, min_images=2)
     assert same["b - a"]["stages"]["raw"]["top_mass"] == {"mean": 0, "low": 0, "high": 0}
+
+
+def test_differences_of_noise_are_tested_and_each_class_is_corrected_for_their_number(reports, records):
+    raw, retained = (slow_table(reports, stage, "interclass_noise", min_cells=2) for stage in ("raw", "retained"))
+    block = summary_of(records)["differences"]["retained - raw"]["interclass_noise"]
+    shown = np.isfinite(retained - raw).sum(axis=0) >= 2
+    tested = paired_test(raw[:, shown], retained[:, shown])
+    assert block["p"] == tested.p and block["test"] == tested.method == "all sign flips of 6 images"
+    assert block["least_p"] == 2 / 64 and block["effect"] == pytest.approx(tested.effect)
+    own = [entry["p"] for entry in block["per_class"].values()]
+    assert [entry["p_holm"] for entry in block["per_class"].values()] == holm(own)
+    for name, entry in block["per_class"].items():
+        column = CLASSES.index(name)
+        assert entry["p"] == paired_test(raw[:, column], retained[:, column]).p
+        assert entry["images"] == np.isfinite(raw[:, column]).sum()
+    json.dumps(block, allow_nan=False)
 
 
 def test_checkpoints_are_compared_on_the_images_of_both(reports, records):

@@ -61,7 +61,7 @@ def camvid(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(checkpoint, camvid, tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    assert run(checkpoint, camvid, out) == 0
+    assert run(checkpoint, camvid, out, "--latex", "--markdown") == 0
     return out
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -86,6 +87,25 @@ def test_photos_without_labels_and_two_checkpoints(checkpoint, in_this_process, 
     assert (out / "charts" / "comparison.svg").is_file()
 
 
+def test_several_networks_are_taken_as_one(checkpoint, camvid, in_this_process, tmp_path):
+    seeds = tmp_path / "seeds"
+    seeds.mkdir()
+    for seed in (1, 2):
+        save_model(seeds / f"seed{seed}.safetensors", seed=seed)
+    assert run(checkpoint, camvid, tmp_path / "out", "--no-detection", "--checkpoint", str(checkpoint), str(seeds)) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    block = summary["checkpoints"]["seeds"]
+    assert [member["name"] for member in block["provenance"]["checkpoint"]["members"]] == ["seed1", "seed2"]
+    spread = block["networks"]["raw"]["interclass_noise"]
+    assert block["stages"]["raw"]["interclass_noise"]["mean"] == pytest.approx(
+        np.mean(list(spread["networks"].values()))
+    )
+    assert spread["deviation"] > 0 and "networks" not in summary["checkpoints"]["tiny"]
+    assert summary["checkpoint_differences"]["seeds - tiny"]["images"] == 3
+    assert {row["checkpoint"] for row in table(tmp_path / "out" / "per_image.csv")} == {"tiny", "seed1", "seed2"}
+    assert "2 networks are taken as one" in Page((tmp_path / "out" / "report.html").read_text()).text
+
+
 # --- what cannot be done ---------------------------------------------------------------------------------------------
 
 
@@ -102,6 +122,10 @@ def test_bad_input_ends_with_one_sentence(checkpoint, camvid, tmp_path, capsys):
         ({"--checkpoint": ["nowhere"]}, "there is no checkpoint 'nowhere'"),
         ({"--checkpoint": [fcn]}, "has no attention block"),
         ({"--checkpoint": [checkpoint, checkpoint]}, "given twice"),
+        ({"--checkpoint": [f"{checkpoint},{stranger}"]}, "are different networks (num_classes 11 and 2)"),
+        ({"--checkpoint": [f"{checkpoint},"]}, "an empty name beside a comma"),
+        ({"--checkpoint": [photos]}, "holds no .safetensors file"),
+        ({"--digits": ["9"]}, "--digits is 9; give 1 to 6"),
         ({"--checkpoint": [stranger]}, "knows the classes of plants, not of camvid"),
         ({"--checkpoint": [checkpoint, stranger], "--labels": ["prediction"]}, "different classes"),
         ({"--dataset": ["folder"], "--data": [photos], "--labels": ["truth"]}, "have no labels"),

@@ -18,6 +18,8 @@ def test_the_page_needs_nothing_from_outside(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert f"{summary['stages']['raw']['interclass_noise']['mean']:.3f}" in page.text
     assert "3-unlabelled was skipped: no cell has a label." in page.text
+    tested = summary["differences"]["retained - raw"]["interclass_noise"]
+    assert tested["p"] is None and f"No test of interclass noise ({tested['reason']})." in page.text
     assert "prefers-color-scheme: dark" in text and "@media print" in text
 
 

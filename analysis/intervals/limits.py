@@ -1,11 +1,8 @@
 """Means of images with intervals that keep their promise: 95 % of them hold the truth, for few images and for videos.
 
 A figure of a data set is a mean over images, or over images for each class and then over classes (the macro mean).
-Images of one drive or scene resemble each other, so an interval needs *parts* that can be taken as independent:
-
-    images without groups            the images themselves
-    LEAST_GROUPS groups or more      the groups
-    fewer groups, in order           blocks of neighbouring images, long enough to forget each other
+Images of one drive or scene resemble each other, so an interval needs *parts* that can be taken as independent
+(`analysis.intervals.parts`).
 
 A part's error is what its images add to the mean by differing from their class's mean. The variance of the mean is the
 sum of the squared errors, raised for each class by k / (k − 1) if k parts have it, so that rare classes count in full.
@@ -13,10 +10,6 @@ The limits are by bootstrap-t for many images or groups, by Student's t with its
 for very many, and by Student's t for few groups and for blocks. `python -m benchmarks.intervals` shows how often they
 hold the truth: less than 95 % for very skewed values, and where images stay alike over more than a tenth of a sequence.
 
-- Politis, White, "Automatic block-length selection for the dependent bootstrap", 2004, corrected by Patton, Politis,
-  White, 2009: how far images resemble their neighbours. Blocks here are BLOCK_LENGTHS times that length, so that their
-  means are nearly independent. Bootstraps of blocks of that length cover 83 % where these cover 93 % (101 images of one
-  sequence, lag-1 correlation 0.66).
 - Hall, "On the removal of skewness by transformation", 1992.
 - Bell, McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage samples", 2002: degrees of
   freedom where a few parts bear most of the weight.
@@ -25,17 +18,15 @@ hold the truth: less than 95 % for very skewed values, and where images stay ali
 import math
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-LEAST_PARTS = 3  # independent parts that an interval needs
-LEAST_GROUPS = 10  # for an interval over groups rather than within them
-LEAST_SEQUENCE = 30  # images that a group needs to be cut into blocks
-LEAST_FREEDOM = 4  # degrees of freedom that blocks keep
-MOST_BLOCKS = 20
-BLOCK_LENGTHS = 3.0  # a block in lengths of Politis and White
+from analysis.intervals.parts import LEAST_PARTS, Cut, Sample, images_by_class, sample_of, speaks_of, too_few
+
+# Blocks of an interval: four degrees of freedom are kept.
+CUT = Cut(least=4, most=20, each=1)
 LEAST_BOOTSTRAP = 20  # parts
 MOST_BOOTSTRAP = 300  # of more the corrected Student's t says the same, in a hundredth of the time
 RESAMPLES = 4000
@@ -80,8 +71,8 @@ def mean_interval(
     level: 0 … 1, of how many samples the interval is to hold the truth. seed: of the bootstrap.
     Raises ValueError for shapes that do not fit, infinite values, and values of which none is finite.
     """
-    table, kept = _table(values)
-    sample = _sample(table, kept, groups, order)
+    table, kept = images_by_class(values)
+    sample = sample_of(table, kept, groups, order, CUT)
     mean = float(np.nanmean(table, axis=0).mean())
     return _interval(mean, table, sample, level, seed)
 
@@ -106,122 +97,16 @@ def ratio_interval(
             f"numerator and denominator are {above.shape} and {below.shape}; their shapes must be the same"
         )
     both = np.isfinite(above) & np.isfinite(below)
-    above, kept = _table(np.where(both | np.isinf(above), above, np.nan))
-    below, _ = _table(np.where(both | np.isinf(below), below, np.nan))
+    above, kept = images_by_class(np.where(both | np.isinf(above), above, np.nan))
+    below, _ = images_by_class(np.where(both | np.isinf(below), below, np.nan))
     base = float(np.nanmean(below, axis=0).mean())
     if base == 0:
         raise ValueError("the denominator's mean is 0; there is no ratio")
     ratio = float(np.nanmean(above, axis=0).mean()) / base
-    return _interval(ratio, (above - ratio * below) / base, _sample(above, kept, groups, order), level, seed)
+    return _interval(ratio, (above - ratio * below) / base, sample_of(above, kept, groups, order, CUT), level, seed)
 
 
-def _table(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The values as images×classes without empty rows and columns, and which images stayed: bool of length n."""
-    table = np.asarray(values, np.float64)
-    if table.ndim not in (1, 2):
-        raise ValueError(f"values are {table.shape}; they must be one a image, or images×classes")
-    table = table[:, None] if table.ndim == 1 else table
-    if np.isinf(table).any():
-        raise ValueError("values must be finite, or NaN where an image has none")
-    present = np.isfinite(table)
-    if not present.any():
-        raise ValueError(f"none of {table.size} values is a number; there is no mean")
-    kept = np.asarray(present.any(axis=1))
-    return table[kept][:, present.any(axis=0)], kept
-
-
-# --- the parts of a sample -------------------------------------------------------------------------------------------
-
-
-class _Sample(NamedTuple):
-    """part_of: the part of each image. stratum_of: the stratum of each part; parts are compared with those of their
-    stratum. kind: images | groups | blocks."""
-
-    part_of: np.ndarray
-    stratum_of: np.ndarray
-    groups: int
-    kind: str
-
-
-def _sample(
-    table: np.ndarray, kept: np.ndarray, groups: Sequence[Hashable] | np.ndarray | None, order: ArrayLike | None
-) -> _Sample:
-    """The images that stayed in `table`, cut into parts."""
-    images = len(table)
-    places = np.arange(len(kept)) if order is None else np.asarray(order)
-    labels: Sequence[Any] | np.ndarray = np.arange(len(kept)) if order is None else np.zeros(len(kept), int)
-    if groups is not None:
-        labels = groups
-    for name, given in (("groups", labels), ("order", places)):
-        if len(given) != len(kept):
-            raise ValueError(f"{name} has {len(given)} entries for {len(kept)} images; it needs one for each")
-    number: dict[Hashable, int] = {}
-    group_of = np.array(
-        [number.setdefault(label, len(number)) for label, stays in zip(labels, kept, strict=True) if stays]
-    )
-    if len(number) == images:
-        return _Sample(np.arange(images), np.zeros(images, int), images, "images")
-    whole = _Sample(group_of, np.zeros(len(number), int), len(number), "groups")
-    if len(number) >= LEAST_GROUPS:
-        return whole
-    places = places[kept]
-    runs = [np.flatnonzero(group_of == group) for group in range(len(number))]
-    runs = [run[np.argsort(places[run], kind="stable")] for run in runs]
-    return _blocks(table, runs) or whole
-
-
-def _blocks(table: np.ndarray, runs: Sequence[np.ndarray]) -> _Sample | None:
-    """The sample in blocks; None where no group is long enough.
-
-    runs: the images of each group in order. Blocks are compared within their group. Groups that are too short are
-    one block each and are compared with each other; one alone is compared with the blocks of the largest group.
-    """
-    long = [run for run in runs if len(run) >= LEAST_SEQUENCE]
-    if not long:
-        return None
-    images = sum(map(len, long))
-    longest = images / (LEAST_FREEDOM + len(long))
-    length = float(np.clip(BLOCK_LENGTHS * _alike_length(table, long), images / MOST_BLOCKS, longest))
-    short = len(runs) - len(long)
-    largest = int(np.argmax([len(run) for run in runs]))
-    part_of = np.zeros(len(table), int)
-    strata: list[int] = []
-    for group, run in enumerate(runs):
-        is_long = len(run) >= LEAST_SEQUENCE
-        for block in np.array_split(run, max(2, round(len(run) / length)) if is_long else 1):
-            part_of[block] = len(strata)
-            strata.append(group if is_long else largest if short == 1 else -1)
-    return _Sample(part_of, np.unique(strata, return_inverse=True)[1], len(runs), "blocks")
-
-
-def _alike_length(table: np.ndarray, runs: Sequence[np.ndarray]) -> float:
-    """The block length of Politis and White (circular), in images, from all classes and runs together."""
-    images = sum(map(len, runs))
-    patience = max(5, math.ceil(math.sqrt(math.log10(images))))
-    furthest = min(math.ceil(math.sqrt(images)) + patience, max(map(len, runs)) - 1)
-    products, pairs = np.zeros(furthest + 1), np.zeros(furthest + 1)
-    for run in runs:
-        present = np.isfinite(table[run])
-        count = np.maximum(present.sum(axis=0), 1)
-        values = np.where(present, table[run], 0)
-        values = np.where(present, values - values.sum(axis=0) / count, 0)
-        for lag in range(min(furthest + 1, len(run))):
-            products[lag] += (values[lag:] * values[: len(run) - lag]).sum()
-            pairs[lag] += (present[lag:] & present[: len(run) - lag]).sum()
-    if products[0] <= 0:
-        return 1.0
-    correlation = products / np.maximum(pairs, 1) / (products[0] / pairs[0])
-    small = np.abs(correlation[1:]) < 2 * math.sqrt(math.log10(images) / images)
-    starts = (lag for lag in range(furthest - patience + 1) if small[lag : lag + patience].all())
-    last = next(starts, int(np.flatnonzero(~small).max(initial=0)) + 1)
-    lags = np.arange(1, min(2 * max(last, 1), furthest) + 1)
-    weights = np.minimum(1, 2 * (1 - lags / len(lags))) * correlation[lags]
-    spread, slope = 1 + 2 * weights.sum(), 2 * (lags * weights).sum()
-    longest = min(3 * math.sqrt(images), images / 3)
-    return float(np.clip((1.5 * images * (slope / spread) ** 2) ** (1 / 3), 1, longest)) if spread > 0 else 1.0
-
-
-# --- from parts to limits --------------------------------------------------------------------------------------------
+# --- from parts to limits ---------------------------------------------------------------------------------------------
 
 
 class _Spread(NamedTuple):
@@ -232,14 +117,14 @@ class _Spread(NamedTuple):
     freedom: float
 
 
-def _interval(mean: float, table: np.ndarray, sample: _Sample, level: float, seed: int) -> Interval:
+def _interval(mean: float, table: np.ndarray, sample: Sample, level: float, seed: int) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
     images, parts = len(table), len(sample.stratum_of)
     length = images / parts if sample.kind == "blocks" else None
     spread, reason = None, None
     if parts < LEAST_PARTS:
-        reason = _too_few(images, sample)
+        reason = too_few(images, sample)
     else:
         spread = _spread(table, sample.part_of, sample.stratum_of)
         if spread is None:
@@ -252,17 +137,20 @@ def _interval(mean: float, table: np.ndarray, sample: _Sample, level: float, see
         if parts < images and spread.variance > 0:
             alone = _spread(table, np.arange(images), sample.stratum_of[sample.part_of])
             effective *= min(alone.variance / spread.variance, 1) if alone else 1
-    one = "this one sequence" if sample.groups == 1 else f"these {sample.groups} groups"
-    speaks_of = one if sample.kind == "blocks" or sample.groups == 1 < images else f"{sample.kind} like these"
-    return Interval(mean, low, high, level, method, speaks_of, reason, images, sample.groups, parts, effective, length)
-
-
-def _too_few(images: int, sample: _Sample) -> str:
-    if sample.kind == "images":
-        return f"{images} image{'s' * (images > 1)}: an interval needs {LEAST_PARTS}"
-    which = "one sequence" if sample.groups == 1 else f"{sample.groups} groups"
-    needed = f"{LEAST_SEQUENCE} images of one sequence, or {LEAST_PARTS} groups"
-    return f"{images} images of {which}: an interval needs {needed}"
+    return Interval(
+        mean,
+        low,
+        high,
+        level,
+        method,
+        speaks_of(images, sample),
+        reason,
+        images,
+        sample.groups,
+        parts,
+        effective,
+        length,
+    )
 
 
 def _spread(table: np.ndarray, part_of: np.ndarray, stratum_of: np.ndarray) -> _Spread | None:
@@ -298,7 +186,7 @@ def _spread(table: np.ndarray, part_of: np.ndarray, stratum_of: np.ndarray) -> _
     return _Spread(of_part, float(variance), max(float(freedom), 1))
 
 
-def _limits(mean: float, spread: _Spread, sample: _Sample, level: float, seed: int) -> tuple[str, float, float]:
+def _limits(mean: float, spread: _Spread, sample: Sample, level: float, seed: int) -> tuple[str, float, float]:
     """The method in words and the limits."""
     parts, error = len(sample.stratum_of), math.sqrt(spread.variance)
     over = f"over {parts} {sample.kind}"
