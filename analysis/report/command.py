@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         with joined() as world:
             _report(options, world)
+            if world.is_main:
+                where = options.out / "report.html"
+                print(f"the report is {where}, its figures {options.out / 'summary.json'} and the tables beside it")
 
     return exit_status(work, told=partial(in_one_line, interrupted=kept))
 
@@ -169,7 +172,6 @@ def _report(options: argparse.Namespace, world: World) -> None:
         write_report(
             options.out, checkpoints, records, images, provenance, min_images=options.min_images, formats=formats
         )
-        _say_where(options.out)
 
 
 def _require_numbers(options: argparse.Namespace) -> None:
@@ -202,11 +204,6 @@ def _report_files(options: argparse.Namespace, world: World) -> None:
         "limit": options.limit,
     }
     write_heads_report(options.out, files, found, provenance, min_images=options.min_images)
-    _say_where(options.out)
-
-
-def _say_where(out: Path) -> None:
-    print(f"the report is {out / 'report.html'}, its figures {out / 'summary.json'} and the tables beside it")
 
 
 def _measure_options(options: argparse.Namespace, labels: str) -> MeasureOptions:
