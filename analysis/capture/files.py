@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.capture.brought import map_size, without_batch
+from analysis.capture import suspicions
+from analysis.capture.brought import in_words, map_size, without_batch
 from analysis.capture.capture import Capture
 from analysis.capture.coded import CodedLabels, class_indices
 from analysis.capture.containers import (
@@ -136,7 +137,7 @@ def _as_array(array: Any) -> np.ndarray:
     if isinstance(array, torch.Tensor):
         array = array.detach().cpu()
         array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # a number stays one
 
 
 def _text(metadata: dict[str, Any]) -> str:
@@ -329,6 +330,7 @@ def _layer(name: str, arrays: dict[str, Any], metadata: dict) -> Layer:
         options |= {**numbers, "lr_weights": metadata.get("lr_weights", "learnt")}
     by_head = {part: stacked(array) if head_of(array, grids.get(part, cells)) else array
                for part, array in given.items()}  # fmt: skip
+    _require_heads(by_head, grids)
     notes = tuple(metadata.get("notes", ()))
     return Layer(name, cells, key_size or cells, _heads(by_head, metadata), by_head, options, notes)
 
@@ -339,6 +341,16 @@ def _require_one_kind(query: Any, key: Any, attention: Any) -> None:
     if attention is None and (query is None or key is None):
         missing = " and ".join(part for part, array in (("query", query), ("key", key)) if array is None)
         raise ValueError(f"it has no {missing}; it needs query and key, or attention")
+
+
+def _require_heads(arrays: dict[str, Any], grids: dict[str, tuple[int, int]]) -> None:
+    """Raise ValueError for an array of more axes than those of heads: what looks like a head would be several."""
+    for part, array in arrays.items():
+        shape = tuple(array.shape)
+        is_map = part != "attention" and shape[-2:] == grids[part]
+        if len(shape) > (4 if is_map else 3):
+            wanted = "N×N or heads×N×N" if part == "attention" else "N×d, heads×N×d, d×h×w or heads×d×h×w"
+            raise ValueError(f"{part} is {in_words(shape)}; it must be {wanted}" + suspicions.of_layers(shape))
 
 
 def _heads(arrays: dict[str, Any], metadata: dict) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import torch
 
 from analysis import Capture
 from analysis.capture import Layer, Layers, attention_name, load_capture, load_layers, save_capture, save_layers
-from analysis.capture.containers import MAX_LAYERS, CaptureFileError
+from analysis.capture.containers import MAX_LAYERS, SUFFIXES, CaptureFileError
 from analysis.capture.files import read_capture_file
 from analysis.maps import attention_rows
 from tests.analysis.capture.test_files import full_capture
@@ -165,6 +165,35 @@ def test_a_batch_of_one_is_taken_off(tmp_path):
     np.testing.assert_array_equal(file.capture(2, "b.2").query, expected(0, 2).query)
     with pytest.raises(ValueError, match="first axis of 2 may be layers or images of a batch"):
         Capture.from_attention(np.ones((2, 3, CELLS, CELLS)), HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"attention": np.full((2, 3, CELLS, CELLS), 1 / CELLS, np.float32)}, "attention is 2×3×12×12; it must be N×N"),
+        (
+            {part: np.stack([rows] * 2) for part, rows in operands(0, tokens=CELLS).items()},
+            "query is 2×3×12×5; it must be N×d",
+        ),
+        (
+            {part: np.ones((2, 2, 3, CELLS, 5), np.float32) for part in ("query", "key")},
+            "first axes of 2×2 may be layers and images",
+        ),
+    ],
+)
+def test_several_images_or_layers_in_one_array_are_no_heads(arrays, words):
+    for prefix in ("", "b.2/"):
+        named = {f"{prefix}{name}": array for name, array in arrays.items()}
+        with pytest.raises(CaptureFileError, match=words):
+            read_capture_file(npz(**named, height=np.array(HEIGHT), width=np.array(WIDTH)))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_number_is_saved_as_one_number(tmp_path, suffix):
+    path = tmp_path / f"again{suffix}"
+    save_layers(read_capture_file(npz(**layered())).layers, path)
+    held = np.load(path) if suffix == ".npz" else safetensors.torch.load_file(path)
+    assert [tuple(held[f"b.2/{name}"].shape) for name in ("height", "width", "class_tokens")] == [(), (), ()]
 
 
 def test_layers_and_heads_are_chosen_by_name_and_pattern():
