@@ -2,7 +2,8 @@
 
 attention.png is the figure that the app offers for download. explorer.png is the Explorer itself, photographed in a
 headless Chromium (needs requirements-dev.txt and a Chromium), and lens.webp the lens at work there: the pointer goes
-over the photo, pins two pixels and changes the gate.
+over the photo, pins two pixels and changes the gate. heads.png is what `analysis.show` shows of the example of another
+network, with the maps of all its heads.
 """
 
 import contextlib
@@ -22,15 +23,21 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 sys.path.insert(0, str(ROOT))
 
+import analysis  # noqa: E402
 from analysis import capture_attention  # noqa: E402
+from analysis.examples import vision_transformer  # noqa: E402
 from analysis.figures import attention_figure  # noqa: E402
+from analysis.lens import asking_for, pack_layers, standalone_html  # noqa: E402
 from benchmarks.browser import launch_chromium  # noqa: E402
 from dnl import load_checkpoint  # noqa: E402
-from dnl.datasets import Streets  # noqa: E402
+from dnl.classes import CAMVID  # noqa: E402
+from dnl.datasets import Streets, camvid_labels  # noqa: E402
+from dnl.transforms import normalise  # noqa: E402
 
 CHECKPOINT = "camvid-dnl"
 SCENE = 4  # of the built-in gallery
 PIXELS = ((210, 180), (290, 240))  # (y, x) of the queries in the figure, and of the pins in the film
+HEAD, HEADS_PIXEL = ("blocks.4.attn", 3), [290, 240]  # that is shown large, and the pixel that looks
 PATIENCE_SECONDS = 120
 
 # The film: the pointer's way over the photo, (y, x) of its corners; those in PIXELS are pinned.
@@ -48,6 +55,26 @@ def attention_picture() -> None:
     capture = capture_attention(model, sample.image, labels=sample.labels, name=sample.name)
     figure = attention_figure(capture, [capture.cell_at(y, x) for y, x in PIXELS], gate="binary")
     figure.savefig(FOLDER / "attention.png", dpi=200)
+
+
+def heads_picture(page: Page) -> None:
+    """What the README's three lines show, of the small vision transformer on a built-in street."""
+    street = Streets("gallery")[SCENE]
+    model = vision_transformer().requires_grad_(False)
+    with analysis.watch(model, "*.attn") as watched:
+        model(normalise(street.image)[None])
+    labels = camvid_labels(street, CAMVID)
+    layers = watched.layers(image=street.image, labels=labels, label_set=CAMVID, name=street.name)
+    shown = asking_for(pack_layers(layers, HEAD), {"id": "picture", "pins": [HEADS_PIXEL]})
+    page.set_viewport_size({"width": 1100, "height": 1200})
+    page.set_content(standalone_html(shown, title=street.name, provenance={}).decode())
+    page.get_by_role("button", name="All heads").click()
+    page.wait_for_timeout(1500)
+    lens = page.locator(".lens").bounding_box()
+    end = page.locator("[data-panel=raw] dl").bounding_box()
+    height = end["y"] + end["height"] - lens["y"] + 2 * FILM_MARGIN
+    picture = io.BytesIO(page.screenshot(clip={"x": 0, "y": lens["y"] - FILM_MARGIN, "width": 1100, "height": height}))
+    Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(FOLDER / "heads.png", optimize=True)
 
 
 def explorer_picture(page: Page, address: str) -> None:
@@ -157,5 +184,6 @@ def wait_for(address: str, seconds: float = 60) -> None:
 if __name__ == "__main__":
     attention_picture()
     with served_app() as (browser_page, app_address):
+        heads_picture(browser_page)
         explorer_picture(browser_page, app_address)
         lens_film(browser_page, app_address)

@@ -36,6 +36,7 @@ from pages.parts.app.session import (
     visit,
 )
 from pages.parts.app.words import as_sentence, literal
+from pages.parts.explorer.arrival import lens_comes_first
 from pages.parts.explorer.attention_files import choose_attention_file, choose_example_attention
 from pages.parts.explorer.exports import show_batch, show_exports
 from pages.parts.explorer.link import FIRST_LOOK, follow, link_pins, view_parameters
@@ -218,20 +219,22 @@ def show_health(models: list[Model]) -> None:
         say_health(FILE_HEALTH)
 
 
-def show_head(parameters: dict[str, str]) -> None:
-    """The title, and beside it what can be done with the view."""
+def show_title() -> DeltaGenerator:
+    """The title, and the place beside it."""
     words, beside = st.columns([2, 1], vertical_alignment="center")
     with words:
         st.title("Where does one pixel look?")
         st.caption(HINT)
-    with beside, st.container(horizontal=True, horizontal_alignment="right"):
-        offer_presenting()
-        show_address(parameters)
+    return beside.container(horizontal=True, horizontal_alignment="right")
 
 
+@st.fragment
 def show_address(parameters: dict[str, str]) -> None:
     """The link to this view, to copy."""
-    with st.popover("Link to this view", icon=":material/link:"):
+    popover = st.popover("Link to this view", icon=":material/link:", key="link to this view", on_change="rerun")
+    if not popover.open:
+        return
+    with popover:
         if "image" not in parameters:
             st.markdown(
                 "A link cannot carry your own file, which stays in your session: it holds the model and the choices "
@@ -288,6 +291,9 @@ def show_page() -> None:
     follow_link(notices)
     if is_presenting():
         show_stage()
+    else:
+        with head:
+            beside = show_title()
     with st.sidebar:
         shown = choose_shown(notices)
     image = image_id(shown.captures[0])
@@ -301,10 +307,11 @@ def show_page() -> None:
     parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"), active)
     parameters |= {"present": "1"} if is_presenting() else {}
     write_link(parameters)
-    if is_presenting():
+    if is_presenting() or lens_comes_first():
         return
-    with head:
-        show_head(parameters)
+    with beside:
+        offer_presenting()
+        show_address(parameters)
     views = [
         measured(capture, pixels, map_options(capture, choices), source)
         for capture, source in zip(shown.captures, shown.sources, strict=True)

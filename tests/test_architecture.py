@@ -88,7 +88,7 @@ ANALYSIS = {
 SHARED = "parts.app parts.subjects analysis dnl"  # what the parts of every page may import
 PAGES = {
     "parts": ("", ""),
-    "parts.app": ("dnl.pictures dnl.untrusted", "streamlit"),
+    "parts.app": ("dnl.pictures dnl.untrusted", "PIL matplotlib numpy pandas streamlit"),
     "parts.subjects": ("parts.app analysis dnl", "numpy streamlit torch"),
     "parts.explorer": (SHARED, "PIL matplotlib numpy streamlit"),
     "parts.figures": (SHARED, "streamlit"),
@@ -109,7 +109,7 @@ ROOMS = {
     **rooms_of("analysis", ANALYSIS, no_face=("files", "pins", "charts")),
     "analysis": Room(("analysis.capture", "analysis.catch", "analysis.lens")),
     **rooms_of("pages", PAGES, no_face=tuple(name for name in PAGES if name.startswith("parts"))),
-    "app": Room(("pages.parts.app",), ("PIL", "matplotlib", "numpy", "pandas", "streamlit")),
+    "app": Room(("pages.parts.app",), ("streamlit",)),
     "benchmarks": Room(
         ("analysis", "dnl"), (*BENCHMARKED, "PIL", "matplotlib", "numpy", "playwright", "torch"), face=False
     ),

@@ -18,15 +18,8 @@ from analysis.figures.animation import FRAMES, MOTION_FORMATS, SECONDS, animatio
 from analysis.figures.captions import class_sentences
 from analysis.figures.figure import figure_file
 from analysis.figures.panels import Subject
-from analysis.figures.recipe import (
-    CamVidImage,
-    FileImage,
-    ImageSource,
-    RecipeError,
-    StreetImage,
-    naming,
-    recipe_from_json,
-)
+from analysis.figures.reading import RecipeError, naming
+from analysis.figures.recipe import CamVidImage, FileImage, ImageSource, StreetImage, recipe_from_json
 from analysis.figures.sources import (
     FigureImage,
     FigureModel,

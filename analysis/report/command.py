@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         with joined() as world:
             _report(options, world)
+            if world.is_main:
+                where = options.out / "report.html"
+                print(f"the report is {where}, its figures {options.out / 'summary.json'} and the tables beside it")
 
     return exit_status(work, told=partial(in_one_line, interrupted=kept))
 

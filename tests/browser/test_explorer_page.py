@@ -87,6 +87,29 @@ def test_presented_the_photo_and_its_maps_fill_the_screen_and_a_phone_keeps_the_
     context.close()
 
 
+def test_no_bundle_for_charts_or_code_is_loaded_before_one_is_opened(chromium, app_url):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    page = context.new_page()
+    loaded = []
+    page.on("request", lambda request: loaded.append(request.url))
+    page.goto(app_url)
+    wait_for_lens(page)
+
+    def bundles(*names: str) -> list[bool]:
+        return [any(name in url for url in loaded) for name in names]
+
+    assert bundles("BidiComponent", "PlotlyChart", "SyntaxHighlighter") == [True, False, False]
+    page.get_by_role("tab", name="Maps").click()
+    page.get_by_alt_text("retained map of pixel 1").wait_for()
+    page.get_by_role("tab", name="Chart").click()
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    page.get_by_text("A caption to copy").click()
+    page.get_by_test_id("stCode").wait_for()
+    assert bundles("PlotlyChart", "SyntaxHighlighter") == [True, True]
+    context.close()
+
+
 def table(page) -> list[str]:
     """The table's text, a line a row."""
     return page.locator(".pins tbody tr").all_inner_texts()

@@ -131,6 +131,8 @@ def test_choosers_and_the_overview_open_a_head(lens_page, layers):
     lens.show(pack_capture(*pair, names=("one", "two")))
     panels = [page.locator(f"[data-panel={stage}][data-model='{model}']") for model in (0, 1) for stage in STAGES]
     assert [panel.is_visible() for panel in panels] == [True, False, False] * 2 and not lens.complaints
+    tops = {round(lens.canvas("raw", model).bounding_box()["y"]) for model in (0, 1)}
+    assert len(tops) == 1
     cell = pair[1].cell_at(*lens.pixel())
     assert lens.figures("raw", 1)["interclassNoise"] == pytest.approx(figures(pair[1], cell)[0], abs=1e-6)
 

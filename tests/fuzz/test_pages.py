@@ -1,16 +1,12 @@
 """The Explorer with hostile files: it shows a sentence, never an exception."""
 
-from pathlib import Path
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from dnl.checkpoints import file as checkpoints
 from tests.fuzz import corpus
 from tests.fuzz.counts import COUNTS
 from tests.fuzz.guard import FACTOR
+from tests.pages.small import app_on
 
-APP = Path(__file__).parents[2] / "app.py"
 FILES = {
     "photo": {**corpus.bombs(), **corpus.polyglots(), "whole": corpus.images()[4]},
     "attention file": {
@@ -32,8 +28,7 @@ QUICK = [("photo", "png of 60000×60000"), ("attention file", "markup"), ("atten
 @pytest.mark.parametrize(("kind", "name"), CASES if FACTOR > 1 else QUICK)
 def test_a_hostile_file_in_the_explorer(kind, name, tmp_path, monkeypatch):
     corpus.checkpoint(tmp_path)
-    monkeypatch.setattr(checkpoints, "ZOO", tmp_path)
-    app = AppTest.from_file(str(APP), default_timeout=120)
+    app = app_on(tmp_path, monkeypatch, 120)
     app.session_state["source"] = SOURCES[kind]
     app.session_state[f"kept {kind}"] = (f"{corpus.HOSTILE_NAMES[0]}.png", FILES[kind][name])
     app.run()

@@ -15,6 +15,7 @@ from dnl import ModelConfig, build_model
 from dnl.checkpoints import file as checkpoints
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID, LabelSet
+from pages.parts.explorer import arrival
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -53,7 +54,11 @@ def enlarge(path: Path, factor: float, *layers: str) -> Path:
 
 
 def app_on(zoo: Path, monkeypatch, seconds: int = 300) -> AppTest:
-    """The app with the checkpoints of `zoo` and no others, not yet run."""
+    """The app with the checkpoints of `zoo` and no others, not yet run.
+
+    Its harness runs no JavaScript, so that no lens would ever say that it is alive and ask for what comes after it.
+    """
+    monkeypatch.setattr(arrival, "lens_comes_first", lambda: False)
     monkeypatch.setattr(checkpoints, "ZOO", zoo)
     monkeypatch.delenv("DNL_CHECKPOINTS", raising=False)
     monkeypatch.delenv("DNL_DATA", raising=False)

@@ -152,7 +152,7 @@ def test_the_places_of_a_session_are_bounded(monkeypatch):
 @pytest.mark.parametrize(
     ("page", "state", "key", "most"),
     [
-        ("explorer", {"batch source": "Your photos"}, "batch photos", 24),
+        ("explorer", {"batch open": True, "batch source": "Your photos"}, "batch photos", 24),
         ("figures", {}, "figure photos", 24),
         ("figures", {}, "figure labels", 24),
         ("models", {}, "labelling photos", 12),

@@ -14,6 +14,7 @@ from dnl.checkpoints import file as checkpoints
 from dnl.classes import ADE20K, CAMVID
 from dnl.datasets import DatasetError
 from pages.parts.app.words import literal
+from pages.parts.explorer import arrival
 from pages.parts.explorer.exports import OTHER_BATCH, OWN_PIXEL
 from pages.parts.subjects import pictures
 from pages.parts.subjects.places import CamVidPlace, camvid_name
@@ -37,6 +38,8 @@ EXPORTS = [
     "Figures (JSON)",
     "Maps (NPZ)",
 ]
+
+FIRST_OF_A_VISIT = arrival.lens_comes_first
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,17 @@ def test_the_page_opens_on_a_street_with_its_figures(app):
         assert 0 <= noise <= 1 and 0 < chance < 1
         assert math.isclose(float(table["times_chance"][stage]), noise / chance, abs_tol=0.01)
     assert any("does not say what its attention is worth" in text.value for text in app.markdown)
+
+
+def test_the_lens_comes_first_in_each_visit(app, monkeypatch):
+    monkeypatch.setattr(arrival, "lens_comes_first", FIRST_OF_A_VISIT)
+    for _ in range(2):
+        app.run()
+        assert not app.exception and [title.value for title in app.title] == ["Where does one pixel look?"]
+        assert not app.get("download_button") and not app.subheader
+        app.run()
+        assert_page_stands(app)
+        app.session_state["page"] = "another"
 
 
 def test_another_scene_has_other_figures(app):
@@ -466,6 +480,9 @@ def test_a_map_too_large_for_the_lens_is_said(app, monkeypatch):
 def test_everything_can_be_taken_home(app):
     app.run()
     assert [button.label for button in app.get("download_button")] == EXPORTS
+    assert not app.code  # what is folded away comes when it is opened
+    app.session_state["caption to copy"] = True
+    app.run()
     caption = next(block.value for block in app.code if block.value.startswith("Attention of"))
     assert "checkpoint a-small-one (" in caption and "Street 1" in caption
 
@@ -479,6 +496,7 @@ def offered(app: AppTest) -> bool:
 
 
 def made_batch(app: AppTest, scenes: list[int]) -> AppTest:
+    app.session_state["batch open"] = True
     app.run()
     app.multiselect(key="batch scenes").set_value(scenes).run()
     app.button(key="batch make").click().run()
@@ -511,6 +529,7 @@ def test_a_batch_made_for_other_choices_is_not_offered(zoo, tmp_path, monkeypatc
 
 def test_a_batch_of_other_photos_under_the_same_name_is_not_offered(app):
     photos = [png(np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)) for seed in (0, 1)]
+    app.session_state["batch open"] = True
     app.session_state["batch source"] = "Your photos"
     app.run()
     app.file_uploader(key="batch photos").set_value([("mine.png", photos[0], "image/png")]).run()
@@ -524,6 +543,7 @@ def test_a_batch_of_other_photos_under_the_same_name_is_not_offered(app):
 
 def test_a_batch_says_what_was_left_out_for_as_long_as_its_choices_stand(app):
     photo = png(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    app.session_state["batch open"] = True
     app.session_state["batch source"] = "Your photos"
     app.run()
     files = [("torn.png", photo[:60], "image/png"), ("mine.png", photo, "image/png")]

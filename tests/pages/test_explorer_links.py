@@ -186,6 +186,7 @@ def test_a_photo_of_one_s_own_is_not_in_the_link_and_that_is_said(app):
     Image.fromarray(np.zeros((70, 130, 3), np.uint8)).save(file, "PNG")
     app.file_uploader(key="photo").set_value(("mine.png", file.getvalue(), "image/png")).run()
     app.session_state["lens pins"] = {image_id_of_photo(): [[1, 2]]}
+    app.session_state["link to this view"] = True
     app.run()
     assert pixels(app) == [(1, 2)]
     assert address(app) == {"model": "denoised"}
@@ -203,6 +204,8 @@ def test_two_models_are_shown_on_the_same_pixels(app):
     assert not app.exception and not app.error
     assert models(app) == ["denoised", "plain"]
     assert address(app)["with"] == "plain"
+    app.session_state["caption to copy"] = True
+    app.run()
     caption = next(block.value for block in app.code if block.value.startswith("Attention of"))
     assert "checkpoint denoised (" in caption and "checkpoint plain (" in caption
     app.selectbox(key="model").select("plain").run()

@@ -69,7 +69,7 @@ function partsOf(lens) {
     toolbarOf(lens),
     tools.node,
     tools.noisiest,
-    ...rows.flat(),
+    ...(models.length > 1 ? [element("div", { class: "models" }, ...rows.flat())] : rows.flat()),
     ...(models.length > 1 ? [keys] : []),
     element("p", { class: "unseen", id: keysId }, KEYS),
     announcement,

@@ -7,7 +7,8 @@ function newLens(root, memory) {
     memory,
     image: null, // as `unpack` gives it
     background: null,
-    tell: () => {}, // (name, value): what the user has changed
+    tell: () => {}, // (name, value): what the user has changed, and once that it is alive
+    alive: false, // it has drawn
     preview: null, // the pixel under the pointer or the keyboard's cursor
     byKeyboard: false,
     view: WHOLE,
@@ -34,7 +35,10 @@ function newLens(root, memory) {
 function schedule(lens) {
   lens.frame ??= requestAnimationFrame(() => {
     lens.frame = null;
-    if (lens.root.isConnected && lens.image) render(lens);
+    if (!lens.root.isConnected || !lens.image) return;
+    render(lens);
+    if (!lens.alive) lens.tell("alive", true);
+    lens.alive = true;
   });
 }
 

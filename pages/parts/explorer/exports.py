@@ -44,13 +44,20 @@ def show_exports(
         _offer("Figures (CSV)", f"pins-{stem}.csv", lambda: pins_csv(views))
         _offer("Figures (JSON)", f"pins-{stem}.json", lambda: pins_json(views))
         _offer("Maps (NPZ)", f"maps-{stem}.npz", lambda: pins_npz(views), help=NPZ_HELP)
-    with st.expander("A caption to copy"):
-        st.code(pins_caption(views, scale), language=None, wrap_lines=True)
+    show_caption(views, scale)
     words = "Lay out a figure for the paper from these pins"
     help = PAPER_HELP if for_paper else NO_PAPER_HELP
     if st.button(words, key="to figures", icon=":material/table_view:", disabled=not for_paper, help=help):
         ask_for_figure()
         st.switch_page("pages/figures.py")
+
+
+@st.fragment
+def show_caption(views: Sequence[PinnedPixels], scale: Scale) -> None:
+    """A caption for the figure, to copy."""
+    expander = st.expander("A caption to copy", key="caption to copy", on_change="rerun")
+    if expander.open:
+        expander.code(pins_caption(views, scale), language=None, wrap_lines=True)
 
 
 PAPER_HELP = "The Figures page opens with these pins as rows, and with the gate, LR, temperature and colours of here."
@@ -94,18 +101,35 @@ def show_batch(
     models: Sequence[Model], views: Sequence[PinnedPixels], choices: Mapping | None, scale: Scale, colormap: str
 ) -> None:
     """The same figures of several images, as one zip file."""
-    with st.expander("Several images at once", icon=":material/burst_mode:"):
+    expander = st.expander("Several images at once", icon=":material/burst_mode:", key="batch open", on_change="rerun")
+    if not expander.open:
+        return
+    with expander:
         st.markdown("The figure (PDF) of every image, and all numbers in one CSV, as one zip file.")
         source = st.segmented_control(
-            "Images", [STREETS, "Your photos"], default=STREETS, required=True, key="batch source"
+            "Images",
+            [STREETS, "Your photos"],
+            default=STREETS,
+            required=True,
+            key="batch source",
+            persist_state="session",
         )
         if source == STREETS:
             scenes = range(len(Streets("gallery")))
-            chosen = st.multiselect("Streets", scenes, default=scenes, format_func=street_name, key="batch scenes")
+            chosen = st.multiselect(
+                "Streets",
+                scenes,
+                default=scenes,
+                format_func=street_name,
+                key="batch scenes",
+                persist_state="session",
+            )
             places: list[StreetPlace | UploadPlace] = [StreetPlace(scene) for scene in sorted(chosen)]
         else:
             places = [UploadPlace(photo) for photo in kept_uploads("Photos", PHOTO_TYPES, key="batch photos")]
-        which = st.radio("Pixels", [SAME_PLACES, OWN_PIXEL], key="batch pixels", horizontal=True)
+        which = st.radio(
+            "Pixels", [SAME_PLACES, OWN_PIXEL], key="batch pixels", horizontal=True, persist_state="session"
+        )
         pins = views[0] if which == SAME_PLACES else None
         wanted = batch_facts(models, places, pins, choices, scale, colormap)
         if st.button("Make the files", key="batch make", disabled=not places, icon=":material/burst_mode:"):

@@ -70,22 +70,26 @@ def show_pins(views: Sequence[PinnedPixels], scale: Scale, colormap: str, *, pin
             "flatters it.",
             icon=":material/info:",
         )
-    numbers, maps, chart = st.tabs(["Figures", "Maps", "Chart"])
-    with numbers:
-        if views[0].metrics:
+    _show_tabs(views, scale, colormap, pinned=pinned)
+
+
+@st.fragment
+def _show_tabs(views: Sequence[PinnedPixels], scale: Scale, colormap: str, *, pinned: bool) -> None:
+    numbers, maps, chart = st.tabs(["Figures", "Maps", "Chart"], key="pins tabs", on_change="rerun")
+    if maps.open:
+        maps.html(maps_table(views, scale, colormap, pinned=pinned))
+    elif not views[0].metrics:
+        with chart if chart.open else numbers:
+            _say_no_classes()
+    elif chart.open:
+        with chart:
+            _show_chart(views)
+    else:
+        with numbers:
             st.html(figures_table(views, pinned=pinned))
             _say_missing(views)
             with st.popover("What the figures mean", icon=":material/help:"):
                 st.markdown(DEFINITIONS)
-        else:
-            _say_no_classes()
-    with maps:
-        st.html(maps_table(views, scale, colormap, pinned=pinned))
-    with chart:
-        if views[0].metrics:
-            _show_chart(views)
-        else:
-            _say_no_classes()
 
 
 def _is_mended(view: PinnedPixels) -> bool:

@@ -345,7 +345,7 @@ def choose_rows(
             max_chars=MAX_TITLE_LENGTH,
             placeholder="by its class" if get("class_titles") else "none",
         )
-        if model:
+        if model and not isinstance(get(f"row {index} image"), AttentionImage):
             options = ["", *names]
             kept = get(f"row {index} checkpoint")
             options += [kept] if kept not in options else []

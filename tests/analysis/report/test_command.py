@@ -44,8 +44,9 @@ def test_the_summary_holds_the_figures_of_the_images(finished, records):
 # --- the same, however it came about ---------------------------------------------------------------------------------
 
 
-def test_two_workers_find_what_one_finds(finished, checkpoint, camvid, tmp_path):
+def test_two_workers_find_what_one_finds(finished, checkpoint, camvid, tmp_path, capsys):
     assert run(checkpoint, camvid, tmp_path, "--workers", "2") == 0
+    assert f"the report is {tmp_path / 'report.html'}" in capsys.readouterr().out
     for name in ("summary.json", "per_image.csv", "report.html"):
         assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
 
