@@ -5,6 +5,7 @@ from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, heads_figure, recipe_figure
 from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, compose, map_scale, shares
+from analysis.figures.reading import OtherFileError, RecipeError
 from analysis.figures.recipe import (
     COLUMN_WIDTH,
     COLUMNS,
@@ -30,10 +31,8 @@ from analysis.figures.recipe import (
     ImageSource,
     Letters,
     Look,
-    OtherFileError,
     Outline,
     Recipe,
-    RecipeError,
     Row,
     Scale,
     ScaleKind,

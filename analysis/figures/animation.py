@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw
 from analysis.capture import Capture
 from analysis.figures.figure import provenance, recipe_figure
 from analysis.figures.panels import Subject, map_scale, shares
-from analysis.figures.recipe import PICTURES, Recipe, RecipeError, naming
+from analysis.figures.reading import RecipeError, naming
+from analysis.figures.recipe import PICTURES, Recipe
 from analysis.maps import stage_rows
 from analysis.options import STAGES, stages_there
 from analysis.threads import one_thread

@@ -10,6 +10,7 @@ import dnl
 from analysis.capture import Capture, Layers, attention_name, quietly
 from analysis.figures.captions import class_sentences
 from analysis.figures.panels import Subject, attention_words, class_text, compose
+from analysis.figures.reading import naming
 from analysis.figures.recipe import (
     PAGE_WIDTH,
     Attention,
@@ -23,7 +24,6 @@ from analysis.figures.recipe import (
     ScaleKind,
     Weights,
     head_column,
-    naming,
     recipe_hash,
 )
 from analysis.options import CLIP_PERCENTILE, STAGES

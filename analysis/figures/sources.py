@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.capture import Capture, Layers, capture_attention, read_capture_file
+from analysis.figures.reading import OtherFileError, RecipeError, naming
 from analysis.figures.recipe import (
     PICTURES,
     AttentionImage,
@@ -16,11 +17,8 @@ from analysis.figures.recipe import (
     Checkpoint,
     FileImage,
     ImageSource,
-    OtherFileError,
     Recipe,
-    RecipeError,
     StreetImage,
-    naming,
 )
 from analysis.files.photos import read_labels, read_photo
 from dnl.classes import LabelSet

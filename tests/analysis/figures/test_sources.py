@@ -4,7 +4,8 @@ import pytest
 
 import dnl
 from analysis.figures import FigureModel, file_image, open_captures
-from analysis.figures.recipe import OtherFileError, RecipeError, StreetImage, recipe_from_json
+from analysis.figures.reading import OtherFileError, RecipeError
+from analysis.figures.recipe import StreetImage, recipe_from_json
 from analysis.figures.sources import require_hash, street_image
 from dnl.classes import CAMVID
 from tests.analysis.figures.small import VALUES
