@@ -146,7 +146,7 @@ def still_picture(
 
 def _frame(
     still: Image.Image,
-    boxes: Mapping[str, tuple[int, int, int, int]],
+    boxes: Mapping[Column, tuple[int, int, int, int]],
     maps: Mapping[str, np.ndarray],
     index: int,
     pixel: tuple[int, int],
