@@ -22,7 +22,7 @@ from analysis.measure import MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, image_noise, summarise, times_chance
 from dnl.ablation import NOISE, finished_runs, tabulate
 from dnl.checkpoints import load_checkpoint
-from dnl.commands import exit_status, show_anything
+from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import open_dataset
 from dnl.files import write_json
 from dnl.network import ModelConfig
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.ablation", description="Measure the attention noise of an ablation's runs."
+        prog=program("analysis.ablation"), description="Measure the attention noise of an ablation's runs."
     )
     parser.add_argument("--runs", required=True, type=Path, help="folder that dnl.ablation wrote")
     parser.add_argument("--data", help="folder of the data set")

@@ -340,7 +340,9 @@ def conclusion(metric: str, block: Mapping) -> str:
         return f"Nothing can be concluded of {name}: {block['test']} allow no p below {block['least_p']:.2g}."
     found, alone = block["p"] <= SIGNIFICANT, " alone, not of others" if block["speaks_of"].startswith("th") else ""
     if found:
-        changed = f"{'lower' if block['mean'] < 0 else 'higher'} by {abs(block['mean']):.3f}"
+        size = abs(block["mean"])
+        size_words = f"{size:.3f}" if size >= 0.0005 else f"{size:.1g}"
+        changed = f"{'lower' if block['mean'] < 0 else 'higher'} by {size_words}"
         sentence = f"{name.capitalize()} is {changed}, more than chance would often show ({p_words(block['p'])}); "
         sentence += f"that speaks of {block['speaks_of']}{alone}."
     else:

@@ -28,7 +28,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
-from dnl.commands import exit_status, in_one_line, show_anything
+from dnl.commands import exit_status, in_one_line, program, show_anything
 from dnl.datasets import open_dataset
 from dnl.distributed import World, joined
 from dnl.evaluate import alter_attention
@@ -251,7 +251,7 @@ def tabulate(out: Path) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
-    parser = argparse.ArgumentParser(prog="python -m dnl.ablation", description="Train and score the ablation's runs.")
+    parser = argparse.ArgumentParser(prog=program("dnl.ablation"), description="Train and score the ablation's runs.")
     parser.add_argument("--data", help="folder of the data set")
     parser.add_argument("--out", required=True, type=Path, help="folder of the ablation")
     parser.add_argument("--recipe", default="camvid_dnl", choices=sorted(RECIPES), help="what all runs share")

@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from dnl.untrusted import error_line
 
@@ -10,6 +11,14 @@ from dnl.untrusted import error_line
 def in_one_line(error: BaseException, interrupted: str = "interrupted") -> str:
     """What ended a command; interrupted: the line of an interrupt, which may say how the work goes on."""
     return interrupted if isinstance(error, KeyboardInterrupt) else f"error: {error_line(error)}"
+
+
+def program(module: str) -> str:
+    """What a command is called, as it was started: `dnl train`, `dnl-train` or `python -m dnl.train`."""
+    started = Path(sys.argv[0]).stem
+    if started == "dnl":
+        return " ".join([started, *sys.argv[1:2]])
+    return started if started.startswith("dnl-") else f"python -m {module}"
 
 
 def show_anything() -> None:

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint, recipe_of
-from dnl.commands import exit_status, show_anything
+from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import NAMES, Look, learnt_from, look_at, open_dataset, split_to_measure
 from dnl.distributed import World, joined
 from dnl.files import write_json
@@ -170,7 +170,7 @@ def duration(seconds: float) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
-    parser = argparse.ArgumentParser(prog="python -m dnl.evaluate", description="Score a checkpoint.")
+    parser = argparse.ArgumentParser(prog=program("dnl.evaluate"), description="Score a checkpoint.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file")
     parser.add_argument("--dataset", required=True, choices=NAMES)
     parser.add_argument("--data", help="folder of the data set (streets need none)")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dnl.checkpoints import load_checkpoint
-from dnl.commands import exit_status, show_anything
+from dnl.commands import exit_status, program, show_anything
 from dnl.files import write_atomically
 from dnl.network import MIN_SIDE, SegmentationNetwork
 
@@ -102,7 +102,7 @@ def _require(*packages: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
-    parser = argparse.ArgumentParser(prog="python -m dnl.export", description="Export a checkpoint to .pt2 or .onnx.")
+    parser = argparse.ArgumentParser(prog=program("dnl.export"), description="Export a checkpoint to .pt2 or .onnx.")
     parser.add_argument("--checkpoint", required=True, help="name of a shipped checkpoint, or a file")
     parser.add_argument("--out", required=True, type=Path, help="file to write: .pt2 or .onnx")
     parser.add_argument("--height", type=int, default=360, help="pixels of the images (default 360)")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from dnl.commands import exit_status, in_one_line, show_anything
+from dnl.commands import exit_status, in_one_line, program, show_anything
 from dnl.distributed import joined
 from dnl.training import (
     RECIPES,
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
     parser = argparse.ArgumentParser(
-        prog="python -m dnl.train",
+        prog=program("dnl.train"),
         description="Train a segmentation network, on one device, or on several under torchrun.",
     )
     parser.add_argument("--recipe", required=True, choices=sorted(RECIPES), help="named preset")

@@ -307,11 +307,13 @@ def show_page() -> None:
     parameters = view_parameters(shown.place, names, pixels if pinned else [], choices, lens_report("look"), active)
     parameters |= {"present": "1"} if is_presenting() else {}
     write_link(parameters)
-    if is_presenting() or lens_comes_first():
+    if is_presenting():
         return
-    with beside:
+    with beside:  # at once: on a phone this stands above the lens, which must not move
         offer_presenting()
         show_address(parameters)
+    if lens_comes_first():
+        return
     views = [
         measured(capture, pixels, map_options(capture, choices), source)
         for capture, source in zip(shown.captures, shown.sources, strict=True)

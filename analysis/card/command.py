@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from analysis.card.measuring import GATED_STAGES, Progress, measure_attention, measure_scores, measure_worth
 from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, recipe_of, save_checkpoint
-from dnl.commands import exit_status, show_anything
+from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import Streets, open_dataset, split_to_measure
 
 
@@ -60,7 +60,7 @@ def _number(value: float | None) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
-    parser = argparse.ArgumentParser(prog="python -m analysis.card", description="Measure a checkpoint into its card.")
+    parser = argparse.ArgumentParser(prog=program("analysis.card"), description="Measure a checkpoint into its card.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file; it is rewritten")
     parser.add_argument("--data", required=True, help="folder of CamVid")
     parser.add_argument("--split", default="val", help="split of CamVid, or dev:DRIVE, a drive of train")

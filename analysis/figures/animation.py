@@ -18,7 +18,7 @@ from analysis.capture import Capture
 from analysis.figures.figure import provenance, recipe_figure
 from analysis.figures.panels import Subject, map_scale, shares
 from analysis.figures.reading import RecipeError, naming
-from analysis.figures.recipe import PICTURES, Recipe
+from analysis.figures.recipe import PICTURES, Column, Recipe
 from analysis.maps import stage_rows
 from analysis.options import STAGES, stages_there
 from analysis.threads import one_thread
@@ -112,8 +112,8 @@ def _maps(
 
 
 def still_picture(
-    recipe: Recipe, capture: Capture, columns: Sequence[str]
-) -> tuple[Image.Image, dict[str, tuple[int, int, int, int]]]:
+    recipe: Recipe, capture: Capture, columns: Sequence[Column]
+) -> tuple[Image.Image, dict[Column, tuple[int, int, int, int]]]:
     """What does not move, and the place of each column's panel in it: (left, top, right, bottom) in dots."""
     look = dataclasses.replace(
         recipe.look,
@@ -146,7 +146,7 @@ def still_picture(
 
 def _frame(
     still: Image.Image,
-    boxes: Mapping[str, tuple[int, int, int, int]],
+    boxes: Mapping[Column, tuple[int, int, int, int]],
     maps: Mapping[str, np.ndarray],
     index: int,
     pixel: tuple[int, int],

@@ -33,7 +33,7 @@ from analysis.printing import FORMATS, RESOLUTIONS
 from dnl import load_checkpoint
 from dnl.checkpoints import checkpoint_hash
 from dnl.classes import LabelSet
-from dnl.commands import exit_status, show_anything
+from dnl.commands import exit_status, program, show_anything
 from dnl.files import write_atomically
 from dnl.untrusted import one_line
 
@@ -99,7 +99,7 @@ def write_figure(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
-    parser = argparse.ArgumentParser(prog="python -m analysis.figures", description="Make the figure of a recipe.")
+    parser = argparse.ArgumentParser(prog=program("analysis.figures"), description="Make the figure of a recipe.")
     parser.add_argument("recipe", type=Path, help="a recipe in JSON, as the Figures page saves it")
     parser.add_argument("out", type=Path, help="the file to write: .pdf, .svg or .png; .gif or .webp for motion")
     parser.add_argument("--data", default=os.environ.get("DNL_DATA"), help="CamVid's folder (default: $DNL_DATA)")

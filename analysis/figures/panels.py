@@ -201,7 +201,7 @@ class _DrawnRow:
             raise ValueError(f"the keys of {capture.name!r} have no place on the image: there is no map to draw")
         query = [subject.query]
         stages = stage_rows(capture, query, attention)
-        found = {name: getattr(stages, name) for name in stages_there(attention.of(capture))}
+        found: dict[str, Any] = {name: getattr(stages, name) for name in stages_there(attention.of(capture))}
         raw = replace(attention, gate=None, lr_kernel=None)
         found |= {name: stage_rows(each, query, raw).raw for name, each in subject.heads.items()}
         for name, rows in found.items():

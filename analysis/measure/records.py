@@ -49,7 +49,7 @@ class ImageRecord:
     queries: int
     effective_keys: np.ndarray
     query_dependence: float
-    distinct_argmax_keys: int
+    distinct_argmax_keys: float
     detection_queries: int
     detection_sampled: bool
     noise_maps: dict[str, np.ndarray]

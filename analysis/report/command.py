@@ -38,7 +38,7 @@ from analysis.report.records import located
 from analysis.report.typeset import MOST_DIGITS
 from dnl import __version__
 from dnl.checkpoints import differing_classes
-from dnl.commands import exit_status, in_one_line, show_anything
+from dnl.commands import exit_status, in_one_line, program, show_anything
 from dnl.datasets import NAMES, look_at, split_to_measure
 from dnl.distributed import World, joined
 from dnl.untrusted import one_line
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description="Attention noise over a data set.")
+    parser = argparse.ArgumentParser(prog=program("analysis.report"), description="Attention noise over a data set.")
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument(
         "--checkpoint", nargs="+", help="listed names or .safetensors files; a,b,c or a folder: seeds taken as one"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from analysis.measure import NOISE_METRICS
 from analysis.options import own_stages
@@ -61,7 +62,7 @@ def checkpoint_comparison(
         ]
         caption = f"{pair.replace(' - ', ' − ')}, paired over {block['images']} images."
         parts.append(table_html(caption, ("stage", *(METRIC_WORDS[metric] for metric in NOISE_METRICS)), rows))
-        own = {stage: block["stages"][stage] for stage in own_stages(block["stages"])}
+        own: dict[str, Any] = {stage: block["stages"][stage] for stage in own_stages(block["stages"])}
         parts.append(_conclusions(own))
         parts.append(_by_class({stage: metrics["interclass_noise"] for stage, metrics in own.items()}))
     return parts

@@ -76,11 +76,11 @@ def _write(out: Path, summary: dict, measured: MeasuredFiles) -> dict:
         "per_image.csv": image_table(measured.records),
     }
     for name, text in tables.items():
-        write_atomically(out / name, lambda file, text=text: file.write_text(text, encoding="utf-8"))
+        write_atomically(out / name, partial(Path.write_text, data=text, encoding="utf-8"))
     layers = chart_names(summary["layers"], "layer", first=1)
     classes = chart_names(measured.class_names, "class")
     (out / "charts").mkdir()
-    charts = {}
+    charts: dict[str, str] = {}
     for stage in stages_of(summary):
         drawings = {
             f"heads_{stage}": partial(head_chart, summary, stage, layers.texts),
@@ -158,7 +158,10 @@ def extremes_sentence(summary: Mapping) -> str:
 def _head_rows(summary: Mapping) -> str:
     found = [block for block in blocks(summary) if block[4] is not None and block[2] in stages_of(summary)]
     header = ("head", "stage", *(METRIC_WORDS[metric] for metric in HEAD_METRICS), "× chance", "query dependence")
-    rows = [_row(f"{layer} · {name}" if layer else f"head {name}", *rest) for layer, name, *rest in found]
+    rows = [
+        _row(f"{layer} · {name}" if layer else f"head {name}", stage, figures, head)
+        for layer, name, stage, figures, head in found
+    ]
     words = "Macro means, below them their intervals."
     if len(rows) > MOST_TABLE_ROWS:
         words += f" The first {MOST_TABLE_ROWS}; per_head.csv has all."
@@ -175,9 +178,9 @@ def _control_rows(summary: Mapping) -> str:
     own = stages_of(summary)
     header = ("head", "control", *(METRIC_WORDS[metric] for metric in HEAD_METRICS), "× chance")
     rows = [
-        _row(f"{layer} · {'all heads' if name is None else name}", *rest)[:-1]
-        for layer, name, *rest in blocks(summary)
-        if rest[0] not in own
+        _row(f"{layer} · {'all heads' if name is None else name}", stage, figures, head)[:-1]
+        for layer, name, stage, figures, head in blocks(summary)
+        if stage not in own
     ]
     return table_html("What other maps get on the same labels.", header, rows[:MOST_TABLE_ROWS])
 

@@ -100,7 +100,7 @@ def _stage_table(summaries: Mapping[str, Mapping]) -> PaperTable:
     """Checkpoints and their stages and controls by the kinds of noise."""
     blocks = []
     for name, summary in summaries.items():
-        rows = []
+        rows: list[Row] = []
         for stage, metrics in summary["stages"].items():
             interclass = metrics["interclass_noise"]
             times = Figure(*(interclass[key] for key in ("times_chance", "times_chance_low", "times_chance_high")))
@@ -143,7 +143,7 @@ def _difference_table(label: str, caption: str, differences: Mapping[str, tuple[
     """Tested differences. differences: any key -> what is compared, and metric -> its difference."""
     blocks = []
     for words, metrics in differences.values():
-        rows = []
+        rows: list[Row] = []
         for metric in NOISE_METRICS:
             entry = metrics[metric]
             if entry["mean"] is not None:

@@ -5,7 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from dnl.commands import exit_status, in_one_line, show_anything
+from dnl.commands import exit_status, in_one_line, program, show_anything
 from dnl.datasets.fetch import CAMVID_COUNTS, CAMVID_URL, fetch_camvid
 
 INTERRUPTED = "Interrupted; what was downloaded is kept: run the same command again to go on."
@@ -14,7 +14,7 @@ INTERRUPTED = "Interrupted; what was downloaded is kept: run the same command ag
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
-    parser = argparse.ArgumentParser(prog="python -m dnl.datasets", description="Fetch a data set.")
+    parser = argparse.ArgumentParser(prog=program("dnl.datasets"), description="Fetch a data set.")
     commands = parser.add_subparsers(dest="command", required=True)
     fetch = commands.add_parser("fetch", help="download a data set, check it and unpack it")
     fetch.add_argument(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dnl.checkpoints import checkpoint_hash, differing_classes, label_set_of, load_checkpoint
 from dnl.classes import LabelSet
 from dnl.codings import same_classes
-from dnl.commands import exit_status, in_one_line, show_anything
+from dnl.commands import exit_status, in_one_line, program, show_anything
 from dnl.datasets import NAMES, LabelledDataset, Look, look_at, open_dataset
 from dnl.distributed import World, joined, total
 from dnl.evaluate import foreseen, show_scores
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dnl.predict", description="Predict photos or a data set.")
+    parser = argparse.ArgumentParser(prog=program("dnl.predict"), description="Predict photos or a data set.")
     parser.add_argument("--checkpoint", required=True, help="a listed name or a .safetensors file")
     parser.add_argument(
         "--data", nargs="+", metavar="PATH", help="photos, folders of photos, patterns; with --dataset its folder"

@@ -26,9 +26,12 @@ def test_it_lists_its_commands_and_says_its_version(capsys):
 
 
 @pytest.mark.parametrize("name", command.COMMANDS)
-def test_what_follows_a_command_is_for_it_alone(name, capsys):
-    code, said = ended([name, "--help"], capsys)
-    assert code == 0 and said.startswith("usage: python -m ")
+def test_what_follows_a_command_is_for_it_alone_and_it_is_called_as_it_was_started(name, capsys, monkeypatch):
+    started = {("/bin/dnl", name): f"dnl {name} ", (f"dnl-{name}.exe",): f"dnl-{name} ", ("x.py",): "python -m "}
+    for words, called in started.items():
+        monkeypatch.setattr(sys, "argv", [*words, "--help"])
+        code, said = ended([name, "--help"], capsys)
+        assert code == 0 and said.startswith(f"usage: {called}")
 
 
 def test_the_exit_status_is_the_commands(capsys):

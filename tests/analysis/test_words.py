@@ -142,6 +142,11 @@ TESTED = {
             "like these.",
         ),
         (
+            {"mean": 4.2e-5, "low": -1e-5, "high": 9e-5, "p": 0.031, "speaks_of": "images like these"},
+            "Interclass noise is higher by 4e-05, more than chance would often show (p = 0.031); that speaks of images "
+            "like these. The interval holds 0 all the same: a borderline case.",
+        ),
+        (
             {"p": 0.3, "high": 0.1},
             "No difference in interclass noise can be told from chance (p = 0.300); there may be one still.",
         ),

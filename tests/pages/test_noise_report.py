@@ -258,6 +258,20 @@ def test_a_network_without_attention_alone_gets_a_sentence(app):
     assert app.button(key="noise measure").disabled
 
 
+def test_what_a_split_of_camvid_is_to_the_networks_is_said(app, tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        for name, array in ((split, wide_photo()), (f"{split}annot", np.ones((70, 130), np.uint8))):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "one.png").write_bytes(png(array))
+    monkeypatch.setenv("DNL_DATA", str(tmp_path))
+    app.run()
+    app.segmented_control(key="noise count").set_value("Several").run()
+    app.selectbox(key="noise source").select("CamVid").run()
+    assert not app.exception and "One clip of 6.7 seconds" in words(app)
+    app.selectbox(key="noise split").select("train").run()
+    assert not app.exception and "have learnt from these very images" in words(app)
+
+
 def test_what_the_labels_of_several_photos_are_read_as_can_be_chosen(app):
     app.run()
     app.segmented_control(key="noise count").set_value("Several").run()

@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 
 LARGEST_MESSAGE = 512 * 2**20
 ANSWER_SECONDS = 120
+LENS = "dnl_lens"
 
 
 class PageError(AssertionError):
@@ -62,7 +63,17 @@ class Visitor:
     # --- what a visitor does -----------------------------------------------------------------------------------------
 
     async def rerun(self, query: str = "") -> None:
-        """Run the page with all widgets as they are, and wait until it has finished."""
+        """Run the page with all widgets as they are, and wait until it has finished.
+
+        A lens that has drawn for the first time says so, and what comes after it is waited for as well.
+        """
+        await self._run(query)
+        for element in self.of_type("bidi_component"):
+            if element.component_name == LENS and element.id not in self._states:
+                self._state(element.id).json_value = json.dumps({"alive": True})
+                await self._run()
+
+    async def _run(self, query: str = "") -> None:
         message = BackMsg()
         message.rerun_script.query_string = query
         message.rerun_script.page_script_hash = self._page

@@ -165,6 +165,10 @@ def _choose_camvid_files(notices: DeltaGenerator) -> list[Place]:
     if not splits:
         return []
     split = st.selectbox("Split", list(splits), key=entries.SPLIT, persist_state="session")
+    if split == "train":
+        st.caption("Networks trained on CamVid, the shipped ones among them, have learnt from these very images.")
+    if split == "val":
+        st.caption("One clip of 6.7 seconds of a street that training saw; the shipped networks were chosen on it.")
     files = splits[split].files
     st.session_state.setdefault(entries.files_of(split), list(range(min(3, len(files)))))
     chosen = st.multiselect(

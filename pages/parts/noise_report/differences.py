@@ -6,6 +6,7 @@ import streamlit as st
 
 from analysis.charts.differences import class_rows, difference_rows
 from analysis.measure import NOISE_METRICS, ImageRecord, checkpoint_differences, least_images
+from analysis.options import own_stages
 from analysis.words import METRIC_WORDS, conclusion
 from pages.parts.app.words import literal
 from pages.parts.noise_report.work import Work
@@ -56,7 +57,7 @@ def show_comparison(work: Work, records: Mapping[str, list[ImageRecord]]) -> Non
         st.info("They know different classes, so their figures cannot be paired.")
         return
     for pair, block in compared(work, records).items():
-        stages = {f"{pair}, {stage}": metrics for stage, metrics in block["stages"].items()}
+        stages = {stage: block["stages"][stage] for stage in own_stages(block["stages"])}
         st.caption(
             literal(f"{pair.replace(' - ', ' − ')}, paired by image ({block['images']}). Below 0 is less noise.")
         )
