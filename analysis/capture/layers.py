@@ -193,6 +193,19 @@ class Layers:
         return [layer.name for layer in self.layers]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be known of each layer, as the capture of its first head says it, and what was left out."""
+        names: dict[str, list[str]] = {}
+        for layer in self.layers:
+            for note in quietly(layer, layer.heads[0]).notes:
+                names.setdefault(note, []).append(layer.name)
+        found = [
+            note if len(own) == len(self.layers) or note.startswith(own[0]) else f"{_listed(own)}: {note}"
+            for note, own in names.items()
+        ]
+        return (*found, *(f"{name} was left out: {reason}" for name, reason in self.left_out.items()))
+
+    @property
     def maps(self) -> int:
         """How many heads all layers have together."""
         return sum(len(layer.heads) for layer in self.layers)

@@ -38,11 +38,15 @@ class Reading:
 
 
 class MeasuredFiles(NamedTuple):
-    """records: of each head, one a file. class_names: the same in all files. hashes: file's name -> its SHA-256."""
+    """records: of each head, one a file. class_names: the same in all files. hashes: file's name -> its SHA-256.
+
+    notes: file's name -> what has to be known of its layers.
+    """
 
     records: dict[Head, list[ImageRecord]]
     class_names: tuple[str, ...]
     hashes: dict[str, str]
+    notes: dict[str, tuple[str, ...]]
 
 
 def found_files(paths: Sequence[Path]) -> list[AttentionFile]:
@@ -81,7 +85,7 @@ def measured_files(
     """
     records: dict[Head, list[ImageRecord]] = {}
     class_names: tuple[str, ...] = ()
-    hashes = {}
+    hashes, notes = {}, {}
     for file in progress(files):
         data = _content(file.path)
         hashes[file.name] = hashlib.sha256(data).hexdigest()
@@ -89,6 +93,7 @@ def measured_files(
             layers = _labelled(file, data, reading, options.labels)
             found = head_records(layers, options)
             names = _class_names(layers)
+            notes[file.name] = layers.notes
         except ValueError as error:
             raise ReportError(f"{file.path}: {str(error).rstrip('.')}") from error
         _require_alike(file, files[0], found, records, names, class_names)
@@ -96,7 +101,25 @@ def measured_files(
         for head, record in found.items():
             own = dataclasses.replace(record, **file.origin._asdict())
             records.setdefault(head, []).append(own)
-    return MeasuredFiles(records, class_names, hashes)
+    return MeasuredFiles(records, class_names, hashes, notes)
+
+
+def notes_of_files(notes: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """What has to be known of files, each sentence once, with the files' names where it is not true of all.
+
+    notes: of each file, its name and its sentences.
+    """
+    told = list(notes)
+    files: dict[str, list[str]] = {}
+    for name, sentences in told:
+        for sentence in sentences:
+            files.setdefault(sentence, []).append(name)
+    return [sentence if len(own) == len(told) else f"{_first_of(own)}: {sentence}" for sentence, own in files.items()]
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """The first name, and how many others there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _content(path: Path) -> bytes:

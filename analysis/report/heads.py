@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from analysis.measure import HEAD_METRICS, heads_summary, least_images, measured_images, stages_of
-from analysis.report.attention import AttentionFile, MeasuredFiles
+from analysis.report.attention import AttentionFile, MeasuredFiles, notes_of_files
 from analysis.report.charts import chart_names, save_chart
 from analysis.report.head_charts import class_heads_chart, head_chart, layer_chart
 from analysis.report.head_tables import blocks, class_table, head_table, image_table
@@ -60,6 +60,7 @@ def write_heads_report(
         **provenance,
         "files": [{"name": file.name, "sha256": measured.hashes[file.name]} for file in files],
         "images": measured_images(first),
+        "notes": notes_of_files(measured.notes.items()),
     }
     summary = {"provenance": about, **heads_summary(measured.records, measured.class_names, min_images=least)}
     return put_in_place(out, lambda made: _write(made, summary, measured))
@@ -98,7 +99,7 @@ def _write(out: Path, summary: dict, measured: MeasuredFiles) -> dict:
 
 
 def _page(summary: Mapping, charts: Mapping[str, str], key: Mapping[str, str]) -> str:
-    parts = ["<h1>Attention noise by layer and head</h1>", *_lead(summary)]
+    parts = ["<h1>Attention noise by layer and head</h1>", *_lead(summary), *_notes(summary)]
     for stage in stages_of(summary):
         parts += [
             f"<h2>{stage.capitalize()} attention</h2>",
@@ -138,6 +139,11 @@ def _lead(summary: Mapping) -> list[str]:
     if summary["lowest"] is None:
         return [*parts, "<p>No class has enough cells in enough images for a macro mean.</p>"]
     return [*parts, f"<p>{escape(extremes_sentence(summary))}</p>", f"<p>{escape(interval_sentences(summary))}</p>"]
+
+
+def _notes(summary: Mapping) -> list[str]:
+    notes = summary["provenance"]["notes"]
+    return ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"] if notes else []
 
 
 def extremes_sentence(summary: Mapping) -> str:

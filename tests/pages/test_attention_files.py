@@ -122,3 +122,16 @@ def test_one_file_on_every_page(zoo, monkeypatch, tmp_path):
     assert drawn_map["data"][1]["text"] == [f"{value:.2f}" for value in times]
     labels = [button.label for button in app.get("download_button")]
     assert labels == ["Summary (JSON)", "Every head (CSV)", "Every class (CSV)"]
+
+    # A file of another network is left out and named; what has to be known of a file is said.
+    assert not [folded for folded in app.expander if "has to be known" in folded.label]
+    rng = np.random.default_rng(1)
+    other = io.BytesIO()
+    np.savez(other, attention=rng.random((2, 48, 48)), labels=np.arange(48).reshape(6, 8) // 24, height=6, width=8)
+    uploads = (("odd_map.npz", other.getvalue(), "application/octet-stream"),)
+    app.file_uploader(key="attention files").set_value(
+        [*uploads, ("vit.npz", CONTENT, "application/octet-stream")]
+    ).run()
+    assert "other layers or heads than odd_map.npz; a report takes" in errors(app)[0]
+    (folded,) = [folded for folded in app.expander if "has to be known" in folded.label]
+    assert "the rows of the map sum to" in read(folded.markdown[0].value)

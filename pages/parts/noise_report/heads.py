@@ -19,7 +19,7 @@ from analysis.measure import (
     measured_images,
     stages_of,
 )
-from analysis.report import class_table, head_table
+from analysis.report import class_table, head_table, notes_of_files
 from analysis.words import DEFINITIONS, STAGE_WORDS, interval_sentences
 from dnl import __version__
 from dnl.datasets import Streets
@@ -33,6 +33,7 @@ from pages.parts.subjects.places import street_name
 
 CHECKPOINTS, FILES, EXAMPLE = "Checkpoints", "Attention files", "A vision transformer"
 KINDS = (CHECKPOINTS, FILES, EXAMPLE)
+FEW_NOTES = 3  # that are shown unfolded
 CONFIG = {"displaylogo": False, "displayModeBar": False}
 MAP_WORDS = "Below 1 a head looks at its query's class more than chance would; at 1 it does not know the class."
 
@@ -53,11 +54,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Measured:
-    """The records of each head, one an image, and the classes' names; images: those that could be measured."""
+    """The records of each head, one an image, and the classes' names; images: those that could be measured.
+
+    notes: of each image, what has to be known of its file.
+    """
 
     images: list[Image]
     records: dict[Head, list[ImageRecord]]
     class_names: tuple[str, ...]
+    notes: list[tuple[str, ...]]
 
 
 def choose_kind() -> str:
@@ -117,8 +122,10 @@ def _own(file: OwnFile) -> Image:
     return Image(file.name, file.key, file.digest, lambda: file.layers, private=True)
 
 
-def _records(key: Hashable, name: str, _image: Image) -> tuple[dict[Head, ImageRecord], tuple[str, ...]]:
-    """Of each head, and the names of the classes. Raises ValueError."""
+def _records(
+    key: Hashable, name: str, _image: Image
+) -> tuple[dict[Head, ImageRecord], tuple[str, ...], tuple[str, ...]]:
+    """Of each head, the names of the classes, and what has to be known of the file. Raises ValueError."""
     layers = _image.open().described(name=name)
     first = quietly(layers.layers[0], layers.layers[0].heads[0])
     if first.reference is None:
@@ -131,7 +138,7 @@ def _records(key: Hashable, name: str, _image: Image) -> tuple[dict[Head, ImageR
         give_way()
         found |= head_records(Layers((layer,)), MeasureOptions(labels=labels))
     assert first.label_set is not None  # where there are labels, they have names
-    return found, tuple(first.label_set.class_names)
+    return found, tuple(first.label_set.class_names), layers.notes
 
 
 _records_for_all = st.cache_data(_records, max_entries=24, show_spinner=False)
@@ -142,11 +149,11 @@ def _measured(images: Sequence[Image], notices: DeltaGenerator) -> Measured | No
     """Every head of every image; what cannot be measured is named in `notices` and left out."""
     row = st.empty()
     bar = row.progress(0.0, f"0 of {len(images)} measured")
-    found = Measured([], {}, ())
+    found = Measured([], {}, (), [])
     for place, image in enumerate(images, 1):
         try:
             run = _records_for_one if image.private else _records_for_all
-            records, class_names = run(image.key, image.name, image)
+            records, class_names, notes = run(image.key, image.name, image)
             if found.images:
                 _require_alike(found, records, class_names)
         except ValueError as error:
@@ -154,14 +161,14 @@ def _measured(images: Sequence[Image], notices: DeltaGenerator) -> Measured | No
         else:
             for head, record in records.items():
                 found.records.setdefault(head, []).append(record)
-            found = Measured([*found.images, image], found.records, class_names)
+            found = Measured([*found.images, image], found.records, class_names, [*found.notes, notes])
         bar.progress(place / len(images), f"{place} of {len(images)} measured")
     row.empty()
     return found if found.images else None
 
 
 def _require_alike(found: Measured, records: dict[Head, ImageRecord], class_names: tuple[str, ...]) -> None:
-    first = literal(found.images[0].name)
+    first = found.images[0].name
     if records.keys() != found.records.keys():
         raise ValueError(f"it has other layers or heads than {first}; a report takes files of one network")
     if class_names != found.class_names:
@@ -178,6 +185,9 @@ def _show(summary: dict, measured: Measured, notices: DeltaGenerator) -> None:
             "prediction agrees with itself.",
             icon=":material/warning:",
         )
+    if notes := _notes(measured):
+        with notices.expander(f"What has to be known of these files ({len(notes)})", expanded=len(notes) <= FEW_NOTES):
+            st.markdown("\n".join(f"- {literal(note)}" for note in notes))
     if summary["lowest"] is None:
         notices.info("No class has enough labelled cells beside another class: there is no interclass noise.")
         return
@@ -211,6 +221,11 @@ def _show(summary: dict, measured: Measured, notices: DeltaGenerator) -> None:
         names = ", ".join(f"{literal(name)} ({count})" for name, count in left_out.items())
         st.caption(f"In fewer than {summary['limits']['min_images']} images, so not in the means: {names}.")
     _offer(summary, measured)
+
+
+def _notes(measured: Measured) -> list[str]:
+    names = (image.name for image in measured.images)
+    return notes_of_files(zip(names, measured.notes, strict=True))
 
 
 def _head_words(head: dict) -> str:
@@ -249,6 +264,7 @@ def _offer(summary: dict, measured: Measured) -> None:
             "files": [{"name": image.name, "sha256": image.digest} for image in measured.images],
             "images": measured_images(first),
             "options": first[0].options,
+            "notes": _notes(measured),
         }
         return json.dumps({"provenance": provenance, **summary}, indent=2, ensure_ascii=False) + "\n"
 

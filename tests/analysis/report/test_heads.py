@@ -1,5 +1,6 @@
 """The report on attention files: from files of one network to tables, charts and the page."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -83,6 +84,27 @@ def test_the_summary_the_page_and_the_charts_agree_and_know_no_gr(made):
     header = (made / "per_head.csv").read_text().splitlines()[0]
     for absent in ("rectified", "retained", "auc"):
         assert absent not in header and absent not in json.dumps(summary["layers"])
+
+
+def test_what_has_to_be_known_of_the_files_is_said(tmp_path, made):
+    noted = [
+        Layers(tuple(dataclasses.replace(layer, notes=notes) for layer, notes in zip(layers(0.1), own, strict=True)),
+               {"blocks.2": "was not called"})
+        for own in ((("dropout was on",),) * 2, (("dropout was on",), ("blocks.1: a mask takes part",)))
+    ]  # fmt: skip
+    for number, each in enumerate(noted):
+        save_layers(each, tmp_path / f"{number}.npz")
+    assert run(tmp_path / "out", tmp_path / "0.npz", tmp_path / "1.npz") == 0
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())["provenance"]["notes"]
+    assert told == [
+        "0: dropout was on",
+        "blocks.2 was left out: was not called",
+        "1: blocks.0: dropout was on",
+        "1: blocks.1: a mask takes part",
+    ]
+    text = Page((tmp_path / "out" / "report.html").read_text()).text
+    assert all(note in text for note in told)
+    assert json.loads((made / "summary.json").read_text())["provenance"]["notes"] == []
 
 
 def test_files_with_gr_and_lr_have_all_stages_and_controls(tmp_path):
