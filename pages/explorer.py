@@ -17,6 +17,7 @@ from analysis.lens import (
     active_pin,
     asking_for,
     chosen_pixels,
+    first_pixel,
     image_id,
     known_look,
     known_pins,
@@ -300,7 +301,7 @@ def show_page() -> None:
     take_link_pins(shown.captures[0], notices)
     show_lens(shown.payload, image)
     pins, choices = lens_report("pins"), lens_report("choices")
-    pixels = chosen_pixels(shown.captures[0], pins)
+    pixels = chosen_pixels(shown.captures[0], pins, first_pixel(shown.payload))
     pinned = bool(known_pins(pins).get(image))
     names = [model.name for model in shown.models]
     active = active_pin(lens_report("active"), image, len(pixels))

@@ -165,6 +165,12 @@ def asking_for(buffer: bytes, request: dict) -> bytes:
     return _with_header({**json.loads(buffer[4:length]), "request": request}) + buffer[length:]
 
 
+def first_pixel(buffer: bytes) -> tuple[int, int]:
+    """The pixel (y, x) that the lens shows of a buffer before anyone has chosen one: one for all maps in it."""
+    y, x = json.loads(buffer[4 : 4 + int.from_bytes(buffer[:4], "little")])["starting_pixel"]
+    return y, x
+
+
 def image_id(capture: Capture) -> str:
     """Tells one image from another, whatever the model: pins belong to an image.
 

@@ -63,15 +63,16 @@ def chosen_map(layers: Layers, image: str, maps: Any) -> tuple[str, int | str]:
     return first_map(layers)
 
 
-def chosen_pixels(capture: Capture, pins: Any) -> list[tuple[int, int]]:
+def chosen_pixels(capture: Capture, pins: Any, start: tuple[int, int] | None = None) -> list[tuple[int, int]]:
     """The pixels (y, x) that are pinned on this image, in the order of their numbers; else the starting pixel alone.
 
-    Those alone that the model saw. (0, number) of queries without a place.
+    Those alone that the model saw. (0, number) of queries without a place. start: `first_pixel` of the lens's buffer,
+    which may hold other maps too; None where it holds the capture alone.
     """
     top, left, height, width = places_of([capture])
     found = known_pins(pins).get(image_id(capture), [])
     inside = [(y, x) for y, x in found if top <= y < top + height and left <= x < left + width]
-    return inside or [starting_pixel(capture)]
+    return inside or [starting_pixel(capture) if start is None else start]
 
 
 def row_options(capture: Capture, choices: Any) -> dict[str, Any]:

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from analysis import Capture
-from analysis.lens import asking_for, chosen_pixels, image_id, pack_capture, row_options, starting_pixel
+from analysis.capture import Layer, Layers
+from analysis.lens import (
+    asking_for,
+    chosen_pixels,
+    first_pixel,
+    image_id,
+    pack_capture,
+    pack_layers,
+    row_options,
+    starting_pixel,
+)
 from analysis.lens.noise_map import noise_map_data
 from analysis.measure import MeasureOptions, measure_capture
 from dnl.classes import LabelSet
@@ -142,6 +152,25 @@ def test_the_start_is_where_both_models_saw_the_image():
 
 
 # --- pins and choices ------------------------------------------------------------------------------------------------
+
+
+def test_layers_of_several_grids_have_one_start():
+    labels = np.zeros((48, 60), np.uint8)
+    labels[:20, :24] = 1
+    two = LabelSet("two", ("a", "b"), ((0, 0, 0), (9, 9, 9)), 255)
+    known = {"image": np.zeros((48, 60, 3), np.uint8), "labels": labels, "label_set": two}
+
+    def layer(name: str, *cells: int) -> Layer:
+        arrays = {part: np.ones((1, 2, *cells), np.float32) for part in ("query", "key")}
+        return Layer(name, cells, cells, (0,), arrays, known)
+
+    layers = Layers((layer("fine", 24, 30), layer("coarse", 4, 5)))
+    captures = [layer.capture(0) for layer in layers]
+    assert starting_pixel(captures[0]) != starting_pixel(captures[1])
+    start = first_pixel(asking_for(pack_layers(layers), {"id": "any"}))
+    assert start == starting_pixel(captures[0])
+    assert [chosen_pixels(capture, {}, start) for capture in captures] == [[start], [start]]
+    assert chosen_pixels(captures[1], {image_id(captures[1]): [[40, 9]]}, start) == [(40, 9)]
 
 
 def test_the_start_lies_in_its_cell():
