@@ -50,6 +50,14 @@ def figures(capture, cell: int) -> tuple[float, float]:
     return float(found.interclass_noise[0]), float(found.intraclass_noise[0])
 
 
+def chance_of(capture, y: int, x: int) -> float:
+    """|D| / |S ∪ D| by counting."""
+    cell, labels = capture.cell_at(y, x), capture.key_labels.ravel()
+    others = labels if capture.key_size is not None else np.delete(labels, cell)
+    others = others[others != capture.ignore_index]
+    return float(np.mean(others != capture.cell_labels.ravel()[cell]))
+
+
 def test_each_head_and_the_mean_have_python_s_rows_columns_and_shares(lens_page, layers):
     lens = lens_page(pack_layers(layers))
     for layer in layers:
@@ -122,6 +130,10 @@ def test_choosers_and_the_overview_open_a_head(lens_page, layers):
     assert [float(label.split("noise ")[1][:5]) for label in shown] == pytest.approx(
         [noise for noise, _ in truth], abs=5e-4
     )
+    # Coarser keys have other neighbours, and so another chance, which is said.
+    note = page.locator(".overview .note").first.inner_text()
+    chances = [chance_of(layers.capture(name, 1), 30, 60) for name in NAMES]
+    assert f"Chance is {min(chances):.2f} to {max(chances):.2f}, since" in note
     maps.nth(0).click()
     layer, _, head = truth[0][1].partition(", head ")
     assert chosen(lens) == {"layer": layer, "head": int(head)} and maps.nth(0).get_attribute("aria-pressed") == "true"

@@ -127,9 +127,17 @@ function showOverview(lens) {
   const groups = order === "network" ? groupedByLayer(image, found, items) : [element("div", { class: "maps" }, ...items)];
   several.grid.replaceChildren(...groups);
   const where = pinsOf(memory, image).length ? "the pin" : "the example pixel";
-  write(several.note, `Where ${where} looks (${placeWords(pixel)}), each map on a colour scale of its own. A click opens one.`);
+  const words = `Where ${where} looks (${placeWords(pixel)}), each map on a colour scale of its own. A click opens one.`;
+  write(several.note, `${words}${chanceWords(found)}`);
   performance.clearMeasures("overview");
   performance.measure("overview", { start: started, end: performance.now() });
+}
+
+/** That noise of cells of several sizes cannot be compared as it is: the classes in them, and so chance, differ. */
+function chanceWords(found) {
+  const chances = found.map(({ chance }) => chance).filter((chance) => chance !== null && Number.isFinite(chance));
+  const [least, most] = [Math.min(...chances), Math.max(...chances)].map((chance) => chance.toFixed(2));
+  return chances.length && least !== most ? ` Chance is ${least} to ${most}, since the layers have other cells.` : "";
 }
 
 function groupedByLayer(image, found, items) {
