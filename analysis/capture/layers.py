@@ -277,7 +277,9 @@ def _listed(values: Sequence[Any]) -> str:
     """Names or numbers of heads in words, the middle of a long list left out."""
     if values and all(isinstance(value, int) for value in values):
         run = len(values) > 2 and list(values) == list(range(values[0], values[0] + len(values)))
-        return f"{values[0]} … {values[-1]}" if run else f"heads {', '.join(map(str, values))}"
+        if run:
+            return f"{values[0]} … {values[-1]}"
+        return f"head{'s' * (len(values) > 1)} {', '.join(map(str, values))}"
     shown = list(values) if len(values) <= 6 else [*values[:3], "…", *values[-2:]]
     return ", ".join(map(str, shown))
 

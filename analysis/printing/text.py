@@ -13,9 +13,11 @@ from matplotlib.textpath import text_to_path
 
 from analysis.printing.fonts import fallbacks, has_bold, has_cff_outlines
 
-# A word may be broken after these, and between the letters of Chinese, Japanese and Korean.
+# A word may be broken after these, after the dots of a name (stages.2.blocks, but not 0.25), and between the letters of
+# Chinese, Japanese and Korean.
 EAST_ASIAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
-BREAKS = re.compile(rf"(?<=[-_/·])(?=\S)|(?<=[{EAST_ASIAN}])(?=[{EAST_ASIAN}])")
+DOT = r"(?<=[^\W\d_]\.)(?=\w)|(?<=\w\.)(?=[^\W\d_])"
+BREAKS = re.compile(rf"(?<=[-_/·])(?=\S)|{DOT}|(?<=[{EAST_ASIAN}])(?=[{EAST_ASIAN}])")
 ELLIPSIS = "…"
 
 

@@ -29,6 +29,9 @@ def test_a_word_without_room_is_refused_with_the_size_that_would_do():
 def test_a_long_name_breaks_after_its_hyphens_and_only_where_it_must():
     assert FONT.wrap("1 · camvid-dnl_best", 3, 7) == ["1 · camvid-dnl_best"]
     assert FONT.wrap("1 · camvid-dnl_best", FONT.width("camvid-", 7) + 0.01, 7) == ["1 ·", "camvid-", "dnl_", "best"]
+    room = FONT.width("segformer.", 7) + 0.01
+    assert FONT.wrap("segformer.stages.2.attn", room, 7) == ["segformer.", "stages.2.", "attn"]
+    assert FONT.least_room("0.123456789", 7) == FONT.width("0.123456789", 7)
 
 
 def test_lines_break_between_words():
