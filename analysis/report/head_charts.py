@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from analysis.report.charts import INK, NO_VALUE, Chart, widest
+from analysis.report.charts import INK, Chart, widest
 from analysis.words import STAGE_COLOURS
 
-# Told apart by colour-blind readers; dark is little noise.
-COLOURS = matplotlib.colormaps["cividis"].with_extremes(bad=NO_VALUE)
+# Told apart by colour-blind readers; dark is little noise. Its middle is grey, so what has no value has no colour.
+COLOURS = matplotlib.colormaps["cividis"].with_extremes(bad="#00000000")
 # Columns whose cells have room for a number.
 FEW_COLUMNS = 24
 # Heads of a layer that are drawn as marks of their own with intervals.
@@ -21,7 +21,7 @@ FEW_MARKS = 16
 def head_chart(summary: Mapping, stage: str, texts: Mapping[str, str]) -> Chart:
     """Interclass noise over chance, one row a layer and one column a head, with numbers where there is room.
 
-    texts: what stands for each layer's name, as in `charts.chart_names`. What has no noise is grey.
+    texts: what stands for each layer's name, as in `charts.chart_names`. What has no noise is empty.
     """
     heads, names = heads_of(summary), list(summary["layers"])
     table = np.full((len(names), len(heads)), np.nan)

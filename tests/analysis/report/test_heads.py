@@ -10,6 +10,7 @@ from PIL import Image
 from analysis.capture import Layer, Layers, save_layers
 from analysis.intervals import mean_interval
 from analysis.report import command as report
+from analysis.report.head_charts import COLOURS
 from dnl.classes import CAMVID, LabelSet
 from tests.analysis.report.small import Page, table
 
@@ -84,6 +85,11 @@ def test_the_summary_the_page_and_the_charts_agree_and_know_no_gr(made):
     header = (made / "per_head.csv").read_text().splitlines()[0]
     for absent in ("rectified", "retained", "auc"):
         assert absent not in header and absent not in json.dumps(summary["layers"])
+
+
+def test_a_head_that_is_not_there_has_no_colour_of_the_scale():
+    colours = COLOURS(np.ma.masked_invalid([np.nan, 0, 0.5, 1]))
+    assert colours[:, 3].tolist() == [0, 1, 1, 1]
 
 
 def test_what_has_to_be_known_of_the_files_is_said(tmp_path, made):
