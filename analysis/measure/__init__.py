@@ -1,6 +1,6 @@
 """Attention to numbers: of all queries of one image, and of a data set."""
 
-from analysis.measure.by_head import HEAD_METRICS, Head, head_records, heads_summary, stages_of
+from analysis.measure.by_head import HEAD_METRICS, Head, head_records, heads_summary, stages_of, unlike_classes
 from analysis.measure.data_set import (
     GROUP_METRICS,
     classes_of_few_cells,
@@ -45,5 +45,6 @@ __all__ = [
     "pooled",
     "range_of",
     "stages_of",
+    "unlike_classes",
     "worst_queries",
 ]

@@ -94,6 +94,23 @@ def stages_of(summary: Mapping) -> tuple[str, ...]:
     return tuple(stage for stage in STAGES if stage in there)
 
 
+def unlike_classes(summary: Mapping) -> str:
+    """That layers of a `heads_summary` are averaged over different classes, and which each lacks; "" if they are not.
+
+    So it is where cells are of several sizes: a small class has fewer than `min_cells` of the large ones.
+    """
+    classes: dict[str, dict[str, None]] = {}
+    for name, layer in summary["layers"].items():
+        heads = [head["stages"]["raw"]["interclass_noise"]["per_class"] for head in layer["heads"].values()]
+        classes[name] = dict.fromkeys(of_class for per_class in heads for of_class in per_class)
+    every = dict.fromkeys(of_class for own in classes.values() for of_class in own)
+    lacking = {name: [of_class for of_class in every if of_class not in own] for name, own in classes.items()}
+    if not any(lacking.values()):
+        return ""
+    words = "; ".join(f"{name} has none for {', '.join(lacks)}" for name, lacks in lacking.items() if lacks)
+    return f"The layers are averaged over different classes, as their cells differ, so compare them class by class: {words}."
+
+
 def _figures(tables: Tables, stage: str, class_names: Sequence[str], estimator: Estimator) -> dict[str, dict]:
     found = {}
     for metric in HEAD_METRICS:

@@ -5,7 +5,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
-from analysis.measure import HEAD_METRICS, heads_summary, least_images, measured_images, stages_of
+from analysis.measure import HEAD_METRICS, heads_summary, least_images, measured_images, stages_of, unlike_classes
 from analysis.report.attention import AttentionFile, MeasuredFiles, notes_of_files
 from analysis.report.charts import chart_names, save_chart
 from analysis.report.head_charts import class_heads_chart, head_chart, layer_chart
@@ -138,7 +138,8 @@ def _lead(summary: Mapping) -> list[str]:
         parts.append(f'<p class="mark"><strong>{PREDICTION_WARNING}</strong></p>')
     if summary["lowest"] is None:
         return [*parts, "<p>No class has enough cells in enough images for a macro mean.</p>"]
-    return [*parts, f"<p>{escape(extremes_sentence(summary))}</p>", f"<p>{escape(interval_sentences(summary))}</p>"]
+    sentences = extremes_sentence(summary), unlike_classes(summary), interval_sentences(summary)
+    return [*parts, *(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)]
 
 
 def _notes(summary: Mapping) -> list[str]:

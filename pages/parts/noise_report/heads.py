@@ -18,6 +18,7 @@ from analysis.measure import (
     least_images,
     measured_images,
     stages_of,
+    unlike_classes,
 )
 from analysis.report import class_table, head_table, notes_of_files
 from analysis.words import DEFINITIONS, STAGE_WORDS, interval_sentences
@@ -193,6 +194,8 @@ def _show(summary: dict, measured: Measured, notices: DeltaGenerator) -> None:
         return
     low, high = summary["lowest"], summary["highest"]
     st.markdown(f"Least interclass noise: {_head_words(low)}; most: {_head_words(high)}. Chance is 1.")
+    if words := unlike_classes(summary):
+        st.markdown(literal(words))
     st.caption(literal(interval_sentences(summary)))
     stages = stages_of(summary)
     stage = stages[0]

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from analysis.intervals import ratio_interval
-from analysis.measure import Head, MeasureOptions, head_records, heads_summary, noise_of_heads, stages_of
+from analysis.measure import (
+    Head,
+    MeasureOptions,
+    head_records,
+    heads_summary,
+    noise_of_heads,
+    stages_of,
+    unlike_classes,
+)
 from tests.analysis.measure.test_heads import layers
 
 NAMES = ("a", "b")
@@ -39,6 +47,14 @@ def test_each_head_has_its_figures_and_its_layer_the_control():
     assert stages_of(found) == ("raw",) and "rectified" not in str(found)
     assert (found["lowest"]["head"], found["highest"]["head"], found["images"]) == (1, 7, 1)
     assert "1 image" in found["intervals"]["reason"]
+
+
+def test_layers_that_measure_other_classes_are_named():
+    assert unlike_classes(summary_of(layers())) == ""
+    found = summary_of(layers())
+    for head in found["layers"]["b.0"]["heads"].values():
+        del head["stages"]["raw"]["interclass_noise"]["per_class"]["b"]  # as where cells are few and large
+    assert unlike_classes(found).endswith("compare them class by class: b.0 has none for b.")
 
 
 def test_the_figures_of_one_image_are_those_of_noise_of_heads():
