@@ -108,7 +108,8 @@ def unlike_classes(summary: Mapping) -> str:
     if not any(lacking.values()):
         return ""
     words = "; ".join(f"{name} has none for {', '.join(lacks)}" for name, lacks in lacking.items() if lacks)
-    return f"The layers are averaged over different classes, as their cells differ, so compare them class by class: {words}."
+    told = "The layers are averaged over different classes, as their cells differ, so compare them class by class"
+    return f"{told}: {words}."
 
 
 def _figures(tables: Tables, stage: str, class_names: Sequence[str], estimator: Estimator) -> dict[str, dict]:
