@@ -8,8 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
+from dnl.attention import without_subnormals
 from dnl.commands import exit_status, in_one_line, program, show_anything
 from dnl.distributed import joined
 from dnl.training import (
@@ -52,10 +51,9 @@ def _train(options: argparse.Namespace) -> None:
     if options.print:
         print(describe(options.recipe, override(recipe(options.recipe), options.set)))
         return
-    # Numbers below 1e-38, of which a young attention's exponentials and gradients hold many, take a processor up to a
-    # hundred times as long as others. Set before any thread begins, which takes it over.
-    torch.set_flush_denormal(True)
-    with joined() as world:
+    # A young attention's exponentials and gradients hold many numbers that a processor is slow with; threads that begin
+    # later take it over.
+    with without_subnormals(), joined() as world:
         if options.resume:
             run = resume(options.recipe, options.set, options.out, world)
         else:

@@ -26,7 +26,7 @@ def rooms_of(package: str, table: dict[str, tuple[str, str]], no_face: tuple[str
 
 # A room: the rooms that it may import, and the libraries. Ground floor first.
 DNL = {
-    "attention": ("", "numpy torch triton"),
+    "attention": ("", "torch triton"),
     "classes": ("", "numpy"),
     "metrics": ("", "numpy"),
     "files": ("", ""),
@@ -46,7 +46,7 @@ DNL = {
         "numpy torch tqdm",
     ),
     "export": ("checkpoints network files untrusted commands", "onnxruntime torch"),
-    "train": ("training distributed untrusted commands", "torch"),
+    "train": ("attention training distributed untrusted commands", ""),
     "evaluate": (
         "training checkpoints network datasets inference metrics distributed files untrusted commands",
         "numpy torch tqdm",

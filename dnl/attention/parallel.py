@@ -16,7 +16,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import numpy as np
 import torch
 
 _lock: threading.Lock
@@ -102,7 +101,7 @@ def for_each(work: Callable, items: Iterable, device: torch.device) -> None:
     threads = threads_for(device)
     helpers = [] if threads == 1 else _helped(work, items, min(threads, len(items)))
     if not helpers:
-        with _subnormals_flushed():
+        with without_subnormals():
             for item in items:
                 work(item)
         return
@@ -142,8 +141,11 @@ def _helped(work: Callable, items: list, count: int) -> list[Future]:
 
 
 @contextmanager
-def _subnormals_flushed():
-    """Within the block this thread takes subnormal numbers for 0; then as before."""
+def without_subnormals():
+    """Within the block this thread takes subnormal numbers, below 1.2e-38 in float32, for 0; then as before.
+
+    Threads that are born meanwhile take it over, and keep it.
+    """
     usual = _flushes_subnormals()
     torch.set_flush_denormal(True)
     try:
@@ -154,7 +156,7 @@ def _subnormals_flushed():
 
 def _flushes_subnormals() -> bool:
     """Whether this thread does so already: PyTorch sets it, for all that a thread computes, but does not tell."""
-    return bool(np.float32(2.0**-126) / np.float32(2) == 0)
+    return (torch.tensor(2.0**-126) / 2).item() == 0
 
 
 def results(calls: Sequence[Callable[[], Any]], device: torch.device) -> list:

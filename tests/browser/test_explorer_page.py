@@ -172,6 +172,7 @@ def test_a_link_opens_the_same_view_in_another_browser(browse, app_url):
 def test_a_link_with_nonsense_is_followed_as_far_as_it_goes(browse, app_url):
     page = browse(f"{app_url}/?image=street-5&pins=210.180_999.1&gate=fancy&model=../x")
     assert pixels(page) == [(210, 180)]
+    page.get_by_test_id("stAlert").filter(has_text="gate=fancy").wait_for()
     words = page.get_by_test_id("stAlert").all_inner_texts()
     assert any("gate=fancy" in text and "model=../x" in text for text in words)
     assert any("pin 999.1" in text for text in words)

@@ -51,9 +51,11 @@ def test_the_notebook_runs_and_its_lens_lives(chromium):
     lens = page.frame_locator("iframe")
     lens.get_by_role("button", name="All heads").click()
     maps = lens.get_by_role("group", name="Maps of all heads").get_by_role("button")
+    chosen = maps.nth(4).get_attribute("aria-label") or ""
     maps.nth(4).click()
-    lens.locator("select[name=layer]").wait_for()
-    assert lens.locator("select[name=layer]").input_value() == "blocks.1.self_attn"
+    layer, head = (lens.locator(f"select[name={name}]") for name in ("layer", "head"))
+    layer.wait_for()
+    assert chosen.startswith(f"{layer.input_value()}, head {head.input_value()}")
     assert maps.count() == 12 and lens.get_by_role("list", name="Pins").get_by_role("listitem").count() == 1
     lens.locator("[data-panel=raw] canvas").hover(position={"x": 40, "y": 40})
     lens.locator(".state").get_by_text("Preview").wait_for()

@@ -1,5 +1,6 @@
 import asyncio
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 from streamlit.web.server.app_discovery import discover_asgi_app
 
@@ -29,5 +30,5 @@ def test_the_server_answers_while_the_first_run_goes_on_and_ends_it_when_it_ends
             await asyncio.sleep(0)
             said.append("answers")
 
-    asyncio.run(serve())
+    ThreadPoolExecutor(1).submit(asyncio.run, serve()).result()  # this thread may have a loop of its own
     assert said == ["begun", "answers", "ended"]
