@@ -67,6 +67,7 @@ ATTENTION_FILE = "Attention file"
 EXAMPLE = "A vision transformer"
 EXAMPLE_HELP = "An example of another network, with every head of its five layers."
 HINT = "Attention lets it gather from all others: see from where, before and after denoising, and how noisy that is."
+UNUSED = "link parts unused"
 FILE_HEALTH = Health(
     "unknown",
     "A file does not say what its attention is worth to its network: that takes running the network with and without "
@@ -95,8 +96,14 @@ def follow_link(notices: DeltaGenerator) -> None:
         take_view(view)
     address = opened_link()
     if address is not None:
-        say_ignored(notices, follow(address))
+        say_unused(notices, follow(address))
         visit(anew=True)
+
+
+def say_unused(notices: DeltaGenerator, parts: list[str]) -> None:
+    """Say which parts of a link cannot be used; a run that sends the lens alone has the next one say it too."""
+    say_ignored(notices, parts)
+    st.session_state.setdefault(UNUSED, []).append(parts)
 
 
 def take_view(view: PinnedView) -> None:
@@ -114,7 +121,7 @@ def take_link_pins(capture: Capture, notices: DeltaGenerator) -> None:
         return
     height, width = capture.image.shape[:2]
     inside = [[y, x] for y, x in pixels if y < height and x < width]
-    say_ignored(notices, [f"pin {y}.{x}" for y, x in pixels if not (y < height and x < width)])
+    say_unused(notices, [f"pin {y}.{x}" for y, x in pixels if not (y < height and x < width)])
     image = image_id(capture)
     keep_lens_report("pins", {**(lens_report("pins") or {}), image: inside})
     shown = inside.index(list(pixels[active])) if active < len(pixels) and list(pixels[active]) in inside else 0
@@ -289,6 +296,8 @@ def show_page() -> None:
     """The page, from its title down; the lens alone where it is presented."""
     head = st.container()
     notices = st.container()  # not in the sidebar, which is folded away on a phone
+    for parts in st.session_state.pop(UNUSED, []):
+        say_ignored(notices, parts)
     follow_link(notices)
     if is_presenting():
         show_stage()
@@ -315,6 +324,7 @@ def show_page() -> None:
         show_address(parameters)
     if lens_comes_first():
         return
+    st.session_state.pop(UNUSED, None)
     views = [
         measured(capture, pixels, map_options(capture, choices), source)
         for capture, source in zip(shown.captures, shown.sources, strict=True)
