@@ -82,9 +82,8 @@ def show_heads_report(kind: str, sidebar: DeltaGenerator, notices: DeltaGenerato
     measured = _measured(images, notices)
     if measured is None:
         return
-    summary = heads_summary(
-        measured.records, measured.class_names, min_images=least_images(len(measured.images))
-    )  # fmt: skip
+    least = least_images(len(measured.images))
+    summary = heads_summary(measured.records, measured.class_names, min_images=least)
     _show(summary, measured, notices)
 
 

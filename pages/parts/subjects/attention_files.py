@@ -81,14 +81,7 @@ class OwnFile:
 # Nothing changes what is read, so that it need not be copied for every run of a page.
 @st.cache_resource(max_entries=4, scope="session", show_spinner="Reading the file …")
 def _opened(digest: str, name: str, said: Said, _data: bytes) -> CaptureFile:
-    return read_capture_file(
-        _data,
-        name,
-        coding=said.coding,
-        label_set=said.label_set,
-        class_names=said.class_names,
-        ignore_index=said.ignore_index,
-    )
+    return read_capture_file(_data, name, **dataclasses.asdict(said))
 
 
 def own_attention_files() -> list[OwnFile]:
