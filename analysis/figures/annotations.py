@@ -28,7 +28,7 @@ COLOURS = {
 }
 LINE_WIDTH, EDGE = 1.2, 0.8  # points: of arrows and boxes, and of the edge on each side of a line or letter
 ARROW_HEAD: Final = "-|>,head_length=0.45,head_width=0.25"
-HEAD_SCALE = 9.0  # points
+HEAD_SCALE = 7.0  # points
 TEXT_LINE = 1.0  # the height of a line of text, in font sizes
 
 

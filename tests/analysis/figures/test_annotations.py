@@ -106,9 +106,9 @@ def test_a_text_at_the_border_is_moved_inside_and_one_without_room_refused(captu
         for text in ax.texts:
             box = text.get_window_extent(canvas.get_renderer())
             assert frame.padded(0.5).contains(*box.min) and frame.padded(0.5).contains(*box.max)
-    with pytest.raises(RecipeError, match="the annotation 'WWWW.*' has no room on its panel of"):
+    with pytest.raises(RecipeError, match=r"the annotation 'WWWW.*' has no room on its panel of"):
         recipe_figure(annotated(Annotation("text", (5, 5), text="W" * 30)), [capture])
-    with pytest.raises(RecipeError, match="nor a font of this machine can write '.ue000'"):
+    with pytest.raises(RecipeError, match=r"nor a font of this machine can write '.ue000'"):
         recipe_figure(annotated(Annotation("text", (5, 5), text="\ue000")), [capture])
 
 
