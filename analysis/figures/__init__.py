@@ -33,6 +33,7 @@ from analysis.figures.recipe import (
     Look,
     Outline,
     Recipe,
+    Record,
     Row,
     Scale,
     ScaleKind,
@@ -43,6 +44,7 @@ from analysis.figures.recipe import (
     recipe_hash,
     recipe_to_json,
 )
+from analysis.figures.record import recorded, source_differences, version_differences
 from analysis.figures.sources import (
     FigureAttention,
     FigureImage,
@@ -96,6 +98,7 @@ __all__ = [
     "Outline",
     "Recipe",
     "RecipeError",
+    "Record",
     "Row",
     "Scale",
     "ScaleKind",
@@ -124,6 +127,9 @@ __all__ = [
     "recipe_from_json",
     "recipe_hash",
     "recipe_to_json",
+    "recorded",
     "require_street",
     "shares",
+    "source_differences",
+    "version_differences",
 ]

@@ -216,11 +216,52 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Versions:
+    """Of the programs that decide how a figure looks."""
+
+    denoised_nl: str
+    torch: str
+    matplotlib: str
+    numpy: str
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A checkpoint by its name, or an attention file by its path, and the SHA-256 of its file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image as a checkpoint saw it (None: of an attention file), drawn by code or read from files.
+
+    image_sha256: of its pixels, row by row, three bytes each. labels_sha256: of its class indices, four bytes each, in
+    the checkpoint's classes. None where there are none.
+    """
+
+    name: str
+    checkpoint: str | None
+    image_sha256: str | None
+    labels_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a recipe was drawn with when it was saved (analysis/figures/record.py); it decides nothing."""
+
+    versions: Versions
+    files: tuple[FileRecord, ...]
+    images: tuple[ImageRecord, ...]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A figure: a grid of `rows` and `columns`. column_titles: one a column ("" for none), or None for their names.
 
     heads: of rows that are of attention files, whose raw maps follow the columns, one each; of the row's layer.
-    checkpoints: none where all rows are of attention files.
+    checkpoints: none where all rows are of attention files. record: what it was saved with, None where that is unknown.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -232,6 +273,7 @@ class Recipe:
     look: Look = Look()
     heads: tuple[Head, ...] = ()
     format: Literal[1] = FORMAT
+    record: Record | None = None
 
     def __post_init__(self):
         names = [checkpoint.name for checkpoint in self.checkpoints]
@@ -302,8 +344,10 @@ def recipe_to_json(recipe: Recipe) -> str:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the recipe's values, in hexadecimal; the file's layout and the fields' order do not count."""
-    text = json.dumps(dataclasses.asdict(recipe), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """SHA-256 of the recipe's values, in hexadecimal; its record and the file's layout and order do not count."""
+    values = dataclasses.asdict(recipe)
+    del values["record"]
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
