@@ -41,7 +41,7 @@ STEPS = (
 )
 EXERCISE_MINUTES = 12
 PAGE = "lesson"
-VIEWS = {TOUR: "Tour", EXERCISE: "Exercise", TEACHER: "Teacher's page"}
+VIEWS = {TOUR: "Tour", EXERCISE: "Exercise", TEACHER: "Teacher"}
 
 
 def go_to(step: int) -> None:

@@ -13,11 +13,12 @@ STYLE = """<style>
   .stMainBlockContainer { padding: 0 !important; }
   [data-testid=stSidebar], [data-testid=stHeader], [data-testid=stToolbar], [data-testid=stDecoration],
   [data-testid=stStatusWidget], [data-testid=stExpandSidebarButton], [data-testid=stElementToolbar],
-  .stButton, .stDownloadButton, .stFileUploader, .st-key-lesson_walk, .st-key-lesson_hour
+  .stButton, .stDownloadButton, .stFileUploader, .st-key-lesson-walk, .st-key-lesson-hour
     { display: none !important; }
+  .stPlotlyChart { zoom: 0.7; } /* drawn as wide as on the screen */
   h1, h2, h3, h4 { break-after: avoid; }
   table, tr, .stTable, .stPlotlyChart, .stExpander, .stAlert, [data-testid=stMetric], .katex-display,
-  [class*="st-key-exercise_question"] { break-inside: avoid; }
+  [class*="st-key-exercise-question"] { break-inside: avoid; }
   .stVerticalBlock, .stHorizontalBlock { overflow: visible !important; }
   p, li { orphans: 3; widows: 3; }
 }
