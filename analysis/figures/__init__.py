@@ -1,6 +1,7 @@
 """Figures for a paper, and the recipes that make them again."""
 
 from analysis.figures.animation import MOTION_FORMATS, animation_file, is_one_scene
+from analysis.figures.annotations import COLOURS, MAX_ANNOTATIONS, MAX_PIXEL, MAX_TEXT_LENGTH, Annotation
 from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, heads_figure, recipe_figure
@@ -12,7 +13,6 @@ from analysis.figures.recipe import (
     LEAST_PART,
     MAX_BYTES,
     MAX_HEADS,
-    MAX_PIXEL,
     MAX_ROWS,
     MAX_TITLE_LENGTH,
     MAX_WIDTH,
@@ -59,20 +59,24 @@ from analysis.printing import FORMATS, print_figure
 
 __all__ = [
     "BIBTEX",
+    "COLOURS",
     "COLUMNS",
     "COLUMN_WIDTH",
     "FACTORS",
     "FORMATS",
     "LEAST_PART",
+    "MAX_ANNOTATIONS",
     "MAX_BYTES",
     "MAX_HEADS",
     "MAX_PIXEL",
     "MAX_ROWS",
+    "MAX_TEXT_LENGTH",
     "MAX_TITLE_LENGTH",
     "MAX_WIDTH",
     "MOTION_FORMATS",
     "PAGE_WIDTH",
     "PICTURES",
+    "Annotation",
     "Attention",
     "AttentionImage",
     "CamVidImage",
