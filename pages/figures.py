@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import io
 import json
+from collections.abc import Sequence
 
 import streamlit as st
 from PIL import Image
@@ -31,6 +32,9 @@ from analysis.figures import (
     is_one_scene,
     recipe_from_json,
     recipe_to_json,
+    recorded,
+    source_differences,
+    version_differences,
 )
 from dnl import list_checkpoints
 from pages.parts.app.downloads import offer_file
@@ -176,9 +180,19 @@ def show_uploads(notices: DeltaGenerator) -> None:
         st.file_uploader("Open a recipe", ["json"], key=entry("recipe file"), on_change=open_recipe)
 
 
-def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerator) -> None:
+def say_differences(place: DeltaGenerator, sentences: Sequence[str]) -> None:
+    """What is another than when an opened recipe was saved, if anything."""
+    if sentences:
+        place.info("\n".join(f"- {literal(sentence)}" for sentence in sentences))
+
+
+def show_figure(recipe: Recipe, notices: DeltaGenerator, preview: DeltaGenerator, downloads: DeltaGenerator) -> None:
     """The preview, and the files to keep. Raises RecipeError where the recipe cannot be drawn."""
+    opened, place = dataclasses.replace(recipe, record=get("record")), notices.empty()
+    versions = version_differences(opened)
+    say_differences(place, versions)  # also where a file is not the recipe's
     captures, hashes = remembered_captures(recipe)
+    say_differences(place, [*versions, *source_differences(opened, captures, hashes)])
     content = figure_file(recipe, captures, hashes, "png", PREVIEW_DPI)
     width, height = Image.open(io.BytesIO(content)).size
     size = f"{width / PREVIEW_DPI:.2f} × {height / PREVIEW_DPI:.2f} inches"
@@ -206,7 +220,7 @@ def show_figure(recipe: Recipe, preview: DeltaGenerator, downloads: DeltaGenerat
         offer_file(
             "Recipe",
             "recipe.json",
-            functools.partial(recipe_to_json, recipe),
+            lambda: recipe_to_json(recorded(recipe, captures, hashes)),
             key=entry("file recipe"),
             icon=":material/receipt_long:",
             help="`python -m analysis.figures recipe.json out.pdf` makes the same file from it, without the app.",
@@ -255,7 +269,7 @@ def show_page() -> None:
     # The address holds the recipe; that of a fresh page need not be in it.
     write_link({} if values == get("first") else {"recipe": packed(json.dumps(values))})
     try:
-        show_figure(recipe_from_json(json.dumps(values)), preview, downloads)
+        show_figure(recipe_from_json(json.dumps(values)), notices, preview, downloads)
     except OtherFileError as error:
         notices.error(as_sentence(error))
         notices.button("Use the files that are here", on_click=use_files_here)

@@ -1,6 +1,7 @@
 """Figures for a paper, and the recipes that make them again."""
 
 from analysis.figures.animation import MOTION_FORMATS, animation_file, is_one_scene
+from analysis.figures.annotations import COLOURS, MAX_ANNOTATIONS, MAX_PIXEL, MAX_TEXT_LENGTH, Annotation
 from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
 from analysis.figures.figure import attention_figure, figure_file, heads_figure, recipe_figure
@@ -12,7 +13,6 @@ from analysis.figures.recipe import (
     LEAST_PART,
     MAX_BYTES,
     MAX_HEADS,
-    MAX_PIXEL,
     MAX_ROWS,
     MAX_TITLE_LENGTH,
     MAX_WIDTH,
@@ -33,6 +33,7 @@ from analysis.figures.recipe import (
     Look,
     Outline,
     Recipe,
+    Record,
     Row,
     Scale,
     ScaleKind,
@@ -43,6 +44,7 @@ from analysis.figures.recipe import (
     recipe_hash,
     recipe_to_json,
 )
+from analysis.figures.record import recorded, source_differences, version_differences
 from analysis.figures.sources import (
     FigureAttention,
     FigureImage,
@@ -57,20 +59,24 @@ from analysis.printing import FORMATS, print_figure
 
 __all__ = [
     "BIBTEX",
+    "COLOURS",
     "COLUMNS",
     "COLUMN_WIDTH",
     "FACTORS",
     "FORMATS",
     "LEAST_PART",
+    "MAX_ANNOTATIONS",
     "MAX_BYTES",
     "MAX_HEADS",
     "MAX_PIXEL",
     "MAX_ROWS",
+    "MAX_TEXT_LENGTH",
     "MAX_TITLE_LENGTH",
     "MAX_WIDTH",
     "MOTION_FORMATS",
     "PAGE_WIDTH",
     "PICTURES",
+    "Annotation",
     "Attention",
     "AttentionImage",
     "CamVidImage",
@@ -92,6 +98,7 @@ __all__ = [
     "Outline",
     "Recipe",
     "RecipeError",
+    "Record",
     "Row",
     "Scale",
     "ScaleKind",
@@ -120,6 +127,9 @@ __all__ = [
     "recipe_from_json",
     "recipe_hash",
     "recipe_to_json",
+    "recorded",
     "require_street",
     "shares",
+    "source_differences",
+    "version_differences",
 ]

@@ -42,7 +42,8 @@ def animation_file(
     """The recipe's attention in motion, one of MOTION_FORMATS, that runs for ever.
 
     The pixel moves along straight lines through those of the recipe's rows, which must be two at least, of one image,
-    checkpoint and attention; all maps have one colour scale. Pictures and stages have panels, differences none.
+    checkpoint and attention; all maps have one colour scale. Pictures and stages have panels, differences none; crops,
+    insets and annotations stay away.
     captures, hashes: as in `figure_file`. Raises RecipeError.
     """
     columns = [name for name in recipe.columns if name in PICTURES or name in STAGES]
@@ -123,7 +124,7 @@ def still_picture(
         class_titles=False,
         colour_bar="none",
     )
-    row = dataclasses.replace(recipe.rows[0], title="", columns=None, crop=None, inset=None)
+    row = dataclasses.replace(recipe.rows[0], title="", columns=None, crop=None, inset=None, annotations=())
     titles = None
     if recipe.column_titles is not None:
         titles = tuple(

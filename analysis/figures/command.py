@@ -5,13 +5,13 @@
 
 makes the figure of a recipe (analysis/figures/recipe.py) as PDF, SVG or PNG, or its attention in motion from row to row
 as GIF or WebP (analysis/figures/animation.py). The same recipe, checkpoint and images
-give the same bytes (analysis/printing/files.py).
+give the same bytes (analysis/printing/files.py); what is another than when the recipe was saved is said, a line each.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.figures.animation import FRAMES, MOTION_FORMATS, SECONDS, animation_file
@@ -20,6 +20,7 @@ from analysis.figures.figure import figure_file
 from analysis.figures.panels import Subject
 from analysis.figures.reading import RecipeError, naming
 from analysis.figures.recipe import CamVidImage, FileImage, ImageSource, StreetImage, recipe_from_json
+from analysis.figures.record import source_differences, version_differences
 from analysis.figures.sources import (
     FigureImage,
     FigureModel,
@@ -78,12 +79,14 @@ def write_figure(
     text = _bytes_of(recipe_path)
     with naming(recipe_path.name):
         recipe = recipe_from_json(text)
+        _say(version_differences(recipe))
         captures, hashes = open_captures(
             recipe,
             _local_model,
             lambda source, label_set: _local_image(source, label_set, recipe_path.parent, data),
             open_attention=lambda source: attention_file(source, lambda path: _bytes_of(recipe_path.parent / path)),
         )
+        _say(source_differences(recipe, captures, hashes))
         if file_format in MOTION_FORMATS:
             content = animation_file(recipe, captures, hashes, file_format, frames, seconds)
         else:
@@ -92,7 +95,11 @@ def write_figure(
     subjects = [
         Subject(capture, row.pixel) for (capture, *_), row in zip(recipe.by_row(captures), recipe.rows, strict=True)
     ]
-    for sentence in class_sentences(subjects, recipe.columns, recipe.look):
+    _say(class_sentences(subjects, recipe.columns, recipe.look))
+
+
+def _say(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
         print(one_line(sentence), file=sys.stderr)
 
 

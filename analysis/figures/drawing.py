@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from analysis.figures.annotations import draw_annotations, is_in, write_edged
 from analysis.figures.layout import (
     BAR_THICKNESS,
     FEWEST_TICKS,
@@ -39,7 +40,6 @@ FRAME = 0.4  # points
 BOX, BOX_WIDTH = "#00b7ff", 0.9  # of what is shown enlarged, unlike any colour of a map
 GREY = "#6b6b6b"
 UNSEEN = "#c8c8c8"  # where a map does not reach: the model saw a crop of the image
-HALO = [withStroke(linewidth=1.6, foreground="black")]
 
 
 def draw_grid(grid: Grid) -> PrintedFigure:
@@ -127,14 +127,16 @@ def _draw_panel(sheet: _Sheet, index: int, column: int, panel: Panel) -> None:
         lines.set_path_effects([withStroke(linewidth=1.0, foreground="black")])
     if row.box is not None and panel.picture is not None:
         _draw_box(ax, row.box)
-    if panel.query is not None and grid.look.query_marker and _is_in(panel.query, row.shown):
+    if panel.query is not None and grid.look.query_marker and is_in(panel.query, row.shown):
         y, x = panel.query
         size = float(np.clip(4 * layout.picture_width, 2.6, 4.8))
         mark: dict[str, Any] = {"markersize": size, "markeredgewidth": size / 5, "markerfacecolor": "none"}
         halo = [withStroke(linewidth=size / 2.6, foreground="black")]
         ax.plot(x, y, "o", clip_on=False, markeredgecolor="white", path_effects=halo, **mark)
+    if panel.picture is not None:
+        draw_annotations(ax, panel.annotations, row.shown, layout.picture_width, grid.font, grid.size)
     if grid.look.letters == "panels" and not row.is_inset:
-        _draw_letter(sheet, ax, letter(_number(grid, index) * len(grid.columns) + column))
+        _draw_letter(sheet, ax, letter(_panels_before(grid, index, column)))
     for line, text in enumerate(layout.captions[index][column]):
         middle = layout.across.lefts[column] + layout.across.width / 2
         sheet.write(text, middle, top + height + TEXT_GAP + line * grid.step)
@@ -148,9 +150,11 @@ def _draw_box(ax: Axes, part: tuple[int, int, int, int]) -> None:
     ax.add_patch(frame)
 
 
-def _is_in(pixel: tuple[int, int], part: tuple[int, int, int, int]) -> bool:
-    (y, x), (top, left, height, width) = pixel, part
-    return top <= y < top + height and left <= x < left + width
+def _panels_before(grid: Grid, index: int, column: int) -> int:
+    """How many panels stand before one, row by row, insets not counted."""
+    rows = [row for row in grid.rows[:index] if not row.is_inset]
+    before = [*(panel for row in rows for panel in row.panels), *grid.rows[index].panels[:column]]
+    return sum(panel.is_there for panel in before)
 
 
 def _number(grid: Grid, index: int) -> int:
@@ -188,11 +192,8 @@ def _covers(extent: tuple[float, float, float, float], size: tuple[int, int]) ->
 
 
 def _draw_letter(sheet: _Sheet, ax: Axes, text: str) -> None:
-    font = sheet.grid.font.properties(sheet.grid.look.font_size, bold=True)
-    style: dict[str, Any] = {"fontproperties": font, "color": "white", "path_effects": HALO, "parse_math": False}
-    corner, inwards = (0, 1), (2, -2)
-    style |= {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top"}
-    ax.annotate(text, corner, inwards, **style)
+    style = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top", "xytext": (2, -2)}
+    write_edged(ax, text, (0, 1), sheet.grid.font, sheet.grid.size, colour="white", edge="black", **style)
 
 
 # --- colour bars -----------------------------------------------------------------------------------------------------

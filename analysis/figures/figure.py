@@ -8,6 +8,7 @@ from typing import Literal
 
 import dnl
 from analysis.capture import Capture, Layers, attention_name, quietly
+from analysis.figures.annotations import Annotation, check_annotations
 from analysis.figures.captions import class_sentences
 from analysis.figures.panels import Subject, attention_words, class_text, compose
 from analysis.figures.reading import naming
@@ -42,6 +43,7 @@ def attention_figure(
     clip_percentile: float = CLIP_PERCENTILE,
     colormap: Colormap = "magma",
     width: float = PAGE_WIDTH,
+    annotations: Sequence[Annotation] = (),
 ) -> PrintedFigure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
 
@@ -50,13 +52,15 @@ def attention_figure(
     queries: flat cell indices row·w + column, at least one; marked at the cell's centre. Queries without a place go by
     their numbers, and the rows' titles are their names. What the capture lacks has no column. gate, lr_kernel,
     lr_weights, temperature: as in `attention_rows`. scale: a kind of `recipe.Scale`, and clip_percentile its end.
-    width: of the whole figure, in inches. Under each map stand its interclass noise and that over chance. Raises
-    ValueError on options that do not fit. The figure's `savefig` writes files as the command does, with all of this in
-    their metadata; a class whose name no font here can write is numbered there and in a warning.
+    width: of the whole figure, in inches. annotations: arrows, boxes and texts in pixels of the image, on every row.
+    Under each map stand its interclass noise and that over chance. Raises ValueError on options that do not fit. The
+    figure's `savefig` writes files as the command does, with all of this in their metadata; a class whose name no font
+    here can write is numbered there and in a warning.
     """
     if not len(queries):
         raise ValueError("there is no query to draw; give at least one cell index")
-    subjects = _subjects(capture, queries)
+    check_annotations(annotations, "annotations")
+    subjects = [subject._replace(annotations=annotations) for subject in _subjects(capture, queries)]
     pictures = {"photo": capture.image}
     if capture.label_set is not None:
         pictures |= {"labels": capture.labels, "prediction": capture.prediction}
@@ -72,6 +76,7 @@ def attention_figure(
         "queries": [int(query) for query in queries],
         "options": dataclasses.asdict(attention),
         "scale": {"kind": scale, "clip_percentile": clip_percentile},
+        **({"annotations": [dataclasses.asdict(each) for each in annotations]} if annotations else {}),
         "version": dnl.__version__,
     }
     return figure
@@ -99,6 +104,7 @@ def heads_figure(
     clip_percentile: float = CLIP_PERCENTILE,
     colormap: Colormap = "magma",
     width: float = PAGE_WIDTH,
+    annotations: Sequence[Annotation] = (),
 ) -> PrintedFigure:
     """Where one pixel (y, x) looks in several heads and layers: one row a layer, one column a head, beside the photo.
 
@@ -106,12 +112,14 @@ def heads_figure(
     maps are the softmax's own. Raises ValueError for a head that a layer has not, and a pixel off the image.
     """
     numbers = layers.layers[0].heads if heads is None else heads
+    check_annotations(annotations, "annotations")
     subjects = []
     for layer in layers:
         captures = [quietly(layer, head) for head in numbers]
         names = map(head_column, numbers)
         title = layer.name if len(layers) > 1 else ""
-        subjects.append(Subject(captures[0], pixel, title, heads=dict(zip(names, captures, strict=True))))
+        shown = dict(zip(names, captures, strict=True))
+        subjects.append(Subject(captures[0], pixel, title, heads=shown, annotations=annotations))
     pictures = ["photo"] if subjects[0].capture.image is not None else []
     options, look = Attention(gate=None, lr_kernel=None), Look(width=width, colormap=colormap)
     figure = compose(subjects, [*pictures, *subjects[0].heads], None, options, Scale(scale, clip_percentile), look)
@@ -123,6 +131,7 @@ def heads_figure(
         "layers": layers.names,
         "heads": list(numbers),
         "scale": {"kind": scale, "clip_percentile": clip_percentile},
+        **({"annotations": [dataclasses.asdict(each) for each in annotations]} if annotations else {}),
         "version": dnl.__version__,
     }
     return figure
@@ -139,6 +148,7 @@ def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
             columns=row.columns,
             crop=row.crop,
             inset=row.inset,
+            annotations=row.annotations,
             heads=dict(zip(map(head_column, recipe.heads), heads, strict=True)),
         )
         for (capture, *heads), row in zip(recipe.by_row(captures), recipe.rows, strict=True)

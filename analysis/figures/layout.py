@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.annotations import Annotation
 from analysis.figures.recipe import Look
 from analysis.printing import Font, letter
 
@@ -43,6 +44,7 @@ class Panel:
     picture: H×W×3 uint8, or an h×w map with its `norm` and `colormap`, or None for an empty frame saying `missing`.
     captions: the same caption in one or more forms of one or more lines each, longest form first.
     query: the pixel (y, x) to mark. outline: H×W bool, whose border is drawn. is_there: False leaves the place free.
+    annotations: what is drawn on it where it falls into what is shown.
     """
 
     picture: np.ndarray | None
@@ -53,6 +55,7 @@ class Panel:
     outline: np.ndarray | None = None
     missing: str = ""
     is_there: bool = True
+    annotations: Sequence[Annotation] = ()
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,7 @@ def _check_glyphs(grid: Grid) -> None:
     bars = (*grid.bars_beside, *grid.bars_below)
     texts += [row.title for row in grid.rows] + [label for bar in bars for label in bar.labels] + [grid.footnote]
     texts += [line for row in grid.rows for panel in row.panels for form in panel.captions for line in form]
+    texts += [each.text for row in grid.rows for panel in row.panels for each in panel.annotations]
     grid.font.require_glyphs("".join(texts))
 
 

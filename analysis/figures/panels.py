@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
 from analysis.capture import Capture
+from analysis.figures.annotations import Annotation, farthest, is_on
 from analysis.figures.drawing import draw_grid
 from analysis.figures.layout import Bar, Column, Grid, GridRow, Panel, ends
 from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scale
@@ -42,7 +43,8 @@ class Subject(NamedTuple):
     """One row of a figure: a capture, the query's pixel (y, x) where there is one, and the row's title.
 
     attention: how this row's maps are computed; None: as the whole figure's. number: in place of the pixel, of a query
-    without a place. columns, crop, inset: as in `recipe.Row`. heads: captures of further heads, by their columns.
+    without a place. columns, crop, inset, annotations: as in `recipe.Row`. heads: captures of further heads, by their
+    columns.
     """
 
     capture: Capture
@@ -54,6 +56,7 @@ class Subject(NamedTuple):
     crop: tuple[int, int, int, int] | None = None
     inset: tuple[int, int, int, int] | None = None
     heads: Mapping[str, Capture] = MappingProxyType({})
+    annotations: Sequence[Annotation] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -164,6 +167,12 @@ def _grid_rows(subject: Subject, panels: Sequence[Panel]) -> list[GridRow]:
             raise ValueError(
                 f"the {name} [{', '.join(map(str, part))}] does not lie on the image of {subject.size[0]}×"
                 f"{subject.size[1]} pixels; give [top, left, height, width]"
+            )
+    for annotation in subject.annotations:
+        if any(side >= size for side, size in zip(farthest(annotation), subject.size, strict=True)):
+            raise ValueError(
+                f"the {annotation.kind} at row {annotation.at[0]}, column {annotation.at[1]} does not lie on the image "
+                f"of {subject.size[0]}×{subject.size[1]} pixels; move it"
             )
     extent = subject.grid(subject.capture.key_cells).extent()
     row = GridRow(panels, subject.size, extent, subject.title, view=subject.crop, box=subject.inset)
@@ -313,8 +322,10 @@ def _panel(row: _DrawnRow, name: str, scale: MapScale | None, recipe_scale: Scal
     marks: dict[str, Any] = {"query": subject.pixel, "outline": outline}
     if subject.columns is not None and name not in subject.columns and name not in subject.heads:
         return Panel(None, is_there=False)
+    borne = [each for each in subject.annotations if is_on(each, is_photo=name == "photo", is_map=bool(_group(name)))]
     if scale is None and _group(name):
         return Panel(None, missing=_lacking(row, name), **(marks | {"query": None, "outline": None}))
+    marks["annotations"] = borne
     if scale is None:
         captions = _picture_captions(subject, name, look) if look.noise_figures else ((),)
         return Panel(_picture(subject.capture, name), captions=captions, missing=f"no {name}", **marks)

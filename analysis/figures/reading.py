@@ -18,6 +18,12 @@ class OtherFileError(RecipeError):
     """A file that is not the one that the recipe was made with."""
 
 
+def require(holds: bool, field: str, value: object, needed: str) -> None:
+    """Raises ValueError naming a field, its value and what it must be, unless `holds`."""
+    if not holds:
+        raise ValueError(f"{field} is {value}; it must be {needed}")
+
+
 @contextmanager
 def naming(what: str) -> Iterator[None]:
     """Errors in the recipe's terms: which of its parts could not be had."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from analysis.figures.reading import RecipeError, json_values, read_value, shortened_json
+from analysis.figures.annotations import MAX_PIXEL, Annotation, check_annotations
+from analysis.figures.reading import RecipeError, json_values, read_value, require, shortened_json
 from analysis.options import CLIP_PERCENTILE, STAGES, MapOptions, Stage
 
 FORMAT: Final = 1
@@ -22,7 +23,6 @@ MAX_WIDTH = 12.0
 MAX_ROWS = 12
 MAX_TITLE_LENGTH = 60
 MAX_HEADS = 16
-MAX_PIXEL = 99_999  # of any image's row or column
 LEAST_PART = 8  # pixels a side of a crop or an inset
 # Far more than a recipe of MAX_ROWS rows needs.
 MAX_BYTES = 100_000
@@ -46,11 +46,6 @@ ColourBar = Literal["right", "below", "none"]
 Outline = Literal["none", "true", "predicted"]
 
 
-def _require(holds: bool, field: str, value: object, needed: str) -> None:
-    if not holds:
-        raise ValueError(f"{field} is {value}; it must be {needed}")
-
-
 def _require_title(field: str, title: str) -> None:
     if len(title) > MAX_TITLE_LENGTH:
         raise ValueError(f"{field} has {len(title)} characters; a title has at most {MAX_TITLE_LENGTH}")
@@ -64,7 +59,7 @@ class StreetImage:
     source: Literal["street"] = "street"
 
     def __post_init__(self):
-        _require(self.index >= 0, "index", self.index, "at least 0")
+        require(self.index >= 0, "index", self.index, "at least 0")
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,7 @@ class AttentionImage:
     source: Literal["attention"] = "attention"
 
     def __post_init__(self):
-        _require(self.head == "mean" or self.head >= 0, "head", self.head, 'at least 0, or "mean"')
+        require(self.head == "mean" or self.head >= 0, "head", self.head, 'at least 0, or "mean"')
 
 
 ImageSource = StreetImage | FileImage | CamVidImage | AttentionImage
@@ -140,8 +135,8 @@ class Attention(MapOptions):
 
     def __post_init__(self):
         if isinstance(self.lr_kernel, int):
-            _require(self.lr_kernel in range(1, 16, 2), "lr_kernel", self.lr_kernel, "an odd number, 1 … 15")
-        _require(0.01 <= self.temperature <= 100, "temperature", self.temperature, "in 0.01 … 100")
+            require(self.lr_kernel in range(1, 16, 2), "lr_kernel", self.lr_kernel, "an odd number, 1 … 15")
+        require(0.01 <= self.temperature <= 100, "temperature", self.temperature, "in 0.01 … 100")
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,7 @@ class Row:
     What is None here is as in the whole figure. checkpoint: the name of one of the recipe's, the first. attention: how
     this row's maps are computed. columns: those of the recipe's that this row has panels in. crop: the part of the
     image that is shown, (top, left, height, width) in pixels. inset: a part of it that is framed, and shown enlarged in
-    panels beneath.
+    panels beneath. annotations: arrows, boxes and texts on it.
     """
 
     image: ImageSource
@@ -162,18 +157,19 @@ class Row:
     columns: tuple[Column, ...] | None = None
     crop: tuple[int, int, int, int] | None = None
     inset: tuple[int, int, int, int] | None = None
+    annotations: tuple[Annotation, ...] = ()
 
     def __post_init__(self):
         _require_title("title", self.title)
         if self.pixel is not None:
             inside = all(0 <= side <= MAX_PIXEL for side in self.pixel)
-            _require(inside, "pixel", list(self.pixel), f"[y, x], each in 0 … {MAX_PIXEL}")
+            require(inside, "pixel", list(self.pixel), f"[y, x], each in 0 … {MAX_PIXEL}")
         for field in ("crop", "inset"):
             part = getattr(self, field)
             if part is not None:
                 fits = all(0 <= side <= MAX_PIXEL for side in part) and min(part[2:]) >= LEAST_PART
                 needed = f"[top, left, height, width] in pixels, height and width at least {LEAST_PART}"
-                _require(fits, field, list(part), needed)
+                require(fits, field, list(part), needed)
 
 
 @dataclass(frozen=True)
@@ -191,7 +187,7 @@ class Scale:
     from_lowest: bool = False
 
     def __post_init__(self):
-        _require(50 <= self.clip_percentile <= 100, "clip_percentile", self.clip_percentile, "in 50 … 100")
+        require(50 <= self.clip_percentile <= 100, "clip_percentile", self.clip_percentile, "in 50 … 100")
 
 
 @dataclass(frozen=True)
@@ -215,8 +211,49 @@ class Look:
     class_titles: bool = False
 
     def __post_init__(self):
-        _require(1 <= self.width <= MAX_WIDTH, "width", self.width, f"in 1 … {MAX_WIDTH:g} inches")
-        _require(5 <= self.font_size <= 16, "font_size", self.font_size, "in 5 … 16 points")
+        require(1 <= self.width <= MAX_WIDTH, "width", self.width, f"in 1 … {MAX_WIDTH:g} inches")
+        require(5 <= self.font_size <= 16, "font_size", self.font_size, "in 5 … 16 points")
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Of the programs that decide how a figure looks."""
+
+    denoised_nl: str
+    torch: str
+    matplotlib: str
+    numpy: str
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A checkpoint by its name, or an attention file by its path, and the SHA-256 of its file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image as a checkpoint saw it (None: of an attention file), drawn by code or read from files.
+
+    image_sha256: of its pixels, row by row, three bytes each. labels_sha256: of its class indices, four bytes each, in
+    the checkpoint's classes. None where there are none.
+    """
+
+    name: str
+    checkpoint: str | None
+    image_sha256: str | None
+    labels_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a recipe was drawn with when it was saved (analysis/figures/record.py); it decides nothing."""
+
+    versions: Versions
+    files: tuple[FileRecord, ...]
+    images: tuple[ImageRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -224,7 +261,7 @@ class Recipe:
     """A figure: a grid of `rows` and `columns`. column_titles: one a column ("" for none), or None for their names.
 
     heads: of rows that are of attention files, whose raw maps follow the columns, one each; of the row's layer.
-    checkpoints: none where all rows are of attention files.
+    checkpoints: none where all rows are of attention files. record: what it was saved with, None where that is unknown.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -236,6 +273,7 @@ class Recipe:
     look: Look = Look()
     heads: tuple[Head, ...] = ()
     format: Literal[1] = FORMAT
+    record: Record | None = None
 
     def __post_init__(self):
         names = [checkpoint.name for checkpoint in self.checkpoints]
@@ -260,6 +298,7 @@ class Recipe:
                 raise ValueError(
                     f"rows[{index}].columns has {strange[0]!r}; choose from the figure's, {', '.join(self.columns)}"
                 )
+            check_annotations(row.annotations, f"rows[{index}].annotations")
             maps = set(self.columns if row.columns is None else row.columns) - set(PICTURES)
             if row.pixel is None and (maps or self.heads):
                 raise ValueError(f"rows[{index}].pixel is null; a row with maps needs [y, x]")
@@ -272,7 +311,7 @@ class Recipe:
         if len(set(self.heads)) < len(self.heads) or len(self.heads) > MAX_HEADS:
             raise ValueError(f"heads has {len(self.heads)} entries; name each once, and at most {MAX_HEADS}")
         for head in self.heads:
-            _require(head == "mean" or head >= 0, "heads", head, 'numbers from 0 on, or "mean"')
+            require(head == "mean" or head >= 0, "heads", head, 'numbers from 0 on, or "mean"')
         for index, row in enumerate(self.rows if self.heads else ()):
             if not isinstance(row.image, AttentionImage):
                 raise ValueError(f"rows[{index}].image is of no attention file, and heads are of attention files alone")
@@ -305,8 +344,10 @@ def recipe_to_json(recipe: Recipe) -> str:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of the recipe's values, in hexadecimal; the file's layout and the fields' order do not count."""
-    text = json.dumps(dataclasses.asdict(recipe), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """SHA-256 of the recipe's values, in hexadecimal; its record and the file's layout and order do not count."""
+    values = dataclasses.asdict(recipe)
+    del values["record"]
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -172,6 +172,7 @@ def file_image(source: FileImage, read: Callable[[str], bytes], label_set: Label
     labels = None
     if source.labels is not None:
         label_data = read(source.labels)
-        require_hash(hashlib.sha256(label_data).hexdigest(), source.labels_sha256)
+        with naming("its labels"):
+            require_hash(hashlib.sha256(label_data).hexdigest(), source.labels_sha256)
         labels = read_labels(label_data, photo.original_size, label_set, coding=source.labels_coding)
     return FigureImage(photo.image, labels, Path(source.path).name)

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import analysis.figures.command
-from analysis.figures import figure_file, main
+from analysis.figures import figure_file, main, recorded
 from analysis.figures.recipe import (
     Attention,
     CamVidImage,
@@ -341,6 +341,24 @@ def test_another_checkpoint_under_the_same_name_is_said_and_can_be_used(app, dra
     assert len(errors(app)) == 1 and "the recipe was made with abababababab" in errors(app)[0]
     next(button for button in app.button if button.label == "Use the files that are here").click().run()
     assert not errors(app) and last(drawn).checkpoints[0].sha256 != "ab" * 32
+
+
+def test_what_differs_from_when_a_recipe_was_saved_is_said(app, drawn):
+    app.run()
+    recipe, captures, hashes, *_ = drawn[-1]
+    saved = recorded(recipe, captures, hashes)
+    opened(app, saved)
+    assert not errors(app) and not app.info  # all is as it was
+    street = dataclasses.replace(saved.record.images[0], image_sha256="ab" * 32)
+    versions = dataclasses.replace(saved.record.versions, torch="1.0")
+    opened(
+        app, dataclasses.replace(saved, record=dataclasses.replace(saved.record, versions=versions, images=(street,)))
+    )
+    torch_line, image_line = read(app.info[0].value).splitlines()
+    assert torch_line.endswith("the recipe was saved with 1.0.") and "abababababab… then" in image_line
+    assert image_line.startswith("- Street 5: the image differs from when the recipe was saved")
+    opened(app, recipe)  # has no record
+    assert not errors(app) and not app.info
 
 
 def test_own_photos_join_the_images_and_their_recipe_works_beside_them(app, drawn, tmp_path):

@@ -98,6 +98,7 @@ def are_there() -> bool:
 def show_recipe(recipe: Recipe) -> None:
     """Make every choice that of `recipe`; before the widgets are there."""
     say_left_out("")
+    put("record", recipe.record)
     if recipe.checkpoints:
         show_checkpoint(recipe.checkpoints[0].name)
     put("hashes", {checkpoint.name: checkpoint.sha256 for checkpoint in recipe.checkpoints})
