@@ -95,6 +95,8 @@ def test_the_lesson_s_grids_have_room_for_their_numbers(tab, app_url):
     for width in (1024, 1440):
         tab.set_viewport_size({"width": width, "height": 900})
         opened(tab, f"{app_url}/{path}", PAGES[path])
+        for place in (0, 1):
+            tab.get_by_test_id("stPlotlyChart").nth(place).locator(".main-svg").first.wait_for()
         for grid in tab.get_by_test_id("stPlotlyChart").all()[:2]:
             drawn, shown = grid.locator(".main-svg").first.bounding_box(), grid.bounding_box()
             assert 240 <= drawn["width"] <= shown["width"] + 1
