@@ -118,14 +118,23 @@ def draw_annotations(
 
 
 def write_edged(
-    ax: Axes, text: str, at: tuple[float, float], font: Font, size: float, *, colour: str, edge: str, **style: Any
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    font: Font,
+    size: float,
+    *,
+    colour: str,
+    edge: str,
+    bold: bool = True,
+    **style: Any,
 ) -> None:
-    """A bold text that reads on any picture, in the middle of `at` (x, y) if `style` says nothing else.
+    """A text that reads on any picture, in the middle of `at` (x, y) if `style` says nothing else.
 
     The edge is drawn by itself, beneath: a text with path effects would be outlines in a file, and no text.
     """
     style = {"ha": "center", "va": "center", "parse_math": False, "clip_on": True} | style
-    style |= {"fontproperties": font.properties(size, bold=True, text=text)}
+    style |= {"fontproperties": font.properties(size, bold, text)}
     beneath = [Stroke(linewidth=2 * EDGE, foreground=edge, joinstyle="round")]
     ax.annotate(text, at, color=edge, path_effects=beneath, **style)
     ax.annotate(text, at, color=colour, path_effects=font.effects(text), **style)

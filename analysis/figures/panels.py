@@ -13,7 +13,8 @@ from analysis.capture import Capture
 from analysis.figures.annotations import Annotation, farthest, is_on
 from analysis.figures.drawing import draw_grid
 from analysis.figures.layout import Bar, Column, Grid, GridRow, Panel, ends
-from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scale
+from analysis.figures.look import Look
+from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Scale
 from analysis.geometry import Grid as CellGrid
 from analysis.maps import labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
