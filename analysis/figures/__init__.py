@@ -1,10 +1,19 @@
 """Figures for a paper, and the recipes that make them again."""
 
 from analysis.figures.animation import MOTION_FORMATS, animation_file, is_one_scene
-from analysis.figures.annotations import COLOURS, MAX_ANNOTATIONS, MAX_PIXEL, MAX_TEXT_LENGTH, Annotation
+from analysis.figures.annotations import (
+    COLOURS,
+    MAX_ANNOTATIONS,
+    MAX_PIXEL,
+    MAX_TEXT_LENGTH,
+    Annotation,
+    AnnotationKind,
+    AnnotationPanels,
+)
 from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
-from analysis.figures.figure import attention_figure, figure_file, heads_figure, recipe_figure
+from analysis.figures.drawing import PlacedPanel
+from analysis.figures.figure import attention_figure, figure_file, figure_preview, heads_figure, recipe_figure
 from analysis.figures.look import (
     COLUMN_WIDTH,
     MAX_WIDTH,
@@ -62,6 +71,7 @@ from analysis.figures.sources import (
     open_captures,
     require_street,
 )
+from analysis.figures.video import has_ffmpeg
 from analysis.printing import FORMATS, print_figure
 
 __all__ = [
@@ -85,6 +95,8 @@ __all__ = [
     "PICTURES",
     "STYLES",
     "Annotation",
+    "AnnotationKind",
+    "AnnotationPanels",
     "Attention",
     "AttentionImage",
     "CamVidImage",
@@ -106,6 +118,7 @@ __all__ = [
     "MapScale",
     "OtherFileError",
     "Outline",
+    "PlacedPanel",
     "Recipe",
     "RecipeError",
     "Record",
@@ -126,7 +139,9 @@ __all__ = [
     "class_sentences",
     "compose",
     "figure_file",
+    "figure_preview",
     "file_image",
+    "has_ffmpeg",
     "head_column",
     "heads_figure",
     "is_one_scene",

@@ -15,9 +15,9 @@ MAX_PIXEL = 99_999  # of any image's row or column
 MAX_ANNOTATIONS = 16  # of a row
 MAX_TEXT_LENGTH = 30
 
-Kind = Literal["arrow", "box", "text"]
-Where = Literal["all", "photo", "maps"]
-Colour = Literal["white", "black", "yellow", "red", "blue"]
+AnnotationKind = Literal["arrow", "box", "text"]
+AnnotationPanels = Literal["all", "photo", "maps"]
+AnnotationColour = Literal["white", "black", "yellow", "red", "blue"]
 # Each colour, and that of the thin edge around it which makes it read on any picture.
 COLOURS = {
     "white": ("#ffffff", "#000000"),
@@ -41,12 +41,12 @@ class Annotation:
     falls into it.
     """
 
-    kind: Kind
+    kind: AnnotationKind
     at: tuple[int, int]
     to: tuple[int, int] | None = None
     text: str = ""
-    panels: Where = "all"
-    colour: Colour = "white"
+    panels: AnnotationPanels = "all"
+    colour: AnnotationColour = "white"
 
     def __post_init__(self):
         for field, place in (("at", self.at), ("to", self.to)):

@@ -3,8 +3,9 @@
 All lengths are in inches but font sizes, which are in points; where everything lies, `analysis.figures.layout` says.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,15 +43,36 @@ GREY = "#6b6b6b"
 UNSEEN = "#c8c8c8"  # where a map does not reach: the model saw a crop of the image
 
 
-def draw_grid(grid: Grid) -> PrintedFigure:
+class PlacedPanel(NamedTuple):
+    """Where a panel is: its row, from 0, an inset's being the row above; its place and size in parts of the figure.
+
+    shown: the part (top, left, height, width) of the row's image, in pixels.
+    """
+
+    row: int
+    left: float
+    top: float
+    width: float
+    height: float
+    shown: tuple[int, int, int, int]
+
+
+class GridFigure(PrintedFigure):
+    """A figure of panels that says where they are."""
+
+    panels: Sequence[PlacedPanel] = ()
+
+
+def draw_grid(grid: Grid) -> GridFigure:
     """The figure of a grid, laid out by `lay_out`, whose errors it raises."""
     layout = lay_out(grid)
-    sheet = _Sheet(PrintedFigure(figsize=(grid.look.width, layout.down.height)), grid, layout)
+    sheet = _Sheet(GridFigure(figsize=(grid.look.width, layout.down.height)), grid, layout)
     _draw_titles(sheet)
     for index, row in enumerate(grid.rows):
         _draw_row_title(sheet, index)
         for column, panel in enumerate(row.panels):
             _draw_panel(sheet, index, column, panel)
+    sheet.figure.panels = _placed_panels(grid, layout)
     for bar, left in zip(grid.bars_beside, layout.across.bars, strict=True):
         _draw_bar_beside(sheet, bar, left)
     for bar in grid.bars_below:
@@ -64,7 +86,7 @@ def draw_grid(grid: Grid) -> PrintedFigure:
 class _Sheet:
     """A figure that is being drawn, with places in inches from its left and top edge."""
 
-    figure: PrintedFigure
+    figure: GridFigure
     grid: Grid
     layout: Layout
 
@@ -86,6 +108,23 @@ class _Sheet:
         font = self.grid.font
         style |= {"fontproperties": font.properties(self.grid.size, bold, text), "path_effects": font.effects(text)}
         self.figure.text(*position, text, parse_math=False, **style)
+
+
+def _placed_panels(grid: Grid, layout: Layout) -> list[PlacedPanel]:
+    wide, high, down = grid.look.width, layout.down.height, layout.down
+    return [
+        PlacedPanel(
+            _number(grid, index) - row.is_inset,
+            layout.pictures[column] / wide,
+            down.tops[index] / high,
+            layout.picture_width / wide,
+            down.heights[index] / high,
+            row.shown,
+        )
+        for index, row in enumerate(grid.rows)
+        for column, panel in enumerate(row.panels)
+        if panel.is_there
+    ]
 
 
 def _draw_titles(sheet: _Sheet) -> None:

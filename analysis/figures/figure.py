@@ -10,6 +10,7 @@ import dnl
 from analysis.capture import Capture, Layers, attention_name, quietly
 from analysis.figures.annotations import Annotation, check_annotations
 from analysis.figures.captions import class_sentences
+from analysis.figures.drawing import GridFigure, PlacedPanel
 from analysis.figures.look import OF_STYLE, Colormap, Look, Style
 from analysis.figures.panels import Subject, attention_words, class_text, compose
 from analysis.figures.reading import naming
@@ -138,7 +139,7 @@ def heads_figure(
     return figure
 
 
-def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
+def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> GridFigure:
     """The figure of a recipe; captures: as `open_captures` gives them. Raises RecipeError."""
     subjects = [
         Subject(
@@ -214,6 +215,19 @@ def figure_file(
     own. Raises RecipeError.
     """
     return print_figure(lambda: recipe_figure(recipe, captures), provenance(recipe, hashes), file_format, dpi)
+
+
+def figure_preview(
+    recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str], dpi: int
+) -> tuple[bytes, Sequence[PlacedPanel]]:
+    """The recipe's figure as a PNG file, and where its panels are. Else as `figure_file`."""
+    drawn: list[GridFigure] = []
+
+    def draw() -> GridFigure:
+        drawn.append(recipe_figure(recipe, captures))
+        return drawn[-1]
+
+    return print_figure(draw, provenance(recipe, hashes), "png", dpi), drawn[-1].panels
 
 
 def provenance(recipe: Recipe, hashes: Mapping[str, str]) -> dict:
