@@ -27,7 +27,7 @@ function newPreview(root) {
   const line = document.createElementNS(SVG, "line");
   const overlay = document.createElementNS(SVG, "svg");
   overlay.append(line);
-  const image = element("img", { draggable: false });
+  const image = element("img", { draggable: "false" });
   const readout = element("p", { class: "readout" });
   const frame = element(
     "div",
