@@ -5,6 +5,8 @@
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/home/viewer MPLCONFIGDIR=/tmp/matplotlib
+# Names in Chinese, Japanese and Korean, which matplotlib's own fonts lack, are drawn with this TrueType font.
+RUN apt-get update && apt-get install --yes --no-install-recommends fonts-wqy-zenhei && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 viewer
 WORKDIR /app
 

@@ -194,8 +194,7 @@ def choose_shown(notices: DeltaGenerator) -> Shown:
             st.stop()
         other = choose_other_model(model, notices)
     label_set = model.network.label_set
-    first = source in (ATTENTION_FILE, EXAMPLE)
-    picture = street_picture(0, label_set) if first else choose_picture(label_set, notices, source)
+    picture = street_picture(0, label_set) if source == ATTENTION_FILE else choose_picture(label_set, notices, source)
     st.button(EXAMPLE, icon=":material/hub:", on_click=show_source, args=[EXAMPLE], help=EXAMPLE_HELP)
     models = [model, *([other] if other else [])]
     try:

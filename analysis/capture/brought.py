@@ -20,6 +20,14 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
+# What each head has of its own.
+OF_HEADS = ("query", "key", "attention")
+
+
+class ValuesError(ValueError):
+    """Numbers of OF_HEADS that no attention can have; of several heads, one alone may have them."""
+
+
 def map_size(height: int, width: int) -> tuple[int, int]:
     """(height, width) as whole positive numbers, or ValueError."""
     if not (height == int(height) >= 1 and width == int(width) >= 1):
@@ -186,7 +194,7 @@ def one_map(
     for one in wanted:
         _require_finite(one, "attention")
         if one.min() < 0 and not signed:
-            raise ValueError(
+            raise ValuesError(
                 f"attention goes down to {one.min():.3g}; it must not be negative: give the map after its softmax"
             )
         suspicions.require_rows(one)
@@ -260,7 +268,7 @@ def require_computable(query: np.ndarray, key: np.ndarray, **others: np.ndarray)
         _require_finite(maps, name)
     longest = [np.linalg.norm(maps.astype(np.float64), axis=-3).max(axis=(-2, -1)) for maps in (query, key)]
     if (bound := np.max(longest[0] * longest[1])) >= LARGEST_SCORE:
-        raise ValueError(
+        raise ValuesError(
             f"the scores of query and key can reach {bound:.2g}, and attention is computed up to {LARGEST_SCORE:.2g}; "
             "both must be smaller"
         )
@@ -271,7 +279,8 @@ def require_computable(query: np.ndarray, key: np.ndarray, **others: np.ndarray)
 def _require_finite(array: np.ndarray, name: str) -> None:
     bad = array.size - np.count_nonzero(np.isfinite(array))
     if bad:
-        raise ValueError(f"{name} holds {bad} of {array.size} values that are NaN or infinite; it must be finite")
+        kind = ValuesError if name in OF_HEADS else ValueError
+        raise kind(f"{name} holds {bad} of {array.size} values that are NaN or infinite; it must be finite")
 
 
 def require_small_map(queries: int, keys: int, advice: str) -> None:
@@ -304,7 +313,10 @@ def _token_hint(tokens: int, count: int, extra: Extra, other_grid: str = "key_si
         return f"; {first}, pass class_tokens={surplus}; {last}, pass last_tokens={surplus}"
     if surplus and tokens and other_grid:
         more = "more" if surplus > 0 else "fewer"
-        return f"; there are {more} keys than cells: if they lie on a grid of their own, pass key_size=(height, width)"
+        return (
+            f"; there are {more} keys than cells: if they lie on a grid of their own, pass key_size=(height, width), "
+            "or key_height and key_width in a file"
+        )
     return ""
 
 

@@ -11,9 +11,10 @@ from typing import TypeVar, Unpack
 import numpy as np
 
 from analysis.capture import brought
-from analysis.capture.brought import Array, Extra
+from analysis.capture.brought import Array, Extra, in_words
 from analysis.capture.description import IGNORE_INDEX, Description, described
 from analysis.geometry import Grid
+from analysis.options import MapOptions, stages_there
 from dnl.classes import LabelSet
 
 T = TypeVar("T")
@@ -169,6 +170,9 @@ class Capture:
     layer: str | None = None
     head: int | str | None = None
 
+    def __repr__(self) -> str:
+        return _in_a_line(self)
+
     # Their arguments and checks stand in functions of their own, above.
     from_qk = staticmethod(capture_of_qk)
     from_attention = staticmethod(capture_of_attention)
@@ -296,6 +300,17 @@ def _votes(capture: Capture, labels: np.ndarray | None, cells: tuple[int, int]) 
         return None
     grid = Grid(labels.shape, cells, capture.placement, capture.crop)
     return grid.votes(labels, capture.num_classes, capture.ignore_index)
+
+
+def _in_a_line(capture: Capture) -> str:
+    head = f"head {capture.head}" if isinstance(capture.head, int) else capture.head and f"{capture.head} of heads"
+    where = [part for part in (capture.layer, head) if part]
+    keys = "" if capture.key_size is None else f" that ask {in_words(capture.key_size)}"
+    size = "" if capture.image is None else f" {in_words(capture.image_size)}"
+    parts = [f"{in_words(capture.cells)} cells{keys}", "+".join(stages_there(MapOptions().of(capture)))]
+    known = [part for part in ("image", "labels", "prediction") if getattr(capture, part) is not None]
+    parts += [f"{part}{size}" if part == "image" else part for part in known]
+    return f"<Capture of {capture.name!r}: {', '.join([*where, *parts])}>"
 
 
 def _of_queries(capture: Capture, labels: np.ndarray | None) -> np.ndarray | None:

@@ -112,6 +112,12 @@ def require_suffix(name: str) -> None:
         raise CaptureFileError(f"{name} is neither .npz nor .safetensors: captures are files of these two kinds.")
 
 
+def require_folder(path: Path) -> None:
+    """Raise FileNotFoundError, in one sentence, where there is no folder to write a file in."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
+
+
 def require_total(size: int) -> None:
     """Raise CaptureFileError for more bytes than may be."""
     if size > MAX_BYTES:

@@ -28,6 +28,7 @@ from analysis.capture.containers import (
     COMMON,
     CaptureFileError,
     read_arrays,
+    require_folder,
     require_suffix,
     require_total,
     write_arrays,
@@ -58,6 +59,7 @@ def save_capture(capture: Capture, path: str | Path) -> None:
     """Write `capture` as `.npz` or `.safetensors`, by the path's suffix, whole or not at all."""
     path = Path(path)
     require_suffix(path.name)
+    require_folder(path)
     arrays = {name: getattr(capture, name) for name in ARRAYS if name not in NUMBERS}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
     arrays |= _sizes(capture.cells, capture.key_size)
@@ -81,10 +83,11 @@ def save_capture(capture: Capture, path: str | Path) -> None:
 def save_layers(layers: Layers, path: str | Path) -> None:
     """Write all heads of all layers as one `.npz` or `.safetensors` file, by the path's suffix, whole or not at all.
 
-    Raises ValueError where the layers do not show one image.
+    Raises ValueError where the layers do not show one image, OSError where the file cannot be written.
     """
     path = Path(path)
     require_suffix(path.name)
+    require_folder(path)
     first = layers.layers[0].options
     arrays = {}
     for name in COMMON:

@@ -3,8 +3,10 @@
 import dataclasses
 import fnmatch
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,8 @@ _DESCRIBED = (
     "class_probs", "image", "labels", "prediction", "label_set", "gate", "lr_kernel", "name", "placement", "crop",
     "query_names", "query_labels", "key_size",
 )  # fmt: skip
+
+_NUMBER = re.compile(r"\d[\d.]*(e[+-]?\d+)?")
 
 Heads = str | int | Sequence[int] | None
 
@@ -62,6 +66,9 @@ class Layer:
         notes = tuple(dict.fromkeys(note for each in captures for note in each.notes))
         return cls(name, first.cells, first.key_cells, tuple(heads), arrays, options, notes)
 
+    def __repr__(self) -> str:
+        return repr(Layers((self,))).replace("Layers of", "Layer of", 1)
+
     @property
     def finished(self) -> bool:
         """Whether it has maps, without query and key."""
@@ -75,7 +82,8 @@ class Layer:
     def capture(self, head: int | str = "mean") -> Capture:
         """The capture of the head of this number, or of the heads' mean. Raises ValueError for what does not fit."""
         if head == "mean" and len(self.heads) > 1:
-            return self._named(self._mean(), "mean")
+            with _naming_heads(self):
+                return self._named(self._mean(), "mean")
         number = self.heads[0] if head == "mean" else head
         if isinstance(number, str) or number not in self.heads:
             raise ValueError(
@@ -85,7 +93,12 @@ class Layer:
         own = [array[at] for array in self.arrays.values()]
         dropped = self.options.get("dropped")
         options = self.options if dropped is None or np.ndim(dropped) < 3 else self.options | {"dropped": dropped[at]}
-        return self._named(self._made(own, options), int(number))
+        try:
+            return self._named(self._made(own, options), int(number))
+        except brought.ValuesError as error:
+            if not self.name and len(self.heads) == 1:
+                raise
+            raise ValueError(f"head {number} of {self.name or 'the layer'}: {error}") from error
 
     def operands(self) -> dict[str, np.ndarray]:
         """What the rows of all heads are computed from, float32. Raises ValueError for what does not fit.
@@ -98,7 +111,8 @@ class Layer:
             found = {"attention": _stacked(captures, "attention")}
             shares: list[Any] = [each.dropped for each in captures]
         else:
-            found = self._cell_maps()
+            with _naming_heads(self):
+                found = self._cell_maps()
             dropped = self.options.get("dropped")
             shares = [] if dropped is None else list(np.broadcast_to(dropped, (len(self.heads), *self.cells)))
         if shares and shares[0] is not None and "extra_keys" not in found:
@@ -181,6 +195,14 @@ class Layers:
         if len(set(self.names)) < len(self.layers):
             raise ValueError("two layers have the same name; give each one of its own")
 
+    def __repr__(self) -> str:
+        first = self.layers[0]
+        names = "" if self.names == [""] else f" ({_listed(self.names)})"
+        known = [part for part in ("image", "labels", "prediction") if first.options.get(part) is not None]
+        heads = f"{self.maps} head{'s' * (self.maps != 1)}"
+        count = f"{len(self)} layer{'s' * (len(self) > 1)}{names}, {heads}"
+        return f"<Layers of {first.options.get('name', 'image')!r}: {', '.join([count, _grids(self), *known])}>"
+
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
@@ -194,10 +216,10 @@ class Layers:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has to be known of each layer, as the capture of its first head says it, and what was left out."""
+        """What has to be known of each layer, as the captures of its heads say it, and what was left out."""
         names: dict[str, list[str]] = {}
         for layer in self.layers:
-            for note in quietly(layer, layer.heads[0]).notes:
+            for note in _notes_of_heads(layer):
                 names.setdefault(note, []).append(layer.name)
         found = [
             note if len(own) == len(self.layers) or note.startswith(own[0]) else f"{_listed(own)}: {note}"
@@ -253,6 +275,12 @@ class Layers:
         return Layers(tuple(changed), self.left_out)
 
 
+def _grids(layers: Layers) -> str:
+    """The sizes of the queries' maps."""
+    sizes = list(dict.fromkeys("×".join(map(str, layer.cells)) for layer in layers))
+    return f"{', '.join(sizes if len(sizes) <= 4 else [sizes[0], '…', sizes[-1]])} cells"
+
+
 def head_of(array: Any, cells: tuple[int, int]) -> bool:
     """Whether an array of query, key or attention is that of one head, by the reading of `Capture.from_qk`."""
     return array.ndim == 2 or (array.ndim == 3 and tuple(array.shape[1:]) == cells)
@@ -263,6 +291,48 @@ def quietly(layer: Layer, head: int | str) -> Capture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return layer.capture(head)
+
+
+@contextmanager
+def _naming_heads(layer: Layer) -> Iterator[None]:
+    """Numbers at fault among all heads: the error is that of the first head that has them, which names it."""
+    try:
+        yield
+    except brought.ValuesError:
+        for head in layer.heads:
+            quietly(layer, head)
+        raise  # of tokens that are no cells
+
+
+def _notes_of_heads(layer: Layer) -> list[str]:
+    """What the captures of a layer's heads say, each once, and of which heads it is true where not of all alike.
+
+    Sentences that differ in their numbers alone, as where each head's rows have sums of their own, are one.
+    """
+    told: dict[str, dict[int, str]] = {}  # sentence without its numbers -> head -> sentence
+    # Of queries and keys no note depends on the head.
+    for head in layer.heads if layer.finished else layer.heads[:1]:
+        for note in quietly(layer, head).notes:
+            told.setdefault(_NUMBER.sub("#", note), {})[head] = note
+    if not layer.finished:
+        return [note for of_heads in told.values() for note in of_heads.values()]
+    found = []
+    for of_heads in told.values():
+        heads, first = list(of_heads), next(iter(of_heads.values()))
+        alike = len(set(of_heads.values())) == 1
+        if alike and len(heads) == len(layer.heads):
+            found.append(first)
+        elif alike:
+            found.append(f"{_listed_heads(heads)}: {first}")
+        else:
+            likewise = f"{_listed_heads(heads[1:])} likewise, with numbers of their own"
+            found.append(f"head {heads[0]}: {first} ({likewise})")
+    return found
+
+
+def _listed_heads(heads: Sequence[int]) -> str:
+    words = _listed(heads)
+    return words if words.startswith("head") else f"heads {words}"
 
 
 def _fits(name: str, pattern: str) -> bool:

@@ -81,7 +81,10 @@ def layers_of_watched(
 def save_watched(
     watched: Watched, path: str | Path, height: int | None = None, width: int | None = None, **options: Any
 ) -> None:
-    """`layers` of one image as an attention file, `.npz` or `.safetensors`, that `load_layers` and the app open."""
+    """`layers` of one image as an attention file, `.npz` or `.safetensors`, that `load_layers` and the app open.
+
+    Raises ValueError where they cannot be one, OSError where the file cannot be written.
+    """
     save_layers(watched.layers(height, width, **options), path)
 
 

@@ -34,8 +34,9 @@ def head_records(layers: Layers, options: MeasureOptions) -> dict[Head, ImageRec
     found = {}
     for layer in layers:
         for number in layer.heads:
+            capture = quietly(layer, number)
             try:
-                report = measure_capture(quietly(layer, number), options, detection=False)
+                report = measure_capture(capture, options, detection=False)
             except ValueError as error:
                 raise ValueError(f"head {number} of {layer.name or 'the layer'}: {error}") from error
             found[Head(layer.name, number)] = image_record(report)

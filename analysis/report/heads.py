@@ -20,7 +20,7 @@ from analysis.report.html import (
     whole_page,
     with_interval,
 )
-from analysis.report.measuring import ReportError
+from analysis.report.measuring import one_class_only
 from analysis.report.output import put_in_place
 from analysis.words import (
     CONTROL_WORDS,
@@ -51,10 +51,7 @@ def write_heads_report(
     """
     first = next(iter(measured.records.values()))
     if all(len(record.classes) < 2 for record in first):
-        raise ReportError(
-            f"each of the {len(first)} images shows one class only; noise needs images in which attention can fall on "
-            "another class"
-        )
+        raise one_class_only(len(first))
     least = least_images(len(first)) if min_images is None else min_images
     about = {
         **provenance,

@@ -39,6 +39,12 @@ class ReportError(ValueError):
     """A report that cannot be made; the message says why in one sentence."""
 
 
+def one_class_only(images: int) -> ReportError:
+    """The error where none of so many images has a second class."""
+    which = "the image shows" if images == 1 else f"each of the {images} images shows"
+    return ReportError(f"{which} one class only; noise needs images in which attention can fall on another class")
+
+
 @dataclass(frozen=True)
 class Job:
     """One checkpoint on one data set. count: images from the first on. out: the report's folder."""

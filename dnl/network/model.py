@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from dnl.classes import LabelSet
 from dnl.network.backbone import BasicBlock, DilatedResNet, conv3x3, conv_norm_relu
 from dnl.network.block import DenoisedNonLocal2d
-from dnl.network.config import ModelConfig
+from dnl.network.config import EFFICIENTNET, ModelConfig
+from dnl.network.efficientnet import EfficientNetLite0
 
 MIN_SIDE = 32
 
@@ -48,7 +49,7 @@ class SegmentationNetwork(nn.Module):
         self,
         *,
         config: ModelConfig,
-        backbone: DilatedResNet,
+        backbone: DilatedResNet | EfficientNetLite0,
         reduce: nn.Module,
         down: nn.Module,
         context: DenoisedNonLocal2d | None,
@@ -126,9 +127,9 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
 
 def assemble(config: ModelConfig) -> SegmentationNetwork:
     """The network of `config`, its convolutions as PyTorch makes them; for weights that come from elsewhere."""
-    backbone = DilatedResNet(config.backbone, config.width, config.deep_stem, config.stem_expansion)
+    backbone = build_backbone(config)
     stage2, stage3, stage4 = backbone.channels
-    channels = stage4 // 4 if config.backbone in ("resnet50", "resnet101") else stage4 // 2
+    channels = config.width * (8 if config.backbone in ("resnet50", "resnet101") else 4)
     stride = config.attention_stride // 8
     context = None
     if config.context != "fcn":
@@ -151,6 +152,13 @@ def assemble(config: ModelConfig) -> SegmentationNetwork:
         shallow_head=_head(stage2, config.width, config),
         class_head=_head(stage3, channels, config),
     )
+
+
+def build_backbone(config: ModelConfig) -> DilatedResNet | EfficientNetLite0:
+    """The backbone of `config`."""
+    if config.backbone == EFFICIENTNET:
+        return EfficientNetLite0()
+    return DilatedResNet(config.backbone, config.width, config.deep_stem, config.stem_expansion)
 
 
 def _head(in_channels: int, channels: int, config: ModelConfig) -> nn.Sequential:

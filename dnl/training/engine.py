@@ -32,8 +32,8 @@ def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.op
     if model.context is not None:
         query_key, gamma = [model.context.query.weight, model.context.key.weight], [model.context.gamma]
     taken = {id(parameter) for parameter in query_key + gamma}
-    backbone = list(model.backbone.parameters())
-    taken |= {id(parameter) for parameter in backbone}
+    backbone = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
+    taken |= {id(parameter) for parameter in model.backbone.parameters()}
     head = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     groups = [
         {"params": query_key, "weight_decay": config.query_key_decay, "rate": config.head_rate * config.query_key_rate},
@@ -82,10 +82,8 @@ def train_one_epoch(
     device = next(model.parameters()).device
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     model.train()
-    if config.freeze_norms:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    for norm in frozen_norms(model, config):
+        norm.eval()
     losses = []
     for step, (images, labels) in enumerate(batches, start=first_step):
         images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
@@ -178,15 +176,36 @@ def growing_average(decay: float) -> Callable[..., None]:
     return update
 
 
+def frozen_norms(model: nn.Module, config: TrainConfig) -> list[nn.Module]:
+    """The batch norms that keep their statistics."""
+    if not (config.freeze_norms or config.freeze_backbone_norms):
+        return []
+    frozen = model if config.freeze_norms else unwrapped(model).backbone
+    return [module for module in frozen.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def freeze_stages(model: SegmentationNetwork, config: TrainConfig) -> None:
+    """Let the stem and the first `frozen_stages` stages of the backbone keep their weights."""
+    parts = ["stem", *(f"stage{number}" for number in range(1, config.frozen_stages + 1))]
+    for part in parts if config.frozen_stages else ():
+        getattr(model.backbone, part).requires_grad_(False)
+
+
 @torch.no_grad()
-def settle_norms(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], processes: int = 1) -> None:
+def settle_norms(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], processes: int = 1, frozen: Sequence[nn.Module] = ()
+) -> None:
     """Estimate every batch norm's statistics anew, in place, as plain means over `batches`.
 
     Averaged weights have statistics of their own, and dropout changes them: here all else is in evaluation mode.
     batches: images B×3×H×W, and labels that are not looked at. processes: how many of them average what each has seen.
     Raises ValueError without any batch.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module not in frozen
+    ]
     momenta = [norm.momentum for norm in norms]
     was_training = model.training
     model.eval()
@@ -219,11 +238,17 @@ def remove_class_weights(model: SegmentationNetwork, class_weights: Tensor) -> N
     model.head[-1].bias -= class_weights.log().to(model.head[-1].bias.device)
 
 
-def _skip_weights(model: nn.Module) -> Tensor:
-    """What the main head makes of the stage-4 skip: a view of its weights, under whatever wraps the network."""
+def unwrapped(model: nn.Module) -> SegmentationNetwork:
+    """The network under whatever wraps it."""
     network: Any = model
     while not isinstance(network, SegmentationNetwork):
         network = getattr(network, "module", None) or network._orig_mod
+    return network
+
+
+def _skip_weights(model: nn.Module) -> Tensor:
+    """What the main head makes of the stage-4 skip: a view of its weights."""
+    network = unwrapped(model)
     return network.head[0].weight.detach()[:, : network.backbone.channels[-1]]
 
 

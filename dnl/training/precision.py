@@ -110,19 +110,22 @@ def heaviest(config: ModelConfig, height: int, width: int) -> dict[Convolution, 
 
 
 def convolutions(config: ModelConfig, height: int, width: int) -> Counter[Convolution]:
-    """The convolutions before the attention, and how many there are of each kind, on images of height×width pixels."""
+    """The convolutions before the attention, and how many there are of each kind, on images of height×width pixels.
+
+    Without the depthwise ones, which are computed in float32 either way.
+    """
     found: Counter[Convolution] = Counter()
     side = 2 * MIN_SIDE
 
     def note(module: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
         size = (module.kernel_size[0], module.stride[0], module.dilation[0])
         rows, columns = inputs[0].shape[2:]
-        map_size = (max(1, rows * height // side), max(1, columns * width // side))
+        map_size = (max(1, rows * height // side), max(2, columns * width // side))  # a norm needs several values
         found[Convolution(module.in_channels, module.out_channels, *size, *map_size)] += 1
 
     model = assemble(config).eval()
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.groups == 1:
             module.register_forward_hook(note)
     with torch.inference_mode():
         model.encode(torch.zeros(1, 3, side, side))  # a small image has the same layers on maps of the same proportions

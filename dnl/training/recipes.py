@@ -24,6 +24,7 @@ RANGES = {
     "attention_restart": (0, 100_000),
     "skip_from": (0, 100_000),
     "settling_batches": (0, 1_000_000),
+    "frozen_stages": (0, 4),
     "workers": (0, 256),
     "seed": (0, 2**63 - 1),
 }
@@ -72,6 +73,8 @@ class TrainConfig:
     gradient_clip: float = 10.0  # largest gradient norm; 0: no bound
     accumulation: int = 1  # parts in which a batch is computed, one after another
     freeze_norms: bool = False  # batch norms keep their statistics
+    freeze_backbone_norms: bool = False  # those of the backbone keep the statistics that they start with
+    frozen_stages: int = 0  # of the backbone, with the stem, that keep the weights that they start with
     largest_class_weight: float = 3.0  # bound of the class weights; 0 for equal weights
     auxiliary_weight: float = 0.4
     ohem_threshold: float = 1.0  # the main loss keeps pixels whose true class is less probable than this; 1: all
@@ -314,6 +317,16 @@ def stages_beyond(config: TrainConfig, total_steps: int) -> list[str]:
     if config.warmup_steps > (most := longest_warmup(total_steps)):
         found.append(f"warmup_steps is {config.warmup_steps} but the run has {total_steps} updates: it takes {most}")
     return found
+
+
+def require_weights(config: TrainConfig) -> None:
+    """Raise ValueError where parts are to stay as they start, and start with random weights."""
+    kept = [name for name in ("frozen_stages", "freeze_backbone_norms") if getattr(config, name)]
+    if kept and not (config.start_from or config.backbone_weights):
+        raise ValueError(
+            f"{' and '.join(kept)} would keep what nothing has learnt; name weights (backbone_weights=FILE or "
+            "start_from=CHECKPOINT), or leave nothing frozen with frozen_stages=0 and freeze_backbone_norms=false"
+        )
 
 
 def begun_anew(config: TrainConfig) -> list[str]:

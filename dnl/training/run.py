@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from dnl.training.data import about_data, look_before
 from dnl.training.engine import (
     build_optimizer,
     evaluate,
+    freeze_stages,
+    frozen_norms,
     growing_average,
     learning_rate,
     remove_class_weights,
@@ -31,7 +34,7 @@ from dnl.training.engine import (
 from dnl.training.faults import faults_in_words
 from dnl.training.losses import balanced_class_weights
 from dnl.training.precision import autocast_dtype, measured_precision
-from dnl.training.recipes import TrainConfig, begun_anew, stages_beyond
+from dnl.training.recipes import TrainConfig, begun_anew, require_weights, stages_beyond
 from dnl.training.runs import (
     Run,
     RunError,
@@ -149,6 +152,8 @@ def _with_precision(run: Run, world: World) -> tuple[Run, list[str]]:
 def _set_up(run: Run, given: _Data, world: World) -> _Learner:
     """Network, averaged weights, optimiser and scaler: as they start, or as state.pt has them."""
     config = run.config
+    if run.saved is None:
+        require_weights(config)
     torch.manual_seed(config.seed)
     model: Any = build_model(config.model)
     model = synchronised_norms(model.to(world.device, memory_format=torch.channels_last), world)
@@ -162,6 +167,7 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
             model.close_skip()
         if model.context is not None and config.logit_std:
             _start_attention(model, given, config, epoch=0)
+    freeze_stages(model, config)
     average = AveragedModel(model, multi_avg_fn=growing_average(config.ema_decay), use_buffers=True)
     optimizer = build_optimizer(model, config)
     scaler = torch.amp.GradScaler(world.device.type, enabled=autocast_dtype(config, world.device) == torch.float16)
@@ -273,7 +279,12 @@ def _evaluate_and_save(learner: _Learner, given: _Data, run: Run, epoch: int, wo
     evaluated = copy.deepcopy(learner.average.module if config.ema_decay else learner.model)
     if config.settling_batches and not config.freeze_norms:
         given.sampler.start(epoch + 1)
-        settle_norms(evaluated, islice(given.batches, config.settling_batches), world.size)
+        settle_norms(
+            evaluated,
+            islice(given.batches, config.settling_batches),
+            world.size,
+            frozen=frozen_norms(evaluated, config),
+        )
     if given.class_weights is not None:
         remove_class_weights(evaluated, given.class_weights)
     scores = evaluate(
@@ -296,11 +307,15 @@ def _card(name: str, config: TrainConfig, given: _Data, epochs: int) -> dict:
     data = [sources.get(config.dataset, f"{config.dataset}{rest}")]
     if streets := streets_among(config, training):
         data.append(f"built-in streets, train split ({streets} scenes an epoch)")
+    if config.backbone_weights:
+        data.append(f"a backbone that starts from {Path(config.backbone_weights).name}")
     licence = "CamVid is free for research use only" if config.dataset == "camvid" else "none beyond the project's"
+    # Where the weights lay on the machine is nobody's business.
+    weights = {name: Path(getattr(config, name)).name for name in ("start_from", "backbone_weights")}
     return {
         "name": name.replace("_", "-"),
         "version": VERSION,
-        "recipe": {"name": name, **dataclasses.asdict(config)},
+        "recipe": {"name": name, **dataclasses.asdict(config), **weights},
         "epochs_trained": epochs,
         "total_steps": given.total_steps,
         "data": " + ".join(data),

@@ -117,6 +117,9 @@ def test_one_file_on_every_page(zoo, monkeypatch, tmp_path):
         for head in layer["heads"].values()
     ]
     assert list(table["× chance"]) == pytest.approx(times) and not {"rectified", "retained"} & set(table.columns)
+    # One image has no interval: a dash, where the table's own word would be "None".
+    assert table["× chance, from"].isna().all()
+    assert {frame.proto.placeholder for frame in app.dataframe if "× chance" in frame.value} == {"–"}
     drawn_map = next(json.loads(chart.proto.spec) for chart in app.get("plotly_chart") if chart.key == "head map")
     assert drawn_map["data"][0]["z"][0] == pytest.approx(times[:2])
     assert drawn_map["data"][1]["text"] == [f"{value:.2f}" for value in times]

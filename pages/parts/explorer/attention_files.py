@@ -76,7 +76,10 @@ def _alone(read: Hashable, layer: str, head: int | str, _layers: Layers) -> tupl
 
 
 def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
-    """An uploader, and what its file brings, or None; says in `notices` what is wrong."""
+    """An uploader, and what its file brings, or None without one.
+
+    The page ends here, with words in `notices`, where the file cannot be shown.
+    """
     file = choose_file(notices)
     if file is None:
         st.caption("Until you choose a file, the first street is shown.")
@@ -84,7 +87,7 @@ def choose_attention_file(notices: DeltaGenerator) -> BroughtAttention | None:
     return _brought(subject_of(file), notices)
 
 
-def choose_example_attention(notices: DeltaGenerator) -> BroughtAttention | None:
+def choose_example_attention(notices: DeltaGenerator) -> BroughtAttention:
     """The example of another network, on the street that is chosen."""
     return _brought(_example(*choose_example()), notices)
 
@@ -100,7 +103,7 @@ def _example(scene: int, layers: Layers) -> Subject:
     return Subject(NAME, example_hash(), (example_hash(), scene), layers, image)
 
 
-def _brought(subject: Subject, notices: DeltaGenerator) -> BroughtAttention | None:
+def _brought(subject: Subject, notices: DeltaGenerator) -> BroughtAttention:
     try:
         other = _choose_other(subject)
         if other is not None:
@@ -110,8 +113,8 @@ def _brought(subject: Subject, notices: DeltaGenerator) -> BroughtAttention | No
     try:
         capture, payload = _shown(subject.key, subject.layers)
     except ValueError as error:
-        notices.error(f"The attention file cannot be shown: {as_clause(error)}.")
-        return None
+        notices.error(f"The attention file cannot be shown: {as_clause(error)}. Choose another.")
+        st.stop()
     return BroughtAttention([capture], payload, [_source(subject, capture)], [_image(subject, capture)])
 
 

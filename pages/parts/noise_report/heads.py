@@ -217,7 +217,8 @@ def _show(summary: dict, measured: Measured, notices: DeltaGenerator) -> None:
         "Means over images, then over classes, with the 95 % interval of noise over chance. Uniform attention, the "
         f"control, is at {_uniform(summary):.2f} × chance."
     )
-    st.dataframe(charts.head_rows(summary, stage), hide_index=True, key="head table", column_config=_columns())
+    table = charts.head_rows(summary, stage)
+    st.dataframe(table, hide_index=True, key="head table", column_config=_columns(), placeholder="–")
     left_out = {name: count for name, count in summary["classes_left_out"].items() if count}
     if left_out:
         names = ", ".join(f"{literal(name)} ({count})" for name, count in left_out.items())

@@ -94,7 +94,8 @@ def own_attention_files() -> list[OwnFile]:
 
 
 def choose_file(notices: DeltaGenerator) -> OwnFile | None:
-    """An uploader of one file, and the file; None without one that can be read. Says in `notices` what is wrong."""
+    """An uploader of one file, and the file; None without one. The page ends here, with words in `notices`, where it
+    cannot be read."""
     kept = kept_upload("Attention file", TYPES, key=ONE, help=HELP)
     show_format()
     if kept is None:
@@ -106,7 +107,7 @@ def choose_file(notices: DeltaGenerator) -> OwnFile | None:
         return file
     except CaptureFileError as error:
         notices.error(literal(str(error)))
-    return None
+        st.stop()
 
 
 def choose_files() -> list[OwnFile]:

@@ -244,3 +244,54 @@ def test_classes_can_be_said_in_place_of_the_file(tmp_path):
             classes(class_names=names, ignore_index=7)
     np.savez(path, attention=maps, height=2, width=3, labels=labels, metadata='{"ignore_index": 7}')
     assert classes().class_names == ("class 0", "class 1") and classes().ignore_index == 7
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_numbers_that_are_none_are_refused_with_the_name_of_their_head(finished):
+    if finished:
+        arrays = {"b.2/attention": np.full((3, CELLS, CELLS), 1 / CELLS, np.float32)}
+        array = arrays["b.2/attention"]
+    else:
+        arrays = layered(("b.2",))
+        array = arrays["b.2/key"]
+    array[1, 5, 2] = np.nan
+    sizes = {"height": np.array(HEIGHT), "width": np.array(WIDTH)}
+    (layer,) = read_capture_file(npz(**(arrays | sizes))).layers
+    layer.capture(2)
+    for ask in (lambda: layer.capture(1), layer.capture, layer.operands):
+        with pytest.raises(ValueError, match=r"^head 1 of b\.2: (key|attention) holds 1 of \d+ values that are NaN"):
+            ask()
+
+
+def test_notes_are_those_of_all_heads():
+    rows = np.full((4, CELLS, CELLS), 1 / CELLS, np.float32)
+    rows[2] *= 0.5
+    rows[3] *= 0.25
+    sizes = {"height": np.array(HEIGHT), "width": np.array(WIDTH)}
+
+    def notes(*heads: int) -> tuple[str, ...]:
+        return read_capture_file(npz(attention=rows[list(heads)], **sizes)).layers.notes
+
+    words = "the rows of the map sum to 0.5 … 0.5, not to 1; they stay as they are"
+    assert notes(0, 1) == ()
+    assert notes(0, 1, 2) == (f"head 2: {words}",)
+    assert notes(2, 2) == (words,)
+    assert notes(0, 2, 3) == (f"head 1: {words} (head 2 likewise, with numbers of their own)",)
+
+
+def test_captures_and_layers_are_named_in_a_line():
+    image = np.zeros((30, 40, 3), np.uint8)
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    layers = read_capture_file(npz(**layered(image=image, labels=labels)), "mine").layers
+    assert repr(layers) == "<Layers of 'mine': 2 layers (b.2, b.10), 6 heads, 3×4 cells, image, labels>"
+    assert repr(layers.layer("b.2")) == "<Layer of 'mine': 1 layer (b.2), 3 heads, 3×4 cells, image, labels>"
+    capture = layers.capture("b.2", 1)
+    assert repr(capture) == "<Capture of 'mine': b.2, head 1, 3×4 cells, raw, image 30×40, labels>"
+    assert repr(full_capture()).startswith("<Capture of ") and len(repr(full_capture())) < 200
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_is_written(tmp_path):
+    layers = read_capture_file(npz(**layered())).layers
+    for save in (lambda path: save_layers(layers, path), lambda path: save_capture(layers.capture("b.2", 0), path)):
+        with pytest.raises(FileNotFoundError, match=r"^the folder .*nowhere does not exist; create it first$"):
+            save(tmp_path / "nowhere" / "a.npz")

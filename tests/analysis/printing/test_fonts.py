@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from matplotlib.font_manager import fontManager
 
@@ -44,3 +46,9 @@ def test_files_that_are_no_fonts_help_with_nothing(monkeypatch, tmp_path):
     file.write_bytes(b"")
     assert fallbacks("道", "DejaVu Sans") is None
     assert any(entry.name == "A" for entry in fontManager.ttflist)
+
+
+def test_the_container_has_a_font_for_chinese_japanese_and_korean():
+    """One with TrueType outlines, as a PDF can embed; Noto's, for one, has those of CFF."""
+    text = (Path(__file__).parents[3] / "Dockerfile").read_text(encoding="utf-8")
+    assert "install --yes --no-install-recommends fonts-wqy-zenhei" in text

@@ -14,6 +14,8 @@ from analysis.report.head_charts import COLOURS
 from dnl.classes import CAMVID, LabelSet
 from tests.analysis.report.small import Page, table
 
+pytestmark = pytest.mark.usefixtures("unrendered")  # made, of the whole module, comes before it
+
 CELLS = (4, 6)
 SIZE = (16, 24)  # four pixels a cell
 LABELS = np.kron(np.array([[0, 1]]), np.ones(SIZE, np.uint8)[:, :12]).astype(np.uint8)  # Sky left, Building right
@@ -171,7 +173,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(files, tmp_path, capsys)
     save_layers(layers(0.2, label_set=two), classes)
     assert "know different classes" in refusal(capsys, "--attention", files / "0.npz", classes, *out)
     save_layers(layers(0.2, labels=np.zeros_like(LABELS)), one)
-    assert "shows one class only" in refusal(capsys, "--attention", one, *out)
+    assert ": the image shows one class only" in refusal(capsys, "--attention", one, *out)
     assert "named twice" in refusal(capsys, "--attention", one, one, *out)
     assert "--split goes with --checkpoint alone" in refusal(capsys, "--attention", one, *out, "--split", "val")
     assert "--layers goes with --attention alone" in refusal(capsys, "--checkpoint", "x", *out, "--layers", "a")

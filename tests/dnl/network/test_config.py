@@ -10,7 +10,10 @@ from dnl.network import ModelConfig
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "vgg16"}, "backbone is 'vgg16'; choose one of resnet18, resnet34, resnet50, resnet101"),
+        (
+            {"backbone": "vgg16"},
+            "backbone is 'vgg16'; choose one of resnet18, resnet34, resnet50, resnet101, efficientnet",
+        ),
         ({"context": "gr"}, r"context is 'gr'; choose one of fcn, nl, nl\+gr, nl\+lr, dnl"),
         ({"gate": None}, "gate is None; choose one of sigmoid, binary, similarity"),
         ({"lr_weights": "flat"}, "lr_weights is 'flat'; choose one of learnt, box"),

@@ -1,5 +1,6 @@
 """Training as functions: schedules, parameter groups, one update, one epoch, batch norms estimated anew, scores."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -12,6 +13,7 @@ from dnl.training.engine import (
     NonFiniteLoss,
     build_optimizer,
     evaluate,
+    freeze_stages,
     growing_average,
     learning_rate,
     settle_norms,
@@ -121,6 +123,35 @@ def one_step(config, batch, *, parts=1):
         total_steps=9,
     )
     return loss, model.state_dict()
+
+
+def test_frozen_stages_and_the_norms_of_the_backbone_stay_as_they_start():
+    settings = ["model.backbone=efficientnet_lite0", "frozen_stages=2", "freeze_backbone_norms=true"]
+    config = override(recipe("camvid_dnl"), [*QUICK, *settings])
+    torch.manual_seed(0)
+    model = build_model(config.model)
+    freeze_stages(model, config)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = build_optimizer(model, config)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == sum(
+        parameter.requires_grad for parameter in model.parameters()
+    )
+    train_one_epoch(
+        model,
+        optimizer,
+        [uneven_batch()],
+        config,
+        ignore_index=11,
+        class_weights=None,
+        first_step=0,
+        total_steps=9,
+    )
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = ("backbone.stem.", "backbone.stage1.", "backbone.stage2.")
+    assert not [name for name in changed if name.startswith(frozen)]
+    assert not [name for name in changed if name.startswith("backbone.") and "running" in name]
+    learnt = {"backbone.stage3.0.depthwise.0.weight", "backbone.stage4.4.project.1.bias", "head.0.weight"}
+    assert {*learnt, "reduce.1.running_mean"} <= changed
 
 
 def uneven_batch(size=4):
@@ -246,6 +277,15 @@ def test_settling_again_changes_nothing(net):
     before = net[4].running_var.clone()
     settle_norms(net, batches())
     assert torch.equal(net[4].running_var, before)
+
+
+def test_frozen_norms_keep_their_statistics(net):
+    kept, before = net[1].running_mean.clone(), net[4].running_mean.clone()
+    settle_norms(net, batches(), frozen=[net[1]])
+    assert torch.equal(net[1].running_mean, kept) and not torch.equal(net[4].running_mean, before)
+    with pytest.raises(ValueError, match="no batch to estimate"):
+        settle_norms(net, [], frozen=[net[1]])
+    assert torch.equal(net[1].running_mean, kept)
 
 
 def test_without_a_batch_there_is_nothing_to_estimate(net):

@@ -125,6 +125,10 @@ def test_weights_to_start_from_that_do_not_fit_are_named(tiny_run, capsys, only_
             ([given, "model.context=fcn"], "unexpected context."),
             (["start_from=nosuch"], "there is no checkpoint 'nosuch'"),
             (["backbone_weights=nosuch.pth"], "nosuch.pth could not be read as plain weights"),
+            (
+                ["frozen_stages=1"],
+                "frozen_stages would keep what nothing has learnt; name weights",
+            ),
         ]
     ):
         capsys.readouterr()
@@ -144,8 +148,12 @@ def test_a_backbone_starts_from_weights_in_torchvisions_format(tiny_run, tmp_pat
     file = tmp_path / "resnet.safetensors"
     safetensors.torch.save_file({**renamed, "fc.weight": torch.zeros(1)}, file)
     run = tiny_run("run")
-    assert run(settings=[*STILL, "model.deep_stem=false", f"backbone_weights={file}"]) == 0
+    kept = ["frozen_stages=1", "freeze_backbone_norms=true"]
+    assert run(settings=[*STILL, *kept, "model.deep_stem=false", f"backbone_weights={file}"]) == 0
     trained = parameters(run)
+    card = read_card(run.out / "model.safetensors")
+    assert card["recipe"]["backbone_weights"] == "resnet.safetensors"  # its name, not where it lay
+    assert card["data"].endswith("a backbone that starts from resnet.safetensors")
     assert torch.equal(trained["backbone.stem.0.weight"], state["stem.0.weight"].half().float())
     assert torch.equal(trained["backbone.stage4.1.conv2.weight"], state["stage4.1.conv2.weight"].half().float())
 
