@@ -83,7 +83,7 @@ ANALYSIS = {
     "card": ("capture maps measure noise options words dnl", "numpy torch tqdm"),
     "ablation": ("capture measure noise options dnl", "numpy torch tqdm"),
     "command": ("report figures card dnl", ""),
-    "exercise": ("lesson capture measure noise geometry files dnl dnl.untrusted", "PIL numpy"),
+    "exercise": ("lesson capture measure noise geometry files dnl", "PIL numpy"),
     "charts": ("lesson noise pins geometry options words", "PIL numpy plotly"),
 }
 SHARED = "parts.app parts.subjects analysis dnl"  # what the parts of every page may import

@@ -250,6 +250,43 @@ def street_figure(image: np.ndarray, query: tuple[float, float], maps: Mapping[s
     return _plain(figure, 480, margin_top=28)
 
 
+def picking_figure(image: np.ndarray, grid: Grid, pixel: tuple[int, int] | None) -> go.Figure:
+    """A photo H×W×3 uint8 with its pixels counted at the sides, whose cells can be clicked; a ring on the pixel (y, x).
+
+    grid: how the cells lie on the photo. The first trace holds a point for each cell, with its pixel.
+    """
+    height, width = image.shape[:2]
+    pixels = np.array([grid.pixel_at(row, column) for row, column in np.ndindex(grid.cells)])
+    figure = go.Figure(
+        go.Scatter(
+            x=pixels[:, 1],
+            y=pixels[:, 0],
+            mode="markers",
+            marker={"size": 7, "color": "rgba(0, 0, 0, 0)"},
+            hovertemplate="row y = %{y}, column x = %{x}<extra></extra>",
+        )
+    )
+    if pixel is not None:
+        ring = {"symbol": "circle-open", "size": 13, "color": "#00e5ff", "line": {"width": 3}}
+        figure.add_scatter(x=[pixel[1]], y=[pixel[0]], mode="markers", marker=ring, hoverinfo="skip")
+    figure.add_layout_image(
+        source=_png_address(image),
+        xref="x",
+        yref="y",
+        x=-0.5,
+        y=-0.5,
+        sizex=width,
+        sizey=height,
+        sizing="stretch",
+        layer="below",
+    )
+    figure.update_xaxes(range=[-0.5, width - 0.5], fixedrange=True, showgrid=False, zeroline=False, constrain="domain")
+    figure.update_yaxes(
+        range=[height - 0.5, -0.5], fixedrange=True, showgrid=False, zeroline=False, scaleanchor="x", constrain="domain"
+    )
+    return _plain(figure, 380)
+
+
 def _png_address(image: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="PNG")

@@ -321,15 +321,42 @@ def hollow_pixel_question(figures: CellFigures, label: int, threshold: float) ->
     )
 
 
+def quiet_pixel_question(figures: CellFigures, label: int, threshold: float) -> PixelQuestion:
+    """A pixel of a class with raw interclass noise below 1 − threshold, 0 … 1."""
+    return PixelQuestion(
+        "second pixel",
+        6,
+        f"Find a pixel of this class whose **raw** interclass noise is below {1 - threshold:.2f}.",
+        "Look inside of large, even parts of the class.",
+        figures.class_names[label],
+        figures,
+        _cells_above(figures, 1 - figures.noise, label, threshold),
+    )
+
+
 def _second_pixel(draw: Random, figures: CellFigures) -> PixelQuestion:
-    if figures.kept is None:
-        return hollow_pixel_question(figures, *_draw_pixel(draw, figures, figures.hollow))
-    return cut_pixel_question(figures, *_draw_pixel(draw, figures, 1 - figures.kept))
+    """About the binary gate; where that takes nothing, about hollows; where there are none, about little noise."""
+    kinds = (
+        (cut_pixel_question, None if figures.kept is None else 1 - figures.kept),
+        (hollow_pixel_question, figures.hollow),
+    )
+    for ask, values in kinds:
+        if values is not None and _askable(figures, values):
+            return ask(figures, *_draw_pixel(draw, figures, values))
+    return quiet_pixel_question(figures, *_draw_pixel(draw, figures, 1 - figures.noise))
 
 
 def _draw_pixel(draw: Random, figures: CellFigures, values: np.ndarray) -> tuple[int, float]:
     """A class, and a threshold that about WANTED_SHARE of its cells exceed, and LEAST_CELLS at least."""
-    drawn = []
+    askable = _askable(figures, values)
+    if not askable:
+        raise ValueError("no class of this picture has cells that a question could ask for; choose another picture")
+    return draw.choice(askable)
+
+
+def _askable(figures: CellFigures, values: np.ndarray) -> list[tuple[int, float]]:
+    """The classes, each with its threshold, of which a question on `values` (h×w) can be asked."""
+    found = []
     for label in range(len(figures.class_names)):
         own = values[figures.labels == label]
         own = np.sort(own[np.isfinite(own)])[::-1]
@@ -337,10 +364,8 @@ def _draw_pixel(draw: Random, figures: CellFigures, values: np.ndarray) -> tuple
             highest = own[max(LEAST_CELLS, round(WANTED_SHARE * len(own))) - 1]
             threshold = round(STEP * (math.ceil(highest / STEP - 1e-6) - 1), 2)
             if threshold >= STEP:
-                drawn.append((label, threshold))
-    if not drawn:
-        raise ValueError("no class of this picture has cells that a question could ask for; choose another picture")
-    return draw.choice(drawn)
+                found.append((label, threshold))
+    return found
 
 
 def _cells_above(figures: CellFigures, values: np.ndarray, label: int, threshold: float) -> np.ndarray:

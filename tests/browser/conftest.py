@@ -24,10 +24,10 @@ from dnl import ModelConfig, build_model
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
 from dnl.datasets import Streets
+from tests.browser.widgets import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PAGE_STYLE = (ROOT / "analysis" / "lens" / "browser" / "standalone.css").read_text(encoding="utf-8")
-START_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
@@ -99,11 +99,11 @@ def serving(zoo: Path) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=PATIENCE_SECONDS)
 
 
 def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(START_SECONDS * 4):
+    for _ in range(PATIENCE_SECONDS * 4):
         try:
             urllib.request.urlopen(url, timeout=5).close()
             return
@@ -223,7 +223,7 @@ def lens_page(chromium):
 
     def open_lens(buffer: bytes, **options) -> LensPage:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(1000 * PATIENCE_SECONDS)
         opened.append((context, LensPage(context.new_page(), buffer)))
         return opened[-1][1]
 

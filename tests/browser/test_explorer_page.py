@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.widgets import choose, choose_option, png, upload
+from tests.browser.widgets import PATIENCE_SECONDS, choose, choose_option, png, upload
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_SECONDS = 60
 VIEW = "image=street-5&model=camvid-dnl&pins=210.180_290.240&gate=binary"
 
 

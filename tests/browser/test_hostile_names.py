@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tests.browser.widgets import PATIENCE_SECONDS
 from tests.fuzz.corpus import HOSTILE_NAMES
 from tests.fuzz.reports import hostile_report
 
@@ -82,7 +83,7 @@ def test_the_app_asks_nothing_of_the_network(chromium, app_url):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(app_url)
-    page.wait_for_selector("canvas", timeout=60_000)
+    page.wait_for_selector("canvas", timeout=1000 * PATIENCE_SECONDS)
     outside = [url for url in asked if not url.startswith((app_url, app_url.replace("http", "ws"), "data:", "blob:"))]
     assert asked and not outside
     page.close()

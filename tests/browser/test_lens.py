@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from analysis.geometry import pixel_to_cell
-from tests.browser.widgets import choose, png, upload
+from tests.browser.widgets import PATIENCE_SECONDS, choose, png, upload
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_SECONDS = 20
 STAGES = ("raw", "rectified", "retained")
 
 
@@ -78,11 +77,11 @@ def _number(text: str) -> float | None:
 def assert_lens_and_table_agree(page) -> None:
     """Within 0.001, once the server has answered: the table follows a click by a moment."""
     wait_until_settled(page)
-    for _ in range(PATIENCE_SECONDS):
+    for _ in range(10 * PATIENCE_SECONDS):
         differing = differences(lens_figures(page), table_figures(page))
         if not differing:
             return
-        page.wait_for_timeout(1000)
+        page.wait_for_timeout(100)
     pytest.fail(f"lens and table differ: {differing}")
 
 

@@ -8,11 +8,10 @@ from analysis.geometry import cell_to_pixel, pixel_to_cell
 from analysis.lens.noise_map import CSS, HTML, SCRIPT, noise_map_data
 from analysis.measure import MeasureOptions, measure_capture
 from dnl.classes import LabelSet
-from tests.browser.widgets import choose, png, upload
+from tests.browser.widgets import PATIENCE_SECONDS, choose, png, upload
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_SECONDS = 120
 SIZE = (96, 160)  # of the photo: few cells, so that the report is a matter of a moment
 
 

@@ -4,11 +4,10 @@ import re
 
 import pytest
 
-from tests.browser.widgets import TRANSLATE
+from tests.browser.widgets import PATIENCE_SECONDS, TRANSLATE
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_SECONDS = 60
 PAGES = {
     "": "Where does one pixel look?",
     "noise_report": "How noisy is the attention?",

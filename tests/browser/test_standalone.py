@@ -10,6 +10,7 @@ from analysis.lens import asking_for, pack_capture, standalone_html
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.classes import LabelSet
+from tests.browser.widgets import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +21,7 @@ HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window
 def open_file(chromium, tmp_path):
     """open_file(page's bytes) -> the page, opened from disk without a network; it must not complain of anything."""
     context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
     page = context.new_page()
     complaints, requests = [], []
     page.on("console", lambda message: complaints.append(message.text))
@@ -59,7 +60,7 @@ def test_the_file_is_the_same_lens(open_file, street):
     page.locator(".state").get_by_text("Preview").wait_for()
     # The worker runs as well, from the file's own text.
     page.get_by_role("button", name="Noisiest pixels").click()
-    page.get_by_role("group", name="Noisiest pixels").get_by_role("button").first.wait_for(timeout=60_000)
+    page.get_by_role("group", name="Noisiest pixels").get_by_role("button").first.wait_for()
 
 
 def test_no_text_of_the_file_is_ever_run(open_file, street):

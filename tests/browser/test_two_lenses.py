@@ -6,6 +6,7 @@ import pytest
 
 from analysis.lens import CSS, FIRST_LOOK, HTML, SCRIPT, image_id
 from tests.browser.conftest import PAGE_STYLE
+from tests.browser.widgets import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.browser
 
@@ -83,7 +84,7 @@ class Lenses:
 def lenses(chromium, buffer):
     """The page, with errors counted: there must be none."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(1000 * PATIENCE_SECONDS)
     complaints = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+# How long a test waits for what will come: far longer than it takes, for slow machines.
+PATIENCE_SECONDS = 120
 LIST_SECONDS = 5
 # As translators do it: two elements in place of each text within an element, given by a selector.
 TRANSLATE = """(selector) => {

@@ -24,7 +24,7 @@ PARAMETERS = {
     "explorer": ("image", "model", "with", "pins", *explorer_link.CHOICES, *explorer_link.LOOK_NAMES),
     "noise_report": ("image", "images", "models", "detail", "stages", *noise_link.CHOICES),
     "figures": ("recipe",),
-    "lesson": ("step",),
+    "lesson": ("step", "temperature", "gate", "weights", "image", "query-class"),
     "models": ("card",),
 }
 # No page has any of these, whatever the parameter; an empty value a browser leaves away.

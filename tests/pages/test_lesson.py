@@ -217,3 +217,11 @@ def test_a_link_opens_its_step_and_a_wrong_one_is_named(app, asked, shown):
     assert [asked in warning.value for warning in app.warning] == ([] if asked == str(shown) else [True])
     app.button(key="next").click().run()
     assert app.query_params["step"] == str(shown + 1)
+
+
+def test_the_timetable_fills_one_hour_on_the_page_and_in_the_tutorial(app):
+    at_step(app, 1)
+    rows = re.findall(r"^\| (\d+ – \d+ \| .*) \|$", words(app), re.MULTILINE)
+    assert len(rows) == STEPS + 1 and rows[0].startswith("0 –") and rows[-1] == "48 – 60 | Exercise"
+    tutorial = (Path(__file__).parents[2] / "docs" / "tutorials" / "class-hour.md").read_text(encoding="utf-8")
+    assert all(f"| {row} |" in tutorial for row in rows)

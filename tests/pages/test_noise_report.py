@@ -21,6 +21,7 @@ from dnl.classes import CAMVID
 from dnl.datasets import Streets
 from pages.parts.noise_report import work as noise_work
 from pages.parts.subjects.places import StreetPlace
+from tests.analysis.report.small import one_process
 from tests.pages.small import app_on, png, read, save_network
 
 PAGE = "pages/noise_report.py"
@@ -128,8 +129,9 @@ def test_the_command_line_finds_the_page_s_numbers_and_python_s(app, zoo, tmp_pa
     assert not app.exception
     [of_page] = summaries(app)
 
-    options = ["--dataset", "streets", "--split", "gallery", "--limit", "2", "--workers", "2", "--out", str(tmp_path)]
-    assert report.main(["--checkpoint", str(zoo / "first.safetensors"), *options]) == 0
+    options = ["--dataset", "streets", "--split", "gallery", "--limit", "2", "--workers", "1", "--out", str(tmp_path)]
+    with one_process():
+        assert report.main(["--checkpoint", str(zoo / "first.safetensors"), *options]) == 0
     of_command = json.loads((tmp_path / "summary.json").read_text())
     assert {name: of_command[name] for name in of_page} == of_page
 

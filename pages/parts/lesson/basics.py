@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from analysis import lesson
 from analysis.charts.lesson import grid_figure, saturation_figure
 from pages.parts.app.words import say
+from pages.parts.lesson.choices import OPTIONS, WEIGHT_LIMIT, WEIGHTS, WEIGHTS_SHOWN, entry
+from pages.parts.lesson.link import default_weights
 from pages.parts.lesson.widgets import choice, plot, question, show_figures, slider
 
 # --- 1: softmax ------------------------------------------------------------------------------------------------------
@@ -36,15 +37,8 @@ def _softmax_by_hand() -> None:
         for row in range(2):
             for column, place in enumerate(st.columns(3)):
                 with place:
-                    scores[row, column] = slider(
-                        f"cell {row + 1}, {column + 1}",
-                        -5.0,
-                        5.0,
-                        [[2.0, 1.0, 0.0], [0.0, -1.0, 3.0]][row][column],
-                        0.5,
-                        f"score {row} {column}",
-                    )
-        temperature = slider("temperature T", 0.1, 5.0, 1.0, 0.1, "temperature")
+                    scores[row, column] = slider(f"cell {row + 1}, {column + 1}", f"score {row} {column}")
+        temperature = slider("temperature T", "temperature")
     with picture:
         attention = lesson.softmax_row(scores, temperature)
         plot(
@@ -75,12 +69,9 @@ def _saturation() -> None:
             "not.** If queries and keys have independent channels of size 1, then"
         )
         st.latex(r"\operatorname{std}(q_i\cdot k_j)=\sqrt d")
+        st.session_state.setdefault(entry("channels"), OPTIONS["channels"].start)
         channels = st.select_slider(
-            "channels d",
-            (1, 4, 16, 64, 256),
-            value=64,
-            key="lesson channels",
-            persist_state="session",
+            "channels d", OPTIONS["channels"].options, key=entry("channels"), persist_state="session"
         )
         plain, scaled = (lesson.saturation(channels, scaled=scaled) for scaled in (False, True))
         st.table(
@@ -127,7 +118,7 @@ def noise() -> None:
         st.latex(r"\text{intraclass noise}=1-\frac{H(b)}{\log|S|}")
         st.markdown("$b$ is the row on $S$ alone, divided by its sum; $H$ is the entropy.")
         st.caption("The paper names both noises in words alone. These definitions are this project's own.")
-        way = choice("Move the mass", ("with sliders", "cell by cell"), "with sliders", "way")
+        way = choice("Move the mass", "way")
         row = _slider_row() if way == "with sliders" else _typed_row()
     with picture:
         figures = lesson.row_figures(row)
@@ -153,34 +144,28 @@ def noise() -> None:
 
 
 def _slider_row() -> np.ndarray:
-    astray = slider("share of the attention on other classes", 0.0, 1.0, 0.3, 0.05, "astray")
-    unevenness = slider("share of the rest on one single road cell", 0.0, 1.0, 0.3, 0.05, "unevenness")
+    astray = slider("share of the attention on other classes", "astray")
+    unevenness = slider("share of the rest on one single road cell", "unevenness")
     return lesson.noisy_row(astray, unevenness)
 
 
 def _typed_row() -> np.ndarray:
     """A row from a table of weights; the table a user left is the one that is found again."""
-    key = "lesson weights"
+    key = f"lesson weights {st.session_state.get('lesson weights opened', 0)}"  # another table for another link
     if key not in st.session_state:  # the editor starts anew: with what it held when it was last seen
-        start = st.session_state.get("lesson weights now")
-        st.session_state["lesson weights then"] = _default_weights() if start is None else start
+        start = st.session_state.get(entry(WEIGHTS))
+        st.session_state[entry(WEIGHTS_SHOWN)] = default_weights() if start is None else start
     st.caption("Weights of the cells; they are divided by their sum. The query's own cell takes no part.")
     edited = st.data_editor(
-        st.session_state["lesson weights then"],
+        st.session_state[entry(WEIGHTS_SHOWN)],
         key=key,
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(min_value=0.0, max_value=100.0, step=0.5, required=True)
-            for name in _default_weights()
+            name: st.column_config.NumberColumn(min_value=0.0, max_value=WEIGHT_LIMIT, step=0.5, required=True)
+            for name in default_weights()
         },
     )
-    st.session_state["lesson weights now"] = edited
+    st.session_state[entry(WEIGHTS)] = edited
     weights = edited.to_numpy(np.float64).copy()
     weights[lesson.QUERY] = 0
     return weights / (weights.sum() or 1.0)
-
-
-def _default_weights() -> pd.DataFrame:
-    weights = np.where(lesson.LABELS == lesson.ROAD, 2.0, 0.5)
-    weights[lesson.QUERY] = 0
-    return pd.DataFrame(weights, columns=[str(column + 1) for column in range(weights.shape[1])])

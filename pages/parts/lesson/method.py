@@ -10,6 +10,7 @@ from analysis.charts.lesson import cost_figure, distributions_figure, gate_figur
 from analysis.words import GATE_WORDS
 from dnl.attention import GATES
 from pages.parts.app.words import say
+from pages.parts.lesson.choices import MISTAKEN, OPTIONS, SIZES, entry
 from pages.parts.lesson.widgets import choice, number, plot, plot_small, question, show_figures, slider
 
 # --- 3: GR -----------------------------------------------------------------------------------------------------------
@@ -38,9 +39,9 @@ def _gates_of_two_cells() -> None:
             "- **similarity**: $G_{ij}=p_i\\cdot p_j$, the probability of a common class: the soft version\n"
             "- **binary**: $G_{ij}=1$ where both have the same most likely class, else 0: what the abstract says"
         )
-        sure_query = slider("query: how sure it is road", 0.0, 1.0, 0.8, 0.05, "sure query")
-        other = choice("the key's class", ("road", "tree", "sky"), "tree", "key class")
-        sure_key = slider(f"key: how sure it is {other}", 0.0, 1.0, 0.8, 0.05, "sure key")
+        sure_query = slider("query: how sure it is road", "sure query")
+        other = choice("the key's class", "key class")
+        sure_key = slider(f"key: how sure it is {other}", "sure key")
     query, key = (
         lesson.class_distribution(np.array([[lesson.CLASS_NAMES.index(name)]]), sure)[:, 0, 0]
         for name, sure in (("road", sure_query), (other, sure_key))
@@ -79,10 +80,10 @@ def _gates_of_a_row() -> None:
     words, picture = st.columns([5, 6], gap="large")
     with words:
         st.markdown("The same noisy row, through each gate. Rows are **not renormalised**: a gate only takes away.")
-        gate = choice("gate", GATES, "sigmoid", "gate", format_func=GATE_WORDS.get)
-        astray = slider("raw: share of the attention on other classes", 0.0, 1.0, 0.5, 0.05, "row astray")
-        sure = slider("how sure GR is of every cell", 0.35, 1.0, 0.8, 0.05, "row confidence")
-        mistaken = st.toggle("GR takes two road cells for trees", key="lesson mistaken", persist_state="session")
+        gate = choice("gate", "gate", format_func=GATE_WORDS.get)
+        astray = slider("raw: share of the attention on other classes", "row astray")
+        sure = slider("how sure GR is of every cell", "row confidence")
+        mistaken = st.toggle("GR takes two road cells for trees", key=entry(MISTAKEN), persist_state="session")
         raw = lesson.noisy_row(astray, 0.0)
         rows = {name: lesson.rectified_row(raw, name, sure, mistaken=mistaken) for name in GATES}
         before = lesson.row_figures(raw)
@@ -142,9 +143,9 @@ def _filling() -> None:
             r"\begin{gathered}A''_{nm}=\sum_\delta L_{m\delta}\,A'_{n,\,m+\delta}\\"
             r"L_{m\delta}=\sigma(q_m\cdot k_{m+\delta})\end{gathered}"
         )
-        same = slider("q·k between neighbours of the same class", -6.0, 6.0, 2.0, 0.5, "same score")
-        other = slider("q·k between neighbours of different classes", -6.0, 6.0, -2.0, 0.5, "other score")
-        kernel = choice("window k", (3, 5), 3, "kernel", format_func=lambda side: f"{side}×{side}")
+        same = slider("q·k between neighbours of the same class", "same score")
+        other = slider("q·k between neighbours of different classes", "other score")
+        kernel = choice("window k", "kernel", format_func=lambda side: f"{side}×{side}")
         retention = lesson.retained_row(row, same_score=same, other_score=other, kernel=kernel)
         say(
             f"L = σ({same:+.1f}) = **{_sigmoid(same):.3f}** within a class, σ({other:+.1f}) = "
@@ -188,9 +189,9 @@ def _folding() -> None:
         st.latex(r"A''V=(A'L^{\top})V=A'\,(L^{\top}V)")
         st.latex(r"(L^{\top}V)_j=\sum_\delta L_{j-\delta,\,\delta}\,V_{j-\delta}")
         st.markdown("A 2×3 image with one value in each cell. Take other numbers, and see both sides agree:")
-        seed = slider("other numbers", 1, 20, 1, 1, "seed")
-        gate = choice("gate", GATES, "sigmoid", "folding gate")
-        kernel = choice("window k", (1, 3), 3, "folding kernel", format_func=lambda side: f"{side}×{side}")
+        seed = slider("other numbers", "seed")
+        gate = choice("gate", "folding gate")
+        kernel = choice("window k", "folding kernel", format_func=lambda side: f"{side}×{side}")
         example = lesson.folding_example(seed, kernel=kernel, gate=gate)
     with picture:
         grids = (
@@ -222,12 +223,6 @@ def _folding() -> None:
 
 # --- 5: cost ---------------------------------------------------------------------------------------------------------
 
-SIZES = {
-    "360×480 (CamVid)": (360, 480),
-    "512×1024": (512, 1024),
-    "1024×2048 (Cityscapes)": (1024, 2048),
-}
-
 
 def cost() -> None:
     """The step on what LR costs on the map and folded into the values."""
@@ -237,10 +232,11 @@ def cost() -> None:
             "On the map, LR needs each of the $k^2$ shifted copies of $A'$, and their weighted ones: two tensors of "
             "$k^2N^2$ numbers. Folded into the values it needs $k^2N$ weights and $N$ new values of $C$ channels."
         )
-        size = st.selectbox("image", list(SIZES), index=2, key="lesson image size", persist_state="session")
-        stride = choice("pixels per cell", (8, 16), 16, "stride")
-        kernel = choice("window k", (3, 5, 7), 3, "cost kernel", format_func=lambda side: f"{side}×{side}")
-        channels = choice("channels C", (128, 512), 512, "cost channels")
+        st.session_state.setdefault(entry("image size"), OPTIONS["image size"].start)
+        size = st.selectbox("image", list(SIZES), key=entry("image size"), persist_state="session")
+        stride = choice("pixels per cell", "stride")
+        kernel = choice("window k", "cost kernel", format_func=lambda side: f"{side}×{side}")
+        channels = choice("channels C", "cost channels")
         height, width = (math.ceil(side / stride) for side in SIZES[size])
         cells = height * width
         spent = lesson.retention_cost(cells, kernel=kernel, channels=channels)

@@ -12,15 +12,14 @@ from analysis.maps import stage_rows
 from analysis.noise import query_metrics
 from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions, stages_there
 from analysis.words import TILE_DEFINITIONS
-from dnl.datasets import Streets
 from pages.parts.app.words import as_sentence, literal, say
-from pages.parts.lesson.widgets import choice, plot, question
+from pages.parts.lesson.choices import CLASS_TO_START_WITH, QUERY_CLASS, entry
+from pages.parts.lesson.picture import choose_scene, needed_model
+from pages.parts.lesson.widgets import choice, plot, question, slider
 from pages.parts.subjects.captures import captured, network_turn
-from pages.parts.subjects.models import Model, choose_model, say_health
-from pages.parts.subjects.pictures import Picture, street_picture
-from pages.parts.subjects.places import street_name
+from pages.parts.subjects.models import Model, say_health
+from pages.parts.subjects.pictures import Picture
 
-CLASS_TO_START_WITH = "Road"
 RETENTION_CHOICES = {"learnt": "learnt weights", "box": "constant box", "off": "off"}
 IN_PLACE = {
     "learnt": "the learnt map",
@@ -30,39 +29,17 @@ IN_PLACE = {
 }
 
 
-def _model() -> Model:
-    """The model chosen in the sidebar; the page ends here, with words, where there is none."""
-    notices = st.container()
-    with st.sidebar:
-        model = choose_model(notices)
-    if model is None:
-        st.stop()
-    return model
-
-
-def _scene(model: Model) -> Picture:
-    scene = st.selectbox(
-        "street",
-        range(len(Streets("gallery"))),
-        index=4,
-        format_func=street_name,
-        key="lesson street",
-        persist_state="session",
-    )
-    return street_picture(scene, model.network.label_set)
-
-
 def _query(capture: Capture) -> tuple[int, str]:
     """A cell chosen by its class, and the class's name."""
     labels = capture.reference_labels
     names = capture.label_set.class_names
     present = [name for index, name in enumerate(names) if (labels == index).any()]
-    key = "lesson class"
+    key = entry(QUERY_CLASS)
     if st.session_state.get(key) not in present:  # another street or model need not show this class
         st.session_state[key] = CLASS_TO_START_WITH if CLASS_TO_START_WITH in present else present[0]
     name = st.selectbox("the query's class", present, key=key, persist_state="session")
     cells = lesson.cells_of_class(labels, names.index(name))
-    place = st.slider("which of its cells", 1, 12, 6, key="lesson cell", persist_state="session")
+    place = int(slider("which of its cells", "cell"))
     return int(cells[min(place, len(cells)) - 1]), name
 
 
@@ -71,7 +48,7 @@ def _query(capture: Capture) -> tuple[int, str]:
 
 def real_model() -> None:
     """The step on the three stages of a real model."""
-    model = _model()
+    model = needed_model()
     words, picture = st.columns([5, 6], gap="large")
     with words:
         st.markdown(
@@ -79,14 +56,14 @@ def real_model() -> None:
             "change the gate and LR: only the maps change, the network is the same."
         )
         try:
-            capture, _ = captured(model, _scene(model))
+            capture, _ = captured(model, choose_scene(model))
         except ValueError as error:
             st.error(f"{as_sentence(error)} Choose another model or street.")
             return
         query, class_name = _query(capture)
         gates = GATES if capture.cell_labels is not None else GATES[:-1]
-        gate = choice("gate", gates, "sigmoid", "model gate", help="oracle: the true labels in place of GR's guess.")
-        retention = choice("LR", tuple(RETENTION_CHOICES), "learnt", "model LR", format_func=RETENTION_CHOICES.get)
+        gate = choice("gate", "model gate", options=gates, help="oracle: the true labels in place of GR's guess.")
+        retention = choice("LR", "model LR", format_func=RETENTION_CHOICES.get)
         options = MapOptions(
             gate=gate,
             lr_kernel=None if retention == "off" else capture.lr_kernel or DEFAULT_LR_KERNEL,
@@ -160,7 +137,7 @@ def _predictions(model: Model, street: Picture) -> dict[str, np.ndarray] | None:
 
 def worth() -> None:
     """The step on what the attention is worth."""
-    model = _model()
+    model = needed_model()
     words, picture = st.columns([5, 6], gap="large")
     with words:
         st.markdown(
@@ -185,12 +162,10 @@ def worth() -> None:
         else:
             st.info("This model's card holds no such measurement; `python -m analysis.card` makes it.")
         st.markdown("**On one street, now**")
-        street = _scene(model)
+        street = choose_scene(model)
         predictions = _predictions(model, street)
         if predictions is not None:
-            replacement = choice(
-                "in the map's place", tuple(IN_PLACE)[1:], "uniform", "replacement", format_func=IN_PLACE.get
-            )
+            replacement = choice("in the map's place", "replacement", format_func=IN_PLACE.get)
             _show_predictions(model, street, predictions, replacement)
     question(
         "why is γ = 0 alone not a fair test?",
@@ -251,13 +226,13 @@ QUESTIONS = (
 
 def explanation() -> None:
     """The step on what a map does not explain."""
-    model = _model()
+    model = needed_model()
     words, picture = st.columns([5, 6], gap="large")
     with words:
         st.markdown("A map shows **what was weighed**. It does not show **why** the network decided.")
         st.markdown(REASONS)
     with picture:
-        street = _scene(model)
+        street = choose_scene(model)
         predictions = _predictions(model, street)
         if predictions is not None:
             kept = float((predictions["learnt"] == predictions["uniform"]).mean())

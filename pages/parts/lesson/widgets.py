@@ -6,8 +6,8 @@ from typing import TypeVar
 import streamlit as st
 
 from analysis.words import TILE_DEFINITIONS
+from pages.parts.lesson.choices import OPTIONS, SPANS, entry
 
-Number = TypeVar("Number", int, float)
 Option = TypeVar("Option", int, str)
 SMALL_WIDTH = 240  # pixels of a small figure, two of which stand beside the text of a step
 
@@ -23,30 +23,36 @@ def plot_small(figure: object, key: str, alt: str) -> None:
         plot(figure, key, alt)
 
 
-def slider(label: str, low: Number, high: Number, start: Number, step: Number, key: str) -> Number:
-    """A slider whose value outlives its step and its page."""
-    return st.slider(label, low, high, start, step, key=f"lesson {key}", persist_state="session")
+def slider(label: str, name: str) -> float:
+    """The slider of a choice of SPANS; its value outlives its step and its page, and is in the lesson's link."""
+    known = SPANS[name]
+    st.session_state.setdefault(entry(name), known.start)
+    return st.slider(label, known.low, known.high, step=known.step, key=entry(name), persist_state="session")
 
 
 def choice(
     label: str,
-    options: Sequence[Option],
-    start: Option,
-    key: str,
+    name: str,
     *,
+    options: Sequence[Option] | None = None,
     format_func: Callable[[Option], str] | None = None,
     help: str | None = None,
 ) -> Option:
-    """A row of options, one of which is always chosen; the choice outlives its step and its page."""
+    """A row of the options of OPTIONS, or of `options` among them, one of which is always chosen.
+
+    The choice outlives its step and its page, and is in the lesson's link.
+    """
+    options = options or OPTIONS[name].options
+    if st.session_state.get(entry(name)) not in options:
+        st.session_state[entry(name)] = OPTIONS[name].start
     return st.segmented_control(
         label,
         options,
-        default=start,
         required=True,
         wrap=True,
         format_func=format_func,
         help=help,
-        key=f"lesson {key}",
+        key=entry(name),
         persist_state="session",
     )
 

@@ -96,6 +96,13 @@ def test_a_seed_always_draws_the_same_questions_and_names_differ():
 
 def test_a_network_without_gr_is_asked_for_hollows():
     assert "hollow" in drawn_questions(1, figures(gated=False))[-1].words
+    assert "hollow" in drawn_questions(1, figures()._replace(kept=np.ones((4, 6))))[-1].words
+
+
+def test_where_nothing_is_hollow_little_noise_is_asked_for():
+    even = figures(gated=False)._replace(hollow=np.zeros((4, 6)))
+    question = drawn_questions(1, even)[-1]
+    assert "noise is below" in question.words and question.is_right(right_answer(question))
 
 
 def test_a_picture_that_no_question_fits_is_refused():

@@ -1,43 +1,33 @@
 """One report of a small data set, made once for the tests of this room."""
 
-from concurrent.futures import Future
-
 import pytest
-import torch
 from PIL import Image
 
 from analysis.measure import MeasureOptions
-from analysis.report import measuring
+from analysis.report import charts
 from analysis.report.measuring import measure_sample
 from dnl import load_checkpoint
-from tests.analysis.report.small import IMAGES, make_sample, run, save_model
-
-
-class PoolOfNone:
-    """In place of worker processes: each piece of work is done where it is submitted."""
-
-    def __init__(self, workers, context, initializer, initargs):
-        initializer(*initargs)
-
-    def submit(self, work, *arguments):
-        done = Future()
-        try:
-            done.set_result(work(*arguments))
-        except Exception as error:
-            done.set_exception(error)
-        return done
-
-    def shutdown(self, cancel_futures):
-        """There is nobody to wait for."""
+from tests.analysis.report.small import IMAGES, make_sample, one_process, run, save_model
 
 
 @pytest.fixture
-def in_this_process(monkeypatch):
-    """Reports measure in the test's own process: a worker first imports PyTorch, which takes seconds."""
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(measuring, "ProcessPoolExecutor", PoolOfNone)
-    yield
-    torch.set_num_threads(threads)
+def in_this_process():
+    """Reports measure in the test's own process."""
+    with one_process():
+        yield
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Charts are drawn and not rendered, which is most of a report's work; `finished` and others have them rendered."""
+
+    def save_empty(figure, file, *, format, **options):
+        if format == "svg":
+            file.write('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+        else:
+            file.write_bytes(b"")
+
+    monkeypatch.setattr(charts, "save_figure", save_empty)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +51,8 @@ def camvid(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(checkpoint, camvid, tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    assert run(checkpoint, camvid, out, "--latex", "--markdown") == 0
+    with one_process():
+        assert run(checkpoint, camvid, out, "--latex", "--markdown") == 0
     return out
 
 

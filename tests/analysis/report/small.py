@@ -1,12 +1,16 @@
 """A small model, samples and what a report leaves, for the tests of this room."""
 
 import csv
+from concurrent.futures import Future
+from contextlib import contextmanager
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 import torch
 
 from analysis.report import command as report
+from analysis.report import measuring
 from dnl import ModelConfig, build_model
 from dnl.checkpoints import save_checkpoint
 from dnl.classes import CAMVID
@@ -14,6 +18,34 @@ from dnl.datasets import Sample
 
 SIZE = (40, 72)
 IMAGES = ("0", "1", "2", "3-unlabelled")
+
+
+class PoolOfNone:
+    """In place of worker processes: each piece of work is done where it is submitted."""
+
+    def __init__(self, workers, context, initializer, initargs):
+        initializer(*initargs)
+
+    def submit(self, work, *arguments):
+        done = Future()
+        try:
+            done.set_result(work(*arguments))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def shutdown(self, cancel_futures):
+        """There is nobody to wait for."""
+
+
+@contextmanager
+def one_process():
+    """Reports measure in the test's own process: a worker first imports PyTorch, which takes seconds."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "ProcessPoolExecutor", PoolOfNone)
+        yield
+    torch.set_num_threads(threads)
 
 
 def save_model(path, seed=0, label_set=CAMVID, **changes):

@@ -66,7 +66,7 @@ def test_torchrun_finds_what_one_process_finds(finished, checkpoint, camvid, tmp
 # --- photos and comparisons ------------------------------------------------------------------------------------------
 
 
-def test_photos_without_labels_and_two_checkpoints(checkpoint, in_this_process, tmp_path):
+def test_photos_without_labels_and_two_checkpoints(checkpoint, in_this_process, unrendered, tmp_path):
     other = save_model(tmp_path / "plain.safetensors", seed=1, context="nl")
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
@@ -87,7 +87,7 @@ def test_photos_without_labels_and_two_checkpoints(checkpoint, in_this_process, 
     assert (out / "charts" / "comparison.svg").is_file()
 
 
-def test_several_networks_are_taken_as_one(checkpoint, camvid, in_this_process, tmp_path):
+def test_several_networks_are_taken_as_one(checkpoint, camvid, in_this_process, unrendered, tmp_path):
     seeds = tmp_path / "seeds"
     seeds.mkdir()
     for seed in (1, 2):

@@ -14,6 +14,8 @@ from analysis.report.head_charts import COLOURS
 from dnl.classes import CAMVID, LabelSet
 from tests.analysis.report.small import Page, table
 
+pytestmark = pytest.mark.usefixtures("unrendered")  # made, of the whole module, comes before it
+
 CELLS = (4, 6)
 SIZE = (16, 24)  # four pixels a cell
 LABELS = np.kron(np.array([[0, 1]]), np.ones(SIZE, np.uint8)[:, :12]).astype(np.uint8)  # Sky left, Building right

@@ -9,7 +9,9 @@ from analysis.report.measuring import Job, content_hash
 from tests.analysis.report.small import SIZE, make_sample, run
 
 
-def test_a_resumed_report_measures_only_what_is_missing(finished, checkpoint, camvid, tmp_path):
+def test_a_resumed_report_measures_only_what_is_missing(
+    finished, checkpoint, camvid, in_this_process, unrendered, tmp_path
+):
     out = tmp_path / "report"
     shutil.copytree(finished, out)
     (out / "summary.json").unlink()

@@ -11,7 +11,7 @@ from dnl import load_checkpoint
 from dnl.classes import CAMVID
 from tests.analysis.report.small import Page, make_sample, run, save_model, table
 
-pytestmark = pytest.mark.usefixtures("in_this_process")
+pytestmark = pytest.mark.usefixtures("in_this_process", "unrendered")
 
 
 def test_images_of_one_class_or_none_are_no_report(checkpoint, tmp_path):

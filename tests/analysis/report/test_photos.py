@@ -9,7 +9,7 @@ from analysis.report.photos import PhotoError, Photos, open_images
 from dnl.datasets import DatasetError
 from tests.analysis.report.small import Page, make_sample, table
 
-pytestmark = pytest.mark.usefixtures("in_this_process")
+pytestmark = pytest.mark.usefixtures("in_this_process", "unrendered")
 
 
 def photo_report(checkpoint, photos, out):

@@ -358,8 +358,8 @@ class LargestTensor(TorchDispatchMode):
 
 
 def test_no_map_of_all_queries_is_ever_built():
-    cells = 96 * 96
-    inputs = random_inputs(batch=1, depth=4, channels=4, classes=3, height=96, width=96, dtype=torch.float32)
+    cells = 48 * 64
+    inputs = random_inputs(batch=1, depth=4, channels=4, classes=3, height=48, width=64, dtype=torch.float32)
     inputs = [tensor.requires_grad_() for tensor in inputs]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a mode sees the operations of its own thread

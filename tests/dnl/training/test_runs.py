@@ -112,8 +112,15 @@ def test_a_run_of_an_earlier_version_goes_on(tiny_run, in_epoch, monkeypatch):
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
-@pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl", "curves.csv", "state.pt"])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("model.safetensors", errno.ENOSPC),
+        ("metrics.jsonl", errno.EACCES),
+        ("curves.csv", errno.ENOSPC),
+        ("state.pt", errno.EACCES),
+    ],
+)
 def test_a_disk_that_is_full_or_closed_in_the_second_epoch(name, code, tiny_run, in_epoch, monkeypatch, only_error):
     settings = ["evaluate_every=1", "settling_batches=0"]
     run = tiny_run("run")
