@@ -238,7 +238,10 @@ def show_title() -> DeltaGenerator:
 @st.fragment
 def show_address(parameters: dict[str, str]) -> None:
     """The link to this view, to copy."""
-    popover = st.popover("Link to this view", icon=":material/link:", key="link to this view", on_change="rerun")
+    # A fragment stands in a block of its own, which ends at the lens's right edge.
+    popover = st.popover(
+        "Link to this view", icon=":material/link:", key="link to this view", on_change="rerun", width="stretch"
+    )
     if not popover.open:
         return
     with popover:

@@ -18,10 +18,10 @@ from analysis.capture import CaptureFileError
 from analysis.figures import (
     BIBTEX,
     MAX_BYTES,
-    MOTION_FORMATS,
     Checkpoint,
     Look,
     OtherFileError,
+    PlacedPanel,
     Recipe,
     RecipeError,
     Row,
@@ -29,6 +29,8 @@ from analysis.figures import (
     animation_file,
     caption_text,
     figure_file,
+    figure_preview,
+    has_ffmpeg,
     is_one_scene,
     recipe_from_json,
     recipe_to_json,
@@ -36,29 +38,26 @@ from analysis.figures import (
     source_differences,
     version_differences,
 )
+from analysis.lens import figure_preview as preview_parts
 from dnl import list_checkpoints
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, packed, say_ignored, unpacked, write_link
 from pages.parts.app.session import is_figure_asked_for, kept_figure
 from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal
+from pages.parts.figures.annotations import choose_annotations, choose_click, click_hint, click_template, clicked
 from pages.parts.figures.choices import (
     are_there,
-    choose_checkpoint,
-    choose_rows,
     chosen_checkpoint,
     chosen_models,
     chosen_rows,
     chosen_values,
-    entry,
     forget_hashes,
-    get,
     left_out,
-    put,
-    show_look,
     show_recipe,
     show_rows,
 )
+from pages.parts.figures.entries import entry, get, put
 from pages.parts.figures.from_pins import pins_of, show_pinned
 from pages.parts.figures.sources import (
     choose_own_labels,
@@ -74,6 +73,7 @@ from pages.parts.figures.sources import (
     shared_heads,
     with_hashes,
 )
+from pages.parts.figures.widgets import choose_checkpoint, choose_rows, show_look
 from pages.parts.subjects.attention_files import choose_files
 from pages.parts.subjects.example import example_file, example_name
 from pages.parts.subjects.places import street_name
@@ -82,6 +82,7 @@ from pages.parts.subjects.places import street_name
 DEFAULT_ROWS = (Row(StreetImage(4), (290, 240)), Row(StreetImage(4), (210, 180)))
 DEFAULT_COLUMNS = ("photo", "labels", "raw", "rectified", "retained")
 PAGE = "figures"
+PREVIEW_KEY = "figure preview"
 PINS_HELP = (
     "Every pixel that is pinned in the Explorer becomes a row, with the model, gate, LR, temperature and colours that "
     "are chosen there."
@@ -89,6 +90,11 @@ PINS_HELP = (
 PREVIEW_DPI = 200
 PREVIEW_PIXELS_PER_INCH = 150  # on the screen
 FILES = (("PDF", "pdf", 300), ("SVG", "svg", 300), ("PNG, 300 dpi", "png", 300), ("PNG, 600 dpi", "png", 600))
+MOTION_WORDS = {"gif": "GIF", "webp": "WebP", "mp4": "MP4"}
+
+preview_component = st.components.v2.component(
+    "dnl_figure_preview", html=preview_parts.HTML, css=preview_parts.CSS, js=preview_parts.SCRIPT
+)
 
 
 def default_recipe(model: str) -> Recipe:
@@ -136,6 +142,13 @@ def open_recipe() -> None:
         show_recipe(recipe_from_json(file.getvalue()))
     except RecipeError as error:
         put("problem", f"{literal(file.name)} cannot be used: {as_clause(error)}.")
+
+
+def take_click() -> None:
+    """Do what a click on the preview is to do."""
+    picked = st.session_state[PREVIEW_KEY].picked
+    if picked is not None:
+        show_rows(clicked(chosen_rows(), picked, get("click"), click_template()))
 
 
 def follow_link(notices: DeltaGenerator) -> None:
@@ -186,6 +199,25 @@ def say_differences(place: DeltaGenerator, sentences: Sequence[str]) -> None:
         place.info("\n".join(f"- {literal(sentence)}" for sentence in sentences))
 
 
+def show_preview(content: bytes, panels: Sequence[PlacedPanel], inches: float) -> None:
+    """The figure's picture, a PNG file of PREVIEW_DPI, where a click picks a pixel or places an annotation."""
+    width, height = Image.open(io.BytesIO(content)).size
+    size = f"{width / PREVIEW_DPI:.2f} × {height / PREVIEW_DPI:.2f} inches"
+    choose_click()
+    preview_component(
+        key=PREVIEW_KEY,
+        data=preview_parts.preview_data(
+            content,
+            [panel._asdict() for panel in panels],
+            width=round(inches * PREVIEW_PIXELS_PER_INCH),
+            words=f"The figure, {size}",
+            hint=click_hint(),
+        ),
+        on_picked_change=take_click,
+    )
+    st.caption(size)
+
+
 def show_figure(recipe: Recipe, notices: DeltaGenerator, preview: DeltaGenerator, downloads: DeltaGenerator) -> None:
     """The preview, and the files to keep. Raises RecipeError where the recipe cannot be drawn."""
     opened, place = dataclasses.replace(recipe, record=get("record")), notices.empty()
@@ -193,13 +225,9 @@ def show_figure(recipe: Recipe, notices: DeltaGenerator, preview: DeltaGenerator
     say_differences(place, versions)  # also where a file is not the recipe's
     captures, hashes = remembered_captures(recipe)
     say_differences(place, [*versions, *source_differences(opened, captures, hashes)])
-    content = figure_file(recipe, captures, hashes, "png", PREVIEW_DPI)
-    width, height = Image.open(io.BytesIO(content)).size
-    size = f"{width / PREVIEW_DPI:.2f} × {height / PREVIEW_DPI:.2f} inches"
-    # In a container of its width, since a picture wider than the page would not shrink by itself.
-    preview.container(width=round(recipe.look.width * PREVIEW_PIXELS_PER_INCH)).image(
-        content, caption=size, width="stretch"
-    )
+    content, panels = figure_preview(recipe, captures, hashes, PREVIEW_DPI)
+    with preview:
+        show_preview(content, panels, recipe.look.width)
     with downloads, st.container(horizontal=True):
         for words, file_format, dpi in FILES:
             offer_file(
@@ -208,9 +236,11 @@ def show_figure(recipe: Recipe, notices: DeltaGenerator, preview: DeltaGenerator
                 functools.partial(figure_file, recipe, captures, hashes, file_format, dpi),
                 key=entry(f"file {words}"),
             )
-        for file_format in MOTION_FORMATS if is_one_scene(recipe) else ():
+        for file_format, words in MOTION_WORDS.items() if is_one_scene(recipe) else ():
+            if file_format == "mp4" and not has_ffmpeg():
+                continue
             offer_file(
-                f"Motion ({file_format.upper() if file_format == 'gif' else 'WebP'})",
+                f"Motion ({words})",
                 f"attention.{file_format}",
                 functools.partial(animation_file, recipe, captures, hashes, file_format),
                 key=entry(f"file {file_format}"),
@@ -234,6 +264,8 @@ def show_figure(recipe: Recipe, notices: DeltaGenerator, preview: DeltaGenerator
                 icon=":material/hub:",
                 help="What the vision transformer computed; the recipe reads it from its own folder.",
             )
+    if is_one_scene(recipe) and not has_ffmpeg():
+        downloads.caption("Motion as MP4, too, where the app's machine has the program ffmpeg.")
     with downloads.expander("A caption to copy"):
         st.code(caption_text(recipe, captures, hashes), language=None, wrap_lines=True)
     with downloads.expander("Cite this software and the paper (BibTeX)"):
@@ -258,6 +290,7 @@ def show_page() -> None:
         show_look(own_options(chosen_models()), shared_heads(chosen_rows()))
     st.subheader("Rows")
     choose_rows(names, image_choices(chosen_rows(), notices), image_words, heads_in)
+    choose_annotations(len(chosen_rows()))
     show_uploads(notices)
     if get("problem"):
         notices.error(get("problem"))

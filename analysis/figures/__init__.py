@@ -1,37 +1,53 @@
 """Figures for a paper, and the recipes that make them again."""
 
 from analysis.figures.animation import MOTION_FORMATS, animation_file, is_one_scene
-from analysis.figures.annotations import COLOURS, MAX_ANNOTATIONS, MAX_PIXEL, MAX_TEXT_LENGTH, Annotation
+from analysis.figures.annotations import (
+    COLOURS,
+    MAX_ANNOTATIONS,
+    MAX_PIXEL,
+    MAX_TEXT_LENGTH,
+    Annotation,
+    AnnotationKind,
+    AnnotationPanels,
+)
 from analysis.figures.captions import BIBTEX, caption_text, class_sentences, map_sentences
 from analysis.figures.command import main
-from analysis.figures.figure import attention_figure, figure_file, heads_figure, recipe_figure
+from analysis.figures.drawing import PlacedPanel
+from analysis.figures.figure import attention_figure, figure_file, figure_preview, heads_figure, recipe_figure
+from analysis.figures.look import (
+    COLUMN_WIDTH,
+    MAX_WIDTH,
+    PAGE_WIDTH,
+    STYLES,
+    Colormap,
+    ColourBar,
+    DifferenceColormap,
+    FontFamily,
+    LetterForm,
+    LetterPlace,
+    Letters,
+    Look,
+    Outline,
+    Style,
+    TitlePlace,
+)
 from analysis.figures.panels import FACTORS, MapScale, Subject, bar_labels, compose, map_scale, shares
 from analysis.figures.reading import OtherFileError, RecipeError
 from analysis.figures.recipe import (
-    COLUMN_WIDTH,
     COLUMNS,
     LEAST_PART,
     MAX_BYTES,
     MAX_HEADS,
     MAX_ROWS,
     MAX_TITLE_LENGTH,
-    MAX_WIDTH,
-    PAGE_WIDTH,
     PICTURES,
     Attention,
     AttentionImage,
     CamVidImage,
     Checkpoint,
-    Colormap,
-    ColourBar,
-    DifferenceColormap,
     FileImage,
-    FontFamily,
     Gate,
     ImageSource,
-    Letters,
-    Look,
-    Outline,
     Recipe,
     Record,
     Row,
@@ -55,6 +71,7 @@ from analysis.figures.sources import (
     open_captures,
     require_street,
 )
+from analysis.figures.video import has_ffmpeg
 from analysis.printing import FORMATS, print_figure
 
 __all__ = [
@@ -76,7 +93,10 @@ __all__ = [
     "MOTION_FORMATS",
     "PAGE_WIDTH",
     "PICTURES",
+    "STYLES",
     "Annotation",
+    "AnnotationKind",
+    "AnnotationPanels",
     "Attention",
     "AttentionImage",
     "CamVidImage",
@@ -91,11 +111,14 @@ __all__ = [
     "FontFamily",
     "Gate",
     "ImageSource",
+    "LetterForm",
+    "LetterPlace",
     "Letters",
     "Look",
     "MapScale",
     "OtherFileError",
     "Outline",
+    "PlacedPanel",
     "Recipe",
     "RecipeError",
     "Record",
@@ -103,7 +126,9 @@ __all__ = [
     "Scale",
     "ScaleKind",
     "StreetImage",
+    "Style",
     "Subject",
+    "TitlePlace",
     "Weights",
     "animation_file",
     "attention_figure",
@@ -114,7 +139,9 @@ __all__ = [
     "class_sentences",
     "compose",
     "figure_file",
+    "figure_preview",
     "file_image",
+    "has_ffmpeg",
     "head_column",
     "heads_figure",
     "is_one_scene",

@@ -1,7 +1,7 @@
-"""A recipe's attention in motion: its maps as the pixel moves from row to row, as a GIF or WebP file.
+"""A recipe's attention in motion: its maps as the pixel moves from row to row, as a GIF, WebP or MP4 file.
 
 The figure of the first row is drawn once; each frame puts the maps of its pixel, and a mark, into the panels. The same
-recipe, checkpoints and images give the same bytes.
+recipe, checkpoints and images give the same bytes, but for MP4, which is the work of the machine's ffmpeg.
 """
 
 import dataclasses
@@ -19,11 +19,12 @@ from analysis.figures.figure import provenance, recipe_figure
 from analysis.figures.panels import Subject, map_scale, shares
 from analysis.figures.reading import RecipeError, naming
 from analysis.figures.recipe import PICTURES, Column, Recipe
+from analysis.figures.video import WANTED, has_ffmpeg, mp4_file
 from analysis.maps import stage_rows
 from analysis.options import STAGES, stages_there
 from analysis.threads import one_thread
 
-MOTION_FORMATS = ("gif", "webp")
+MOTION_FORMATS = ("gif", "webp", "mp4")
 FRAMES, SECONDS = 60, 6.0
 MOST_FRAMES = 600
 DOTS_PER_INCH = 100
@@ -39,13 +40,15 @@ def animation_file(
     frames: int = FRAMES,
     seconds: float = SECONDS,
 ) -> bytes:
-    """The recipe's attention in motion, one of MOTION_FORMATS, that runs for ever.
+    """The recipe's attention in motion, one of MOTION_FORMATS; GIF and WebP run for ever.
 
     The pixel moves along straight lines through those of the recipe's rows, which must be two at least, of one image,
     checkpoint and attention; all maps have one colour scale. Pictures and stages have panels, differences none; crops,
     insets and annotations stay away.
-    captures, hashes: as in `figure_file`. Raises RecipeError.
+    captures, hashes: as in `figure_file`. Raises RecipeError, also for MP4 where there is no ffmpeg.
     """
+    if file_format == "mp4" and not has_ffmpeg():
+        raise RecipeError(f"the animation: {WANTED}")
     columns = [name for name in recipe.columns if name in PICTURES or name in STAGES]
     with naming("the animation"), one_thread():
         _require_one_scene(recipe, frames, seconds)
@@ -54,6 +57,8 @@ def animation_file(
         still, boxes = still_picture(recipe, captures[0], columns)
         pictures = [_frame(still, boxes, maps, index, pixels[index], Subject(captures[0])) for index in range(frames)]
     note = json.dumps(provenance(recipe, hashes))
+    if file_format == "mp4":
+        return mp4_file(pictures, seconds / frames, note)
     file, duration = io.BytesIO(), round(1000 * seconds / frames)
     common = {"save_all": True, "append_images": pictures[1:], "duration": duration, "loop": 0}
     if file_format == "gif":

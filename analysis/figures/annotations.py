@@ -15,9 +15,9 @@ MAX_PIXEL = 99_999  # of any image's row or column
 MAX_ANNOTATIONS = 16  # of a row
 MAX_TEXT_LENGTH = 30
 
-Kind = Literal["arrow", "box", "text"]
-Where = Literal["all", "photo", "maps"]
-Colour = Literal["white", "black", "yellow", "red", "blue"]
+AnnotationKind = Literal["arrow", "box", "text"]
+AnnotationPanels = Literal["all", "photo", "maps"]
+AnnotationColour = Literal["white", "black", "yellow", "red", "blue"]
 # Each colour, and that of the thin edge around it which makes it read on any picture.
 COLOURS = {
     "white": ("#ffffff", "#000000"),
@@ -41,12 +41,12 @@ class Annotation:
     falls into it.
     """
 
-    kind: Kind
+    kind: AnnotationKind
     at: tuple[int, int]
     to: tuple[int, int] | None = None
     text: str = ""
-    panels: Where = "all"
-    colour: Colour = "white"
+    panels: AnnotationPanels = "all"
+    colour: AnnotationColour = "white"
 
     def __post_init__(self):
         for field, place in (("at", self.at), ("to", self.to)):
@@ -118,14 +118,23 @@ def draw_annotations(
 
 
 def write_edged(
-    ax: Axes, text: str, at: tuple[float, float], font: Font, size: float, *, colour: str, edge: str, **style: Any
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    font: Font,
+    size: float,
+    *,
+    colour: str,
+    edge: str,
+    bold: bool = True,
+    **style: Any,
 ) -> None:
-    """A bold text that reads on any picture, in the middle of `at` (x, y) if `style` says nothing else.
+    """A text that reads on any picture, in the middle of `at` (x, y) if `style` says nothing else.
 
     The edge is drawn by itself, beneath: a text with path effects would be outlines in a file, and no text.
     """
     style = {"ha": "center", "va": "center", "parse_math": False, "clip_on": True} | style
-    style |= {"fontproperties": font.properties(size, bold=True, text=text)}
+    style |= {"fontproperties": font.properties(size, bold, text)}
     beneath = [Stroke(linewidth=2 * EDGE, foreground=edge, joinstyle="round")]
     ax.annotate(text, at, color=edge, path_effects=beneath, **style)
     ax.annotate(text, at, color=colour, path_effects=font.effects(text), **style)

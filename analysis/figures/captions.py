@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import dnl
 from analysis.capture import Capture, attention_name
+from analysis.figures.look import Look
 from analysis.figures.panels import Subject, attention_words, columns_there, numbered_classes, stage_words
-from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, AttentionImage, Look, Recipe, Scale, recipe_hash
+from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, AttentionImage, Recipe, Scale, recipe_hash
 from analysis.options import STAGES
 from analysis.words import NOISE_SENTENCE
 

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show_anything()
     parser = argparse.ArgumentParser(prog=program("analysis.figures"), description="Make the figure of a recipe.")
     parser.add_argument("recipe", type=Path, help="a recipe in JSON, as the Figures page saves it")
-    parser.add_argument("out", type=Path, help="the file to write: .pdf, .svg or .png; .gif or .webp for motion")
+    parser.add_argument("out", type=Path, help="the file to write: .pdf, .svg or .png; .gif, .webp or .mp4 for motion")
     parser.add_argument("--data", default=os.environ.get("DNL_DATA"), help="CamVid's folder (default: $DNL_DATA)")
     parser.add_argument("--dpi", type=int, choices=RESOLUTIONS, default=300, help="of a PNG (default: 300)")
     parser.add_argument("--frames", type=int, default=FRAMES, help=f"of a motion (default: {FRAMES})")

@@ -3,8 +3,9 @@
 All lengths are in inches but font sizes, which are in points; where everything lies, `analysis.figures.layout` says.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ from analysis.figures.layout import (
     number_width,
     ticks,
 )
-from analysis.printing import PrintedFigure, letter
+from analysis.printing import PrintedFigure
 
 ASCENT = 0.85  # from the top of a line to its baseline, in font sizes
 FRAME = 0.4  # points
@@ -42,15 +43,36 @@ GREY = "#6b6b6b"
 UNSEEN = "#c8c8c8"  # where a map does not reach: the model saw a crop of the image
 
 
-def draw_grid(grid: Grid) -> PrintedFigure:
+class PlacedPanel(NamedTuple):
+    """Where a panel is: its row, from 0, an inset's being the row above; its place and size in parts of the figure.
+
+    shown: the part (top, left, height, width) of the row's image, in pixels.
+    """
+
+    row: int
+    left: float
+    top: float
+    width: float
+    height: float
+    shown: tuple[int, int, int, int]
+
+
+class GridFigure(PrintedFigure):
+    """A figure of panels that says where they are."""
+
+    panels: Sequence[PlacedPanel] = ()
+
+
+def draw_grid(grid: Grid) -> GridFigure:
     """The figure of a grid, laid out by `lay_out`, whose errors it raises."""
     layout = lay_out(grid)
-    sheet = _Sheet(PrintedFigure(figsize=(grid.look.width, layout.down.height)), grid, layout)
+    sheet = _Sheet(GridFigure(figsize=(grid.look.width, layout.down.height)), grid, layout)
     _draw_titles(sheet)
     for index, row in enumerate(grid.rows):
         _draw_row_title(sheet, index)
         for column, panel in enumerate(row.panels):
             _draw_panel(sheet, index, column, panel)
+    sheet.figure.panels = _placed_panels(grid, layout)
     for bar, left in zip(grid.bars_beside, layout.across.bars, strict=True):
         _draw_bar_beside(sheet, bar, left)
     for bar in grid.bars_below:
@@ -64,7 +86,7 @@ def draw_grid(grid: Grid) -> PrintedFigure:
 class _Sheet:
     """A figure that is being drawn, with places in inches from its left and top edge."""
 
-    figure: PrintedFigure
+    figure: GridFigure
     grid: Grid
     layout: Layout
 
@@ -88,28 +110,47 @@ class _Sheet:
         self.figure.text(*position, text, parse_math=False, **style)
 
 
+def _placed_panels(grid: Grid, layout: Layout) -> list[PlacedPanel]:
+    wide, high, down = grid.look.width, layout.down.height, layout.down
+    return [
+        PlacedPanel(
+            _number(grid, index) - row.is_inset,
+            layout.pictures[column] / wide,
+            down.tops[index] / high,
+            layout.picture_width / wide,
+            down.heights[index] / high,
+            row.shown,
+        )
+        for index, row in enumerate(grid.rows)
+        for column, panel in enumerate(row.panels)
+        if panel.is_there
+    ]
+
+
 def _draw_titles(sheet: _Sheet) -> None:
     across, titles = sheet.layout.across, sheet.layout.titles
-    step, most = sheet.grid.step, max(map(len, titles.lines))
+    step, most, begin = sheet.grid.step, max(map(len, titles.lines)), sheet.layout.down.titles
+    below = sheet.grid.look.titles == "below"
     for left, lines, subtitles in zip(across.lefts, titles.lines, titles.subtitles, strict=True):
         middle = left + across.width / 2
-        top = MARGIN + (most - len(lines)) * step  # short titles stand on the panels, not above them
+        top = begin + (0 if below else most - len(lines)) * step  # short titles stand close to the panels
         for index, line in enumerate(lines):
-            sheet.write(line, middle, top + index * step, bold=True)
+            sheet.write(line, middle, top + index * step, bold=sheet.grid.look.bold)
+        top = top + len(lines) * step
         for index, line in enumerate(subtitles):
-            sheet.write(line, middle, MARGIN + titles.height + index * step)
+            sheet.write(line, middle, top + index * step)
 
 
 def _draw_row_title(sheet: _Sheet, index: int) -> None:
     grid, down, lines = sheet.grid, sheet.layout.down, sheet.layout.row_titles[index]
     top, height = down.tops[index], down.heights[index]
     if grid.look.letters == "rows" and not grid.rows[index].is_inset:
-        sheet.write(letter(_number(grid, index)), MARGIN, top, ha="left", bold=True)
+        sheet.write(grid.look.letter(_number(grid, index)), MARGIN, top, ha="left", bold=grid.look.bold)
     # Beside the panel, or where that is too low, beside panel and captions.
-    fits = all(grid.font.width(line, grid.size, bold=True) <= height for line in lines)
+    fits = all(grid.font.width(line, grid.size, grid.look.bold) <= height for line in lines)
     middle = top + (height if fits else down.bottoms[index] - top) / 2
     for place, line in enumerate(lines):
-        sheet.write_upright(line, sheet.layout.across.row_titles + place * grid.step, middle, bold=True)
+        sheet.write_upright(line, sheet.layout.across.row_titles + place * grid.step, middle, bold=grid.look.bold)
 
 
 # --- panels ----------------------------------------------------------------------------------------------------------
@@ -136,10 +177,10 @@ def _draw_panel(sheet: _Sheet, index: int, column: int, panel: Panel) -> None:
     if panel.picture is not None:
         draw_annotations(ax, panel.annotations, row.shown, layout.picture_width, grid.font, grid.size)
     if grid.look.letters == "panels" and not row.is_inset:
-        _draw_letter(sheet, ax, letter(_panels_before(grid, index, column)))
+        _draw_letter(sheet, ax, grid.look.letter(_panels_before(grid, index, column)), index, column)
+    below = top + height + TEXT_GAP + grid.letter_lines(row, "below") * grid.step
     for line, text in enumerate(layout.captions[index][column]):
-        middle = layout.across.lefts[column] + layout.across.width / 2
-        sheet.write(text, middle, top + height + TEXT_GAP + line * grid.step)
+        sheet.write(text, layout.across.lefts[column] + layout.across.width / 2, below + line * grid.step)
 
 
 def _draw_box(ax: Axes, part: tuple[int, int, int, int]) -> None:
@@ -191,9 +232,19 @@ def _covers(extent: tuple[float, float, float, float], size: tuple[int, int]) ->
     return left <= -0.5 and right >= size[1] - 0.5 and top <= -0.5 and bottom >= size[0] - 0.5
 
 
-def _draw_letter(sheet: _Sheet, ax: Axes, text: str) -> None:
-    style = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top", "xytext": (2, -2)}
-    write_edged(ax, text, (0, 1), sheet.grid.font, sheet.grid.size, colour="white", edge="black", **style)
+def _draw_letter(sheet: _Sheet, ax: Axes, text: str, row: int, column: int) -> None:
+    """A panel's letter: in its corner, above its left edge, or centred beneath it."""
+    grid, layout = sheet.grid, sheet.layout
+    place, bold = grid.look.letter_place, grid.look.bold
+    top, left = layout.down.tops[row], layout.pictures[column]
+    if place == "above":
+        sheet.write(text, left, top - TEXT_GAP - grid.step, ha="left", bold=bold)
+    elif place == "below":
+        sheet.write(text, left + layout.picture_width / 2, top + layout.down.heights[row] + TEXT_GAP, bold=bold)
+    else:
+        style = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top"}
+        style |= {"xytext": (2, -2), "bold": bold}
+        write_edged(ax, text, (0, 1), grid.font, grid.size, colour="white", edge="black", **style)
 
 
 # --- colour bars -----------------------------------------------------------------------------------------------------

@@ -10,15 +10,14 @@ import dnl
 from analysis.capture import Capture, Layers, attention_name, quietly
 from analysis.figures.annotations import Annotation, check_annotations
 from analysis.figures.captions import class_sentences
+from analysis.figures.drawing import GridFigure, PlacedPanel
+from analysis.figures.look import OF_STYLE, Colormap, Look, Style
 from analysis.figures.panels import Subject, attention_words, class_text, compose
 from analysis.figures.reading import naming
 from analysis.figures.recipe import (
-    PAGE_WIDTH,
     Attention,
     AttentionImage,
-    Colormap,
     Gate,
-    Look,
     Recipe,
     Row,
     Scale,
@@ -42,7 +41,8 @@ def attention_figure(
     scale: ScaleKind = "uniform",
     clip_percentile: float = CLIP_PERCENTILE,
     colormap: Colormap = "magma",
-    width: float = PAGE_WIDTH,
+    width: float = OF_STYLE,
+    style: Style = "plain",
     annotations: Sequence[Annotation] = (),
 ) -> PrintedFigure:
     """One row a query, one column each for photo, labels, prediction and the raw, rectified and retained map.
@@ -52,7 +52,8 @@ def attention_figure(
     queries: flat cell indices row·w + column, at least one; marked at the cell's centre. Queries without a place go by
     their numbers, and the rows' titles are their names. What the capture lacks has no column. gate, lr_kernel,
     lr_weights, temperature: as in `attention_rows`. scale: a kind of `recipe.Scale`, and clip_percentile its end.
-    width: of the whole figure, in inches. annotations: arrows, boxes and texts in pixels of the image, on every row.
+    style: a publisher's, as in `look.Look`. width: of the whole figure, in inches; the style's page is the default.
+    annotations: arrows, boxes and texts in pixels of the image, on every row.
     Under each map stand its interclass noise and that over chance. Raises ValueError on options that do not fit. The
     figure's `savefig` writes files as the command does, with all of this in their metadata; a class whose name no font
     here can write is numbered there and in a warning.
@@ -66,7 +67,7 @@ def attention_figure(
         pictures |= {"labels": capture.labels, "prediction": capture.prediction}
     columns = [name for name, picture in pictures.items() if picture is not None]
     attention = Attention(gate, lr_kernel, lr_weights, temperature)
-    look = Look(width=width, colormap=colormap)
+    look = Look(style, width, colormap=colormap)
     figure = compose(subjects, [*columns, *STAGES], None, attention, Scale(scale, clip_percentile), look)
     for sentence in class_sentences(subjects, columns, look):
         warnings.warn(sentence, stacklevel=2)
@@ -103,7 +104,8 @@ def heads_figure(
     scale: ScaleKind = "uniform",
     clip_percentile: float = CLIP_PERCENTILE,
     colormap: Colormap = "magma",
-    width: float = PAGE_WIDTH,
+    width: float = OF_STYLE,
+    style: Style = "plain",
     annotations: Sequence[Annotation] = (),
 ) -> PrintedFigure:
     """Where one pixel (y, x) looks in several heads and layers: one row a layer, one column a head, beside the photo.
@@ -121,7 +123,7 @@ def heads_figure(
         shown = dict(zip(names, captures, strict=True))
         subjects.append(Subject(captures[0], pixel, title, heads=shown, annotations=annotations))
     pictures = ["photo"] if subjects[0].capture.image is not None else []
-    options, look = Attention(gate=None, lr_kernel=None), Look(width=width, colormap=colormap)
+    options, look = Attention(gate=None, lr_kernel=None), Look(style, width, colormap=colormap)
     figure = compose(subjects, [*pictures, *subjects[0].heads], None, options, Scale(scale, clip_percentile), look)
     first = subjects[0].capture
     figure.facts = {
@@ -137,7 +139,7 @@ def heads_figure(
     return figure
 
 
-def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> PrintedFigure:
+def recipe_figure(recipe: Recipe, captures: Sequence[Capture]) -> GridFigure:
     """The figure of a recipe; captures: as `open_captures` gives them. Raises RecipeError."""
     subjects = [
         Subject(
@@ -213,6 +215,19 @@ def figure_file(
     own. Raises RecipeError.
     """
     return print_figure(lambda: recipe_figure(recipe, captures), provenance(recipe, hashes), file_format, dpi)
+
+
+def figure_preview(
+    recipe: Recipe, captures: Sequence[Capture], hashes: Mapping[str, str], dpi: int
+) -> tuple[bytes, Sequence[PlacedPanel]]:
+    """The recipe's figure as a PNG file, and where its panels are. Else as `figure_file`."""
+    drawn: list[GridFigure] = []
+
+    def draw() -> GridFigure:
+        drawn.append(recipe_figure(recipe, captures))
+        return drawn[-1]
+
+    return print_figure(draw, provenance(recipe, hashes), "png", dpi), drawn[-1].panels
 
 
 def provenance(recipe: Recipe, hashes: Mapping[str, str]) -> dict:

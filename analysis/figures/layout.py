@@ -13,8 +13,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.annotations import Annotation
-from analysis.figures.recipe import Look
-from analysis.printing import Font, letter
+from analysis.figures.look import LetterPlace, Look
+from analysis.printing import Font
 
 MARGIN = 0.02
 GAP = 0.05
@@ -127,6 +127,11 @@ class Grid:
         """From one line of text to the next, in inches."""
         return LINE * self.size / 72
 
+    def letter_lines(self, row: GridRow, place: LetterPlace) -> int:
+        """How many lines the letters of a row's panels take above or below them: one or none."""
+        look = self.look
+        return int(look.letters == "panels" and look.letter_place == place and not row.is_inset)
+
     @property
     def bars_beside(self) -> Sequence[Bar]:
         """The colour bars right of the panels."""
@@ -153,26 +158,31 @@ class Across:
 
 @dataclass(frozen=True)
 class Titles:
-    """The columns' titles and their subtitles in lines. height: of the titles alone. head: where the panels begin."""
+    """The columns' titles and their subtitles in lines.
+
+    height: of the titles alone. head: where the first row begins. foot: what the titles take beneath the last row.
+    """
 
     lines: Sequence[Sequence[str]]
     subtitles: Sequence[Sequence[str]]
     height: float
     head: float
+    foot: float
 
 
 @dataclass(frozen=True)
 class Down:
     """Of each row of panels: its top edge, the panels' height, and the bottom edge with the captions.
 
-    panels: the bottom edge of the last row's panels. bars, footnote: the top edges of the bars beneath the panels and
-    of the footnote. height: of the figure.
+    panels: the bottom edge of the last row's panels. titles, bars, footnote: the top edges of the columns' titles, the
+    bars beneath the panels, and the footnote. height: of the figure.
     """
 
     tops: Sequence[float]
     heights: Sequence[float]
     bottoms: Sequence[float]
     panels: float
+    titles: float
     bars: float
     footnote: float
     height: float
@@ -227,7 +237,8 @@ def _with_row_titles(grid: Grid, most_lines: int) -> Layout:
         pictures=[left + (across.width - picture_width) / 2 for left in across.lefts],
         picture_width=picture_width,
         row_titles=[
-            grid.font.wrap(row.title, room, grid.size, bold=True) for row, room in zip(grid.rows, rooms, strict=True)
+            grid.font.wrap(row.title, room, grid.size, grid.look.bold)
+            for row, room in zip(grid.rows, rooms, strict=True)
         ],
         footnote=footnote,
     )
@@ -247,7 +258,8 @@ def _across(grid: Grid, title_lines: int) -> Across:
     look, count = grid.look, len(grid.columns)
     strip = 0.0  # left of the panels, for letters and titles of the rows
     if look.letters == "rows":
-        strip = max(grid.font.width(letter(index), look.font_size) for index in range(len(grid.rows))) + GAP
+        letters = map(look.letter, range(len(grid.rows)))
+        strip = max(grid.font.width(each, grid.size, look.bold) for each in letters) + GAP
     row_titles = MARGIN + strip
     if any(row.title for row in grid.rows):
         strip += title_lines * grid.step + GAP
@@ -283,18 +295,19 @@ def _titles(grid: Grid, across: Across) -> Titles:
     """Titles broken into lines that fit their columns."""
     titles = [_lettered(grid, index, column.title) for index, column in enumerate(grid.columns)]
     room = across.width + GAP / 2
-    lines = [grid.font.wrap(title, room, grid.size, bold=True) for title in titles]
+    lines = [grid.font.wrap(title, room, grid.size, grid.look.bold) for title in titles]
     subtitles = [grid.font.wrap(column.subtitle, room, grid.size) for column in grid.columns]
     most, below = max(map(len, lines)), max(map(len, subtitles))
     height = most * grid.step
-    head = MARGIN + height + below * grid.step + (TEXT_GAP if most or below else 0)
+    whole = height + below * grid.step + (TEXT_GAP if most or below else 0)
+    head, foot = (MARGIN, whole) if grid.look.titles == "below" else (MARGIN + whole, 0.0)
     if grid.bars_beside:
         head = max(head, HALF_NUMBER * grid.size / 72)
-    return Titles(lines, subtitles, height, head)
+    return Titles(lines, subtitles, height, head, foot)
 
 
 def _lettered(grid: Grid, index: int, title: str) -> str:
-    return f"{letter(index)} {title}".strip() if grid.look.letters == "columns" else title
+    return f"{grid.look.letter(index)} {title}".strip() if grid.look.letters == "columns" else title
 
 
 def _captions(grid: Grid, across: Across) -> Sequence[Sequence[Sequence[str]]]:
@@ -346,13 +359,15 @@ def _stacked(
     """Panels of these heights beneath each other, with all that follows them."""
     top, tops, bottoms = titles.head, [], []
     for height, row, texts in zip(heights, grid.rows, captions, strict=True):
-        lines = max(map(len, texts))
+        lines = max(map(len, texts)) + grid.letter_lines(row, "below")
+        top += grid.letter_lines(row, "above") * (grid.step + TEXT_GAP)
         tops.append(top)
         bottom = top + height + (lines * grid.step + TEXT_GAP if lines else 0)
-        bottoms.append(max(bottom, top + grid.font.least_room(row.title, grid.size, bold=True)))
+        bottoms.append(max(bottom, top + grid.font.least_room(row.title, grid.size, grid.look.bold)))
         top = bottoms[-1] + GAP
     panels = tops[-1] + heights[-1]
-    bars = top - GAP + MARGIN
+    under = bottoms[-1] + (TEXT_GAP if titles.foot else 0)
+    bars = bottoms[-1] + titles.foot + MARGIN
     if grid.bars_beside:
         bars = max(bars, panels + HALF_NUMBER * grid.size / 72)
     footnote = bars
@@ -360,7 +375,8 @@ def _stacked(
         footnote += TEXT_GAP + BAR_THICKNESS + TICK_LENGTH + 2 * grid.step + NUMBER_GAP
     height = footnote + footnote_lines * grid.step
     whole = math.ceil(height * DOTS_PER_INCH - 1e-6) / DOTS_PER_INCH
-    return Down(tops, heights, bottoms, panels, bars, footnote, whole)
+    at = under if titles.foot else MARGIN
+    return Down(tops, heights, bottoms, panels, at, bars, footnote, whole)
 
 
 # --- colour bars -----------------------------------------------------------------------------------------------------

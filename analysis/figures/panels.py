@@ -11,14 +11,15 @@ from matplotlib.colors import LogNorm, Normalize
 
 from analysis.capture import Capture
 from analysis.figures.annotations import Annotation, farthest, is_on
-from analysis.figures.drawing import draw_grid
+from analysis.figures.drawing import GridFigure, draw_grid
 from analysis.figures.layout import Bar, Column, Grid, GridRow, Panel, ends
-from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Look, Scale
+from analysis.figures.look import Look
+from analysis.figures.recipe import DIFFERENCES, PICTURES, Attention, Scale
 from analysis.geometry import Grid as CellGrid
 from analysis.maps import labels_apart, stage_rows
 from analysis.noise import QueryMetrics, query_metrics
 from analysis.options import STAGES, stages_there
-from analysis.printing import Font, PrintedFigure, print_settings
+from analysis.printing import Font, print_settings
 from analysis.words import LACKING_WORDS
 
 LOG_DECADES = 4
@@ -105,7 +106,7 @@ def compose(
     attention: Attention,
     scale: Scale,
     look: Look,
-) -> PrintedFigure:
+) -> GridFigure:
     """The figure of the subjects' rows; the arguments are the recipe's fields.
 
     A column of a stage that none of the rows has is left out; where some have it, the others' places say so. Classes

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from analysis.figures.annotations import MAX_PIXEL, Annotation, check_annotations
+from analysis.figures.look import PLAIN, Look
 from analysis.figures.reading import RecipeError, json_values, read_value, require, shortened_json
 from analysis.options import CLIP_PERCENTILE, STAGES, MapOptions, Stage
 
 FORMAT: Final = 1
 
-# Widths of one column and of both columns of a two-column page, in inches.
-COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.16
-MAX_WIDTH = 12.0
 MAX_ROWS = 12
 MAX_TITLE_LENGTH = 60
 MAX_HEADS = 16
@@ -36,14 +34,6 @@ COLUMNS = typing.get_args(Column)
 Gate = Literal["model", "sigmoid", "binary", "similarity", "oracle"]
 Weights = Literal["model", "learnt", "box"]
 ScaleKind = Literal["uniform", "shared", "map", "log"]
-# Perceptually uniform, and those of the differences pale at nothing.
-Colormap = Literal["magma", "inferno", "viridis", "plasma", "cividis", "gray"]
-DifferenceColormap = Literal["RdBu_r", "PuOr_r", "BrBG"]
-# Only fonts that come with matplotlib, so that a recipe draws the same figure everywhere.
-FontFamily = Literal["DejaVu Sans", "DejaVu Serif", "STIXGeneral"]
-Letters = Literal["none", "panels", "columns", "rows"]
-ColourBar = Literal["right", "below", "none"]
-Outline = Literal["none", "true", "predicted"]
 
 
 def _require_title(field: str, title: str) -> None:
@@ -191,31 +181,6 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How the figure is drawn.
-
-    width: of the whole figure, in inches; its height follows. font_size: of its texts, in points; none is smaller.
-    """
-
-    width: float = PAGE_WIDTH
-    font_family: FontFamily = "DejaVu Sans"
-    font_size: float = 7.0
-    letters: Letters = "none"
-    colour_bar: ColourBar = "right"
-    colormap: Colormap = "magma"
-    difference_colormap: DifferenceColormap = "RdBu_r"
-    class_outline: Outline = "none"  # of the query's class: that of the labels, or that of the prediction
-    query_marker: bool = True
-    noise_figures: bool = True  # under the maps, with the query's pixel and classes under the pictures
-    # Rows without a title of their own are named by their query's class, and by their model where there are several.
-    class_titles: bool = False
-
-    def __post_init__(self):
-        require(1 <= self.width <= MAX_WIDTH, "width", self.width, f"in 1 … {MAX_WIDTH:g} inches")
-        require(5 <= self.font_size <= 16, "font_size", self.font_size, "in 5 … 16 points")
-
-
-@dataclass(frozen=True)
 class Versions:
     """Of the programs that decide how a figure looks."""
 
@@ -270,7 +235,7 @@ class Recipe:
     column_titles: tuple[str, ...] | None = None
     attention: Attention = Attention()
     scale: Scale = Scale()
-    look: Look = Look()
+    look: Look = PLAIN
     heads: tuple[Head, ...] = ()
     format: Literal[1] = FORMAT
     record: Record | None = None

@@ -99,6 +99,9 @@ def test_no_bundle_for_charts_or_code_is_loaded_before_one_is_opened(chromium, a
         return [any(name in url for url in loaded) for name in names]
 
     assert bundles("BidiComponent", "PlotlyChart", "SyntaxHighlighter") == [True, False, False]
+    link = page.get_by_role("button", name="Link to this view").bounding_box()
+    shown = page.locator(".lens").bounding_box()
+    assert abs(link["x"] + link["width"] - shown["x"] - shown["width"]) < 2  # both end at the same edge
     page.get_by_role("tab", name="Maps").click()
     page.get_by_alt_text("retained map of pixel 1").wait_for()
     page.get_by_role("tab", name="Chart").click()

@@ -3,11 +3,13 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.widgets import PATIENCE_SECONDS, TRANSLATE
 
 pytestmark = pytest.mark.browser
 
+expect.set_options(timeout=1000 * PATIENCE_SECONDS)
 PAGES = {
     "": "Where does one pixel look?",
     "noise_report": "How noisy is the attention?",
@@ -102,3 +104,25 @@ def test_the_lesson_s_grids_have_room_for_their_numbers(tab, app_url):
             assert 240 <= drawn["width"] <= shown["width"] + 1
     first, second = (grid.bounding_box() for grid in tab.get_by_test_id("stPlotlyChart").all()[:2])
     assert first["y"] == second["y"]
+
+
+def test_a_click_on_a_figure_picks_the_pixel_that_is_read_out_and_drawing_places_an_arrow(tab, app_url):
+    opened(tab, f"{app_url}/figures", PAGES["figures"])
+    preview = tab.locator(".figure-preview")
+    picture = preview.locator("img").bounding_box()
+    left, top = picture["x"] + 0.13 * picture["width"], picture["y"] + 0.3 * picture["height"]
+    tab.mouse.move(left, top)
+    y, x = re.search(r"Row 1 of the figure: pixel's row (\d+), column (\d+)", preview.inner_text()).groups()
+    tab.mouse.click(left, top)
+    row = tab.get_by_role("spinbutton", name="Pixel's row").first
+    expect(row).to_have_value(y)
+    expect(tab.get_by_role("spinbutton", name="Pixel's column").first).to_have_value(x)
+    tab.get_by_role("combobox", name="A click on the figure is to").click()
+    tab.get_by_role("option", name="place an arrow").click()
+    expect(preview).to_contain_text("from its tail to its tip")
+    tab.mouse.move(left, top)
+    tab.mouse.down()
+    tab.mouse.move(left + 20, top + 20, steps=3)
+    tab.mouse.up()
+    tab.get_by_text("Arrows, boxes and texts (1)").click()
+    expect(tab.get_by_role("spinbutton", name="Tail, row")).to_have_value(y)

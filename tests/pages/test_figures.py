@@ -9,11 +9,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import analysis.figures.command
-from analysis.figures import figure_file, main, recorded
+from analysis.figures import figure_file, figure_preview, has_ffmpeg, main, recorded
 from analysis.figures.recipe import (
+    Annotation,
     Attention,
     CamVidImage,
     FileImage,
+    Look,
     Recipe,
     Row,
     Scale,
@@ -46,9 +48,9 @@ def drawn(monkeypatch) -> list[tuple]:
 
     def record(*arguments):
         calls.append(arguments)
-        return figure_file(*arguments)
+        return figure_preview(*arguments)
 
-    monkeypatch.setattr(analysis.figures, "figure_file", record)
+    monkeypatch.setattr(analysis.figures, "figure_preview", record)
     return calls
 
 
@@ -74,6 +76,11 @@ def errors(app: AppTest) -> list[str]:
     return [read(error.value) for error in app.error]
 
 
+def size_of(app: AppTest) -> str:
+    """What stands beneath the preview; "" without one."""
+    return next((caption.value for caption in app.caption if caption.value.endswith("inches")), "")
+
+
 def last(drawn: list[tuple]) -> Recipe:
     return drawn[-1][0]
 
@@ -85,8 +92,7 @@ def one_row(recipe: Recipe, **changes) -> Recipe:
 def test_a_figure_of_streets_is_there_at_once(app, drawn, zoo):
     app.run()
     assert not errors(app)
-    (image,) = app.image
-    assert re.fullmatch(r"7\.16 × 2\.\d\d inches", image.captions[0])
+    assert re.fullmatch(r"7\.16 × 2\.\d\d inches", size_of(app))
     recipe = last(drawn)
     assert [row.image for row in recipe.rows] == [StreetImage(4)] * 2
     assert recipe.attention == Attention() and {row.title for row in recipe.rows} == {""} and recipe.look.class_titles
@@ -95,7 +101,9 @@ def test_a_figure_of_streets_is_there_at_once(app, drawn, zoo):
     digest = hashlib.sha256((zoo / "a-small-one.safetensors").read_bytes()).hexdigest()
     assert [(found.name, found.sha256) for found in recipe.checkpoints] == [("a-small-one", digest)]
     labels = [button.label for button in app.get("download_button")]
-    assert labels == ["PDF", "SVG", "PNG, 300 dpi", "PNG, 600 dpi", "Motion (GIF)", "Motion (WebP)", "Recipe"]
+    motion = ["Motion (GIF)", "Motion (WebP)", *["Motion (MP4)"] * has_ffmpeg()]
+    assert labels == ["PDF", "SVG", "PNG, 300 dpi", "PNG, 600 dpi", *motion, "Recipe"]
+    assert has_ffmpeg() or any("ffmpeg" in caption.value for caption in app.caption)
     assert "Attention of 2 pixels in Street 5" in app.code[0].value
 
 
@@ -134,6 +142,40 @@ def test_every_choice_reaches_the_recipe(app, drawn):
     app.toggle(key="figure own titles").set_value(True).run()
     app.text_input(key="figure title raw").set_value("softmax").run()
     assert last(drawn).column_titles == ("softmax", "rectified − raw")
+
+
+def test_a_publishers_style_sets_what_can_be_changed_afterwards(app, drawn):
+    app.run()
+    app.selectbox(key="figure style").select("springer").run()
+    assert last(drawn).look == Look("springer", class_outline="true", class_titles=True)
+    app.selectbox(key="figure letters").select("none")
+    app.number_input(key="figure font_size").set_value(6.0)  # or the titles have no room
+    app.selectbox(key="figure width words").select("One column, 3.307 in").run()
+    assert not errors(app)
+    look = last(drawn).look
+    assert (look.style, look.width, look.letters, look.font_size) == ("springer", 3.307, "none", 6.0)
+
+
+def test_annotations_are_typed_moved_and_removed(app, drawn):
+    app.run()
+    app.button(key="add annotation").click().run()
+    assert last(drawn).rows[0].annotations == (Annotation("arrow", (48, 48), (24, 24)),)
+    app.number_input(key="figure annotation 0 y").set_value(100)
+    app.selectbox(key="figure annotation 0 row").set_value(1)
+    app.button(key="add annotation").click().run()
+    app.selectbox(key="figure annotation 1 kind").set_value("text").run()
+    app.text_input(key="figure annotation 1 text").set_value("kerb")
+    app.selectbox(key="figure annotation 1 colour").set_value("yellow").run()
+    rows = last(drawn).rows
+    text = Annotation("text", (48, 48), None, "kerb", colour="yellow")
+    assert [row.annotations for row in rows] == [(text,), (Annotation("arrow", (100, 48), (24, 24)),)]
+    app.number_input(key="figure annotation 0 to y").set_value(100)
+    app.number_input(key="figure annotation 0 to x").set_value(48).run()
+    assert "is an arrow whose two ends are one pixel" in errors(app)[0]
+    app.button(key="remove annotation 0").click().run()
+    assert not errors(app) and [row.annotations for row in last(drawn).rows] == [(text,), ()]
+    opened(app, last(drawn))
+    assert [row.annotations for row in last(drawn).rows] == [(text,), ()]
 
 
 def test_choices_outlive_a_change_of_page(app, drawn):
@@ -281,9 +323,9 @@ def test_what_cannot_be_drawn_is_said_and_mended(app, drawn):
     app.multiselect(key="figure columns").set_value(["raw"])
     app.number_input(key="figure row 1 y").set_value(4000).run()
     assert len(errors(app)) == 1 and "off the image, which has 360 rows and 480 columns" in errors(app)[0]
-    assert not app.image
+    assert not size_of(app)
     app.number_input(key="figure row 1 y").set_value(40).run()
-    assert not errors(app) and app.image
+    assert not errors(app) and size_of(app)
 
 
 def test_a_recipe_can_be_opened_again(app, drawn):
@@ -306,7 +348,7 @@ def test_a_file_that_is_no_recipe_leaves_the_figure_as_it_is(app, drawn, text, s
     opened(app, text, "mine.json")
     assert len(errors(app)) == 1
     assert errors(app)[0].startswith("mine.json cannot be used: ") and sentence in errors(app)[0]
-    assert last(drawn) == before and app.image
+    assert last(drawn) == before and size_of(app)
 
 
 def test_a_strangers_recipe_opens_no_file_of_the_server(app, drawn, zoo, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ MIME = {
     "png": "image/png",
     "gif": "image/gif",
     "webp": "image/webp",
+    "mp4": "video/mp4",
     "csv": "text/csv",
     "tex": "application/x-tex",
     "md": "text/markdown",

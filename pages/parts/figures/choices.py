@@ -1,48 +1,32 @@
-"""The choices of the Figures page: entries of the session, the widgets that change them, and the recipe that they are.
+"""The choices of the Figures page: entries of the session, and the recipe that they are.
 
 Every entry is named after its field of the recipe.
 """
 
 import dataclasses
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
 
 from analysis.figures import (
-    COLUMN_WIDTH,
     COLUMNS,
-    LEAST_PART,
-    MAX_HEADS,
-    MAX_PIXEL,
-    MAX_ROWS,
-    MAX_TITLE_LENGTH,
-    MAX_WIDTH,
-    PAGE_WIDTH,
     PICTURES,
+    STYLES,
     Attention,
     AttentionImage,
     Colormap,
-    ColourBar,
-    DifferenceColormap,
-    FontFamily,
-    Gate,
     ImageSource,
-    Letters,
     Look,
     Outline,
     Recipe,
     Row,
     Scale,
-    ScaleKind,
-    Weights,
     head_column,
 )
+from pages.parts.figures.annotations import annotations_of, put_annotations
+from pages.parts.figures.entries import entry, get, put
 
-WIDTHS = {"One column, 3.5 in": COLUMN_WIDTH, "Two columns, 7.16 in": PAGE_WIDTH, "Another": None}
-GATE_CHOICES = (*typing.get_args(Gate), "none")  # the model's own first
-KERNEL_CHOICES = ("model", "none", *map(str, range(1, 16, 2)))
 # The parts of an image that a row may have, and how they are given in pixels.
 PARTS = {"crop": "Show a part alone", "inset": "Enlarge a part beneath"}
 SIDES = ("top", "left", "height", "width")
@@ -60,31 +44,15 @@ WORDS = {
     "panels": "on every panel",
     "columns": "on the columns",
     "rows": "on the rows",
+    "plain": "none in particular",
+    "ieee": "IEEE",
+    "elsevier": "Elsevier",
+    "springer": "Springer",
     "true": "from the labels",
     "predicted": "from the prediction",
     "rectified-raw": "rectified − raw",
     "retained-rectified": "retained − rectified",
 }
-
-
-def entry(name: str) -> str:
-    """The session's name of a choice."""
-    return f"figure {name}"
-
-
-def get(name: str) -> Any:
-    """The value of a choice."""
-    return st.session_state[entry(name)]
-
-
-def put(name: str, value: object) -> None:
-    """Make `value` that of a choice; before its widget is there, as every function that changes choices."""
-    st.session_state[entry(name)] = value
-
-
-def keyed(name: str) -> dict:
-    """The arguments of a widget that shows and changes a choice, and keeps it on a change of page."""
-    return {"key": entry(name), "persist_state": "session"}
 
 
 def are_there() -> bool:
@@ -108,11 +76,11 @@ def show_recipe(recipe: Recipe) -> None:
     put("heads", list(recipe.heads))
     given = dict(zip(recipe.all_columns, recipe.column_titles or (), strict=False))
     for name in (*COLUMNS, *map(head_column, recipe.heads)):
-        put(f"title {name}", given.get(name, _words(name)))
+        put(f"title {name}", given.get(name, words_of(name)))
     show_attention(recipe.attention)
     show_scale(recipe.scale)
     _put_fields(recipe.look)
-    put("width words", next((words for words, width in WIDTHS.items() if width == recipe.look.width), "Another"))
+    show_width(recipe.look.width)
 
 
 def show_checkpoint(name: str) -> None:
@@ -136,6 +104,31 @@ def show_attention(attention: Attention) -> None:
 def show_scale(scale: Scale) -> None:
     """The maps' colour scale."""
     _put_fields(scale)
+
+
+def widths() -> dict[str, float | None]:
+    """The widths that the style's publisher prints, in words, and one's own."""
+    style = STYLES[get("style")]
+    return {
+        f"One column, {style.column_width:.4g} in": style.column_width,
+        f"Two columns, {style.width:.4g} in": style.width,
+        "Another": None,
+    }
+
+
+def show_width(width: float) -> None:
+    """The figure's width; the style before."""
+    put("width", width)
+    put("width words", next((words for words, known in widths().items() if known == width), "Another"))
+
+
+def show_style() -> None:
+    """Give the fields that a style decides its values, after it was chosen."""
+    look = Look(get("style"))
+    for name in STYLES["plain"]._fields:
+        if name != "column_width":
+            put(name, getattr(look, name))
+    show_width(look.width)
 
 
 def show_colours(colormap: Colormap, outline: Outline) -> None:
@@ -172,6 +165,7 @@ def _put_fields(part: Attention | Scale | Look) -> None:
 
 def show_rows(rows: Sequence[Row]) -> None:
     """Make the rows `rows`."""
+    put_annotations(rows)
     put("row count", len(rows))
     for index, row in enumerate(rows):
         y, x = row.pixel or (0, 0)
@@ -248,6 +242,7 @@ def _chosen_row(index: int) -> Row:
         attention,
         tuple(name for name in get("columns") if name in field("columns")) or None,
         **{part: tuple(field(f"{part} {side}") for side in SIDES) if field(part) else None for part in PARTS},
+        annotations=annotations_of(index),
     )
 
 
@@ -267,16 +262,17 @@ def chosen_values(hash_of: Callable[[str], str | None]) -> dict:
             {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()} for row in rows
         ],
         "columns": get("columns"),
-        "column_titles": [_title(name) for name in titled] if get("own titles") else None,
+        "column_titles": [title_of(name) for name in titled] if get("own titles") else None,
         "heads": heads,
         "attention": _fields(Attention) | {"gate": _or_none(get("gate")), "lr_kernel": _kernel(get("lr_kernel"))},
         "scale": _fields(Scale),
-        "look": _fields(Look) | {"width": WIDTHS[get("width words")] or get("width")},
+        "look": _fields(Look) | {"width": widths().get(get("width words")) or get("width")},
     }
 
 
-def _title(name: str) -> str:
-    return st.session_state.get(entry(f"title {name}"), _words(name))
+def title_of(name: str) -> str:
+    """The title of a column where titles are one's own."""
+    return st.session_state.get(entry(f"title {name}"), words_of(name))
 
 
 def _fields(part: type) -> dict:
@@ -291,27 +287,6 @@ def _kernel(words: str) -> str | int | None:
     return int(words) if words.isdigit() else _or_none(words)
 
 
-def add_row() -> None:
-    """One more row, like the last one."""
-    rows = chosen_rows()
-    show_rows([*rows, dataclasses.replace(rows[-1], title="")])
-
-
-def remove_row(index: int) -> None:
-    """One row less."""
-    rows = chosen_rows()
-    show_rows(rows[:index] + rows[index + 1 :])
-
-
-# --- widgets ---------------------------------------------------------------------------------------------------------
-
-
-def choose_checkpoint(names: Sequence[str]) -> None:
-    """The widget of the model of all rows that name none. names: those of the listed checkpoints."""
-    options = [*names, *({get("checkpoint")} - set(names))]
-    st.selectbox("Model", options, **keyed("checkpoint"), on_change=forget_hashes)
-
-
 def chosen_checkpoint() -> str:
     """The name of the model of all rows that name none."""
     return get("checkpoint")
@@ -323,65 +298,9 @@ def chosen_models() -> list[str]:
     return list(dict.fromkeys(row.checkpoint or get("checkpoint") for row in models))
 
 
-def choose_rows(
-    names: Sequence[str],
-    images: Sequence[ImageSource],
-    words: Callable[[ImageSource], str],
-    heads_in: Callable[[AttentionImage], Mapping[str, Sequence[int]]],
-) -> None:
-    """The widgets of the rows. names: as above. images: what a row can show, which `words` names. heads_in: the heads
-    of each layer of an attention file."""
-    count = get("row count")
-    for index in range(count):
-        row = f"row {index + 1}"
-        widths = [3, 1.3, 1.3, 2.5, *([2] if len(names) > 1 else []), 0.8, 0.8]
-        image, y, x, title, *model, more, remove = st.columns(widths, vertical_alignment="bottom")
-        image.selectbox(f"Image, {row}", images, format_func=words, **keyed(f"row {index} image"))
-        down, across = (f"Of the pixel in {row}, counted from the {side}." for side in ("top", "left"))
-        y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help=down)
-        x.number_input("Pixel's column", 0, MAX_PIXEL, step=8, **keyed(f"row {index} x"), help=across)
-        title.text_input(
-            f"Title, {row}",
-            **keyed(f"row {index} title"),
-            max_chars=MAX_TITLE_LENGTH,
-            placeholder="by its class" if get("class_titles") else "none",
-        )
-        if model and not isinstance(get(f"row {index} image"), AttentionImage):
-            options = ["", *names]
-            kept = get(f"row {index} checkpoint")
-            options += [kept] if kept not in options else []
-            key = keyed(f"row {index} checkpoint")
-            model[0].selectbox(f"Model, {row}", options, format_func=lambda name: name or "as chosen", **key)
-        with more.popover("", icon=":material/tune:", help=f"What {row} has of its own"):
-            _choose_own(index, row)
-        remove.button(
-            "",
-            icon=":material/delete:",
-            help=f"Remove {row}",
-            key=f"remove row {index}",
-            disabled=count == 1,
-            on_click=remove_row,
-            args=(index,),
-        )
-        if isinstance(get(f"row {index} image"), AttentionImage):
-            _choose_head(index, row, heads_in(get(f"row {index} image")))
-    st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
-
-
-def _choose_head(index: int, row: str, heads: Mapping[str, Sequence[int]]) -> None:
-    """Which layer and head of its attention file a row shows. heads: of each layer; none where the file is not here."""
-    if not heads:
-        return
-    layer, head = f"row {index} layer", f"row {index} head"
-    if get(layer) not in heads:
-        put(layer, next(iter(heads)))  # of another file
-    numbers = heads[get(layer)]
-    if get(head) not in (*numbers, "mean"):
-        put(head, numbers[0])
-    of_layer, of_head, _ = st.columns([3, 2.6, 5])
-    of_layer.selectbox(f"Layer, {row}", list(heads), format_func=lambda name: name or "the only one", **keyed(layer))
-    options = [*numbers, *["mean"] * (len(numbers) > 1 or get(head) == "mean")]
-    of_head.selectbox(f"Head, {row}", options, format_func=head_words, **keyed(head))
+def words_of(name: str) -> str:
+    """What a word of the recipe is called on the page."""
+    return WORDS.get(name, name)
 
 
 def head_words(head: int | str) -> str:
@@ -389,81 +308,13 @@ def head_words(head: int | str) -> str:
     return "mean of the heads" if head == "mean" else f"head {head}"
 
 
-def _choose_own(index: int, row: str) -> None:
-    """What one row has of its own. row: what it is called."""
-
-    def key(name: str) -> dict:
-        return keyed(f"row {index} {name}")
-
-    if st.toggle(f"Attention of its own, {row}", **key("attention")):
-        st.selectbox("GR gate", GATE_CHOICES, format_func=_words, **key("gate"))
-        st.selectbox("LR window", KERNEL_CHOICES, format_func=_window, **key("lr_kernel"))
-        st.selectbox("LR weights", typing.get_args(Weights), format_func=_words, **key("lr_weights"))
-        st.number_input("Temperature", 0.01, 100.0, step=0.1, **key("temperature"))
-    help = "Those of the figure that this row has panels in; none for all."
-    st.multiselect("Columns", get("columns"), format_func=_words, **key("columns"), help=help)
-    for part, words in PARTS.items():
-        if st.toggle(f"{words}, {row}", **key(part)):
-            for side, place in zip(SIDES, st.columns(len(SIDES)), strict=True):
-                least = LEAST_PART if side in ("height", "width") else 0
-                place.number_input(side, least, MAX_PIXEL, step=8, **key(f"{part} {side}"))
+def add_row() -> None:
+    """One more row, like the last one."""
+    rows = chosen_rows()
+    show_rows([*rows, dataclasses.replace(rows[-1], title="", annotations=())])
 
 
-def show_look(own: Mapping[str, str], heads: Sequence[int]) -> None:
-    """The widgets of all choices but the model and the rows. own: the options that the models themselves have. heads:
-    those that all rows have, where they are of attention files."""
-
-    def words(name: str) -> Callable[[str], str]:
-        said = f"{WORDS['model']} ({own[name]})" if name in own else WORDS["model"]
-        return lambda value: said if value == "model" else _window(value) if name == "lr_kernel" else _words(value)
-
-    st.multiselect("Columns", COLUMNS, format_func=_words, **keyed("columns"), help="In the order of choosing.")
-    if heads:
-        options = [*heads, "mean"]
-        put("heads", [head for head in get("heads") if head in options])
-        help = "Each has a column of its own: its raw map, of the layer of the row."
-        st.multiselect("Heads", options, format_func=head_words, max_selections=MAX_HEADS, **keyed("heads"), help=help)
-    st.toggle("Titles of my own", **keyed("own titles"))
-    if get("own titles"):
-        for name in (*get("columns"), *map(head_column, chosen_heads())):
-            put(f"title {name}", _title(name))
-            st.text_input(f"Title of {_words(name)}", **keyed(f"title {name}"), max_chars=MAX_TITLE_LENGTH)
-    with st.expander("Attention", expanded=True):
-        _choose("GR gate", GATE_CHOICES, "gate", words=words("gate"))
-        _choose("LR window", KERNEL_CHOICES, "lr_kernel", words=words("lr_kernel"))
-        _choose("LR weights", typing.get_args(Weights), "lr_weights", words=words("lr_weights"))
-        st.number_input("Temperature", 0.01, 100.0, step=0.1, **keyed("temperature"), help="1 is the method.")
-    with st.expander("Colours"):
-        _choose("Colours show", typing.get_args(ScaleKind), "kind")
-        lowest = "For maps that are nearly even. The colour bar says that the scale does not begin at 0."
-        st.toggle("From the lowest value, not 0", **keyed("from_lowest"), help=lowest)
-        words = "Scales end at this percentile of the values."
-        st.number_input("Clipping percentile", 50.0, 100.0, step=0.5, **keyed("clip_percentile"), help=words)
-        _choose("Colour map", typing.get_args(Colormap), "colormap", words=str)
-        _choose("Colour map of differences", typing.get_args(DifferenceColormap), "difference_colormap", words=str)
-        _choose("Colour bar", typing.get_args(ColourBar), "colour_bar")
-    with st.expander("Page"):
-        st.selectbox("Width", list(WIDTHS), **keyed("width words"))
-        if WIDTHS[get("width words")] is None:
-            st.number_input("Width in inches", 1.0, MAX_WIDTH, step=0.1, **keyed("width"))
-        _choose("Font", typing.get_args(FontFamily), "font_family", words=str)
-        words_of_size = "Of all the figure's texts."
-        st.number_input("Font size in points", 5.0, 16.0, step=0.5, **keyed("font_size"), help=words_of_size)
-        _choose("Letters (a), (b) …", typing.get_args(Letters), "letters")
-        _choose("Outline of the query's class", typing.get_args(Outline), "class_outline")
-        words_of_titles = "Rows without a title of their own are named by their query's class (and model)."
-        st.toggle("Rows named by class", **keyed("class_titles"), help=words_of_titles)
-        st.toggle("Mark the query", **keyed("query_marker"))
-        st.toggle("Noise figures", **keyed("noise_figures"))
-
-
-def _words(name: str) -> str:
-    return WORDS.get(name, name)
-
-
-def _window(kernel: str) -> str:
-    return f"{kernel}×{kernel}" if kernel.isdigit() else _words(kernel)
-
-
-def _choose(label: str, options: Sequence[str], name: str, words: Callable[[str], str] = _words) -> None:
-    st.selectbox(label, options, format_func=words, **keyed(name))
+def remove_row(index: int) -> None:
+    """One row less."""
+    rows = chosen_rows()
+    show_rows(rows[:index] + rows[index + 1 :])

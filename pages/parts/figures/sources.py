@@ -35,7 +35,8 @@ from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, l
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
 from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, PHOTO_WORDS, kept_files, kept_uploads
-from pages.parts.figures.choices import entry, whole_file
+from pages.parts.figures.choices import whole_file
+from pages.parts.figures.entries import entry
 from pages.parts.subjects.attention_files import Said, own_attention_files
 from pages.parts.subjects.captures import captured
 from pages.parts.subjects.example import example_file_hash, example_layers, example_name, example_scene

@@ -63,6 +63,11 @@ LOOKS = {
     "one column": (("photo", *MAPS), Look(width=3.5, colour_bar="below", letters="rows")),
     "one narrow column": (("photo", "labels", *MAPS), Look(width=3.5, font_size=6)),
     "large letters": (("raw", "retained", CHANGES[1]), Look(font_size=12, font_family="STIXGeneral", letters="panels")),
+    "IEEE": (("photo", *MAPS), Look("ieee")),
+    "IEEE, every panel lettered": (("photo", "labels", *MAPS), Look("ieee", letters="panels", colour_bar="below")),
+    "Elsevier": (("photo", *MAPS, *CHANGES), Look("elsevier")),
+    "Springer": (("photo", "labels", *MAPS), Look("springer", class_titles=True)),
+    "Springer, one column": (("photo", "raw"), Look("springer", 3.307, letters="columns", colour_bar="below")),
     "maps alone": (MAPS, Look(width=3.5, noise_figures=False, colour_bar="right")),
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 import analysis.lens
 from analysis import noise, options, words
-from analysis.lens import noise_map, script
+from analysis.lens import figure_preview, noise_map, script
 from analysis.lens.script import COMPUTING, SCRIPT, SETTINGS, SHOWING, WORKER, joined
 
 FOLDER = Path(script.__file__).parent / "browser"
@@ -37,12 +37,14 @@ def test_every_file_is_used_and_no_name_is_declared_twice():
         "notebook": (*COMPUTING, *SHOWING, "widget.js"),
         "worker": (*COMPUTING, WORKER),
         "noise map": ("geometry.js", "controls.js", "noise_map.js"),
+        "figure preview": ("controls.js", "preview.js"),
     }
     assert {name for names in scopes.values() for name in names} == set(SOURCES)
     for scope, names in scopes.items():
         declared = collections.Counter(DECLARED.findall(joined(names)))
         assert [name for name, count in declared.items() if count > 1] == [], scope
     assert noise_map.SCRIPT == joined(scopes["noise map"])
+    assert figure_preview.SCRIPT == joined(scopes["figure preview"])
 
 
 def test_every_choice_stage_and_figure_has_its_words():
