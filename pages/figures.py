@@ -45,11 +45,19 @@ from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, packed, say_ignored, unpacked, write_link
 from pages.parts.app.session import is_figure_asked_for, kept_figure
 from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal
-from pages.parts.figures.annotations import choose_annotations, choose_click, click_hint, click_template, clicked
+from pages.parts.figures.annotations import (
+    choose_annotations,
+    choose_click,
+    chosen_click,
+    click_hint,
+    click_template,
+    clicked,
+)
 from pages.parts.figures.choices import (
     are_there,
     chosen_checkpoint,
     chosen_models,
+    chosen_record,
     chosen_rows,
     chosen_values,
     forget_hashes,
@@ -57,8 +65,8 @@ from pages.parts.figures.choices import (
     show_recipe,
     show_rows,
 )
-from pages.parts.figures.entries import entry, get, put
 from pages.parts.figures.from_pins import pins_of, show_pinned
+from pages.parts.figures.kept import entry, get, put
 from pages.parts.figures.sources import (
     choose_own_labels,
     choose_own_photos,
@@ -148,7 +156,7 @@ def take_click() -> None:
     """Do what a click on the preview is to do."""
     picked = st.session_state[PREVIEW_KEY].picked
     if picked is not None:
-        show_rows(clicked(chosen_rows(), picked, get("click"), click_template()))
+        show_rows(clicked(chosen_rows(), picked, chosen_click(), click_template()))
 
 
 def follow_link(notices: DeltaGenerator) -> None:
@@ -220,7 +228,7 @@ def show_preview(content: bytes, panels: Sequence[PlacedPanel], inches: float) -
 
 def show_figure(recipe: Recipe, notices: DeltaGenerator, preview: DeltaGenerator, downloads: DeltaGenerator) -> None:
     """The preview, and the files to keep. Raises RecipeError where the recipe cannot be drawn."""
-    opened, place = dataclasses.replace(recipe, record=get("record")), notices.empty()
+    opened, place = dataclasses.replace(recipe, record=chosen_record()), notices.empty()
     versions = version_differences(opened)
     say_differences(place, versions)  # also where a file is not the recipe's
     captures, hashes = remembered_captures(recipe)

@@ -58,7 +58,7 @@ def caught(monkeypatch, module, name: str) -> list[tuple]:
 
 
 def test_one_file_on_every_page(zoo, monkeypatch, tmp_path):
-    drawn = caught(monkeypatch, analysis.figures, "figure_file")
+    drawn = caught(monkeypatch, analysis.figures, "figure_preview")
     app = app_on(zoo, monkeypatch).run()
 
     # The Explorer: the classes are named in the form, wrong names are refused.

@@ -17,7 +17,7 @@ from analysis.figures import (
     AnnotationPanels,
     Row,
 )
-from pages.parts.figures.entries import entry, get, keyed, put
+from pages.parts.figures.kept import entry, get, keyed, put
 
 PIXEL = "pixel"
 # What a click can do, and how it is told.
@@ -114,9 +114,9 @@ def choose_click() -> None:
         put("click text", "")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox("A click on the figure is to", list(CLICKS), format_func=CLICKS.get, **keyed("click"), width=230)
-        if get("click") == PIXEL:
+        if chosen_click() == PIXEL:
             return
-        if get("click") == "text":
+        if chosen_click() == "text":
             st.text_input(
                 "Its text", **keyed("click text"), max_chars=MAX_TEXT_LENGTH, placeholder="A, B, C …", width=160
             )
@@ -130,9 +130,14 @@ def click_template() -> Annotation:
     return Annotation("text", (0, 0), None, get("click text").strip(), get("click panels"), get("click colour"))
 
 
+def chosen_click() -> str:
+    """What a click on the figure is to do, one of CLICKS."""
+    return get("click")
+
+
 def click_hint() -> str:
     """How what a click does is told."""
-    return HINTS[get("click")]
+    return HINTS[chosen_click()]
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -20,12 +20,13 @@ from analysis.figures import (
     Look,
     Outline,
     Recipe,
+    Record,
     Row,
     Scale,
     head_column,
 )
 from pages.parts.figures.annotations import annotations_of, put_annotations
-from pages.parts.figures.entries import entry, get, put
+from pages.parts.figures.kept import OWN_TITLES, ROW_COUNT, WIDTH_WORDS, entry, get, of_row, of_title, put
 
 # The parts of an image that a row may have, and how they are given in pixels.
 PARTS = {"crop": "Show a part alone", "inset": "Enlarge a part beneath"}
@@ -72,11 +73,11 @@ def show_recipe(recipe: Recipe) -> None:
     put("hashes", {checkpoint.name: checkpoint.sha256 for checkpoint in recipe.checkpoints})
     show_rows(recipe.rows)
     put("columns", list(recipe.columns))
-    put("own titles", recipe.column_titles is not None)
+    put(OWN_TITLES, recipe.column_titles is not None)
     put("heads", list(recipe.heads))
     given = dict(zip(recipe.all_columns, recipe.column_titles or (), strict=False))
     for name in (*COLUMNS, *map(head_column, recipe.heads)):
-        put(f"title {name}", given.get(name, words_of(name)))
+        put(of_title(name), given.get(name, words_of(name)))
     show_attention(recipe.attention)
     show_scale(recipe.scale)
     _put_fields(recipe.look)
@@ -119,7 +120,7 @@ def widths() -> dict[str, float | None]:
 def show_width(width: float) -> None:
     """The figure's width; the style before."""
     put("width", width)
-    put("width words", next((words for words, known in widths().items() if known == width), "Another"))
+    put(WIDTH_WORDS, next((words for words, known in widths().items() if known == width), "Another"))
 
 
 def show_style() -> None:
@@ -166,7 +167,7 @@ def _put_fields(part: Attention | Scale | Look) -> None:
 def show_rows(rows: Sequence[Row]) -> None:
     """Make the rows `rows`."""
     put_annotations(rows)
-    put("row count", len(rows))
+    put(ROW_COUNT, len(rows))
     for index, row in enumerate(rows):
         y, x = row.pixel or (0, 0)
         values = {
@@ -181,7 +182,7 @@ def show_rows(rows: Sequence[Row]) -> None:
         if isinstance(row.image, AttentionImage):
             values |= {"layer": row.image.layer or "", "head": row.image.head}
         for name, value in (values | {"checkpoint": row.checkpoint or ""} | _own_values(row)).items():
-            put(f"row {index} {name}", value)
+            put(of_row(index, name), value)
 
 
 def whole_file(image: ImageSource) -> ImageSource:
@@ -191,7 +192,7 @@ def whole_file(image: ImageSource) -> ImageSource:
 
 def is_of_files() -> bool:
     """Whether all rows are of attention files, so that heads can have columns of their own and no model is needed."""
-    return all(isinstance(get(f"row {index} image"), AttentionImage) for index in range(get("row count")))
+    return all(isinstance(get(of_row(index, "image")), AttentionImage) for index in range(get(ROW_COUNT)))
 
 
 def chosen_heads() -> list[int | str]:
@@ -219,12 +220,12 @@ def _own_values(row: Row) -> dict[str, Any]:
 
 def chosen_rows() -> list[Row]:
     """The rows as they are chosen."""
-    return [_chosen_row(index) for index in range(get("row count"))]
+    return [_chosen_row(index) for index in range(get(ROW_COUNT))]
 
 
 def _chosen_row(index: int) -> Row:
     def field(name: str):
-        return get(f"row {index} {name}")
+        return get(of_row(index, name))
 
     has_pixel = field("pixel") or set(get("columns")) - set(PICTURES) or chosen_heads()
     image = field("image")
@@ -262,17 +263,17 @@ def chosen_values(hash_of: Callable[[str], str | None]) -> dict:
             {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()} for row in rows
         ],
         "columns": get("columns"),
-        "column_titles": [title_of(name) for name in titled] if get("own titles") else None,
+        "column_titles": [title_of(name) for name in titled] if get(OWN_TITLES) else None,
         "heads": heads,
         "attention": _fields(Attention) | {"gate": _or_none(get("gate")), "lr_kernel": _kernel(get("lr_kernel"))},
         "scale": _fields(Scale),
-        "look": _fields(Look) | {"width": widths().get(get("width words")) or get("width")},
+        "look": _fields(Look) | {"width": widths().get(get(WIDTH_WORDS)) or get("width")},
     }
 
 
 def title_of(name: str) -> str:
     """The title of a column where titles are one's own."""
-    return st.session_state.get(entry(f"title {name}"), words_of(name))
+    return st.session_state.get(entry(of_title(name)), words_of(name))
 
 
 def _fields(part: type) -> dict:
@@ -285,6 +286,11 @@ def _or_none(words: str) -> str | None:
 
 def _kernel(words: str) -> str | int | None:
     return int(words) if words.isdigit() else _or_none(words)
+
+
+def chosen_record() -> Record | None:
+    """The record of the recipe that was opened last, if it has one."""
+    return get("record")
 
 
 def chosen_checkpoint() -> str:

@@ -36,7 +36,7 @@ from dnl.classes import LabelSet
 from dnl.datasets import Streets
 from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, PHOTO_WORDS, kept_files, kept_uploads
 from pages.parts.figures.choices import whole_file
-from pages.parts.figures.entries import entry
+from pages.parts.figures.kept import entry
 from pages.parts.subjects.attention_files import Said, own_attention_files
 from pages.parts.subjects.captures import captured
 from pages.parts.subjects.example import example_file_hash, example_layers, example_name, example_scene

@@ -45,7 +45,7 @@ from pages.parts.figures.choices import (
     widths,
     words_of,
 )
-from pages.parts.figures.entries import get, keyed, put
+from pages.parts.figures.kept import OWN_TITLES, ROW_COUNT, WIDTH_WORDS, get, keyed, of_row, of_title, put
 
 GATE_CHOICES = (*typing.get_args(Gate), "none")  # the model's own first
 KERNEL_CHOICES = ("model", "none", *map(str, range(1, 16, 2)))
@@ -69,26 +69,26 @@ def choose_rows(
 ) -> None:
     """The widgets of the rows. names: as above. images: what a row can show, which `words` names. heads_in: the heads
     of each layer of an attention file."""
-    count = get("row count")
+    count = get(ROW_COUNT)
     for index in range(count):
         row = f"row {index + 1}"
         widths = [3, 1.3, 1.3, 2.5, *([2] if len(names) > 1 else []), 0.8, 0.8]
         image, y, x, title, *model, more, remove = st.columns(widths, vertical_alignment="bottom")
-        image.selectbox(f"Image, {row}", images, format_func=words, **keyed(f"row {index} image"))
+        image.selectbox(f"Image, {row}", images, format_func=words, **keyed(of_row(index, "image")))
         down, across = (f"Of the pixel in {row}, counted from the {side}." for side in ("top", "left"))
-        y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(f"row {index} y"), help=down)
-        x.number_input("Pixel's column", 0, MAX_PIXEL, step=8, **keyed(f"row {index} x"), help=across)
+        y.number_input("Pixel's row", 0, MAX_PIXEL, step=8, **keyed(of_row(index, "y")), help=down)
+        x.number_input("Pixel's column", 0, MAX_PIXEL, step=8, **keyed(of_row(index, "x")), help=across)
         title.text_input(
             f"Title, {row}",
-            **keyed(f"row {index} title"),
+            **keyed(of_row(index, "title")),
             max_chars=MAX_TITLE_LENGTH,
             placeholder="by its class" if get("class_titles") else "none",
         )
-        if model and not isinstance(get(f"row {index} image"), AttentionImage):
+        if model and not isinstance(get(of_row(index, "image")), AttentionImage):
             options = ["", *names]
-            kept = get(f"row {index} checkpoint")
+            kept = get(of_row(index, "checkpoint"))
             options += [kept] if kept not in options else []
-            key = keyed(f"row {index} checkpoint")
+            key = keyed(of_row(index, "checkpoint"))
             model[0].selectbox(f"Model, {row}", options, format_func=lambda name: name or "as chosen", **key)
         with more.popover("", icon=":material/tune:", help=f"What {row} has of its own"):
             _choose_own(index, row)
@@ -101,8 +101,8 @@ def choose_rows(
             on_click=remove_row,
             args=(index,),
         )
-        if isinstance(get(f"row {index} image"), AttentionImage):
-            _choose_head(index, row, heads_in(get(f"row {index} image")))
+        if isinstance(get(of_row(index, "image")), AttentionImage):
+            _choose_head(index, row, heads_in(get(of_row(index, "image"))))
     st.button("Add a row", icon=":material/add:", on_click=add_row, disabled=count >= MAX_ROWS)
 
 
@@ -110,7 +110,7 @@ def _choose_head(index: int, row: str, heads: Mapping[str, Sequence[int]]) -> No
     """Which layer and head of its attention file a row shows. heads: of each layer; none where the file is not here."""
     if not heads:
         return
-    layer, head = f"row {index} layer", f"row {index} head"
+    layer, head = of_row(index, "layer"), of_row(index, "head")
     if get(layer) not in heads:
         put(layer, next(iter(heads)))  # of another file
     numbers = heads[get(layer)]
@@ -126,7 +126,7 @@ def _choose_own(index: int, row: str) -> None:
     """What one row has of its own. row: what it is called."""
 
     def key(name: str) -> dict:
-        return keyed(f"row {index} {name}")
+        return keyed(of_row(index, name))
 
     if st.toggle(f"Attention of its own, {row}", **key("attention")):
         st.selectbox("GR gate", GATE_CHOICES, format_func=words_of, **key("gate"))
@@ -156,11 +156,11 @@ def show_look(own: Mapping[str, str], heads: Sequence[int]) -> None:
         put("heads", [head for head in get("heads") if head in options])
         help = "Each has a column of its own: its raw map, of the layer of the row."
         st.multiselect("Heads", options, format_func=head_words, max_selections=MAX_HEADS, **keyed("heads"), help=help)
-    st.toggle("Titles of my own", **keyed("own titles"))
-    if get("own titles"):
+    st.toggle("Titles of my own", **keyed(OWN_TITLES))
+    if get(OWN_TITLES):
         for name in (*get("columns"), *map(head_column, chosen_heads())):
-            put(f"title {name}", title_of(name))
-            st.text_input(f"Title of {words_of(name)}", **keyed(f"title {name}"), max_chars=MAX_TITLE_LENGTH)
+            put(of_title(name), title_of(name))
+            st.text_input(f"Title of {words_of(name)}", **keyed(of_title(name)), max_chars=MAX_TITLE_LENGTH)
     with st.expander("Attention", expanded=True):
         _choose("GR gate", GATE_CHOICES, "gate", words=words("gate"))
         _choose("LR window", KERNEL_CHOICES, "lr_kernel", words=words("lr_kernel"))
@@ -187,8 +187,8 @@ def show_look(own: Mapping[str, str], heads: Sequence[int]) -> None:
 def _show_page() -> None:
     """The widgets of a publisher's style, and of all that it decides."""
     _choose("Publisher's style", list(STYLES), "style", on_change=show_style, help=STYLE_HELP)
-    st.selectbox("Width", list(widths()), **keyed("width words"))
-    if widths()[get("width words")] is None:
+    st.selectbox("Width", list(widths()), **keyed(WIDTH_WORDS))
+    if widths()[get(WIDTH_WORDS)] is None:
         st.number_input("Width in inches", 1.0, MAX_WIDTH, step=0.1, **keyed("width"))
     _choose("Font", typing.get_args(FontFamily), "font_family", words=FONT_WORDS.get)
     size_help = "Of all the figure's texts."

@@ -8,7 +8,7 @@ import streamlit as st
 from analysis import lesson
 from analysis.charts.lesson import grid_figure, saturation_figure
 from pages.parts.app.words import say
-from pages.parts.lesson.choices import OPTIONS, WEIGHT_LIMIT, WEIGHTS, WEIGHTS_SHOWN, entry
+from pages.parts.lesson.choices import OPTIONS, WEIGHT_LIMIT, WEIGHTS, WEIGHTS_OPENED, WEIGHTS_SHOWN, entry
 from pages.parts.lesson.link import default_weights
 from pages.parts.lesson.widgets import choice, plot, question, show_figures, slider
 
@@ -151,7 +151,7 @@ def _slider_row() -> np.ndarray:
 
 def _typed_row() -> np.ndarray:
     """A row from a table of weights; the table a user left is the one that is found again."""
-    key = f"lesson weights {st.session_state.get('lesson weights opened', 0)}"  # another table for another link
+    key = f"lesson weights {st.session_state.get(entry(WEIGHTS_OPENED), 0)}"  # another table for another link
     if key not in st.session_state:  # the editor starts anew: with what it held when it was last seen
         start = st.session_state.get(entry(WEIGHTS))
         st.session_state[entry(WEIGHTS_SHOWN)] = default_weights() if start is None else start

@@ -67,6 +67,7 @@ OPTIONS = {
     "replacement": Options(("uniform", "mean", "off"), "uniform"),
 }
 MISTAKEN, WEIGHTS, WEIGHTS_SHOWN, QUERY_CLASS, STREET = "mistaken", "weights now", "weights then", "class", "street"
+WEIGHTS_OPENED = "weights opened"  # how many links have set the weights
 CLASS_TO_START_WITH = "Road"
 STREET_TO_START_WITH = 4  # from 0
 # In the place of a street's number: the picture of the lesson file that was opened.

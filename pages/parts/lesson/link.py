@@ -35,6 +35,7 @@ from pages.parts.lesson.choices import (
     STREET_TO_START_WITH,
     WEIGHT_LIMIT,
     WEIGHTS,
+    WEIGHTS_OPENED,
     WEIGHTS_SHOWN,
     Options,
     Span,
@@ -102,7 +103,7 @@ def follow(parameters: Mapping[str, str]) -> list[str]:
     for name, value in values.items():
         st.session_state[name] = value
     st.session_state.pop(entry(WEIGHTS_SHOWN), None)
-    st.session_state["lesson weights opened"] = st.session_state.get("lesson weights opened", 0) + 1
+    st.session_state[entry(WEIGHTS_OPENED)] = st.session_state.get(entry(WEIGHTS_OPENED), 0) + 1
     return ignored
 
 

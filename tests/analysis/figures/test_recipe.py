@@ -117,7 +117,7 @@ def at(values: dict, *path):
         (("look", "width"), True, "look.width is true; it must be a number"),
         (("look", "width"), 10**400, "look.width is 1000.*…; it must be a number"),
         (("look", "width"), 100, "look.width is 100.0; it must be in 1 … 12 inches"),
-        (("look", "fontsize"), 7, "there is no field look.fontsize; the fields there are width, "),
+        (("look", "fontsize"), 7, "there is no field look.fontsize; the fields there are style, width, "),
         (("look", "query_marker"), 1, "look.query_marker is 1; it must be true or false"),
         (("look",), None, "look is null; it must be an object"),
         (("format",), 2, "the recipe's format is 2; this version reads format 1"),

@@ -4,6 +4,19 @@ from typing import Any
 
 import streamlit as st
 
+# Choices that are no field of the recipe.
+OWN_TITLES, ROW_COUNT, WIDTH_WORDS = "own titles", "row count", "width words"
+
+
+def of_row(index: int, name: str) -> str:
+    """A choice of one row, counted from 0."""
+    return f"row {index} {name}"
+
+
+def of_title(column: str) -> str:
+    """The choice that is a column's own title."""
+    return f"title {column}"
+
 
 def entry(name: str) -> str:
     """The session's name of a choice."""
