@@ -7,6 +7,7 @@ An answer is what a file can hold: a number, one of the choices, or a pixel [y, 
 import hashlib
 import math
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,13 +28,17 @@ CLEAR = 0.03  # by which the best choice has to lead
 
 
 @dataclass(frozen=True)
-class Question:
+class Question(ABC):
     """A question: its name in files, the lesson's step that answers it (from 1), and words and hint in Markdown."""
 
     name: str
     step: int
     words: str
     hint: str
+
+    @abstractmethod
+    def is_right(self, answer: Answer) -> bool:
+        """Whether an answer is right."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,9 @@ class NumberQuestion(Question):
 
     def is_right(self, answer: Answer) -> bool:
         """Whether an answer is a number close enough."""
-        is_number = type(answer) in (int, float) and math.isfinite(answer)
-        return is_number and abs(answer - self.value) <= self.tolerance * (1 + 1e-9)
+        if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
+            return False
+        return abs(answer - self.value) <= self.tolerance * (1 + 1e-9)
 
     @property
     def solution(self) -> str:
@@ -82,11 +88,14 @@ class PixelQuestion(Question):
 
     def is_right(self, answer: Answer) -> bool:
         """Whether an answer is a pixel [y, x] of the image in such a cell."""
-        try:
-            y, x = answer
-            return bool(self.cells[self.figures.grid.cell_at(y, x)]) and type(y) is type(x) is int
-        except (TypeError, ValueError, IndexError):
+        if not isinstance(answer, Sequence) or len(answer) != 2 or not all(type(side) is int for side in answer):
             return False
+        y, x = map(int, answer)
+        try:
+            row, column = self.figures.grid.cell_at(y, x)
+        except ValueError:  # off the image
+            return False
+        return bool(self.cells[row, column])
 
     @property
     def solution(self) -> str:

@@ -133,7 +133,7 @@ def _wrong(name: str, value: object, needed: str) -> ValueError:
 
 def _text(content: Mapping, name: str) -> str:
     value = content.get(name)
-    if not is_name(value):
+    if not isinstance(value, str) or not is_name(value):
         raise _wrong(name, value, "a text of 1 to 200 letters")
     return value
 

@@ -163,5 +163,6 @@ def _answers_key(answers: Mapping[str, Answer]) -> tuple:
 
 
 def _share(rows: Sequence[ClassRow], name: str) -> float | None:
-    counted = [row.right[name] for row in rows if row.counted and row.right[name] is not None]
+    verdicts = [row.right[name] for row in rows if row.counted]
+    counted = [right for right in verdicts if right is not None]
     return sum(counted) / len(counted) if counted else None

@@ -133,7 +133,7 @@ def write_edged(
 
     The edge is drawn by itself, beneath: a text with path effects would be outlines in a file, and no text.
     """
-    style = {"ha": "center", "va": "center", "parse_math": False, "clip_on": True} | style
+    style = {"ha": "center", "va": "center", "parse_math": False, "clip_on": True, **style}
     style |= {"fontproperties": font.properties(size, bold, text)}
     beneath = [Stroke(linewidth=2 * EDGE, foreground=edge, joinstyle="round")]
     ax.annotate(text, at, color=edge, path_effects=beneath, **style)

@@ -242,9 +242,9 @@ def _draw_letter(sheet: _Sheet, ax: Axes, text: str, row: int, column: int) -> N
     elif place == "below":
         sheet.write(text, left + layout.picture_width / 2, top + layout.down.heights[row] + TEXT_GAP, bold=bold)
     else:
-        style = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "top"}
-        style |= {"xytext": (2, -2), "bold": bold}
-        write_edged(ax, text, (0, 1), grid.font, grid.size, colour="white", edge="black", **style)
+        corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "xytext": (2, -2)}
+        corner |= {"ha": "left", "va": "top"}
+        write_edged(ax, text, (0, 1), grid.font, grid.size, colour="white", edge="black", bold=bold, **corner)
 
 
 # --- colour bars -----------------------------------------------------------------------------------------------------

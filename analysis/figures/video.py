@@ -33,7 +33,8 @@ def mp4_file(pictures: Sequence[Image.Image], frame_seconds: float, note: str) -
     raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", f"{1 / frame_seconds:.6f}")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "motion.mp4"
-        command = [program, "-v", "error", "-y", *raw, "-i", "-", "-an", *ENCODING, "-metadata", f"comment={note}", out]
+        written = ("-an", *ENCODING, "-metadata", f"comment={note}", str(out))
+        command = [program, "-v", "error", "-y", *raw, "-i", "-", *written]
         frames = b"".join(_even(picture).tobytes() for picture in pictures)
         done = subprocess.run(command, input=frames, capture_output=True, check=False)
         if done.returncode or not out.is_file():
