@@ -54,6 +54,7 @@ soak: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/fuzz
 	$(BIN)/python -m tests.soak.docs
 	$(BIN)/python -m tests.soak.offline
+	$(BIN)/python -m tests.soak.translation
 	$(BIN)/python -m tests.soak.faults
 	$(BIN)/python -m tests.soak.load
 	$(BIN)/python -m tests.soak.kill_and_resume

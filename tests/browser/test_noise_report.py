@@ -8,7 +8,7 @@ from analysis.geometry import cell_to_pixel, pixel_to_cell
 from analysis.lens.noise_map import CSS, HTML, SCRIPT, noise_map_data
 from analysis.measure import MeasureOptions, measure_capture
 from dnl.classes import LabelSet
-from tests.browser.widgets import PATIENCE_SECONDS, choose, png, upload
+from tests.browser.widgets import PATIENCE_SECONDS, TRANSLATE, choose, choose_option, png, upload
 
 pytestmark = pytest.mark.browser
 
@@ -107,6 +107,17 @@ def test_a_click_on_the_noise_map_opens_that_pixel_in_the_explorer(chromium, app
     page.get_by_role("button", name="Summary (JSON)").wait_for()  # all is measured,
     page.locator(".js-plotly-plot:has(.main-svg)").nth(2).wait_for()  # and no chart above the map moves it any more
     assert page.get_by_text("of its mass on other classes").count() == 1
+
+    # The noisiest queries, translated by the browser, are those of the stage that is chosen then.
+    noisiest = "[class*=st-key-noise-worst-1-words]"
+    page.evaluate(TRANSLATE, noisiest)
+    assert "«" in (raw := page.locator(noisiest).inner_text())
+    stage = page.get_by_test_id("stSelectbox").filter(has=page.get_by_role("combobox", name="Stage", exact=True))
+    choose_option(stage, "retained (LR)")
+    page.locator(noisiest).filter(has_not_text="«").wait_for()
+    assert page.locator(noisiest).inner_text() != raw.replace("«", "").replace("»", "")
+    choose_option(stage, "raw")
+
     box = canvas.bounding_box()
     assert box["width"] / box["height"] == pytest.approx(SIZE[1] / SIZE[0], rel=0.02)
     road = {"x": 0.75 * box["width"], "y": 0.25 * box["height"]}

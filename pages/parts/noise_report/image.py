@@ -11,7 +11,7 @@ from analysis.measure import ImageReport, worst_queries
 from analysis.options import own_stages
 from analysis.words import METRIC_WORDS, STAGE_WORDS
 from pages.parts.app.session import ask_for_view
-from pages.parts.app.words import as_clause, literal
+from pages.parts.app.words import as_clause, literal, said_container
 from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import PAINTED
 from pages.parts.noise_report.work import Work, image_of
@@ -92,14 +92,17 @@ def _show_worst(work: Work, name: str, index: int, capture: Capture, report: Ima
         y, x = capture.grid.pixel_at(*divmod(int(cell), capture.width))
         noise, chance = metrics.interclass_noise[cell], metrics.chance[cell]
         own = _class_name(capture, report.labels.flat[cell])
-        if st.button(
-            f"{rank}\\. **{own}** → {_class_name(capture, taker)}: {noise:.2f} ({noise / chance:.2f} × chance)",
-            key=f"noise worst {rank}",
-            help=f"Pin the pixel in row {y}, column {x} in the Explorer",
-            type="tertiary",
-            icon=":material/open_in_new:",
-            wrap=True,
-        ):
+        words = f"{rank}\\. **{own}** → {_class_name(capture, taker)}: {noise:.2f} ({noise / chance:.2f} × chance)"
+        with said_container(words, f"noise worst {rank} words"):
+            chosen = st.button(
+                words,
+                key=f"noise worst {rank}",
+                help=f"Pin the pixel in row {y}, column {x} in the Explorer",
+                type="tertiary",
+                icon=":material/open_in_new:",
+                wrap=True,
+            )
+        if chosen:
             open_in_explorer(work, name, index, capture, (y, x))
 
 
