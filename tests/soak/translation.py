@@ -2,8 +2,8 @@
 
 Each page is opened twice. One is left as it is; in the other every text is replaced before each move, as translators
 do it. Then the same control is moved on both, and once both are at rest they must say the same. Charts, formulas and
-menus that open on demand are left out. PAGE: an address such as "lesson?step=4"; all steps of the Lesson and the Noise
-report unless given. Exit code 0 if nothing was stale and every page had a control that changed its words.
+menus that open on demand are left out. PAGE: an address such as "lesson?step=4"; the Explorer, all steps of the Lesson
+and the Noise report unless given. Exit code 0 if nothing was stale and every page had a control that changed its words.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from benchmarks.browser import launch_chromium
 from tests.soak.server import serve
 
-PAGES = (*(f"lesson?step={step}" for step in range(1, 9)), "noise_report")
+PAGES = ("?image=street-5&pins=210.180", *(f"lesson?step={step}" for step in range(1, 9)), "noise_report")
 WAIT_SECONDS = 60
 LOOKS, BETWEEN_LOOKS = 40, 250  # how often both pages are compared before they are called different; milliseconds
 MOST_CONTROLS = 100
