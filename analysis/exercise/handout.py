@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from analysis.exercise.kinds import FileKind, read_content
 from analysis.files.photos import MAX_SIDE, UploadError, read_label_image, read_photo
 from dnl.classes import LabelSet
 from dnl.codings import COMMON_IGNORE_INDEX
-from dnl.untrusted import is_name, read_json_object, shortened
+from dnl.untrusted import is_name, shortened
 
-FORMAT, FORMAT_VERSION = "dnl lesson", 1
 MOST_BYTES = 12 * 2**20
+LESSON = FileKind("lesson file", "dnl lesson", 1, MOST_BYTES)
 MOST_CHOICES, MOST_LETTERS = 100, 1000
 
 
@@ -64,7 +65,7 @@ def own_picture(name: str, image: np.ndarray, labels: np.ndarray | None, label_s
 
 def lesson_file(lesson: LessonFile) -> bytes:
     """A lesson as a file, UTF-8 JSON."""
-    content: dict = {"format": FORMAT, "format_version": FORMAT_VERSION, "choices": lesson.choices}
+    content: dict = {"format": LESSON.format, "format_version": LESSON.version, "choices": lesson.choices}
     if lesson.picture is not None:
         content["picture"] = {"name": lesson.picture.name, "photo": _text_of(_png(lesson.picture.image))}
         if lesson.picture.labels is not None:
@@ -77,15 +78,7 @@ def lesson_file(lesson: LessonFile) -> bytes:
 
 def read_lesson_file(data: bytes) -> LessonFile:
     """A lesson file of at most MOST_BYTES. Raises ValueError, a clause about the file, for anything else."""
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"has {len(data):,} bytes, more than any lesson file ({MOST_BYTES:,})")
-    content = read_json_object(data, "choices", dict)
-    if content.get("format") != FORMAT:
-        raise ValueError(f'is no lesson file: "format" is {shortened(content.get("format"))}')
-    if content.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"has the format version {shortened(content.get('format_version'))}, and {FORMAT_VERSION} can be read"
-        )
+    content = read_content(data, "choices", LESSON)
     return LessonFile(_choices(content["choices"]), _picture(content.get("picture")))
 
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from analysis.exercise.kinds import FileKind, read_content
 from analysis.exercise.questions import QUESTION_NAMES, Answer, Question, is_answered
 from dnl import __version__
-from dnl.untrusted import is_name, read_json_object, shortened
+from dnl.untrusted import is_name, shortened
 
-FORMAT, FORMAT_VERSION = "dnl lesson result", 1
 MOST_BYTES = 100_000
+RESULT = FileKind("result file of the lesson", "dnl lesson result", 1, MOST_BYTES)
 MOST_ANSWER_LETTERS = 200
 # Of a class: what a link can hold as it is. No code at all is as good.
 CLASS_CODE = re.compile(r"[A-Za-z0-9-]{0,40}")
@@ -70,8 +71,8 @@ def score_of(asked: Sequence[Question], answers: Mapping[str, Answer]) -> int:
 def result_file(result: Result) -> bytes:
     """A result as a file, UTF-8 JSON with the hash of its content."""
     content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format": RESULT.format,
+        "format_version": RESULT.version,
         "software": result.software,
         "name": result.name,
         "class": result.code,
@@ -89,15 +90,7 @@ def result_file(result: Result) -> bytes:
 
 def read_result(data: bytes) -> ReadResult:
     """A result file of at most MOST_BYTES. Raises ValueError, a clause about the file, for anything else."""
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"has {len(data):,} bytes, more than any result file ({MOST_BYTES:,})")
-    content = read_json_object(data, "answers", dict)
-    if content.get("format") != FORMAT:
-        raise ValueError(f'is no result file of the lesson: "format" is {shortened(content.get("format"))}')
-    if content.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"has the format version {shortened(content.get('format_version'))}, and {FORMAT_VERSION} can be read"
-        )
+    content = read_content(data, "answers", RESULT)
     subject = content.get("subject")
     if not isinstance(subject, dict):
         raise ValueError('holds no object "subject"')
