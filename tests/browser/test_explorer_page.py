@@ -11,7 +11,15 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.widgets import PATIENCE_SECONDS, choose, choose_option, png, upload
+from tests.browser.widgets import (
+    PATIENCE_SECONDS,
+    choose,
+    choose_option,
+    downloaded,
+    png,
+    upload,
+    wait_until_settled,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -46,13 +54,7 @@ def browse(chromium):
 def wait_for_lens(page) -> None:
     page.wait_for_selector(".lens[data-pixel]")
     page.locator(".pins tbody").first.wait_for()
-    settle(page)
-
-
-def settle(page) -> None:
-    page.wait_for_timeout(200)
-    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
-    page.wait_for_selector("[data-stale=true]", state="detached")
+    wait_until_settled(page)
 
 
 def test_presented_the_photo_and_its_maps_fill_the_screen_and_a_phone_keeps_the_photo_in_sight(chromium, app_url):
@@ -62,7 +64,7 @@ def test_presented_the_photo_and_its_maps_fill_the_screen_and_a_phone_keeps_the_
     page = context.new_page()
     page.goto(f"{app_url}/?present&image=street-5&pins=210.180_290.240&active=2")
     page.wait_for_selector(".lens[data-pixel='290 240']")
-    settle(page)
+    wait_until_settled(page)
     for panel in ("photo", "raw", "rectified", "retained"):
         box = page.locator(f"[data-panel={panel}] canvas").bounding_box()
         assert box["x"] >= 0 and box["y"] >= 0 and box["width"] > 240
@@ -131,7 +133,7 @@ def click_pixel(page, y: int, x: int) -> None:
 def go_to(page, name: str, heading: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
     page.get_by_role("heading", name=heading).wait_for()
-    settle(page)
+    wait_until_settled(page)
 
 
 def test_clicks_fill_the_table_and_the_address_and_outlive_a_change_of_page(browse, app_url):
@@ -140,7 +142,7 @@ def test_clicks_fill_the_table_and_the_address_and_outlive_a_change_of_page(brow
     for count, (y, x) in enumerate(((230, 120), (300, 400)), start=1):
         click_pixel(page, y, x)
         page.wait_for_function(f"document.querySelectorAll('.pins tbody .number').length === {count}")
-    settle(page)
+    wait_until_settled(page)
     np.testing.assert_allclose(pixels(page), [(230, 120), (300, 400)], atol=1)
     assert "pins=" + "_".join(f"{y}.{x}" for y, x in pixels(page)) in page.url
     before, address = table(page), page.url
@@ -155,7 +157,7 @@ def test_a_link_opens_the_same_view_in_another_browser(browse, app_url):
     first = browse(f"{app_url}/?{VIEW}")
     assert pixels(first) == [(210, 180), (290, 240)]
     first.locator("[data-choice=retention] input[value=box]").check()
-    settle(first)
+    wait_until_settled(first)
     first.wait_for_function("location.search.includes('retention=box')")
     second = browse(first.url)
     assert second.url == first.url and table(second) == table(first)
@@ -179,12 +181,6 @@ def test_a_link_with_nonsense_is_followed_as_far_as_it_goes(browse, app_url):
     assert any("gate=fancy" in text and "model=../x" in text for text in words)
     assert any("pin 999.1" in text for text in words)
     assert page.url.endswith("?image=street-5&model=camvid-dnl&pins=210.180")
-
-
-def downloaded(page, label: str) -> tuple[str, bytes]:
-    with page.expect_download() as download:
-        page.get_by_role("button", name=label, exact=True).click()
-    return download.value.suggested_filename, download.value.path().read_bytes()
 
 
 def test_every_file_comes_and_opens_again(browse, app_url):
@@ -220,10 +216,10 @@ def test_several_images_come_as_one_file(browse, app_url):
     page.get_by_text("Several images at once").click()
     chosen = page.get_by_test_id("stMultiSelect")
     chosen.get_by_role("button", name="Clear all").click()
-    settle(page)
+    wait_until_settled(page)
     for number in (2, 7):
         choose_option(chosen, f"Street {number}")
-        settle(page)
+        wait_until_settled(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Make the files").click()
     page.get_by_role("button", name="Download the zip file").wait_for()
@@ -265,7 +261,7 @@ def test_the_browser_s_back_undoes_one_change_at_a_time_however_soon(browse, app
     for count, address in ((2, addresses[2]), (1, addresses[1]), (0, addresses[0])):
         page.go_back()
         expect(page.locator(".lens .pins li")).to_have_count(count)
-        settle(page)
+        wait_until_settled(page)
         assert page.url == address
 
 
@@ -277,5 +273,5 @@ def test_one_photo_after_another_is_shown_and_no_street_comes_in_between(browse,
         noise = np.random.default_rng(number).integers(0, 256, (96, 120 + 8 * number, 3), dtype=np.uint8)
         upload(page, 0, name, png(noise))
         page.locator("[data-panel=photo] figcaption").get_by_text(name).wait_for()
-        settle(page)
+        wait_until_settled(page)
         assert page.url.endswith("?model=camvid-dnl")

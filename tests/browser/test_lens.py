@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.geometry import pixel_to_cell
-from tests.browser.widgets import PATIENCE_SECONDS, choose, png, upload
+from tests.browser.widgets import PATIENCE_SECONDS, choose, png, upload, wait_until_settled
 
 pytestmark = pytest.mark.browser
 
@@ -30,13 +30,6 @@ def explorer(chromium, app_url):
 def wait_for_lens(page) -> None:
     page.wait_for_selector(".lens[data-pixel]")
     wait_until_settled(page)
-
-
-def wait_until_settled(page) -> None:
-    """Until the server has answered the last change of state."""
-    page.wait_for_timeout(150)
-    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
-    page.wait_for_selector("[data-stale=true]", state="detached")
 
 
 def lens_figures(page) -> dict[str, dict[str, float]]:

@@ -1,6 +1,7 @@
 """An hour of the Lesson in a real browser: a student who knows nothing but the page, thirty files, and paper."""
 
 import csv
+import io
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from analysis.noise import query_metrics
 from dnl import load_checkpoint
 from dnl.datasets import Streets
 from tests.analysis.exercise.small import solved
+from tests.browser.widgets import downloaded
 
 SECONDS = 60
 LINK = "class=7b&model=untrained&image=street-2"
@@ -153,10 +155,9 @@ def test_the_lesson_is_done_by_who_knows_nothing_but_the_page(tab, app_url, stre
     boxes[1].get_by_text("Hint").click()
     judged(boxes[1], "Divide each score")
     tab.get_by_text("7 of 8 right").wait_for()
-    with tab.expect_download() as waited:
-        tab.get_by_role("button", name="Result file").click()
-    waited.value.save_as(tmp_path / "ada.json")
-    own = json.loads((tmp_path / "ada.json").read_text(encoding="utf-8"))
+    _, content = downloaded(tab, "Result file")
+    (tmp_path / "ada.json").write_bytes(content)
+    own = json.loads(content)
     assert (own["name"], own["score"], own["hints"]) == ("Ada Lovelace", 7, ["softmax"])
 
     known, subject = cell_figures(street_capture), Subject(**own["subject"])
@@ -167,10 +168,8 @@ def test_the_lesson_is_done_by_who_knows_nothing_but_the_page(tab, app_url, stre
     results = tab.get_by_test_id("stFileUploader").filter(has_text="result files")
     results.locator("input[type=file]").set_input_files(sorted(tmp_path.glob("*.json")))
     tab.get_by_text("30 of 30 files count").wait_for()
-    with tab.expect_download() as waited:
-        tab.get_by_role("button", name="Table as CSV").click()
-    waited.value.save_as(tmp_path / "class.csv")
-    rows = list(csv.DictReader((tmp_path / "class.csv").open(encoding="utf-8-sig")))
+    _, content = downloaded(tab, "Table as CSV")
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     assert len(rows) == 30 and all(row["content_hash"] == "fits" and row["of"] == "8" for row in rows)
     scores = {row["name"]: int(row["score"]) for row in rows}
     assert scores.pop("Ada Lovelace") == 7

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.widgets import PATIENCE_SECONDS, TRANSLATE
+from tests.browser.widgets import PATIENCE_SECONDS, TRANSLATE, wait_until_settled
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +43,7 @@ def tab(chromium):
 def opened(page, address: str, title: str) -> None:
     page.goto(address)
     page.get_by_role("heading", name=title, exact=True).wait_for()
-    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
+    wait_until_settled(page)
     page.wait_for_timeout(500)  # for charts and fonts
     assert page.get_by_test_id("stException").count() == 0
     assert page.get_by_test_id("stAlertContentError").count() == 0

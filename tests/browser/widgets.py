@@ -50,6 +50,20 @@ def choose(page, label: str, name: str) -> None:
     choose_option(page.get_by_test_id("stSelectbox").filter(has_text=label), name)
 
 
+def wait_until_settled(page) -> None:
+    """Until the server has answered the last change of state."""
+    page.wait_for_timeout(200)
+    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
+
+
+def downloaded(page, label: str) -> tuple[str, bytes]:
+    """Name and content of a button's file, pressed when no run is on: each run gives the button another file."""
+    wait_until_settled(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name=label, exact=True).click()
+    return download.value.suggested_filename, download.value.path().read_bytes()
+
+
 def png(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(array).save(file, "PNG")
