@@ -43,7 +43,7 @@ DNL = {
     "inference": ("network transforms", "numpy torch"),
     "training": (
         "checkpoints network datasets classes inference transforms metrics distributed files untrusted",
-        "numpy torch tqdm",
+        "filelock numpy torch tqdm",
     ),
     "export": ("checkpoints network files untrusted commands", "onnxruntime torch"),
     "train": ("attention training distributed untrusted commands", ""),

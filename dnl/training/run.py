@@ -40,6 +40,7 @@ from dnl.training.runs import (
     RunError,
     Update,
     epoch_seed,
+    held,
     record,
     require_classes,
     save_progress,
@@ -78,8 +79,13 @@ def train(run: Run, *, data: str | None, world: World) -> None:
 
     Everything random depends on (seed, epoch, rank), so a resumed run repeats what the uninterrupted one does. A new
     run is recorded in its folder once data and weights have turned out to fit. Raises ValueError (DatasetError,
-    RunError, CheckpointError) where they do not, NonFiniteLoss, OSError.
+    RunError, CheckpointError) where they do not or another process trains there, NonFiniteLoss, OSError.
     """
+    with held(run.out, world):
+        _train_to_the_end(run, data, world)
+
+
+def _train_to_the_end(run: Run, data: str | None, world: World) -> None:
     given = _open_data(run, data, world)
     run, chosen = _with_precision(run, world)
     config, curves = run.config, list(run.curves)

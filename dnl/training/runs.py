@@ -8,6 +8,7 @@
     curves.csv           one line per update: step and epoch (from 1), loss, learning rate (of the backbone)
     state.pt             what --resume needs: networks, optimiser, history of the finished epochs
     model.safetensors    weights with their card, renewed at every evaluation
+    run.lock             held by the process that trains there
 
 Each file is replaced as a whole. state.pt comes last: it is what makes an epoch count. Where another file is an epoch
 ahead of it, because a run was stopped in between, the repeated epoch puts that right.
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from dnl.checkpoints import differing_classes, read_card
 from dnl.classes import LabelSet
@@ -155,6 +157,24 @@ def _change_in_words(name: str, before: Any, now: Any) -> str:
             return f"{name} has {now['images']} images, it had {before.get('images')}; noted in config.json"
         return f"the images of {name} have other names than before; noted in config.json"
     return f"{name} is {now}, it was {before}; noted in config.json"
+
+
+@contextmanager
+def held(out: Path, world: World) -> Iterator[None]:
+    """Keep others from training in the folder `out` meanwhile; raises RunError where one does."""
+    if not world.is_main:
+        yield
+        return
+    with _making(out):
+        lock = FileLock(out / "run.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"another process trains in {out}; let it end, or choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

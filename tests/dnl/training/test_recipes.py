@@ -16,6 +16,7 @@ from dnl.training.recipes import (
     from_dict,
     override,
     recipe,
+    require_weights,
     stages_beyond,
 )
 
@@ -113,10 +114,17 @@ def test_a_run_without_a_folder_is_refused(capsys):
 
 
 def test_the_camvid_twins_differ_in_the_block_alone():
-    for name in ("nl", "fcn"):
+    for name, own in {"nl": "camvid_dnl", "fcn": "camvid_dnl", "nl_lite0": "camvid_dnl_lite0"}.items():
         twin = recipe(f"camvid_{name}")
         model = dataclasses.replace(twin.model, context="dnl")
-        assert dataclasses.replace(twin, model=model) == recipe("camvid_dnl")
+        assert dataclasses.replace(twin, model=model) == recipe(own)
+
+
+def test_a_backbone_that_stays_as_it_is_needs_weights():
+    config = recipe("camvid_dnl_lite0")
+    with pytest.raises(ValueError, match=r"frozen_stages and freeze_backbone_norms .* backbone_weights=FILE"):
+        require_weights(config)
+    require_weights(override(config, ["backbone_weights=efficientnet-lite0.pth"]))
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import safetensors.torch
 import torch
+from filelock import FileLock
 
 from dnl.checkpoints import load_checkpoint, read_card
 from dnl.network import ModelConfig, build_model
@@ -32,6 +33,17 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_run, i
     assert whole.curves == cut.curves
     assert [record["miou"] for record in whole.records] == [record["miou"] for record in cut.records]
     assert not list(cut.out.glob(".*"))
+
+
+def test_two_processes_never_train_in_one_folder(tiny_run, only_error):
+    run = tiny_run("run")
+    assert run(settings=["epochs=1"]) == 0
+    before = {path.name: path.read_bytes() for path in run.out.iterdir()}
+    with FileLock(run.out / "run.lock"):
+        assert run("--resume", settings=["epochs=1"]) == 1
+        assert "another process trains in" in only_error()
+    assert {path.name: path.read_bytes() for path in run.out.iterdir()} == before
+    assert run("--resume", settings=["epochs=1"]) == 0
 
 
 def test_the_attention_starts_anew_at_its_epoch(tiny_run):
