@@ -26,7 +26,7 @@ from analysis.lens import (
 from analysis.options import MapOptions
 from analysis.pins.measured import PinnedPixels, Source, measure_pins, measure_queries
 from pages.parts.app.entry import require_app
-from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
+from pages.parts.app.links import offer_link, opened_link, say_ignored, write_link
 from pages.parts.app.session import (
     LENS_ENTRIES,
     keep_figure,
@@ -68,6 +68,11 @@ EXAMPLE = "A vision transformer"
 EXAMPLE_HELP = "An example of another network, with every head of its five layers."
 HINT = "Attention lets it gather from all others: see from where, before and after denoising, and how noisy that is."
 UNUSED = "link parts unused"
+LINK_WORDS = "It opens this image and model, the pins, the choices and the colours. The address bar has it."
+LINK_WORDS_WITHOUT_IMAGE = (
+    "A link cannot carry your own file, which stays in your session: it holds the model and the choices alone. To hand "
+    "on what you see, save the lens as HTML below."
+)
 FILE_HEALTH = Health(
     "unknown",
     "A file does not say what its attention is worth to its network: that takes running the network with and without "
@@ -235,26 +240,6 @@ def show_title() -> DeltaGenerator:
     return beside.container(horizontal=True, horizontal_alignment="right")
 
 
-@st.fragment
-def show_address(parameters: dict[str, str]) -> None:
-    """The link to this view, to copy."""
-    # A fragment stands in a block of its own, which ends at the lens's right edge.
-    popover = st.popover(
-        "Link to this view", icon=":material/link:", key="link to this view", on_change="rerun", width="stretch"
-    )
-    if not popover.open:
-        return
-    with popover:
-        if "image" not in parameters:
-            st.markdown(
-                "A link cannot carry your own file, which stays in your session: it holds the model and the choices "
-                "alone. To hand on what you see, save the lens as HTML below."
-            )
-        else:
-            st.markdown("It opens this image and model, the pins, the choices and the colours. The address bar has it.")
-        show_link(parameters)
-
-
 def show_lens(payload: bytes, image: str) -> None:
     """The lens on a buffer. image: the `image_id` of what it holds."""
     key = lens_key()
@@ -323,7 +308,8 @@ def show_page() -> None:
         return
     with beside:  # at once: on a phone this stands above the lens, which must not move
         offer_presenting()
-        show_address(parameters)
+        # A fragment stands in a block of its own, which ends at the lens's right edge.
+        offer_link(LINK_WORDS if "image" in parameters else LINK_WORDS_WITHOUT_IMAGE, parameters, width="stretch")
     if lens_comes_first():
         return
     st.session_state.pop(UNUSED, None)

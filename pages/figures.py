@@ -40,7 +40,7 @@ from analysis.figures import (
 )
 from analysis.lens import figure_preview as preview_parts
 from dnl import list_checkpoints
-from pages.parts.app.downloads import offer_file
+from pages.parts.app.downloads import offer_file, offer_text
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, packed, say_ignored, unpacked, write_link
 from pages.parts.app.session import is_figure_asked_for, kept_figure
@@ -274,10 +274,9 @@ def show_figure(recipe: Recipe, notices: DeltaGenerator, preview: DeltaGenerator
             )
     if is_one_scene(recipe) and not has_ffmpeg():
         downloads.caption("Motion as MP4, too, where the app's machine has the program ffmpeg.")
-    with downloads.expander("A caption to copy"):
-        st.code(caption_text(recipe, captures, hashes), language=None, wrap_lines=True)
-    with downloads.expander("Cite this software and the paper (BibTeX)"):
-        st.code(BIBTEX, language=None, wrap_lines=True)
+    with downloads:
+        offer_text("A caption to copy", lambda: caption_text(recipe, captures, hashes), key=entry("caption"))
+        offer_text("Cite this software and the paper (BibTeX)", lambda: BIBTEX, key=entry("citation"))
 
 
 def show_page() -> None:

@@ -23,6 +23,7 @@ from analysis.charts.models import curves_figure, iou_figure
 from analysis.words import DEFINITIONS
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, list_checkpoints, read_card
 from dnl.checkpoints.file import ZOO
+from pages.parts.app.downloads import offer_text
 from pages.parts.app.entry import require_app
 from pages.parts.app.links import opened_link, say_ignored, write_link
 from pages.parts.app.words import NO_CHECKPOINT, as_clause, as_sentence, literal, literal_rows
@@ -196,11 +197,11 @@ def show_noise(view: CardView) -> None:
 def show_training(name: str, view: CardView) -> None:
     """The command that trains it again, and the curves of its run."""
     st.subheader("Training")
-    if view.command is None:
+    command = view.command
+    if command is None:
         st.markdown("The card does not name its recipe, so there is no command that trains this network again.")
     else:
-        st.markdown("Train it again with:")
-        st.code(view.command, language="bash")
+        offer_text("The command that trains it again", lambda: command, key="command")
     if view.history:
         st.markdown("The run was changed on its way, so the command alone does not repeat it:")
         st.markdown("\n".join(f"- {literal(line)}" for line in view.history))

@@ -19,7 +19,7 @@ from analysis.words import (
 )
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.entry import require_app
-from pages.parts.app.links import opened_link, say_ignored, show_link, write_link
+from pages.parts.app.links import offer_link, opened_link, say_ignored, write_link
 from pages.parts.app.words import literal
 from pages.parts.noise_report import entries
 from pages.parts.noise_report.choices import Job, choose_job
@@ -299,9 +299,7 @@ def show_page() -> None:
     if job is not None:
         parameters = view_parameters(job.models, job.places)
         write_link(parameters)
-        with st.popover("Link to this view", icon=":material/link:"):
-            st.markdown("It opens these images, checkpoints and choices, and holds none of your own files.")
-            show_link(parameters)
+        offer_link("It opens these images, checkpoints and choices, and holds none of your own files.", parameters)
 
 
 def show_report(notices: DeltaGenerator) -> Job | None:

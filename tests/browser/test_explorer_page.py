@@ -114,6 +114,20 @@ def test_no_bundle_for_charts_or_code_is_loaded_before_one_is_opened(chromium, a
     context.close()
 
 
+@pytest.mark.parametrize("path", ["figures", "noise_report", "lesson", "models"])
+def test_no_page_loads_what_colours_code_before_some_is_opened(chromium, app_url, path):
+    context = chromium.new_context()
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    page = context.new_page()
+    loaded = []
+    page.on("request", lambda request: loaded.append(request.url))
+    page.goto(f"{app_url}/{path}")
+    page.get_by_role("heading").first.wait_for()
+    wait_until_settled(page)
+    assert loaded and not any("SyntaxHighlighter" in url for url in loaded)
+    context.close()
+
+
 def table(page) -> list[str]:
     """The table's text, a line a row."""
     return page.locator(".pins tbody tr").all_inner_texts()

@@ -104,6 +104,9 @@ def test_a_figure_of_streets_is_there_at_once(app, drawn, zoo):
     motion = ["Motion (GIF)", "Motion (WebP)", *["Motion (MP4)"] * has_ffmpeg()]
     assert labels == ["PDF", "SVG", "PNG, 300 dpi", "PNG, 600 dpi", *motion, "Recipe"]
     assert has_ffmpeg() or any("ffmpeg" in caption.value for caption in app.caption)
+    assert not app.code  # what is folded away comes when it is opened
+    app.session_state["figure caption"] = True
+    app.run()
     assert "Attention of 2 pixels in Street 5" in app.code[0].value
 
 

@@ -48,6 +48,9 @@ def test_the_shipped_checkpoint_has_its_card(app):
     card = checkpoints.read_card("camvid-dnl")
     assert f"{card['metrics']['camvid_val']['miou']:.3f}" in words(app)
     assert checkpoints.checkpoint_hash("camvid-dnl") in words(app)
+    assert not app.code  # what is folded away comes when it is opened
+    app.session_state["command"] = True
+    app.run()
     assert app.code[0].value.startswith("python -m dnl.train --recipe ")
     noise = next(frame.value for frame in app.dataframe if "interclass noise" in frame.value.columns)
     assert noise["interclass noise"].iloc[0] == card["metrics"]["attention"]["raw"]["interclass_noise"]["mean"]

@@ -1,4 +1,4 @@
-"""Files to keep: a download button whose file is made when it is pressed, and held until it has been fetched."""
+"""What to keep: files that are made when their button is pressed and held until fetched, and texts to copy."""
 
 import functools
 import threading
@@ -37,6 +37,14 @@ def offer_file(
     """A button that hands out what `make` gives as the file `name`, whose ending says what it is (MIME)."""
     mime = MIME[name.rpartition(".")[2]]
     st.download_button(label, held_file(make, name, mime), name, mime, key=key, icon=icon, help=help, on_click="ignore")
+
+
+@st.fragment
+def offer_text(label: str, make: Callable[[], str], *, key: str) -> None:
+    """A text to copy, made and sent when it is opened."""
+    expander = st.expander(label, key=key, on_change="rerun")
+    if expander.open:
+        expander.code(make(), language=None, wrap_lines=True)
 
 
 def held_file(make: Callable[[], str | bytes], name: str, mime: str) -> Callable[[], bytes]:

@@ -7,6 +7,7 @@ from outside: the pages check every value, and what they cannot use is named and
 import base64
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
@@ -52,6 +53,18 @@ def write_link(parameters: Mapping[str, str]) -> None:
         st.session_state["link written"] = [*written, parameters][-MOST_WRITTEN:]
     if changed or st.query_params.to_dict() != parameters:
         st.query_params.from_dict(parameters)
+
+
+@st.fragment
+def offer_link(words: str, parameters: Mapping[str, str], width: Literal["content", "stretch"] = "content") -> None:
+    """The link to this view, to copy, with `words` above it; it comes when it is opened."""
+    popover = st.popover(
+        "Link to this view", icon=":material/link:", key="link to this view", on_change="rerun", width=width
+    )
+    if popover.open:
+        with popover:
+            st.markdown(words)
+            show_link(parameters)
 
 
 def show_link(parameters: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from analysis.lens import chosen_pixels, known_choices, map_options, standalone_
 from analysis.pins.files import options_of, pins_caption, pins_csv, pins_figure, pins_json, pins_npz, provenance, zipped
 from analysis.pins.measured import PinnedPixels, measure_pins, same_place
 from dnl.datasets import Streets
-from pages.parts.app.downloads import offer_file
+from pages.parts.app.downloads import offer_file, offer_text
 from pages.parts.app.session import ask_for_figure
 from pages.parts.app.uploaders import PHOTO_TYPES, kept_uploads
 from pages.parts.app.words import as_clause, literal
@@ -44,20 +44,12 @@ def show_exports(
         _offer("Figures (CSV)", f"pins-{stem}.csv", lambda: pins_csv(views))
         _offer("Figures (JSON)", f"pins-{stem}.json", lambda: pins_json(views))
         _offer("Maps (NPZ)", f"maps-{stem}.npz", lambda: pins_npz(views), help=NPZ_HELP)
-    show_caption(views, scale)
+    offer_text("A caption to copy", lambda: pins_caption(views, scale), key="caption to copy")
     words = "Lay out a figure for the paper from these pins"
     help = PAPER_HELP if for_paper else NO_PAPER_HELP
     if st.button(words, key="to figures", icon=":material/table_view:", disabled=not for_paper, help=help):
         ask_for_figure()
         st.switch_page("pages/figures.py")
-
-
-@st.fragment
-def show_caption(views: Sequence[PinnedPixels], scale: Scale) -> None:
-    """A caption for the figure, to copy."""
-    expander = st.expander("A caption to copy", key="caption to copy", on_change="rerun")
-    if expander.open:
-        expander.code(pins_caption(views, scale), language=None, wrap_lines=True)
 
 
 PAPER_HELP = "The Figures page opens with these pins as rows, and with the gate, LR, temperature and colours of here."
