@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from dnl.commands import exit_status, show_anything
+from dnl.commands import ask_for_huge_pages, exit_status, show_anything
 from dnl.files import VERSION
 
 
@@ -36,6 +36,7 @@ COMMANDS = {
     "datasets": _Command(lambda: import_module("dnl.datasets.__main__"), "fetch a data set"),
     "export": _Command(lambda: import_module("dnl.export"), "write a checkpoint as ONNX or for torch.export"),
 }
+TRAINING = ("train", "ablation")
 APP = "app"
 APP_DOES = "serve the app in the browser"
 # Of the app in the installed package, and of the checkout that this file may lie in.
@@ -59,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     options, _ = parser.parse_known_args(given[:1])
     if options.command == APP:
         return serve(given[1:])
+    if arguments is None and options.command in TRAINING:
+        ask_for_huge_pages()
     return COMMANDS[options.command].module().main(given[1:])
 
 

@@ -28,7 +28,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
-from dnl.commands import exit_status, in_one_line, program, show_anything
+from dnl.commands import ask_for_huge_pages, exit_status, in_one_line, program, show_anything
 from dnl.datasets import open_dataset
 from dnl.distributed import World, joined
 from dnl.evaluate import alter_attention
@@ -249,7 +249,9 @@ def tabulate(out: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """The command; returns its exit status. Without arguments it is the whole process, which may start anew."""
+    if arguments is None:
+        ask_for_huge_pages()
     show_anything()
     parser = argparse.ArgumentParser(prog=program("dnl.ablation"), description="Train and score the ablation's runs.")
     parser.add_argument("--data", help="folder of the data set")

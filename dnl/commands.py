@@ -1,11 +1,28 @@
-"""How every command ends: its exit status, and what went wrong in one line on the standard error."""
+"""How a command begins and ends: its memory; its exit status, and what went wrong in one line on the standard error."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from dnl.untrusted import error_line
+
+# Where Linux says whom it gives pages of 2 MiB: all, who asks for them, or nobody.
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+ASKING = "glibc.malloc.hugetlb=1"
+
+
+def ask_for_huge_pages(setting: Path = HUGE_PAGES) -> None:
+    """Start this process anew, with a C library that asks for huge pages, where Linux gives them to those who ask.
+
+    A training's numbers come and go by the megabyte, and each small page of theirs is cleared and looked up anew. Only
+    at the start of a process can glibc be told. Does nothing where GLIBC_TUNABLES already decides it.
+    """
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" not in tunables and setting.exists() and "[madvise]" in setting.read_text():
+        os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, ASKING)))
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def in_one_line(error: BaseException, interrupted: str = "interrupted") -> str:

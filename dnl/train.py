@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from dnl.attention import without_subnormals
-from dnl.commands import exit_status, in_one_line, program, show_anything
+from dnl.commands import ask_for_huge_pages, exit_status, in_one_line, program, show_anything
 from dnl.distributed import joined
 from dnl.training import (
     RECIPES,
@@ -27,7 +27,9 @@ from dnl.untrusted import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """The command; returns its exit status. Without arguments it is the whole process, which may start anew."""
+    if arguments is None:
+        ask_for_huge_pages()
     show_anything()
     parser = argparse.ArgumentParser(
         prog=program("dnl.train"),

@@ -2,6 +2,8 @@
 
 import importlib
 import io
+import os
+import subprocess
 import sys
 
 import pytest
@@ -65,6 +67,30 @@ def test_an_interrupt_ends_every_command_with_130(name, ended):
 )
 def test_an_error_ends_every_command_with_1_and_one_line(name, error, line, ended):
     assert ended(name, error) == (1, f"{line}; {KEPT}" if name == "ablation" else line)
+
+
+def test_a_process_starts_anew_once_where_linux_gives_huge_pages_to_those_who_ask(tmp_path):
+    (tmp_path / "setting").write_text("always [madvise] never\n")
+    program = (
+        "import os, sys, pathlib; from dnl.commands import ask_for_huge_pages; print('began', flush=True); "
+        "ask_for_huge_pages(pathlib.Path(sys.argv[1])); print(sys.argv[1:], os.environ.get('GLIBC_TUNABLES'))"
+    )
+
+    def said(setting: str, tunables: dict[str, str]) -> list[str]:
+        environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"} | tunables
+        command = [sys.executable, "-c", program, str(tmp_path / setting), "a b"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    arguments = [str(tmp_path / "setting"), "a b"]
+    asking = "glibc.malloc.hugetlb=1"
+    assert said("setting", {}) == ["began", "began", f"{arguments} {asking}"]
+    other = "glibc.malloc.tcache_count=7"
+    assert said("setting", {"GLIBC_TUNABLES": other}) == ["began", "began", f"{arguments} {other}:{asking}"]
+    off = "glibc.malloc.hugetlb=0"
+    assert said("setting", {"GLIBC_TUNABLES": off}) == ["began", f"{arguments} {off}"]
+    (tmp_path / "setting").write_text("[always] madvise never\n")
+    assert said("setting", {}) == ["began", f"{arguments} None"]
+    assert len(said("nothing", {})) == 2
 
 
 def test_work_that_is_done_is_status_0_and_other_exceptions_pass_through(capsys):
