@@ -60,8 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
     options, _ = parser.parse_known_args(given[:1])
     if options.command == APP:
         return serve(given[1:])
-    if arguments is None and options.command in TRAINING:
-        ask_for_huge_pages()
     return COMMANDS[options.command].module().main(given[1:])
 
 
@@ -99,5 +97,12 @@ def app_file() -> Path:
     raise ValueError(f"the app's files are not beside {root / 'analysis'}; install the package anew")
 
 
+def program_main() -> int:
+    """`main` as a program of its own, which asks for huge pages where it trains."""
+    if sys.argv[1:2] and sys.argv[1] in TRAINING:
+        ask_for_huge_pages()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program_main())

@@ -249,9 +249,7 @@ def tabulate(out: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status. Without arguments it is the whole process, which may start anew."""
-    if arguments is None:
-        ask_for_huge_pages()
+    """The command; returns its exit status."""
     show_anything()
     parser = argparse.ArgumentParser(prog=program("dnl.ablation"), description="Train and score the ablation's runs.")
     parser.add_argument("--data", help="folder of the data set")
@@ -301,5 +299,11 @@ def _bar(description: str) -> Callable:
     return lambda items: tqdm(items, desc=description, leave=False)
 
 
+def program_main() -> int:
+    """`main` as a program of its own, which asks for huge pages."""
+    ask_for_huge_pages()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program_main())

@@ -10,14 +10,16 @@ from dnl.untrusted import error_line
 
 # Where Linux says whom it gives pages of 2 MiB: all, who asks for them, or nobody.
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-ASKING = "glibc.malloc.hugetlb=1"
+# Pages of 2 MiB; and memory that was given back is kept for the next update, in which as much is needed again.
+ASKING = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184"
 
 
 def ask_for_huge_pages(setting: Path = HUGE_PAGES) -> None:
     """Start this process anew, with a C library that asks for huge pages, where Linux gives them to those who ask.
 
     A training's numbers come and go by the megabyte, and each small page of theirs is cleared and looked up anew. Only
-    at the start of a process can glibc be told. Does nothing where GLIBC_TUNABLES already decides it.
+    at the start of a process can glibc be told, so this is for programs, never for functions that others call. Does
+    nothing where GLIBC_TUNABLES already decides it.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if "glibc.malloc.hugetlb" not in tunables and setting.exists() and "[madvise]" in setting.read_text():

@@ -27,9 +27,7 @@ from dnl.untrusted import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status. Without arguments it is the whole process, which may start anew."""
-    if arguments is None:
-        ask_for_huge_pages()
+    """The command; returns its exit status."""
     show_anything()
     parser = argparse.ArgumentParser(
         prog=program("dnl.train"),
@@ -77,5 +75,11 @@ def fault(error: BaseException, out: Path | None) -> str:
     return in_one_line(error)
 
 
+def program_main() -> int:
+    """`main` as a program of its own, which asks for huge pages."""
+    ask_for_huge_pages()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program_main())

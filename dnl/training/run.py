@@ -81,37 +81,37 @@ def train(run: Run, *, data: str | None, world: World) -> None:
     run is recorded in its folder once data and weights have turned out to fit. Raises ValueError (DatasetError,
     RunError, CheckpointError) where they do not or another process trains there, NonFiniteLoss, OSError.
     """
-    with held(run.out, world):
-        _train_to_the_end(run, data, world)
-
-
-def _train_to_the_end(run: Run, data: str | None, world: World) -> None:
     given = _open_data(run, data, world)
     run, chosen = _with_precision(run, world)
-    config, curves = run.config, list(run.curves)
     learner = _set_up(run, given, world)
+    with held(run.out, world):
+        for sentence in (
+            *(begun_anew(run.config) if run.saved is None else ()),
+            *stages_beyond(run.config, given.total_steps),
+            *given.notes,
+            *chosen,
+            *record(run, given.about, world),
+        ):
+            _say(sentence, world)
+        with faults_in_words():
+            _train_epochs(run, learner, given, world)
+
+
+def _train_epochs(run: Run, learner: _Learner, given: _Data, world: World) -> None:
+    config, curves = run.config, list(run.curves)
     history = [] if run.saved is None else run.saved["history"]
-    for sentence in (
-        *(begun_anew(config) if run.saved is None else ()),
-        *stages_beyond(config, given.total_steps),
-        *given.notes,
-        *chosen,
-        *record(run, given.about, world),
-    ):
-        _say(sentence, world)
     stepped: Any = parallel(learner.model, world)
     if config.compile:
         stepped = torch.compile(stepped)
-    with faults_in_words():
-        for epoch in range(len(history), config.epochs):
-            figures = _train_epoch(learner, stepped, given, config, epoch, world, curves)
-            if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
-                figures |= _evaluate_and_save(learner, given, run, epoch, world)
-            history.append(figures)
-            if world.is_main:
-                state = {name: part.state_dict() for name, part in learner._asdict().items()}
-                save_progress(run.out, {**state, "history": history}, curves)
-            _say("  ".join(f"{key} {value:.4g}" for key, value in figures.items()), world)
+    for epoch in range(len(history), config.epochs):
+        figures = _train_epoch(learner, stepped, given, config, epoch, world, curves)
+        if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
+            figures |= _evaluate_and_save(learner, given, run, epoch, world)
+        history.append(figures)
+        if world.is_main:
+            state = {name: part.state_dict() for name, part in learner._asdict().items()}
+            save_progress(run.out, {**state, "history": history}, curves)
+        _say("  ".join(f"{key} {value:.4g}" for key, value in figures.items()), world)
 
 
 def _say(sentence: str, world: World) -> None:

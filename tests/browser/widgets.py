@@ -10,13 +10,13 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 # How long a test waits for what will come: far longer than it takes, for slow machines.
 PATIENCE_SECONDS = 120
 LIST_SECONDS = 5
-# As translators do it: two elements in place of each text within an element, given by a selector.
+# As translators do it: two elements in place of each text within an element, given by a selector, that has none yet.
 TRANSLATE = """(selector) => {
   const texts = document.createTreeWalker(document.querySelector(selector), NodeFilter.SHOW_TEXT);
   const all = [];
   while (texts.nextNode()) all.push(texts.currentNode);
   for (const text of all) {
-    if (!text.data.trim() || text.parentElement.closest("[translate=no], script, style")) continue;
+    if (!text.data.trim() || text.parentElement.closest("[translate=no], script, style, svg, .katex, font")) continue;
     const [outer, inner] = [document.createElement("font"), document.createElement("font")];
     inner.textContent = `«${text.data}»`;
     outer.append(inner);

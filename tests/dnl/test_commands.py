@@ -82,7 +82,7 @@ def test_a_process_starts_anew_once_where_linux_gives_huge_pages_to_those_who_as
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
     arguments = [str(tmp_path / "setting"), "a b"]
-    asking = "glibc.malloc.hugetlb=1"
+    asking = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184"
     assert said("setting", {}) == ["began", "began", f"{arguments} {asking}"]
     other = "glibc.malloc.tcache_count=7"
     assert said("setting", {"GLIBC_TUNABLES": other}) == ["began", "began", f"{arguments} {other}:{asking}"]

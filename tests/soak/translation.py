@@ -14,6 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.browser import launch_chromium
+from tests.browser.widgets import TRANSLATE
 from tests.soak.server import serve
 
 PAGES = ("?image=street-5&pins=210.180", *(f"lesson?step={step}" for step in range(1, 9)), "noise_report")
@@ -22,18 +23,6 @@ LOOKS, BETWEEN_LOOKS = 40, 250  # how often both pages are compared before they 
 MOST_CONTROLS = 100
 MAIN = "[data-testid=stMain]"
 
-TRANSLATE = """(main) => {
-  const texts = document.createTreeWalker(document.querySelector(main), NodeFilter.SHOW_TEXT);
-  const all = [];
-  while (texts.nextNode()) all.push(texts.currentNode);
-  for (const text of all) {
-    if (!text.data.trim() || text.parentElement.closest("[translate=no], script, style, svg, .katex, font")) continue;
-    const [outer, inner] = [document.createElement("font"), document.createElement("font")];
-    inner.textContent = `«${text.data}»`;
-    outer.append(inner);
-    text.replaceWith(outer);
-  }
-}"""
 SAID = """(main) => {
   const texts = document.createTreeWalker(document.querySelector(main), NodeFilter.SHOW_TEXT);
   let all = "";

@@ -122,7 +122,7 @@ def test_the_camvid_twins_differ_in_the_block_alone():
 
 def test_a_backbone_that_stays_as_it_is_needs_weights():
     config = recipe("camvid_dnl_lite0")
-    with pytest.raises(ValueError, match=r"frozen_stages and freeze_backbone_norms .* backbone_weights=FILE"):
+    with pytest.raises(ValueError, match=r"frozen_stages and freeze_backbone_norms .*backbone_weights=FILE"):
         require_weights(config)
     require_weights(override(config, ["backbone_weights=efficientnet-lite0.pth"]))
 

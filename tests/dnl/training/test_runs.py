@@ -29,7 +29,7 @@ def test_a_run_leaves_its_records_and_a_usable_checkpoint(tiny_run, camvid, tmp_
     run = tiny_run("run")
     assert run() == 0
     names = {"config.json", "environment.json", "seeds.json", "metrics.jsonl", "curves.csv", "state.pt"}
-    assert {path.name for path in run.out.iterdir()} == names | {"model.safetensors"}
+    assert {path.name for path in run.out.iterdir()} == names | {"model.safetensors", "run.lock"}
     assert [record["epoch"] for record in run.records] == [1, 2, 3]
     assert all(np.isfinite(record["loss"]) for record in run.records)
     _, card = load_checkpoint(run.out / "model.safetensors")
