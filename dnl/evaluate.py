@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint, recipe_of
+from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint, recipes_of
 from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import NAMES, Look, learnt_from, look_at, open_dataset, split_to_measure
 from dnl.distributed import World, joined
@@ -215,8 +215,8 @@ def show_scores(scores: SegmentationScores) -> None:
 def _scores(options: argparse.Namespace, world: World) -> GroupedScores:
     model, card = load_checkpoint(options.checkpoint)
     alter_attention(model, gamma=options.gamma, source=options.attention)
-    trained = recipe_of(card)
-    split = split_to_measure(options.split, [trained], options.dataset, options.data)
+    trained = recipes_of(card)
+    split = split_to_measure(options.split, trained, options.dataset, options.data)
     dataset = open_dataset(options.dataset, options.data, split, options.coding)
     label_set = label_set_of(card)
     if dataset.label_set.class_names != label_set.class_names:

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from analysis.card.measuring import GATED_STAGES, Progress, measure_attention, measure_scores, measure_worth
-from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, recipe_of, save_checkpoint
+from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, recipes_of, save_checkpoint
 from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import Streets, open_dataset, split_to_measure
 
@@ -75,7 +75,7 @@ def _measure_and_save(options: argparse.Namespace) -> dict:
         raise ValueError(f"--workers is {options.workers}; give 1 or more")
     path = checkpoint_path(options.checkpoint)
     model, card = load_checkpoint(path)
-    split = split_to_measure(options.split, [recipe_of(card)], "camvid", options.data)
+    split = split_to_measure(options.split, recipes_of(card), "camvid", options.data)
     dataset, streets = open_dataset("camvid", options.data, split), Streets("val", options.streets)
     assert model.label_set is not None  # loading sets it
     if dataset.label_set.class_names != model.label_set.class_names:

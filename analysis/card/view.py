@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from analysis.card.health import Health, attention_health
 from analysis.words import STAGE_WORDS
 from dnl.ablation import VARIANTS
-from dnl.checkpoints import CheckpointError
+from dnl.checkpoints import CheckpointError, recipes_of
 from dnl.training import RECIPES, with_epochs
 
 CONTEXT_WORDS = {
@@ -43,10 +43,13 @@ NETWORK_WORDS = {
     "config.width": "width (channels of stage 1)",
     "config.num_classes": "classes",
     "config.attention_stride": "pixels per attention cell",
+    "config.head_stride": "pixels per cell of the prediction",
     "config.lr_kernel": "LR window (cells)",
     "config.lr_weights": "LR weights",
 }
 LR_SETTINGS = ("config.lr_kernel", "config.lr_weights")
+# What a card's list of settings leaves out: it has a place of its own.
+UNLISTED = ("metrics", "label_set", "began_with")
 # Of each gate, as `analysis.card.measuring` measures them.
 GATED_STAGE_WORDS = {
     "rectified": STAGE_WORDS["rectified"],
@@ -107,7 +110,7 @@ def view_card(card: Mapping) -> CardView:
     """`card` for reading. Raises CheckpointError where its entries have another form than this project writes."""
     try:
         metrics = card.get("metrics", {})
-        flat = flatten({name: value for name, value in card.items() if name not in ("metrics", "label_set")})
+        flat = flatten({name: value for name, value in card.items() if name not in UNLISTED})
         return CardView(
             name=str(card.get("name", "without a name")),
             network=_network_rows(card["config"], flat),
@@ -245,14 +248,25 @@ def _noise_row(gate: str, stage: str, entry: Mapping, emptied: int | None) -> di
 
 
 def train_command(card: Mapping) -> str | None:
-    """The command that trains this network again: the recipe, and --set for what differs from the recipe of today."""
+    """The command that trains this network again: the recipe, and --set for what differs from the recipe of today.
+
+    Where the training started from the weights of others that the card knows, theirs come first.
+    """
     if "command" in card:
         return str(card["command"])
-    settings = dict(card.get("recipe", {}))
-    name = settings.pop("name", None)
-    if name is None:
+    recipes = recipes_of(card) if dict(card.get("recipe", {})) else ()
+    if not recipes or any("name" not in recipe for recipe in recipes):
         return None
-    command = f"python -m dnl.train --recipe {name} --data path/to/data --out runs/again"
+    folders = [f"runs/again-{number}" for number in range(1, len(recipes))] + ["runs/again"]
+    starts = [None, *folders]
+    return "\n".join(map(_train_command, recipes, folders, starts))
+
+
+def _train_command(recipe: Mapping, folder: str, start: str | None) -> str:
+    """start: the folder of the run whose weights this one starts from."""
+    settings = {**recipe, "start_from": f"{start}/model.safetensors"} if start else dict(recipe)
+    name = settings.pop("name")
+    command = f"python -m dnl.train --recipe {name} --data path/to/data --out {folder}"
     if name in RECIPES:
         epochs = settings.get("epochs")
         own = RECIPES[name]

@@ -123,9 +123,8 @@ def _report(options: argparse.Namespace, world: World) -> None:
         raise ReportError(f"--checkpoint needs a data set; name one of {', '.join(NAMES)} with --dataset")
     checkpoints = open_networks(options.checkpoint)
     split = options.split or ("all" if options.dataset == "folder" else "val")
-    split = split_to_measure(
-        split, [own.recipe for checkpoint in checkpoints for own in checkpoint.networks], options.dataset, options.data
-    )
+    recipes = [recipe for checkpoint in checkpoints for own in checkpoint.networks for recipe in own.recipes]
+    split = split_to_measure(split, recipes, options.dataset, options.data)
     images = open_images(options.dataset, options.data, split, options.coding)
     labels = options.labels or ("prediction" if images.label_set is None else "truth")
     _require_fitting_classes(checkpoints, images, labels, options.data)

@@ -8,7 +8,7 @@ from analysis.measure import ImageRecord, pooled
 from analysis.report.measuring import ReportError
 from analysis.report.output import Checkpoint
 from analysis.report.records import SkippedImage
-from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card, recipe_of
+from dnl.checkpoints import checkpoint_hash, checkpoint_path, label_set_of, read_card, recipes_of
 
 Records = Sequence[ImageRecord | SkippedImage]
 
@@ -44,7 +44,7 @@ def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
             raise ReportError(f"{name} is given twice; name each checkpoint once")
         twin = any(path.stem == other.name for other in checkpoints)
         own_name = f"{path.stem}-{sha256[:8]}" if twin else path.stem
-        checkpoints.append(Checkpoint(own_name, path, sha256, label_set, card["config"], recipe_of(card)))
+        checkpoints.append(Checkpoint(own_name, path, sha256, label_set, card["config"], recipes_of(card)))
     return checkpoints
 
 
@@ -91,4 +91,4 @@ def _as_one(name: str, members: Sequence[Checkpoint], taken: Collection[str]) ->
     label = Path(name).resolve().name if Path(name).is_dir() else f"{first.name}+{len(members) - 1}"
     digest = hashlib.sha256("".join(sorted(member.sha256 for member in members)).encode()).hexdigest()
     label = f"{label}-{digest[:8]}" if label in taken else label
-    return Checkpoint(label, first.path, digest, first.label_set, first.config, first.recipe, tuple(members))
+    return Checkpoint(label, first.path, digest, first.label_set, first.config, first.recipes, tuple(members))

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -65,7 +65,7 @@ MAX_FILE_NAME = 100
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of the report: its name there, its file, its classes, its network's configuration, and the recipe
+    """A checkpoint of the report: its name there, its file, its classes, its network's configuration, and the recipes
     that it was trained by. members: checkpoints of one network, such as seeds, that are taken as this one."""
 
     name: str
@@ -73,7 +73,7 @@ class Checkpoint:
     sha256: str
     label_set: LabelSet
     config: dict
-    recipe: Mapping = field(default_factory=dict)
+    recipes: tuple[Mapping, ...] = ()
     members: tuple["Checkpoint", ...] = ()
 
     @property
@@ -258,7 +258,7 @@ def _summary(
     least = least_images(len(measured)) if min_images is None else min_images
     skipped = [record for record in records[checkpoint.name] if isinstance(record, SkippedImage)]
     class_names, split = checkpoint.label_set.class_names, provenance["split"] or ""
-    learnt = any(learnt_from(network.recipe, provenance["dataset"], split) for network in checkpoint.networks)
+    learnt = any(learnt_from(network.recipes, provenance["dataset"], split) for network in checkpoint.networks)
     summary = {
         "provenance": {
             **provenance,

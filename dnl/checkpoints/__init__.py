@@ -1,7 +1,7 @@
 """Weights in files: our own with their cards, and those of others by the names they use."""
 
 from dnl.checkpoints.backbones import load_backbone, load_torchvision_backbone
-from dnl.checkpoints.card import CheckpointError, differing_classes, label_set_of, recipe_of
+from dnl.checkpoints.card import CheckpointError, differing_classes, label_set_of, recipes_of
 from dnl.checkpoints.file import (
     SUFFIX,
     checkpoint_hash,
@@ -28,6 +28,6 @@ __all__ = [
     "load_strictly",
     "load_torchvision_backbone",
     "read_card",
-    "recipe_of",
+    "recipes_of",
     "save_checkpoint",
 ]

@@ -69,10 +69,14 @@ def differing_classes(known: Sequence[str], given: Sequence[str]) -> str:
     return f"{len(known)} classes in the first, {len(given)} in the second"
 
 
-def recipe_of(card: Mapping) -> Mapping:
-    """The settings that a card says its network was trained by; none where it says nothing of the kind."""
-    recipe = card.get("recipe")
-    return recipe if isinstance(recipe, dict) else {}
+def recipes_of(card: Mapping) -> tuple[Mapping, ...]:
+    """The settings of each training that the weights come from, first to last; none where a card says nothing of it.
+
+    A training that starts from a checkpoint's weights keeps what that one's card says, as `began_with`.
+    """
+    before = card.get("began_with")
+    recipes = [*(before if isinstance(before, list) else ()), card.get("recipe")]
+    return tuple(recipe for recipe in recipes if isinstance(recipe, dict))
 
 
 def label_set_of(card: dict) -> LabelSet:

@@ -46,16 +46,21 @@ def without(train: LabelledFiles, groups: str) -> LabelledFiles:
 def split_to_measure(split: str, recipes: Iterable[Mapping], name: str, root: str | Path | None) -> str:
     """The split as it was named; for dev alone that of the groups that all networks were trained without.
 
-    recipes: of the checkpoints' cards, with `dev_group` where one has it.
+    recipes: of the checkpoints' cards, with `dev_group` where one has it. Those for other data sets say nothing here.
     """
     if split != DEV or has_own(name, root, DEV):
         return split
-    groups = {_left_out(recipe) for recipe in recipes}
+    groups = {_left_out(recipe) for recipe in recipes if recipe.get("dataset", name) == name}
     return f"{DEV}:{groups.pop()}" if len(groups) == 1 and "" not in groups else DEV
 
 
-def learnt_from(recipe: Mapping, name: str, split: str) -> bool:
-    """Whether a network of this recipe has learnt from images of the split of the data set `name`."""
+def learnt_from(recipes: Iterable[Mapping], name: str, split: str) -> bool:
+    """Whether a network that was trained by these recipes, one after another, has learnt from images of the split of
+    the data set `name`."""
+    return any(_learnt_from(recipe, name, split) for recipe in recipes)
+
+
+def _learnt_from(recipe: Mapping, name: str, split: str) -> bool:
     if recipe.get("dataset") != name:
         return False
     if not split.startswith(f"{DEV}:"):

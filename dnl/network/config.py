@@ -10,6 +10,7 @@ EFFICIENTNET = "efficientnet_lite0"
 BACKBONES = (*RESNETS, EFFICIENTNET)
 CONTEXTS = ("fcn", "nl", "nl+gr", "nl+lr", "dnl")
 ATTENTION_STRIDES = (8, 16)
+HEAD_STRIDES = (4, 8)
 MAX_WIDTH = 256  # ResNet-101 has a thousand million weights then
 MAX_CLASSES = 255  # label images hold a byte a pixel, and one value means "no class"
 
@@ -29,6 +30,7 @@ class ModelConfig:
     lr_kernel: int = 3  # side of the LR window in cells
     lr_weights: str = "learnt"  # box: a constant in LR's place, as a control
     attention_stride: int = 16  # pixels per attention cell; 8 keeps thin classes visible
+    head_stride: int = 8  # pixels per cell of the main head's prediction, as in the release; 4 adds stage 1 to it
     deep_stem: bool = True  # False: the classic 7×7 stem, for torchvision's ImageNet weights
     stem_expansion: int = 2  # the deep stem's last channels over width; 1 for OpenMMLab's and timm's ResNet-C weights
     gamma_init: float = 0.0  # 0 in the release; attention trained from scratch needs more to come alive
@@ -41,6 +43,7 @@ class ModelConfig:
         _require_choice("gate", self.gate, GATES)
         _require_choice("lr_weights", self.lr_weights, LR_WEIGHTS)
         _require_choice("attention_stride", self.attention_stride, ATTENTION_STRIDES)
+        _require_choice("head_stride", self.head_stride, HEAD_STRIDES)
         for field in fields(self):
             require_type(field.name, getattr(self, field.name), type(field.default))
         if not 8 <= self.width <= MAX_WIDTH or self.width % 8:

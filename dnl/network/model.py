@@ -33,11 +33,12 @@ class Encoding(NamedTuple):
     """What the attention block sees and what is decoded beside it.
 
     features: B×C×h×w, the block's input. class_logits: B×classes at stride 8, GR's class-level prediction.
-    stage2, stage4: backbone maps at stride 8.
+    stage1: the backbone's map at stride 4. stage2, stage4: those at stride 8.
     """
 
     features: Tensor
     class_logits: Tensor
+    stage1: Tensor
     stage2: Tensor
     stage4: Tensor
 
@@ -56,6 +57,7 @@ class SegmentationNetwork(nn.Module):
         fuse: nn.Module,
         skip_dropout: nn.Dropout2d,
         head: nn.Sequential,
+        refine: "Refinement | None",
         shallow_head: nn.Module,
         class_head: nn.Module,
     ):
@@ -69,6 +71,7 @@ class SegmentationNetwork(nn.Module):
         self.fuse = fuse
         self.skip_dropout = skip_dropout
         self.head: Any = head  # its parts have no types of their own
+        self.refine = refine
         self.shallow_head = shallow_head
         self.class_head = class_head
 
@@ -88,7 +91,7 @@ class SegmentationNetwork(nn.Module):
             )
         maps = self.backbone(images)
         features = self.down(self.reduce(maps.stage4))
-        return Encoding(features, self.class_head(maps.stage3), maps.stage2, maps.stage4)
+        return Encoding(features, self.class_head(maps.stage3), maps.stage1, maps.stage2, maps.stage4)
 
     def gather(self, encoding: Encoding) -> Tensor:
         """The context block's output, B×C×h×w; the features themselves without a block."""
@@ -105,10 +108,35 @@ class SegmentationNetwork(nn.Module):
     def decode(self, encoding: Encoding, context: Tensor, size: Sequence[int]) -> SegmentationOutput:
         """The three predictions at `size` = (H, W). context: B×C×h×w, what `gather` gives."""
         context = self.fuse(resize(context, encoding.stage4.shape[2:]))
-        logits = self.head(torch.cat([self.skip_dropout(encoding.stage4), context], dim=1))
+        joined = torch.cat([self.skip_dropout(encoding.stage4), context], dim=1)
+        if self.refine is None:
+            logits = self.head(joined)
+        else:
+            logits = self.head[-2:](self.refine(self.head[:-2](joined), encoding.stage1))
         return SegmentationOutput(
             resize(logits, size), resize(self.shallow_head(encoding.stage2), size), resize(encoding.class_logits, size)
         )
+
+
+class Refinement(nn.Module):
+    """What stage 1, at stride 4, adds to the head's features, at stride 8 (after DeepLabv3+, Chen et al., 2018).
+
+    It starts as a plain resize: the norm of what is added begins at 0.
+    """
+
+    def __init__(self, channels: int, stage1_channels: int):
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.squeeze = _conv1x1_norm_relu(channels, half)
+        self.detail = _conv1x1_norm_relu(stage1_channels, quarter)
+        self.join = nn.Sequential(conv3x3(half + quarter, channels), nn.BatchNorm2d(channels))
+        nn.init.zeros_(self.join[1].weight)
+
+    def forward(self, features: Tensor, stage1: Tensor) -> Tensor:
+        """features: B×channels×h×w. stage1: B×C×H×W. Returns B×channels×H×W, none below 0."""
+        size = stage1.shape[2:]
+        added = self.join(torch.cat([resize(self.squeeze(features), size), self.detail(stage1)], dim=1))
+        return F.relu(resize(features, size) + added)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -149,6 +177,7 @@ def assemble(config: ModelConfig) -> SegmentationNetwork:
         fuse=conv_norm_relu(channels, channels),
         skip_dropout=nn.Dropout2d(config.skip_dropout),
         head=_head(stage4 + channels, channels, config),
+        refine=Refinement(channels, backbone.stage1_channels) if config.head_stride == 4 else None,
         shallow_head=_head(stage2, config.width, config),
         class_head=_head(stage3, channels, config),
     )
@@ -159,6 +188,11 @@ def build_backbone(config: ModelConfig) -> DilatedResNet | EfficientNetLite0:
     if config.backbone == EFFICIENTNET:
         return EfficientNetLite0()
     return DilatedResNet(config.backbone, config.width, config.deep_stem, config.stem_expansion)
+
+
+def _conv1x1_norm_relu(in_channels: int, channels: int) -> nn.Sequential:
+    convolution = nn.Conv2d(in_channels, channels, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def _head(in_channels: int, channels: int, config: ModelConfig) -> nn.Sequential:

@@ -47,7 +47,7 @@ def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.op
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:

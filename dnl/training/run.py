@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from dnl.checkpoints import load_backbone, load_checkpoint, load_strictly, save_checkpoint
+from dnl.checkpoints import load_backbone, load_checkpoint, load_strictly, read_card, recipes_of, save_checkpoint
 from dnl.datasets import LabelledDataset
 from dnl.distributed import World, parallel, synchronised_norms
 from dnl.files import VERSION
@@ -142,9 +142,18 @@ def _open_data(run: Run, data: str | None, world: World) -> _Data:
             counts = _pixel_counts(training)
         class_weights = balanced_class_weights(counts, config.largest_class_weight).to(world.device)
     about = about_data(label_set, {"train": training, "val": validation}, world)
+    if before := _began_with(run):
+        about["began_with"] = before
     return _Data(
         training, validation, sampler, batches, sampler.batches * config.epochs, class_weights, about, tuple(notes)
     )
+
+
+def _began_with(run: Run) -> list:
+    """The settings of the trainings that the run's first weights come from; none of a run from scratch."""
+    if run.data is not None:  # resumed: the checkpoint may be gone, or another one by now
+        return list(recipes_of({"began_with": run.data.get("began_with")}))
+    return list(recipes_of(read_card(run.config.start_from))) if run.config.start_from else []
 
 
 def _with_precision(run: Run, world: World) -> tuple[Run, list[str]]:
@@ -315,10 +324,14 @@ def _card(name: str, config: TrainConfig, given: _Data, epochs: int) -> dict:
         data.append(f"built-in streets, train split ({streets} scenes an epoch)")
     if config.backbone_weights:
         data.append(f"a backbone that starts from {Path(config.backbone_weights).name}")
+    before = given.about.get("began_with", [])
+    if config.start_from:
+        of = " and ".join(f"{recipe.get('name')}, {recipe.get('epochs')} epochs" for recipe in before)
+        data.append(f"weights that start from {Path(config.start_from).name}" + (f" ({of})" if of else ""))
     licence = "CamVid is free for research use only" if config.dataset == "camvid" else "none beyond the project's"
     # Where the weights lay on the machine is nobody's business.
     weights = {name: Path(getattr(config, name)).name for name in ("start_from", "backbone_weights")}
-    return {
+    card = {
         "name": name.replace("_", "-"),
         "version": VERSION,
         "recipe": {"name": name, **dataclasses.asdict(config), **weights},
@@ -329,3 +342,4 @@ def _card(name: str, config: TrainConfig, given: _Data, epochs: int) -> dict:
         "licence": licence,
         "dataset": training.label_set.name,
     }
+    return {**card, "began_with": before} if before else card

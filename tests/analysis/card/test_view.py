@@ -143,6 +143,15 @@ def test_the_command_sets_what_differs_from_the_recipe():
     assert command.count("--set") == 5 and "--set skip_from=50" in command  # which does not scale with the epochs
 
 
+def test_the_commands_of_all_trainings_behind_the_weights_follow_each_other():
+    second = recipe("camvid_dnl_refined", seed=2) | {"start_from": "model.safetensors"}
+    first, last = train_command(card(recipe=second, began_with=[recipe("camvid_dnl", seed=1)])).split("\npython")
+    assert first.startswith("python -m dnl.train --recipe camvid_dnl --data") and "--out runs/again-1 " in first
+    assert first.endswith("--set seed=1") and "start_from" not in first
+    assert " --recipe camvid_dnl_refined " in last and "--out runs/again " in last
+    assert "--set start_from=runs/again-1/model.safetensors" in last and last.endswith("--set seed=2")
+
+
 def test_the_command_of_the_plain_recipe_sets_nothing():
     assert "--set" not in train_command(card(recipe=recipe("camvid_dnl")))
 

@@ -80,6 +80,7 @@ def test_dev_alone_is_what_all_networks_were_trained_without(root):
     for recipes in ([left_out, {"dev_group": "0001TP"}], [left_out, {}], [{"dev_group": ["x"]}], [{"dev_group": ""}]):
         assert split_to_measure("dev", recipes, "camvid", root) == "dev"
     assert split_to_measure("val", [left_out], "camvid", root) == "val"
+    assert split_to_measure("dev", [{"dataset": "streets"}, left_out], "camvid", root) == "dev:0006R0"
 
 
 @pytest.mark.parametrize(
@@ -97,4 +98,12 @@ def test_dev_alone_is_what_all_networks_were_trained_without(root):
     ],
 )
 def test_images_that_a_network_has_learnt_from_are_known(recipe, split, learnt):
-    assert learnt_from(recipe, "camvid", split) is learnt
+    assert learnt_from([recipe], "camvid", split) is learnt
+    assert learnt_from([recipe, {"dataset": "voc"}], "camvid", split) is learnt  # then went on with other images
+
+
+def test_every_training_behind_the_weights_counts():
+    clean, other = {"dataset": "camvid", "dev_group": "0006R0"}, {"dataset": "camvid"}
+    assert not learnt_from([clean, clean], "camvid", "dev:0006R0")
+    assert learnt_from([other, clean], "camvid", "dev:0006R0") and learnt_from([clean, other], "camvid", "dev:0006R0")
+    assert not learnt_from([], "camvid", "train")

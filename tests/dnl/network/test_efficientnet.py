@@ -107,7 +107,7 @@ def features_of(state, naming, pixels):
         x = layer(x, *depthwise, stride=stride, groups=x.shape[1])
         x = layer(x, *project, activated=False)
         after[index] = x = x + kept if stride == 1 and kept.shape[1] == channels else x
-    return after[4], after[10], after[15]
+    return after[2], after[4], after[10], after[15]
 
 
 def network(**options):
@@ -124,8 +124,10 @@ def test_the_features_are_those_of_the_weights(naming, size):
     pixels = torch.randint(0, 256, (1, 3, *size), generator=torch.Generator().manual_seed(1)).float()
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     with torch.inference_mode():
-        expected = features_of(state, naming, pixels)
-        found = model.backbone((pixels / 255 - mean) / std)
+        expected_stage1, *expected = features_of(state, naming, pixels)
+        stage1, *found = model.backbone((pixels / 255 - mean) / std)
+    assert stage1.shape == (1, 24, *(-(-length // 4) for length in size))
+    torch.testing.assert_close(stage1, expected_stage1, rtol=1e-3, atol=1e-3)
     side = tuple(-(-length // 8) for length in size)
     assert [maps.shape for maps in found] == [(1, 40, *side), (1, 152, *side), (1, 472, *side)]
     assert model.backbone.channels == (40, 152, 472)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dnl.network import ModelConfig, build_model
@@ -45,10 +46,54 @@ def test_attention_cells_of_a_360x480_image(stride, cells):
 
 @pytest.mark.parametrize("height", [32, 37, 40, 47, 63, 64, 65])
 @pytest.mark.parametrize("stride", [8, 16])
-def test_any_size_works_with_either_stride(height, stride):
-    model = small_model(attention_stride=stride).eval()
+@pytest.mark.parametrize("head_stride", [4, 8])
+def test_any_size_works_with_either_stride(height, stride, head_stride):
+    model = small_model(attention_stride=stride, head_stride=head_stride).eval()
     with torch.inference_mode():
         assert model(random_images(height, 100 - height)).logits.shape == (1, 5, height, 100 - height)
+
+
+def test_a_refined_head_starts_as_a_resize_of_its_features():
+    model = small_model(attention_stride=8, head_stride=4, gamma_init=0.5).eval()
+    with torch.inference_mode():
+        encoding = model.encode(random_images(50, 70))
+        assert encoding.stage1.shape == (1, 8, 13, 18)
+        logits = model.decode(encoding, model.gather(encoding), (13, 18)).logits
+        context = model.fuse(model.gather(encoding))
+        features = model.head[:3](torch.cat([encoding.stage4, context], dim=1))
+        resized = F.interpolate(features, (13, 18), mode="bilinear", align_corners=True)
+        torch.testing.assert_close(logits, model.head[4](resized))
+
+
+def test_a_refined_head_adds_what_stage_1_sees():
+    torch.manual_seed(0)
+    refine = small_model(head_stride=4).eval().refine
+    for module in refine.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.running_mean)
+            module.running_var.uniform_(0.5, 2)
+    features, stage1 = torch.randn(2, 32, 6, 9), torch.randn(2, 8, 11, 17)
+
+    def normed(maps, norm):
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        return (maps - norm.running_mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
+
+    def pointwise(maps, part):
+        return normed(torch.einsum("oc,bchw->bohw", part[0].weight[:, :, 0, 0], maps), part[1]).clamp_min(0)
+
+    def up(maps):
+        return F.interpolate(maps, (11, 17), mode="bilinear", align_corners=True)
+
+    seen = torch.cat([up(pointwise(features, refine.squeeze)), pointwise(stage1, refine.detail)], dim=1)
+    padded, kernel = F.pad(seen, (1, 1, 1, 1)), refine.join[0].weight
+    added = sum(
+        torch.einsum("oc,bchw->bohw", kernel[:, :, y, x], padded[:, :, y : y + 11, x : x + 17])
+        for y in range(3)
+        for x in range(3)
+    )
+    expected = (up(features) + normed(added, refine.join[1])).clamp_min(0)
+    torch.testing.assert_close(refine(features, stage1), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_parts_compose_to_the_forward():

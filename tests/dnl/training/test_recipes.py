@@ -54,7 +54,6 @@ def test_overrides():
         ({"ohem_least": -0.1}, r"ohem_least is -0\.1; it must lie in 0 … 1"),
         ({"gradient_clip": -1.0}, "gradient_clip is -1.0; it must not be negative"),
         ({"settling_batches": -1}, "settling_batches is -1; it must lie in 0"),
-        ({"fresh_parts": "head"}, "fresh_parts is 'head' but everything starts anew without start_from"),
         ({"start_from": "a", "backbone_weights": "b"}, "give one of them"),
         ({"min_scale": 2.0}, r"scales are 2\.0 … 1\.6"),
     ],
@@ -114,7 +113,8 @@ def test_a_run_without_a_folder_is_refused(capsys):
 
 
 def test_the_camvid_twins_differ_in_the_block_alone():
-    for name, own in {"nl": "camvid_dnl", "fcn": "camvid_dnl", "nl_lite0": "camvid_dnl_lite0"}.items():
+    twins = {"nl_refined": "camvid_dnl_refined", "nl_lite0": "camvid_dnl_lite0"}
+    for name, own in {"nl": "camvid_dnl", "fcn": "camvid_dnl", **twins}.items():
         twin = recipe(f"camvid_{name}")
         model = dataclasses.replace(twin.model, context="dnl")
         assert dataclasses.replace(twin, model=model) == recipe(own)
@@ -125,6 +125,15 @@ def test_a_backbone_that_stays_as_it_is_needs_weights():
     with pytest.raises(ValueError, match=r"frozen_stages and freeze_backbone_norms .*backbone_weights=FILE"):
         require_weights(config)
     require_weights(override(config, ["backbone_weights=efficientnet-lite0.pth"]))
+
+
+def test_a_second_training_needs_what_the_first_has_learnt():
+    config = recipe("camvid_dnl_refined")
+    with pytest.raises(ValueError, match=r"fresh_parts is 'refine' but .* --set start_from=CHECKPOINT"):
+        require_weights(config)
+    going_on = override(config, ["start_from=runs/first/model.safetensors"])
+    require_weights(going_on)
+    assert begun_anew(going_on) == [] == stages_beyond(going_on, 40 * 122)
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 
-from dnl.checkpoints import load_checkpoint, read_card
+from dnl.checkpoints import load_checkpoint, read_card, recipes_of
 from dnl.network import ModelConfig, build_model
 from dnl.train import main
 from dnl.training import engine
@@ -124,6 +124,25 @@ def test_a_run_starts_from_a_checkpoint_but_for_its_fresh_parts(tiny_run):
         assert torch.equal(after[key], expected[key]), key
     assert not torch.equal(after["head.0.weight"], before["head.0.weight"])
     assert not torch.equal(after["fuse.0.weight"], fresh["fuse.0.weight"])
+
+
+def test_a_card_keeps_the_trainings_that_its_weights_come_from(tiny_run, in_epoch, monkeypatch):
+    first, second, third = tiny_run("first"), tiny_run("second"), tiny_run("third")
+    assert first(settings=["epochs=1", "seed=3"]) == 0
+    start = f"start_from={first.out / 'model.safetensors'}"
+    assert second(settings=["epochs=1", "seed=4", "model.head_stride=4", "fresh_parts=refine", start]) == 0
+    card = read_card(second.out / "model.safetensors")
+    assert [recipe["seed"] for recipe in recipes_of(card)] == [3, 4]
+    assert card["began_with"] == [read_card(first.out / "model.safetensors")["recipe"]]
+    assert card["data"].endswith("weights that start from model.safetensors (camvid_dnl, 1 epochs)")
+    start = f"start_from={second.out / 'model.safetensors'}"
+    settings = ["epochs=2", "seed=5", "model.head_stride=4", start]
+    in_epoch(2)
+    assert third(settings=settings) == 130
+    monkeypatch.undo()
+    (second.out / "model.safetensors").unlink()  # what was read at the start is enough to go on
+    assert third("--resume", settings=settings) == 0
+    assert [recipe["seed"] for recipe in recipes_of(read_card(third.out / "model.safetensors"))] == [3, 4, 5]
 
 
 def test_weights_to_start_from_that_do_not_fit_are_named(tiny_run, capsys, only_error):
