@@ -81,7 +81,7 @@ def difference(network: nn.Module, file: Path, config: dict, images: torch.Tenso
     model = build_model(ModelConfig(num_classes=2, context="fcn", **config)).eval()
     load_backbone(file, model)
     seen: dict[str, torch.Tensor] = {}
-    for name in ("layer2", "layer3", "layer4"):
+    for name in ("layer1", "layer2", "layer3", "layer4"):
         getattr(network, name).register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
     dilate(network)
     with torch.inference_mode():
