@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from analysis import capture_attention
 from analysis.exercise import QUESTION_NAMES, Subject, cell_figures, result_file
@@ -184,7 +185,7 @@ def test_the_lesson_on_paper(tab, app_url):
     tab.get_by_test_id("stSidebar").wait_for()
     tab.emulate_media(media="print")
     for part in ("stSidebar", "stHeader", "stToolbar"):
-        assert tab.get_by_test_id(part).or_(tab.locator("no-such")).first.is_hidden()
+        expect(tab.get_by_test_id(part)).to_be_hidden(timeout=1000 * SECONDS)
     for words in ("Next", "Back"):
         assert tab.get_by_role("button", name=words, exact=True).count() == 0
     sheets = len(re.findall(rb"/Type\s*/Page\b", tab.pdf(format="A4")))

@@ -85,7 +85,7 @@ def state_of(naming, expansion, name):
 
 
 def features_of(state, naming, name, images):
-    """Outputs of stages 2, 3 and 4."""
+    """Outputs of stages 1, 2, 3 and 4."""
 
     def layer(x, convolution, its_norm, stride=1, dilation=1):
         weight = state[f"{convolution}.weight"]
@@ -109,7 +109,7 @@ def features_of(state, naming, name, images):
             x = layer(x, f"{block}.conv{index}", f"{block}.bn{index}", step, spread)
             x = x.relu() if index < len(ways) else (x + kept).relu()
         after[block[5]] = x
-    return after["2"], after["3"], after["4"]
+    return after["1"], after["2"], after["3"], after["4"]
 
 
 def network(name="resnet18", **options):
@@ -125,7 +125,7 @@ def test_the_features_are_those_of_the_weights(naming, expansion, name, options,
     images = torch.randn(1, 3, 40, 56, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected, found = features_of(state, naming, name, images), model.backbone(images)
-    assert expected[0].shape[2:] == (5, 7)
+    assert expected[0].shape[2:] == (10, 14) and expected[1].shape[2:] == (5, 7)
     for theirs, ours in zip(expected, found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
