@@ -116,6 +116,7 @@ def test_choosers_and_the_overview_open_a_head(lens_page, layers):
     assert chosen(lens) == {"layer": NAMES[1], "head": "mean"}
     page.get_by_role("button", name="All heads").click()
     maps = page.get_by_role("group", name="Maps of all heads").get_by_role("button")
+    maps.nth(layers.maps - 1).wait_for()
     assert maps.count() == layers.maps
     assert page.locator("select[name=order]").input_value() == "least"  # since there are labels
     lens.settle()
