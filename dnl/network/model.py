@@ -129,8 +129,9 @@ class Refinement(nn.Module):
         half, quarter = channels // 2, channels // 4
         self.squeeze = _conv1x1_norm_relu(channels, half)
         self.detail = _conv1x1_norm_relu(stage1_channels, quarter)
-        self.join = nn.Sequential(conv3x3(half + quarter, channels), nn.BatchNorm2d(channels))
-        nn.init.zeros_(self.join[1].weight)
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        self.join = nn.Sequential(conv3x3(half + quarter, channels), norm)
 
     def forward(self, features: Tensor, stage1: Tensor) -> Tensor:
         """features: B×channels×h×w. stage1: B×C×H×W. Returns B×channels×H×W, none below 0."""
