@@ -179,6 +179,7 @@ def worth_figure(scores: Mapping[str, float]) -> go.Figure:
             marker={"size": 16, "color": [SAME] + [OTHER] * (len(names) - 1)},
             text=[f"{value:.3f}" for value in values],
             textposition="top center",
+            cliponaxis=False,  # near 0, in a narrow window, a number is wider than what lies left of its dot
             hovertemplate="%{y}: %{x:.4f}<extra></extra>",
         )
     )

@@ -1,8 +1,9 @@
 """The whole segmentation network around the Denoised Non-local block, and its builder.
 
 Dilated ResNet -> reduce -> down -> attention -> fuse -> main head over [stage 4, context]. Auxiliary heads sit on
-stage 2 and on stage 3; the latter's class-level prediction feeds GR. The layout is the reference release's; unlike
-it, every resize goes to the size of the map it joins, so that any input of at least 32 pixels a side works.
+stage 2 and on stage 3; the latter's class-level prediction feeds GR. The layout is the reference release's, but for
+`head_stride=4`, with which stage 1 adds to the main head's features; unlike it, every resize goes to the size of the
+map it joins, so that any input of at least 32 pixels a side works.
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,28 @@ class Encoding(NamedTuple):
     stage4: Tensor
 
 
+class Refinement(nn.Module):
+    """What stage 1, at stride 4, adds to the head's features, at stride 8 (after DeepLabv3+, Chen et al., 2018).
+
+    It starts as a plain resize: the norm of what is added begins at 0.
+    """
+
+    def __init__(self, channels: int, stage1_channels: int):
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.squeeze = _conv1x1_norm_relu(channels, half)
+        self.detail = _conv1x1_norm_relu(stage1_channels, quarter)
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        self.join = nn.Sequential(conv3x3(half + quarter, channels), norm)
+
+    def forward(self, features: Tensor, stage1: Tensor) -> Tensor:
+        """features: B×channels×h×w. stage1: B×C×H×W. Returns B×channels×H×W, none below 0."""
+        size = stage1.shape[2:]
+        added = self.join(torch.cat([resize(self.squeeze(features), size), self.detail(stage1)], dim=1))
+        return F.relu(resize(features, size) + added)
+
+
 class SegmentationNetwork(nn.Module):
     """Injected parts, joined. `context` maps (features, class_logits) to features, or is None for the plain FCN."""
 
@@ -57,7 +80,7 @@ class SegmentationNetwork(nn.Module):
         fuse: nn.Module,
         skip_dropout: nn.Dropout2d,
         head: nn.Sequential,
-        refine: "Refinement | None",
+        refine: Refinement | None,
         shallow_head: nn.Module,
         class_head: nn.Module,
     ):
@@ -116,28 +139,6 @@ class SegmentationNetwork(nn.Module):
         return SegmentationOutput(
             resize(logits, size), resize(self.shallow_head(encoding.stage2), size), resize(encoding.class_logits, size)
         )
-
-
-class Refinement(nn.Module):
-    """What stage 1, at stride 4, adds to the head's features, at stride 8 (after DeepLabv3+, Chen et al., 2018).
-
-    It starts as a plain resize: the norm of what is added begins at 0.
-    """
-
-    def __init__(self, channels: int, stage1_channels: int):
-        super().__init__()
-        half, quarter = channels // 2, channels // 4
-        self.squeeze = _conv1x1_norm_relu(channels, half)
-        self.detail = _conv1x1_norm_relu(stage1_channels, quarter)
-        norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(norm.weight)
-        self.join = nn.Sequential(conv3x3(half + quarter, channels), norm)
-
-    def forward(self, features: Tensor, stage1: Tensor) -> Tensor:
-        """features: B×channels×h×w. stage1: B×C×H×W. Returns B×channels×H×W, none below 0."""
-        size = stage1.shape[2:]
-        added = self.join(torch.cat([resize(self.squeeze(features), size), self.detail(stage1)], dim=1))
-        return F.relu(resize(features, size) + added)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -224,16 +224,20 @@ _PUBLISHED = TrainConfig(
     keep_in_memory=False,
 )
 
+
+def _twin(config: TrainConfig, context: str) -> TrainConfig:
+    """The same training of a network with another block."""
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, context=context))
+
+
 RECIPES = {
     "camvid_dnl": _CAMVID,
-    "camvid_nl": dataclasses.replace(_CAMVID, model=dataclasses.replace(_CAMVID.model, context="nl")),
-    "camvid_fcn": dataclasses.replace(_CAMVID, model=dataclasses.replace(_CAMVID.model, context="fcn")),
+    "camvid_nl": _twin(_CAMVID, "nl"),
+    "camvid_fcn": _twin(_CAMVID, "fcn"),
     "camvid_dnl_refined": _CAMVID_REFINED,
-    "camvid_nl_refined": dataclasses.replace(
-        _CAMVID_REFINED, model=dataclasses.replace(_CAMVID_REFINED.model, context="nl")
-    ),
+    "camvid_nl_refined": _twin(_CAMVID_REFINED, "nl"),
     "camvid_dnl_lite0": _CAMVID_LITE0,
-    "camvid_nl_lite0": dataclasses.replace(_CAMVID_LITE0, model=dataclasses.replace(_CAMVID_LITE0.model, context="nl")),
+    "camvid_nl_lite0": _twin(_CAMVID_LITE0, "nl"),
     "cityscapes_dnl_r101": dataclasses.replace(
         _PUBLISHED,
         model=ModelConfig(num_classes=19),
