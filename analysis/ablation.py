@@ -1,13 +1,15 @@
 """The attention noise of an ablation's networks: python -m analysis.ablation --runs OUT --data DIR
 
-Measures each finished run of `python -m dnl.ablation` on the validation images, under the run's own gate and LR, writes
-noise.json beside its scores, and renews table.md and table.json in OUT. Runs that have their noise.json are left alone.
+Measures each finished run of `python -m dnl.ablation` on the split it was scored on (val, or what --split says) under
+its own gate and LR, writes noise.json beside its scores, and renews table.md and table.json in OUT. Runs that have
+their noise.json are left alone. Where they share several seeds, the plain network and the denoised one are compared
+seed by seed (differences.json).
 """
 
 import argparse
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,14 +20,20 @@ from tqdm import tqdm
 
 from analysis import noise
 from analysis.capture import Capture, capture_attention
+from analysis.intervals import Interval, mean_interval
 from analysis.measure import MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, image_noise, summarise, times_chance
-from dnl.ablation import NOISE, finished_runs, tabulate
+from dnl.ablation import NOISE, VAL, finished_runs, of_split, run_figures, tabulate
 from dnl.checkpoints import load_checkpoint
 from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import open_dataset
 from dnl.files import write_json
 from dnl.network import ModelConfig
+
+# What is compared seed by seed, and of which networks.
+PLAIN, DENOISED = "nl", "dnl-sigmoid"
+COMPARED = ("miou", "raw_noise", "final_noise")
+DIFFERENCES = "differences.json"
 
 
 def stages_of(config: ModelConfig) -> tuple[str, ...]:
@@ -54,13 +62,13 @@ def noise_figures(images: Sequence[ImageNoise], stages: Sequence[str]) -> dict:
     return {**figures, "noise_images": len(images)}
 
 
-def measure_run(folder: Path, data: str | None, count: int | None) -> dict:
-    """`noise_figures` of a finished run over `count` validation images spread evenly, None for all; {} for an fcn."""
+def measure_run(folder: Path, data: str | None, split: str, count: int | None) -> dict:
+    """`noise_figures` of a finished run over `count` images of a split, spread evenly, None for all; {} for an fcn."""
     model, card = load_checkpoint(folder / "model.safetensors")
     stages = stages_of(model.config)
     if not stages:
         return {}
-    dataset = open_dataset(card["recipe"]["dataset"], data, "val")
+    dataset = open_dataset(card["recipe"]["dataset"], data, split)
     chosen = np.arange(len(dataset))
     if count is not None and count < len(dataset):
         chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
@@ -71,6 +79,37 @@ def measure_run(folder: Path, data: str | None, count: int | None) -> dict:
     return noise_figures(images, stages)
 
 
+def seed_differences(runs: Mapping[str, Sequence[Mapping]]) -> dict[str, Interval]:
+    """DENOISED minus PLAIN in each figure of COMPARED and of each group's mean IoU, seed by seed, with its interval.
+
+    runs: as in `dnl.ablation.run_figures`. The interval is over seeds, for the images as they are. {} unless both
+    networks have two seeds in common.
+    """
+    plain, denoised = ({run["seed"]: run for run in runs.get(name, ())} for name in (PLAIN, DENOISED))
+    seeds = sorted(plain.keys() & denoised.keys())
+    if len(seeds) < 2:
+        return {}
+    groups = [f"miou_{group}" for group in plain[seeds[0]].get("groups", {})]
+    differences = {}
+    for figure in (*COMPARED, *groups):
+        values = [denoised[seed][figure] - plain[seed][figure] for seed in seeds if figure in denoised[seed]]
+        if len(values) == len(seeds):
+            differences[figure] = mean_interval(values)
+    return differences
+
+
+def differences_in_words(differences: Mapping[str, Interval]) -> str:
+    """`seed_differences` as Markdown, one line a figure; "" for none."""
+    if not differences:
+        return ""
+    count = next(iter(differences.values())).images  # each seed stands for one
+    lines = [f"{DENOISED} minus {PLAIN}, mean and 95 % interval over {count} seeds, for these images:", ""]
+    for figure, interval in differences.items():
+        limits = "no interval below 3 seeds" if interval.low is None else f"{interval.low:+.3f} … {interval.high:+.3f}"
+        lines.append(f"- {figure}: {interval.mean:+.3f} ({limits})")
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     show_anything()
@@ -79,7 +118,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--runs", required=True, type=Path, help="folder that dnl.ablation wrote")
     parser.add_argument("--data", help="folder of the data set")
-    parser.add_argument("--images", type=int, help="validation images to measure; all by default")
+    parser.add_argument("--split", default=VAL, help="split that the runs were scored on; val by default")
+    parser.add_argument("--images", type=int, help="images of it to measure; all by default")
     parser.add_argument("--workers", type=int, default=1, help="runs measured at a time")
     options = parser.parse_args(arguments)
     return exit_status(lambda: print(_measure_all(options)))
@@ -90,17 +130,26 @@ def _measure_all(options: argparse.Namespace) -> str:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}; give 1 or more")
-    folders = [folder for _, _, folder in finished_runs(options.runs)]
+    folders = [folder for _, _, folder in finished_runs(options.runs, options.split)]
     if not folders:
-        raise ValueError(f"{options.runs} holds no finished run; make some with python -m dnl.ablation --out")
-    waiting = [folder for folder in folders if not (folder / NOISE).exists()]
-    work = functools.partial(measure_run, data=options.data, count=options.images)
+        asked = "" if options.split == VAL else f" --split {options.split}"
+        raise ValueError(
+            f"{options.runs} holds no finished run with scores on {options.split}; make some with "
+            f"python -m dnl.ablation{asked} --out"
+        )
+    name = of_split(NOISE, options.split)
+    waiting = [folder for folder in folders if not (folder / name).exists()]
+    work = functools.partial(measure_run, data=options.data, split=options.split, count=options.images)
     # Fresh processes: a fork of one in which torch has run threads can hang.
     with ProcessPoolExecutor(options.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         measured = zip(waiting, pool.map(work, waiting), strict=True)
         for folder, figures in tqdm(measured, desc="attention noise", total=len(waiting), leave=False):
-            write_json(folder / NOISE, figures)
-    return tabulate(options.runs)
+            write_json(folder / name, figures)
+    differences = seed_differences(run_figures(options.runs, options.split))
+    if differences:
+        facts = {figure: interval._asdict() for figure, interval in differences.items()}
+        write_json(options.runs / of_split(DIFFERENCES, options.split), facts)
+    return "\n".join(filter(None, [tabulate(options.runs, options.split), differences_in_words(differences)]))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """The ablation: what GR and LR do. Eight networks, one recipe, one budget, several seeds.
 
     python -m dnl.ablation --data DIR --out OUT [--seeds 3] [--minutes 10 | --epochs E] [--variants nl dnl-sigmoid …]
+                           [--split test]
 
 OUT/plan.json holds what all runs share, OUT/VARIANT/seed-N the folder of each (`dnl.training.runs`), with its scores in
 ablation.json once it is finished. The same command again goes on where it was stopped: finished runs are kept, an
 interrupted one is resumed; more seeds or variants may be asked for. Seeds come first: after any number of them the
 table is complete. At the end all networks take turns at some more updates, for their speed side by side (speed.json).
 `python -m analysis.ablation` adds noise.json to each run; table.md and table.json, renewed after each run, show what
-there is.
+there is. Another split than val has files of its own beside those, ablation-test.json and so on; the runs are trained
+once for all splits.
 
 Minutes become epochs once, by timing some updates of the costliest network, so that all networks see the same images.
 Warm-up and the restart of the attention keep their share of the training.
@@ -29,7 +31,7 @@ from tqdm import tqdm
 
 from dnl.checkpoints import load_checkpoint
 from dnl.commands import ask_for_huge_pages, exit_status, in_one_line, program, show_anything
-from dnl.datasets import open_dataset
+from dnl.datasets import open_dataset, split_to_measure
 from dnl.distributed import World, joined
 from dnl.evaluate import alter_attention
 from dnl.files import write_atomically, write_json
@@ -42,6 +44,7 @@ from dnl.training import (
     TrainConfig,
     build_optimizer,
     evaluate,
+    evaluate_groups,
     from_dict,
     interleaved_times,
     is_run,
@@ -81,9 +84,9 @@ REPLACEMENTS: dict[str, dict[str, Any]] = {
     "miou_mean": {"source": "mean"},
 }
 
-SCORES, NOISE, SPEED = "ablation.json", "noise.json", "speed.json"
+SCORES, NOISE, SPEED, TABLE = "ablation.json", "noise.json", "speed.json", "table.json"
+VAL = "val"
 COLUMNS = (
-    Column("miou", "val mIoU", 3, spread=True),
     Column("miou_gamma_0", "γ = 0", 3),
     Column("miou_uniform", "uniform", 3),
     Column("miou_mean", "mean row", 3),
@@ -115,13 +118,24 @@ def run_folder(out: Path, variant: str, seed: int) -> Path:
     return out / variant / f"seed-{seed}"
 
 
-def finished_runs(out: Path) -> list[tuple[str, int, Path]]:
-    """Variant, seed and folder of each run that has its scores, in the order of VARIANTS and seeds."""
-    found = []
+def of_split(name: str, split: str) -> str:
+    """The name of a file of figures that were measured on a split: as it is for val, "NAME-SPLIT.json" else."""
+    path = Path(name)
+    return name if split == VAL else f"{path.stem}-{split.replace(':', '-')}{path.suffix}"
+
+
+def finished_runs(out: Path, split: str = VAL) -> list[tuple[str, int, Path]]:
+    """Variant, seed and folder of each run that has its scores on the split, in the order of VARIANTS and seeds."""
+    found, scores = [], of_split(SCORES, split)
     for variant in VARIANTS:
-        seeds = sorted(int(path.parent.name.removeprefix("seed-")) for path in (out / variant).glob(f"seed-*/{SCORES}"))
+        seeds = sorted(int(path.parent.name.removeprefix("seed-")) for path in (out / variant).glob(f"seed-*/{scores}"))
         found += [(variant, seed, run_folder(out, variant, seed)) for seed in seeds]
     return found
+
+
+def is_scored(folder: Path) -> bool:
+    """Whether the run in `folder` is finished and has its scores on some split."""
+    return any(folder.glob(f"{Path(SCORES).stem}*.json"))
 
 
 def seconds_per_update(config: TrainConfig, data: str | None, world: World) -> tuple[float, int]:
@@ -185,19 +199,22 @@ def run_one(config: TrainConfig, recipe_name: str, data: str | None, folder: Pat
     train(run, data=data, world=world)
 
 
-def score(folder: Path, data: str | None, world: World) -> dict:
-    """A finished run's figures: mIoU with and without its attention, γ, parameters."""
+def score(folder: Path, data: str | None, split: str, world: World) -> dict:
+    """A finished run's figures on a split: mIoU with and without its attention, γ, parameters; "groups": {group: mIoU}
+    where the split has several."""
     model, card = load_checkpoint(folder / "model.safetensors")
     model.to(world.device)
-    validation = open_dataset(card["recipe"]["dataset"], data, "val")
-    scores = evaluate(model, validation, progress=_bar("val"))
-    figures = {**scores._asdict(), "images": len(validation)}
+    dataset = open_dataset(card["recipe"]["dataset"], data, split)
+    scores = evaluate_groups(model, dataset, progress=_bar(split))
+    figures: dict[str, Any] = {**scores.whole._asdict(), "images": len(dataset)}
+    if scores.groups:
+        figures["groups"] = {group: of_group.miou for group, of_group in scores.groups.items()}
     if model.context is not None:
         figures["gamma"] = model.context.gamma.item()
         for name, alteration in REPLACEMENTS.items():
             altered = copy.deepcopy(model)
             alter_attention(altered, **alteration)
-            figures[name] = evaluate(altered, validation, progress=_bar(name)).miou
+            figures[name] = evaluate(altered, dataset, progress=_bar(name)).miou
     figures["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     return figures
 
@@ -208,9 +225,9 @@ def measured_speeds(out: Path) -> dict[str, float]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def measure_speeds(shared: TrainConfig, out: Path, world: World) -> None:
-    """Let all finished variants take turns at updates, and write SPEED, unless it holds them already."""
-    variants = list(dict.fromkeys(variant for variant, _, _ in finished_runs(out)))
+def measure_speeds(shared: TrainConfig, out: Path, split: str, world: World) -> None:
+    """Let all variants that are scored on the split take turns at updates, and write SPEED, unless it holds them."""
+    variants = list(dict.fromkeys(variant for variant, _, _ in finished_runs(out, split)))
     if measured_speeds(out).keys() >= set(variants):
         return
     print(f"training speed of {len(variants)} networks, taking turns", flush=True)
@@ -219,19 +236,35 @@ def measure_speeds(shared: TrainConfig, out: Path, world: World) -> None:
     write_json(out / SPEED, {name: shared.batch_size / statistics.median(times) for name, times in seconds.items()})
 
 
-def tabulate(out: Path) -> str:
+def run_figures(out: Path, split: str = VAL) -> dict[str, list[dict]]:
+    """What is known of each finished run on a split, by variant: its "seed", scores and noise; "miou_GROUP" of each
+    group."""
+    figures: dict[str, list[dict]] = {}
+    for variant, seed, folder in finished_runs(out, split):
+        paths = [folder / of_split(name, split) for name in (SCORES, NOISE)]
+        known: dict[str, Any] = {"seed": seed}
+        for path in paths:
+            known |= json.loads(path.read_text("utf-8")) if path.exists() else {}
+        by_group = {f"miou_{group}": miou for group, miou in known.get("groups", {}).items()}
+        figures.setdefault(variant, []).append(known | by_group)
+    return figures
+
+
+def tabulate(out: Path, split: str = VAL) -> str:
     """Write table.json (mean, standard deviation and values over the seeds) and table.md; returns the latter."""
     plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
-    figures: dict[str, list[dict]] = {}
-    for variant, seed, folder in finished_runs(out):
-        parts = [json.loads(path.read_text("utf-8")) for path in (folder / SCORES, folder / NOISE) if path.exists()]
-        figures.setdefault(variant, []).append({"seed": seed} | parts[0] | (parts[1] if len(parts) > 1 else {}))
-    speeds = measured_speeds(out)
+    figures, speeds = run_figures(out, split), measured_speeds(out)
+    groups = dict.fromkeys(group for runs in figures.values() for run in runs for group in run.get("groups", {}))
+    columns = (
+        Column("miou", f"{split} mIoU", 3, spread=True),
+        *(Column(f"miou_{group}", group, 3, spread=True) for group in groups),
+        *COLUMNS,
+    )
     rows = [
         {
             "variant": variant,
             "seeds": [run["seed"] for run in runs],
-            **{column.key: mean_and_spread([run.get(column.key) for run in runs]) for column in COLUMNS},
+            **{column.key: mean_and_spread([run.get(column.key) for run in runs]) for column in columns},
             "images_per_second": mean_and_spread([speeds.get(variant)]),
         }
         for variant, runs in figures.items()
@@ -242,9 +275,11 @@ def tabulate(out: Path) -> str:
     text = (
         f"Recipe {plan['recipe']} on {plan['config']['dataset']}; {budget}. Means over seeds, ± standard deviation.\n\n"
     )
-    text += markdown_table(rows, COLUMNS)
-    write_json(out / "table.json", {"recipe": plan["recipe"], "epochs": plan["config"]["epochs"], "rows": rows})
-    write_atomically(out / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+    text += markdown_table(rows, columns)
+    table = {"recipe": plan["recipe"], "epochs": plan["config"]["epochs"], "split": split, "rows": rows}
+    path = out / of_split(TABLE, split)
+    write_json(path, table)
+    write_atomically(path.with_suffix(".md"), lambda path: path.write_text(text, encoding="utf-8"))
     return text
 
 
@@ -256,6 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="folder of the ablation")
     parser.add_argument("--recipe", default="camvid_dnl", choices=sorted(RECIPES), help="what all runs share")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of it")
+    parser.add_argument("--split", default=VAL, help="split that the finished runs are scored on; val by default")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float, help="budget of each run's training on this machine; 10 by default")
@@ -282,17 +318,21 @@ def run_all(options: argparse.Namespace, world: World) -> None:
         if value is not None and not 0 < value <= MOST:
             raise RunError(f"--{name} is {value}; it must be above 0, at most {MOST:,}")
     shared = shared_config(options, world)
+    split = split_to_measure(options.split, [dataclasses.asdict(shared)], shared.dataset, options.data)
+    open_dataset(shared.dataset, options.data, split)  # what does not fit is said before any training
     for seed in range(options.seeds):
         for variant in options.variants:
             folder = run_folder(options.out, variant, seed)
-            if (folder / SCORES).exists():
+            scores = folder / of_split(SCORES, split)
+            if scores.exists():
                 continue
             print(f"{variant}, seed {seed}", flush=True)
-            run_one(variant_config(shared, variant, seed), options.recipe, options.data, folder, world)
-            write_json(folder / SCORES, score(folder, options.data, world))
-            tabulate(options.out)
-    measure_speeds(shared, options.out, world)
-    print(tabulate(options.out))
+            if not is_scored(folder):
+                run_one(variant_config(shared, variant, seed), options.recipe, options.data, folder, world)
+            write_json(scores, score(folder, options.data, split, world))
+            tabulate(options.out, split)
+    measure_speeds(shared, options.out, split, world)
+    print(tabulate(options.out, split))
 
 
 def _bar(description: str) -> Callable:

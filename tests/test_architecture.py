@@ -81,7 +81,7 @@ ANALYSIS = {
     "pins": ("capture maps noise figures geometry options files printing words dnl", "matplotlib numpy"),
     "report": ("capture maps measure noise geometry options files printing words dnl", "matplotlib numpy torch tqdm"),
     "card": ("capture maps measure noise options words dnl", "numpy torch tqdm"),
-    "ablation": ("capture measure noise options dnl", "numpy torch tqdm"),
+    "ablation": ("capture measure noise options intervals dnl", "numpy torch tqdm"),
     "command": ("report figures card dnl", ""),
     "exercise": ("lesson capture measure noise geometry files dnl", "PIL numpy"),
     "charts": ("lesson noise pins geometry options words", "PIL numpy plotly"),

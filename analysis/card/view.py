@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from analysis.card.health import Health, attention_health
 from analysis.words import STAGE_WORDS
-from dnl.ablation import VARIANTS
+from dnl.ablation import VAL, VARIANTS
 from dnl.checkpoints import CheckpointError, recipes_of
 from dnl.training import RECIPES, with_epochs
 
@@ -314,8 +314,9 @@ def read_log(path: Path) -> list[dict]:
 def read_ablation(path: Path) -> Ablation | None:
     """The table.json of `python -m dnl.ablation` for reading, None where there is no such file.
 
-    Its form: {"recipe", "epochs", "rows": [{"variant", "seeds": […], figure: {"mean", "sd"} or null, …}, …]}. A figure
-    that no network has is left out. Raises ValueError when it has another form.
+    Its form: {"recipe", "epochs", "split", "rows": [{"variant", "seeds": […], figure: {"mean", "sd"} or null, …}, …]};
+    the split is val where it is not named. A figure that no network has is left out. Raises ValueError when it has
+    another form.
     """
     if not path.is_file():
         return None
@@ -325,17 +326,23 @@ def read_ablation(path: Path) -> Ablation | None:
         known = [name for name in known if any(row[name] is not None for row in table["rows"])]
         rows = [
             {"network": row["variant"], "seeds": str(len(row["seeds"]))}
-            | {ABLATION_WORDS.get(name, name.replace("_", ", ")): _mean_and_spread(row[name]) for name in known}
+            | {_figure_in_words(name): _mean_and_spread(row[name]) for name in known}
             for row in table["rows"]
         ]
+        split = table.get("split", VAL)
         sentences = [
-            f"Recipe {table['recipe']}, {table['epochs']} epochs for each network.",
+            f"Recipe {table['recipe']}, {table['epochs']} epochs for each network, measured on {split}.",
             _runs_in_words([len(row["seeds"]) for row in table["rows"]]),
             _missing_in_words([row["variant"] for row in table["rows"]]),
         ]
         return Ablation(rows, " ".join(filter(None, sentences)))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name} has another form than dnl.ablation writes ({error!r})") from error
+
+
+def _figure_in_words(name: str) -> str:
+    """What a figure of the ablation is called; of those that are not listed, "miou_GROUP" is a group's mean IoU."""
+    return ABLATION_WORDS.get(name, name.replace("miou_", "mean IoU, ", 1))
 
 
 def _runs_in_words(seeds: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from analysis import ablation, capture_attention
+from analysis.intervals import mean_interval
 from analysis.maps import attention_rows
 from analysis.noise import image_noise, query_metrics, summarise
 from dnl import ModelConfig, build_model
@@ -83,7 +84,7 @@ def test_figures_are_those_of_the_rows_of_every_query(runs, camvid):
         }
         images.append(image_noise(metrics, capture.cell_labels, 11))
     summary = summarise(images, min_images=3)
-    figures = ablation.measure_run(folder, str(camvid), None)
+    figures = ablation.measure_run(folder, str(camvid), "val", None)
     chance = summary["raw"]["chance"].mean
     assert figures["raw_noise"] == pytest.approx(summary["raw"]["interclass_noise"].mean / chance)
     assert figures["final_noise"] == pytest.approx(summary["retained"]["interclass_noise"].mean / chance)
@@ -91,7 +92,7 @@ def test_figures_are_those_of_the_rows_of_every_query(runs, camvid):
         assert figures[f"{stage}_intraclass"] == pytest.approx(summary[stage]["intraclass_noise"].mean)
         assert figures[f"{stage}_hollow"] == pytest.approx(summary[stage]["hollow_fraction"].mean)
     assert figures["noise_images"] == 3
-    assert ablation.measure_run(folder, str(camvid), 2)["noise_images"] == 2
+    assert ablation.measure_run(folder, str(camvid), "val", 2)["noise_images"] == 2
 
 
 @pytest.mark.slow
@@ -111,6 +112,48 @@ def test_the_command_measures_finished_runs_once_and_tabulates(runs, camvid, cap
     (runs / "nl" / "seed-0" / "noise.json").write_text(json.dumps({"raw_noise": 0.25}))
     assert ablation.main(arguments) == 0
     assert "| 0.25 |" in capsys.readouterr().out  # not measured again
+
+
+def test_two_networks_are_compared_seed_by_seed():
+    def run(seed, miou, drive, **noise):
+        return {"seed": seed, "miou": miou, "miou_A": drive, "groups": {"A": drive}, **noise}
+
+    plain = [run(0, 0.5, 0.25, raw_noise=0.5), run(1, 0.4, 0.25, raw_noise=0.5), run(3, 0.75, 0.5, raw_noise=0.5)]
+    denoised = [run(3, 0.75, 0.75, raw_noise=0.25), run(0, 0.625, 0.25, raw_noise=0.25), run(2, 0.9, 0.9)]
+    found = ablation.seed_differences({"nl": plain, "dnl-sigmoid": denoised, "fcn": plain})
+    assert list(found) == ["miou", "raw_noise", "miou_A"]  # no final noise is known
+    assert [interval.mean for interval in found.values()] == [0.0625, -0.25, 0.125]  # of seeds 0 and 3
+    assert all(interval.low is None for interval in found.values())
+    assert "- miou: +0.062 (no interval below 3 seeds)" in ablation.differences_in_words(found)
+    three = [run(seed, 0.5 + 0.25 * seed, 0.25) for seed in range(3)]
+    found = ablation.seed_differences({"nl": [run(seed, 0.5, 0.25) for seed in range(3)], "dnl-sigmoid": three})
+    expected = mean_interval([0.0, 0.25, 0.5])
+    assert found["miou"] == expected and expected.low < 0.25 < expected.high
+    words = ablation.differences_in_words(found)
+    assert words.startswith("dnl-sigmoid minus nl, mean and 95 % interval over 3 seeds")
+    assert f"- miou: +0.250 ({expected.low:+.3f} … {expected.high:+.3f})" in words
+
+
+def test_without_common_seeds_nothing_is_compared():
+    assert ablation.seed_differences({"nl": [{"seed": 0, "miou": 1.0}]}) == {}
+    assert (
+        ablation.seed_differences({"nl": [{"seed": 0, "miou": 1.0}], "dnl-sigmoid": [{"seed": 1, "miou": 1.0}]}) == {}
+    )
+    assert ablation.differences_in_words({}) == ""
+
+
+@pytest.mark.slow
+def test_another_split_has_files_of_its_own(runs, camvid, capsys):
+    for folder in ("", "annot"):
+        (camvid / f"val{folder}").rename(camvid / f"test{folder}")
+    arguments = ["--runs", str(runs), "--data", str(camvid), "--split", "test"]
+    assert ablation.main(arguments) == 1
+    assert "no finished run with scores on test" in capsys.readouterr().err
+    (runs / "nl" / "seed-0" / "ablation-test.json").write_text(json.dumps({"miou": 0.25}))
+    assert ablation.main(arguments) == 0
+    assert "| network | seeds | test mIoU |" in capsys.readouterr().out
+    assert json.loads((runs / "nl" / "seed-0" / "noise-test.json").read_text())["noise_images"] == 3
+    assert not (runs / "table.json").exists() and not (runs / "dnl-binary" / "seed-0" / "noise-test.json").exists()
 
 
 def test_bad_arguments_end_with_one_sentence(tmp_path, runs, capsys):

@@ -10,7 +10,7 @@ from dnl import ablation
 from dnl.ablation import VARIANTS, budgeted, finished_runs, main, run_folder, variant_config
 from dnl.checkpoints import load_checkpoint
 from dnl.datasets import CamVid, Streets
-from dnl.training.engine import evaluate
+from dnl.training.engine import evaluate, evaluate_groups
 from dnl.training.recipes import recipe
 
 SETTINGS = (
@@ -24,19 +24,22 @@ SETTINGS = (
     "precision=float32",
 )
 NETWORKS = ["nl", "dnl-binary"]
+DRIVES = ["0001TP_0", "Seq05VD_f"]
 
 
 @pytest.fixture(scope="module")
 def camvid(tmp_path_factory):
-    """Four streets to train on and two to evaluate on, shrunk to 48×64 pixels, in CamVid's layout."""
+    """Four streets to train on and two to evaluate on, shrunk to 48×64 pixels, in CamVid's layout; three of two drives
+    to test on."""
     root = tmp_path_factory.mktemp("camvid")
-    for split, count in (("train", 4), ("val", 2)):
-        scenes = Streets(split, count)
+    for split, count in (("train", 4), ("val", 2), ("test", 3)):
+        scenes = Streets("val" if split == "test" else split, count)
         for folder, resampling in ((split, Image.Resampling.BILINEAR), (f"{split}annot", Image.Resampling.NEAREST)):
             (root / folder).mkdir()
-            for scene in scenes:
+            for index, scene in enumerate(scenes):
                 picture = scene.image if folder == split else scene.labels
-                Image.fromarray(picture).resize((64, 48), resampling).save(root / folder / f"{scene.name}.png")
+                name = f"{DRIVES[index % 2]}{index:05}" if split == "test" else scene.name
+                Image.fromarray(picture).resize((64, 48), resampling).save(root / folder / f"{name}.png")
     return root
 
 
@@ -117,6 +120,24 @@ def test_the_same_command_again_trains_nothing(whole, camvid, monkeypatch, capsy
     assert (whole / "table.md").read_text() in capsys.readouterr().out
 
 
+def test_finished_runs_are_scored_on_another_split_without_training(whole, camvid, monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "train", lambda *_, **__: pytest.fail("trained again"))
+    table_of_val = (whole / "table.json").read_text()
+    assert main(arguments(camvid, whole, "--split", "test")) == 0
+    assert (whole / "table-test.md").read_text() in capsys.readouterr().out
+    assert (whole / "table.json").read_text() == table_of_val
+    figures = json.loads((run_folder(whole, "nl", 1) / "ablation-test.json").read_text())
+    model, _ = load_checkpoint(run_folder(whole, "nl", 1) / "model.safetensors")
+    expected = evaluate_groups(model, CamVid(camvid, "test"))
+    assert figures["miou"] == expected.whole.miou and figures["images"] == 3
+    assert figures["groups"] == {group: scores.miou for group, scores in expected.groups.items()}
+    table = json.loads((whole / "table-test.json").read_text())
+    assert table["split"] == "test" and table["rows"][0]["miou"]["values"][1] == figures["miou"]
+    assert table["rows"][0]["miou_Seq05VD"]["values"][1] == figures["groups"]["Seq05VD"]
+    heading = (whole / "table-test.md").read_text().splitlines()[2]
+    assert heading.startswith("| network | seeds | test mIoU | 0001TP | Seq05VD | γ = 0 |")
+
+
 def test_an_interrupted_ablation_goes_on_to_the_same_weights(whole, camvid, tmp_path, monkeypatch, capsys):
     from dnl.training import run as training
 
@@ -148,7 +169,11 @@ def test_another_plan_is_refused_and_other_faults_are_one_sentence(whole, camvid
     for changed in ({"epochs": "3"}, {"settings": [*SETTINGS, "learning_rate=1"]}, {"epochs": None}):
         assert main(arguments(camvid, whole, **changed)) == 1
         assert "holds another recipe, budget or settings" in capsys.readouterr().err
-    for extra, message in ((["--seeds", "0"], "--seeds is 0"), (["--data", str(tmp_path / "no")], "is missing")):
+    for extra, message in (
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--data", str(tmp_path / "no")], "is missing"),
+        (["--split", "tests"], "tests"),
+    ):
         assert main(arguments(camvid, tmp_path / "new", *extra)) == 1
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith("error: ") and message in error

@@ -241,7 +241,7 @@ def test_the_ablation_for_reading(tmp_path):
         {"network": "nl", "seeds": "1", "mean IoU": "0.600", "γ": "0.250"},
     ]
     assert ablation.about == (
-        "Recipe camvid_dnl, 4 epochs for each network. "
+        "Recipe camvid_dnl, 4 epochs for each network, measured on val. "
         "Means over 1 … 2 seeds, ± standard deviation where there is more than one. "
         "Missing of the 8 networks: nl+gr-sigmoid, nl+gr-binary, nl+lr, dnl-sigmoid, dnl-binary, dnl-box."
     )
@@ -282,19 +282,19 @@ def test_one_run_each_has_no_spread_and_every_figure_its_words(tmp_path):
         "hollow fraction, retained": "0.126",
     }
     assert ablation.about == (
-        "Recipe camvid_dnl, 4 epochs for each network. "
+        "Recipe camvid_dnl, 4 epochs for each network, measured on val. "
         "One run each: how far another seed would lie from it is not known."
     )
 
 
 def test_as_many_seeds_for_all_are_counted_once(tmp_path):
     ablation = ablation_of(tmp_path, {variant: [{"miou": 0.5}, {"miou": 0.75}] for variant in VARIANTS})
-    assert ablation.about.endswith("each network. Means over 2 seeds, ± standard deviation.")
+    assert ablation.about.endswith("measured on val. Means over 2 seeds, ± standard deviation.")
     assert ablation.rows[0]["mean IoU"] == "0.625 ± 0.177"
 
 
 def test_every_figure_of_an_ablation_has_words():
-    assert list(ABLATION_WORDS) == [column.key for column in COLUMNS]
+    assert list(ABLATION_WORDS) == ["miou", *(column.key for column in COLUMNS)]
 
 
 def test_no_ablation_is_none_and_a_broken_one_an_error(tmp_path):
