@@ -2,18 +2,23 @@
 
     python -m benchmarks.lens [--cells 45x60 64x128 …] [--moves 300] [--kernel 3] [--models 1]
     python -m benchmarks.lens --url http://localhost:8501    the app as served, with what it shows on arrival
+    python -m benchmarks.lens --tasks --cells 128x256        what runs in the background
 
 A move computes the three rows with their figures, and draws the photo and the maps. The time is JavaScript's, from
 the first computation to the last drawing command: by the clock, as the page itself takes it
 (`performance.measure("lens")`), and of the processor, from Chromium's own trace, which other programs do not lengthen.
 The moves are real ones of the mouse, to random places. Requests while moving are counted. Without --url: seeded random
 queries, keys and class distributions on the labels of a built-in street, d = 64, 19 classes, sigmoid gate, learnt LR,
-two models with --models 2. Needs a Chromium, and a quiet machine for the times by the clock.
+two models with --models 2. --tasks: the seconds, by the clock, until columns at another temperature, the noisiest
+pixels, and the mean of the largest class are there, and the milliseconds of a raw row in a worker's loop, with
+WebAssembly's SIMD and without, in turns. Needs a Chromium, and a quiet machine for the times by the clock.
 """
 
 import argparse
+import base64
 import json
 import math
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,7 +29,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from analysis.capture import Capture
 from analysis.geometry import Grid
-from analysis.lens import pack_capture, standalone_html
+from analysis.lens import SCRIPT, pack_capture, standalone_html
 from benchmarks.browser import launch_chromium
 from benchmarks.variants import DEPTH, SCORE_STD
 from dnl.classes import LabelSet
@@ -107,6 +112,58 @@ def report(name: str, times: np.ndarray, requests: int) -> str:
     return f"{name:>14}  {len(times)} moves  {'  '.join(columns)}  {requests} requests"
 
 
+# Options of each task in the background; `cells` are those of the largest class.
+TASKS_SCRIPT = """async ([script, buffer]) => {
+  const source = new Blob([script], { type: "text/javascript" });
+  const lens = await import(URL.createObjectURL(source));
+  const image = lens.unpack(Uint8Array.from(atob(buffer), (letter) => letter.charCodeAt(0)));
+  const [model] = image.models;
+  const choices = model.ownChoices;
+  const byClass = Map.groupBy(model.queryGrid.classes.keys(), (cell) => model.queryGrid.classes[cell]);
+  const cells = [...byClass.values()].sort((a, b) => b.length - a.length)[0];
+  const tasks = {
+    "columns at another temperature": ["allLogSums", { temperature: 2 }],
+    "noisiest pixels": ["noisiestQueries", { choices, count: 8 }],
+    [`mean of ${cells.length} rows`]: ["regionAverage", { cells, choices, direction: "row", logSums: [] }],
+  };
+  const seconds = {};
+  for (const [words, [task, options]] of Object.entries(tasks)) {
+    const begun = performance.now();
+    await new Promise((done, failed) => lens.startJob(image, model, task, options, { progress() {}, done, failed }));
+    seconds[words] = (performance.now() - begun) / 1000;
+  }
+  const queries = Array.from({ length: 64 }, (_, query) => query);
+  const rows = { SIMD: [], plain: [] };
+  for (let round = 0; round < 6; round++) {
+    for (const kind of Object.keys(rows)) {
+      const simd = kind === "SIMD" ? lens.rowsInstance() : null;
+      const found = lens.exponentialRows(model, 1, queries, simd);
+      found.next(); // what is there once, such as the packing of keys
+      const begun = performance.now();
+      let count = 0;
+      for (const _ of found) count++;
+      rows[kind].push((performance.now() - begun) / count);
+    }
+  }
+  return [navigator.hardwareConcurrency, seconds, rows];
+}"""
+
+
+def times_of_tasks(browser: Browser, capture: Capture) -> str:
+    """What the tasks in the background take on one capture's map, in words."""
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    buffer = base64.b64encode(pack_capture(capture)).decode()
+    cores, seconds, rows = page.evaluate(TASKS_SCRIPT, [SCRIPT, buffer])
+    page.close()
+    medians = {kind: statistics.median(times[1:]) for kind, times in rows.items()}
+    tasks = ", ".join(f"{words} {taken:.1f} s" for words, taken in seconds.items())
+    return (
+        f"{capture.height:>9}×{capture.width}  {cores} cores: {tasks}; a row {medians['SIMD']:.2f} ms with SIMD, "
+        f"{medians['plain']:.2f} ms without"
+    )
+
+
 def _measured(browser: Browser, address: str, moves: int) -> tuple[np.ndarray, int]:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     try:
@@ -129,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kernel", type=int, default=3, choices=(3, 5, 7))
     parser.add_argument("--models", type=int, default=1, choices=(1, 2))
     parser.add_argument("--url", help="measure the app that is served there instead")
+    parser.add_argument("--tasks", action="store_true", help="measure what runs in the background instead")
     options = parser.parse_args(arguments)
     if options.moves < 1:
         parser.error(f"--moves is {options.moves}; give 1 or more")
@@ -140,6 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         for cells in options.cells:
             height, width = map(int, cells.split("x"))
+            if options.tasks:
+                print(times_of_tasks(browser, make_capture(height, width, options.kernel, 0)))
+                continue
             captures = [make_capture(height, width, options.kernel, seed) for seed in range(options.models)]
             file = Path(folder) / "lens.html"
             file.write_bytes(standalone_html(pack_capture(*captures), title=cells, provenance={}))

@@ -5,6 +5,7 @@ be imported by a relative path. A worker, which cannot share the page's function
 What Python knows as well stands in front of both as one object, SETTINGS, so that it is written in Python alone.
 """
 
+import base64
 import json
 import re
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from analysis.options import DEFAULT_LR_KERNEL, STAGES
 _FOLDER = Path(__file__).parent / "browser"
 # Joined into one scope, so every top-level name is unique. The first files do not touch the page, and run in the
 # worker as well.
-COMPUTING = ("buffer.js", "geometry.js", "attention.js", "noise.js", "averages.js")
+COMPUTING = ("buffer.js", "geometry.js", "attention.js", "noise.js", "rows.js", "averages.js")
 SHOWING = (
     "jobs.js",
     "colour.js",
@@ -89,15 +90,21 @@ def _in_script(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
+def _computing() -> str:
+    """The files that compute, with what rows.wat is compiled to in front."""
+    compiled = base64.b64encode((_FOLDER / "rows.wasm").read_bytes()).decode()
+    return f'const ROWS_WASM = "{compiled}";\n\n{joined(COMPUTING)}'
+
+
 def _worker_source() -> str:
     """The worker as a classic script: what is exported for the page and the tests is a plain function here."""
-    return re.sub(r"^export ", "", joined((*COMPUTING, WORKER)), flags=re.MULTILINE)
+    return re.sub(r"^export ", "", f"{_computing()}\n{joined((WORKER,))}", flags=re.MULTILINE)
 
 
 def _script() -> str:
     worker = f'"const SETTINGS = " + JSON.stringify(SETTINGS) + ";\\n" + {_in_script(_worker_source())}'
     return (
-        f"const SETTINGS = {_in_script(SETTINGS)};\n\n{joined(COMPUTING)}\n"
+        f"const SETTINGS = {_in_script(SETTINGS)};\n\n{_computing()}\n"
         f"const WORKER_SOURCE = {worker};\n\n{joined(SHOWING)}"
     )
 

@@ -277,7 +277,7 @@ def test_a_region_has_the_mean_of_its_cells(script_page, direction):
 def test_the_noisiest_queries_follow_the_definitions(script_page, kind):
     capture = KINDS[kind]()
     open_buffer(script_page, pack_capture(capture))
-    found = finish(script_page, "noisiestQueries", {"choices": {}, "stage": "raw", "count": 8})
+    found = finish(script_page, "noisiestQueries", {"choices": {}, "count": 8})
     rows, classes = raw_rows(capture), capture.key_labels.ravel()
     labels = capture.cell_labels.ravel()
     noise = np.array([figures_of(row, classes, own)["interclass_noise"] for row, own in zip(rows, labels, strict=True)])

@@ -240,7 +240,7 @@ def test_temperature_divides_the_softmax_s_scores_alone(script_page):
 
 COLUMN_SCRIPT = """(choices) => {
   const chosen = lens.effectiveChoices(capture, choices);
-  const job = lens.allLogSums(capture, chosen);
+  const job = lens.TASKS.allLogSums.share(capture, chosen, 0, capture.attention ? 0 : capture.queryGrid.cells);
   let step = job.next();
   while (!step.done) step = job.next();
   const logSums = chosen.temperature === 1 && capture.log_sums ? capture.log_sums : step.value;
@@ -316,30 +316,35 @@ def test_two_hundred_queries_of_a_real_street_agree_within_a_thousandth(script_p
     assert moved <= 5
 
 
-def finish(page, generator: str, options: dict):
-    """What a generator of the script returns when it is driven to its end."""
+def finish(page, task: str, options: dict, shares: int = 1):
+    """What a task of the script comes to when it is shared in so many parts, each driven to its end."""
     return page.evaluate(
-        """([name, options]) => {
-          const job = lens[name](capture, { ...options, choices: lens.effectiveChoices(capture, options.choices) });
-          let step = job.next();
-          let progress = 0;
-          while (!step.done) {
-            if (step.value <= progress || step.value > 1) throw new Error(`progress went from ${progress}`);
-            progress = step.value;
-            step = job.next();
-          }
-          return step.value;
+        """([name, chosen, shares]) => {
+          const options = { ...chosen, choices: lens.effectiveChoices(capture, chosen.choices) };
+          const { count, share, join } = lens.TASKS[name];
+          const items = count(capture, options);
+          const results = Array.from({ length: shares }, (_, index) => {
+            const [first, stop] = [index, index + 1].map((place) => Math.round((place * items) / shares));
+            const job = share(capture, options, first, stop);
+            let step = job.next();
+            for (let done = 1; !step.done; step = job.next(), done++) {
+              if (step.value !== done) throw new Error(`${step.value} done after ${done}`);
+            }
+            return step.value;
+          });
+          return join(capture, options, results);
         }""",
-        [generator, options],
+        [task, options, shares],
     )
 
 
-def test_a_region_shows_the_mean_rows_and_the_mean_figures(script_page):
+@pytest.mark.parametrize("shares", [1, 4])
+def test_a_region_shows_the_mean_rows_and_the_mean_figures(script_page, shares):
     capture = make_capture()
     cells = [0, 5, 17, 18, 40, 65]
     open_buffer(script_page, pack_capture(capture))
     choices = {"gate": "binary", "retention": "learnt"}
-    found = finish(script_page, "regionAverage", {"cells": cells, "choices": choices, "direction": "row"})
+    found = finish(script_page, "regionAverage", {"cells": cells, "choices": choices, "direction": "row"}, shares)
     rows = attention_rows(capture, cells, **row_options(capture, choices))
     of_stage = {
         stage: query_metrics(getattr(rows, stage), capture.cell_labels, cells, ignore_index=capture.ignore_index)
@@ -374,13 +379,14 @@ def test_a_region_compares_the_stages_on_the_queries_that_all_have(script_page):
         assert found["raw"][script_name] == pytest.approx(values[np.isfinite(values)].mean(), rel=1e-8)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_the_noisiest_queries_are_python_s_and_lie_apart(script_page, stage):
+@pytest.mark.parametrize("shares", [1, 5])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_the_noisiest_queries_are_python_s_and_lie_apart(script_page, temperature, shares):
     capture = make_capture()
     open_buffer(script_page, pack_capture(capture))
-    found = finish(script_page, "noisiestQueries", {"choices": {}, "stage": stage, "count": 4})
+    found = finish(script_page, "noisiestQueries", {"choices": {"temperature": temperature}, "count": 4}, shares)
     every = np.arange(66)
-    rows = getattr(attention_rows(capture), stage)
+    rows = attention_rows(capture, temperature=temperature).raw
     noise = query_metrics(rows, capture.cell_labels, every, ignore_index=capture.ignore_index).interclass_noise
     assert found[0]["cell"] == np.nanargmax(noise)
     for query in found:
@@ -392,6 +398,91 @@ def test_the_noisiest_queries_are_python_s_and_lie_apart(script_page, stage):
     places = [divmod(query["cell"], 11) for query in found]
     assert all(max(abs(a[0] - b[0]), abs(a[1] - b[1])) >= 3 for a, b in itertools.combinations(places, 2))
     assert [query["noise"] for query in found] == sorted((query["noise"] for query in found), reverse=True)
+
+
+def spread_out(size: tuple[int, int], spread: float) -> Capture:
+    """Random queries and keys on a map of that size, two pixels a cell."""
+    rng = np.random.default_rng(4)
+    image = np.zeros((2 * size[0], 2 * size[1], 3), np.uint8)
+    query, key = (spread * rng.normal(size=(7, *size)).astype(np.float32) for _ in range(2))
+    return Capture(query, key, image=image)
+
+
+ROWS_SCRIPT = """([temperature, queries, plain]) => {
+  const found = [];
+  for (const { cell, row, total, highest } of lens.exponentialRows(
+    capture, temperature, queries, plain ? null : lens.rowsInstance(),
+  )) found.push([cell, Array.from(row), total, highest]);
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("size", [(6, 11), (7, 9), (52, 81)])  # 66, 63, 4212 keys: tiles that are full and are not
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_rows_of_many_queries_are_python_s_with_simd_and_without(script_page, size, temperature):
+    capture = spread_out(size, spread=6.0)  # scores of hundreds: most of a row is 0 beside its largest
+    query, key = (array.reshape(len(array), -1).astype(np.float64) for array in (capture.query, capture.key))
+    queries = np.random.default_rng(1).permutation(query.shape[1])[:37].tolist()  # three blocks, the last one short
+    scores = query.T[queries] @ key
+    expected = np.exp((scores - scores.max(axis=1, keepdims=True)) / temperature)
+    open_buffer(script_page, pack_capture(capture))
+    assert script_page.evaluate("lens.rowsInstance() !== null")
+    for plain in (False, True):
+        found = script_page.evaluate(ROWS_SCRIPT, [temperature, queries, plain])
+        cells, rows, totals, highest = zip(*found, strict=True)
+        assert list(cells) == queries
+        np.testing.assert_allclose(rows, expected, rtol=1e-10, atol=1e-300)
+        np.testing.assert_allclose(totals, expected.sum(axis=1), rtol=1e-12)
+        np.testing.assert_allclose(highest, scores.max(axis=1), rtol=1e-12)
+
+
+JOB_SCRIPT = """async (cores) => {
+  Object.defineProperty(navigator, "hardwareConcurrency", { value: cores, configurable: true });
+  const shares = [];
+  let workers = 0;
+  const Usual = window.Worker;
+  window.Worker = class extends Usual {
+    constructor(...about) {
+      super(...about);
+      workers++;
+    }
+  };
+  try {
+    const sums = await new Promise((done, failed) => {
+      const progress = (share) => shares.push(share);
+      lens.startJob(image, capture, "allLogSums", { temperature: 2 }, { progress, done, failed });
+    });
+    return { sums: Array.from(sums), workers, shares };
+  } finally {
+    window.Worker = Usual;
+  }
+}"""
+
+
+@pytest.mark.parametrize(("size", "cores", "workers"), [((6, 11), 8, 1), ((72, 90), 1, 1), ((72, 90), 8, 3)])
+def test_a_large_map_is_shared_among_as_many_workers_as_there_are_cores(script_page, size, cores, workers):
+    capture = spread_out(size, spread=1.0)
+    open_buffer(script_page, pack_capture(capture))
+    found = script_page.evaluate(JOB_SCRIPT, cores)
+    assert found["workers"] == workers
+    assert all(0 < share <= 1 for share in found["shares"])
+    query, key = (array.reshape(len(array), -1).astype(np.float64) for array in (capture.query, capture.key))
+    np.testing.assert_allclose(found["sums"], np.log(np.exp(query.T @ key / 2).sum(axis=1)), rtol=1e-12)
+
+
+def test_without_webassembly_the_rows_are_computed_one_by_one(script_page):
+    capture = make_capture()
+    open_buffer(script_page, pack_capture(capture))
+    options = {"choices": {}, "temperature": 2}
+    usual = finish(script_page, "allLogSums", options)
+    for missing in ("delete globalThis.WebAssembly", "globalThis.WebAssembly = { validate: () => false }"):
+        script_page.evaluate(f"() => {{ globalThis.kept = WebAssembly; {missing}; }}")
+        try:
+            assert script_page.evaluate("lens.rowsInstance()") is None
+            plain = finish(script_page, "allLogSums", options)
+        finally:
+            script_page.evaluate("() => { globalThis.WebAssembly = globalThis.kept; }")
+        np.testing.assert_allclose(usual, plain, rtol=1e-12)
 
 
 def test_two_models_of_one_image_keep_their_own_grids(script_page):

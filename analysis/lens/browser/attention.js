@@ -79,12 +79,6 @@ export function rawRow(model, cell, temperature = 1, out = new Float64Array(mode
   return out;
 }
 
-/** log Σ_j exp(q·k_j / temperature) of one query cell; `scratch` is overwritten. */
-export function logSum(model, cell, temperature, scratch) {
-  const { total, highest } = exponentials(model, cell, temperature, scratch);
-  return highest / temperature + Math.log(total);
-}
-
 /** What every query gives to one key in the raw map: a column. logSums: that of every query, unless it is a map; of a
  * mean, those of its heads one after another. */
 export function rawColumn(model, cell, temperature, logSums, out = new Float64Array(model.queryGrid.cells)) {
@@ -183,8 +177,11 @@ export function retainRow(row, weights, height, width, kernel, out = new Float64
 
 /** What one query cell gives to every key in the three stages, under the given choices. Fills `space`. */
 export function attentionStages(model, cell, choices, space = workspace(model.keyGrid.cells)) {
-  const { gate, retention, kernel, temperature } = choices;
-  const raw = rawRow(model, cell, temperature, space.raw);
+  return stagesAfter(model, cell, choices, rawRow(model, cell, choices.temperature, space.raw), space);
+}
+
+/** The three stages of one query cell whose raw row is known. Fills `space`. */
+function stagesAfter(model, cell, { gate, retention, kernel }, raw, space) {
   const rectified = gate === "off" ? raw : gated(model, cell, gate, raw, space, space.rectified);
   if (retention === "off") return { raw, rectified, retained: rectified };
   const weights = retentionWeights(model, retention, kernel);

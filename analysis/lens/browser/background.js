@@ -81,7 +81,7 @@ function noisiestFrom(jobs, model, choices) {
   const known = model.cache.get("noisiest");
   if (known?.asked === asked) return known.found;
   model.cache.set("noisiest", { asked, found: null });
-  jobs.start("noisiest", model, "noisiestQueries", { choices, stage: "raw", count: NOISIEST_COUNT }, (found) => {
+  jobs.start("noisiest", model, "noisiestQueries", { choices, count: NOISIEST_COUNT }, (found) => {
     model.cache.set("noisiest", { asked, found });
   });
   return null;

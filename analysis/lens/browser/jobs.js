@@ -1,27 +1,49 @@
 // --- work for the worker ---------------------------------------------------------------------------------------------
 
+const MOST_WORKERS = 8; // each holds a copy of the image's arrays
+const WORTH_A_WORKER = 2 ** 24; // entries of the map: fewer take less time than a worker's start
+
+/** How many workers share a task's items. */
+export function workersFor(model, items) {
+  const useful = Math.ceil((items * model.keyGrid.cells) / WORTH_A_WORKER);
+  return Math.max(1, Math.min(useful, items, MOST_WORKERS, navigator.hardwareConcurrency || 1));
+}
+
 /**
- * Have a generator of averages.js run in a worker. handlers: { progress(share), done(result), failed(message) }.
+ * Have a task of averages.js run in workers. handlers: { progress(share), done(result), failed(message) }.
  * Returns a function that calls it off.
  */
 export function startJob(image, model, task, options, { progress, done, failed }) {
+  const { count, join } = TASKS[task];
+  const items = count(model, options);
+  const number = workersFor(model, items);
   const address = URL.createObjectURL(new Blob([WORKER_SOURCE], { type: "text/javascript" }));
-  const worker = new Worker(address);
+  const workers = Array.from({ length: number }, () => new Worker(address));
+  const counts = new Array(number).fill(0);
+  const results = new Map();
   const end = () => {
-    worker.terminate();
+    workers.forEach((worker) => worker.terminate());
     URL.revokeObjectURL(address);
   };
-  worker.onmessage = ({ data }) => {
-    if (!("result" in data)) return progress(data.progress);
-    end();
-    done(data.result);
-  };
-  worker.onerror = (event) => {
-    event.preventDefault();
-    end();
-    failed(event.message || "this browser does not let the page compute in the background");
-  };
-  worker.postMessage({ bytes: image.bytes, map: image.map, model: model.index, task, options });
+  workers.forEach((worker, index) => {
+    worker.onmessage = ({ data }) => {
+      if (!("result" in data)) {
+        counts[index] = data.done;
+        return progress(counts.reduce((sum, share) => sum + share, 0) / items);
+      }
+      results.set(index, data.result);
+      if (results.size < number) return undefined;
+      end();
+      return done(join(model, options, counts.map((_, place) => results.get(place))));
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      end();
+      failed(event.message || "this browser does not let the page compute in the background");
+    };
+    const [first, stop] = [index, index + 1].map((place) => Math.round((place * items) / number));
+    worker.postMessage({ bytes: image.bytes, map: image.map, model: model.index, task, options, first, stop });
+  });
   return end;
 }
 

@@ -68,6 +68,25 @@ export function queryMetrics(row, classes, cell, noClass, own = classes[cell]) {
   return metrics;
 }
 
+/** Interclass noise, null where it is undefined, and its chance: as `queryMetrics` has them, without the rest. */
+export function interclassNoise(row, classes, cell, noClass, own) {
+  let [sameCount, otherCount, sameMass, otherMass] = [0, 0, 0, 0];
+  for (let n = 0; n < row.length; n++) {
+    const label = classes[n];
+    if (n === cell || label === noClass) continue;
+    if (label === own) {
+      sameCount++;
+      sameMass += row[n];
+    } else {
+      otherCount++;
+      otherMass += row[n];
+    }
+  }
+  const mass = sameMass + otherMass;
+  const defined = sameCount > 0 && otherCount > 0 && mass >= EMPTIED;
+  return { noise: defined ? otherMass / mass : null, chance: otherCount / (sameCount + otherCount) };
+}
+
 /** The metrics of each of one cell's stages, whose rows or columns they are. */
 export function metricsOf(model, cell, stages, direction) {
   const { from, onto } = gridsIn(model, direction);

@@ -1,11 +1,11 @@
 // --- the worker ------------------------------------------------------------------------------------------------------
 
-const TASKS = { allLogSums, regionAverage, noisiestQueries };
 const REPORT_EVERY = 100; // milliseconds
 
-/** One task, then the worker's life is over. Posts { progress } now and then, and { result } in the end. */
-self.onmessage = ({ data: { bytes, map, model, task, options } }) => {
-  const job = TASKS[task](unpack(bytes, map).models[model], options);
+/** One share of a task, then the worker's life is over. Posts { done }, of its items, now and then, and { result } in
+ * the end. */
+self.onmessage = ({ data: { bytes, map, model, task, options, first, stop } }) => {
+  const job = TASKS[task].share(unpack(bytes, map).models[model], options, first, stop);
   let reported = performance.now();
   for (let step = job.next(); ; step = job.next()) {
     if (step.done) {
@@ -14,7 +14,7 @@ self.onmessage = ({ data: { bytes, map, model, task, options } }) => {
     }
     if (performance.now() - reported > REPORT_EVERY) {
       reported = performance.now();
-      self.postMessage({ progress: step.value });
+      self.postMessage({ done: step.value });
     }
   }
 };

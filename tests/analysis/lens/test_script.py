@@ -13,6 +13,7 @@ import analysis.lens
 from analysis import noise, options, words
 from analysis.lens import figure_preview, noise_map, script
 from analysis.lens.script import COMPUTING, SCRIPT, SETTINGS, SHOWING, WORKER, joined
+from tests.analysis.lens.assemble import SOURCE, assembled
 
 FOLDER = Path(script.__file__).parent / "browser"
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.js"))}
@@ -23,7 +24,9 @@ def test_the_settings_stand_in_front_and_can_be_read():
     first, rest = SCRIPT.split("\n", 1)
     value = first.removeprefix("const SETTINGS = ").removesuffix(";")
     assert json.loads(value) == json.loads(json.dumps(SETTINGS))
-    assert rest.lstrip().startswith(joined(COMPUTING)[:40])
+    compiled, computing = rest.lstrip().split("\n", 1)
+    assert compiled.startswith('const ROWS_WASM = "AGFzbQ')  # "\\0asm"
+    assert computing.lstrip().startswith(joined(COMPUTING)[:40])
 
 
 def test_the_script_may_stand_inside_an_html_page():
@@ -120,3 +123,7 @@ def test_the_script_writes_nothing_that_python_has(name):
 )
 def test_a_constant_written_again_is_found(line):
     assert len(twice_written(line)) == 1
+
+
+def test_the_compiled_rows_are_those_of_their_source():
+    assert SOURCE.with_suffix(".wasm").read_bytes() == assembled()

@@ -1,0 +1,107 @@
+;; Many raw rows at once, for rows.js: dot products and exponentials, two numbers at a time, in double precision as the
+;; JavaScript that stands in where a browser lacks SIMD. `python -m tests.analysis.lens.assemble` makes rows.wasm of it.
+(module
+  (memory (export "memory") 1)
+
+  ;; Four queries' dot products with all keys. queries: depth×4. keys: tiles×depth×4, a tile has four keys.
+  ;; out: four rows, `row` bytes from one to the next.
+  (func (export "scores")
+    (param $queries i32) (param $keys i32) (param $out i32) (param $depth i32) (param $tiles i32) (param $row i32)
+    (local $query i32) (local $channels i32) (local $place i32)
+    (local $left v128) (local $right v128) (local $factor v128)
+    (local $left0 v128) (local $left1 v128) (local $left2 v128) (local $left3 v128)
+    (local $right0 v128) (local $right1 v128) (local $right2 v128) (local $right3 v128)
+    (loop $tile
+      (local.set $left0 (v128.const f64x2 0 0))
+      (local.set $left1 (v128.const f64x2 0 0))
+      (local.set $left2 (v128.const f64x2 0 0))
+      (local.set $left3 (v128.const f64x2 0 0))
+      (local.set $right0 (v128.const f64x2 0 0))
+      (local.set $right1 (v128.const f64x2 0 0))
+      (local.set $right2 (v128.const f64x2 0 0))
+      (local.set $right3 (v128.const f64x2 0 0))
+      (local.set $query (local.get $queries))
+      (local.set $channels (local.get $depth))
+      (loop $channel
+        (local.set $left (v128.load (local.get $keys)))
+        (local.set $right (v128.load offset=16 (local.get $keys)))
+        (local.set $factor (v128.load64_splat (local.get $query)))
+        (local.set $left0 (f64x2.add (local.get $left0) (f64x2.mul (local.get $factor) (local.get $left))))
+        (local.set $right0 (f64x2.add (local.get $right0) (f64x2.mul (local.get $factor) (local.get $right))))
+        (local.set $factor (v128.load64_splat offset=8 (local.get $query)))
+        (local.set $left1 (f64x2.add (local.get $left1) (f64x2.mul (local.get $factor) (local.get $left))))
+        (local.set $right1 (f64x2.add (local.get $right1) (f64x2.mul (local.get $factor) (local.get $right))))
+        (local.set $factor (v128.load64_splat offset=16 (local.get $query)))
+        (local.set $left2 (f64x2.add (local.get $left2) (f64x2.mul (local.get $factor) (local.get $left))))
+        (local.set $right2 (f64x2.add (local.get $right2) (f64x2.mul (local.get $factor) (local.get $right))))
+        (local.set $factor (v128.load64_splat offset=24 (local.get $query)))
+        (local.set $left3 (f64x2.add (local.get $left3) (f64x2.mul (local.get $factor) (local.get $left))))
+        (local.set $right3 (f64x2.add (local.get $right3) (f64x2.mul (local.get $factor) (local.get $right))))
+        (local.set $keys (i32.add (local.get $keys) (i32.const 32)))
+        (local.set $query (i32.add (local.get $query) (i32.const 32)))
+        (br_if $channel (local.tee $channels (i32.sub (local.get $channels) (i32.const 1)))))
+      (local.set $place (local.get $out))
+      (v128.store (local.get $place) (local.get $left0))
+      (v128.store offset=16 (local.get $place) (local.get $right0))
+      (local.set $place (i32.add (local.get $place) (local.get $row)))
+      (v128.store (local.get $place) (local.get $left1))
+      (v128.store offset=16 (local.get $place) (local.get $right1))
+      (local.set $place (i32.add (local.get $place) (local.get $row)))
+      (v128.store (local.get $place) (local.get $left2))
+      (v128.store offset=16 (local.get $place) (local.get $right2))
+      (local.set $place (i32.add (local.get $place) (local.get $row)))
+      (v128.store (local.get $place) (local.get $left3))
+      (v128.store offset=16 (local.get $place) (local.get $right3))
+      (local.set $out (i32.add (local.get $out) (i32.const 32)))
+      (br_if $tile (local.tee $tiles (i32.sub (local.get $tiles) (i32.const 1))))))
+
+  ;; The largest number of a row of `pairs` pairs.
+  (func (export "highest") (param $row i32) (param $pairs i32) (result f64)
+    (local $found v128)
+    (local.set $found (v128.load (local.get $row)))
+    (loop $pair
+      (local.set $found (f64x2.pmax (local.get $found) (v128.load (local.get $row))))
+      (local.set $row (i32.add (local.get $row) (i32.const 16)))
+      (br_if $pair (local.tee $pairs (i32.sub (local.get $pairs) (i32.const 1)))))
+    (f64.max (f64x2.extract_lane 0 (local.get $found)) (f64x2.extract_lane 1 (local.get $found))))
+
+  ;; exp((x − highest) / temperature) in place of each x of a row; returns their sum. No x is above `highest`.
+  ;; exp(x) = 2ⁿ · exp(r) with n = round(x / ln 2), and the Taylor series of exp(r), |r| ≤ ln 2 / 2, to r¹³.
+  (func (export "exponentials") (param $row i32) (param $pairs i32) (param $highest f64) (param $temperature f64) (result f64)
+    (local $top v128) (local $heat v128) (local $x v128) (local $n v128) (local $e v128) (local $sum v128)
+    (local.set $top (f64x2.splat (local.get $highest)))
+    (local.set $heat (f64x2.splat (local.get $temperature)))
+    (loop $pair
+      ;; Below −708 a power of two would leave the normal numbers; what is there is 0 beside the row's 1.
+      (local.set $x (f64x2.pmax
+        (f64x2.div (f64x2.sub (v128.load (local.get $row)) (local.get $top)) (local.get $heat))
+        (v128.const f64x2 -708 -708)))
+      (local.set $n (f64x2.nearest (f64x2.mul (local.get $x) (v128.const f64x2 1.4426950408889634 1.4426950408889634))))
+      ;; ln 2 in two parts, the first of which times n is exact.
+      (local.set $x (f64x2.sub (local.get $x)
+        (f64x2.mul (local.get $n) (v128.const f64x2 0.693147180369123816490 0.693147180369123816490))))
+      (local.set $x (f64x2.sub (local.get $x)
+        (f64x2.mul (local.get $n) (v128.const f64x2 1.90821492927058770002e-10 1.90821492927058770002e-10))))
+      (local.set $e (v128.const f64x2 1.6059043836821613e-10 1.6059043836821613e-10)) ;; 1/13!
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 2.08767569878681e-09 2.08767569878681e-09)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 2.505210838544172e-08 2.505210838544172e-08)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 2.755731922398589e-07 2.755731922398589e-07)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 2.7557319223985893e-06 2.7557319223985893e-06)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 2.48015873015873e-05 2.48015873015873e-05)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 0.0001984126984126984 0.0001984126984126984)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 0.001388888888888889 0.001388888888888889)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 0.008333333333333333 0.008333333333333333)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 0.041666666666666664 0.041666666666666664)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 0.16666666666666666 0.16666666666666666)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 0.5 0.5)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 1 1)))
+      (local.set $e (f64x2.add (f64x2.mul (local.get $e) (local.get $x)) (v128.const f64x2 1 1)))
+      ;; 2ⁿ by its bits: added to 1.5·2⁵², n stands in the lowest ones, and is shifted to the exponent's place.
+      (local.set $n (f64x2.add (local.get $n) (v128.const f64x2 6755399441055744 6755399441055744)))
+      (local.set $n (i64x2.shl (i64x2.add (local.get $n) (v128.const i64x2 1023 1023)) (i32.const 52)))
+      (local.set $e (f64x2.mul (local.get $e) (local.get $n)))
+      (v128.store (local.get $row) (local.get $e))
+      (local.set $sum (f64x2.add (local.get $sum) (local.get $e)))
+      (local.set $row (i32.add (local.get $row) (i32.const 16)))
+      (br_if $pair (local.tee $pairs (i32.sub (local.get $pairs) (i32.const 1)))))
+    (f64.add (f64x2.extract_lane 0 (local.get $sum)) (f64x2.extract_lane 1 (local.get $sum)))))
