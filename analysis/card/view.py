@@ -114,7 +114,7 @@ def view_card(card: Mapping) -> CardView:
         return CardView(
             name=str(card.get("name", "without a name")),
             network=_network_rows(card["config"], flat),
-            recipe=_rows(flat, RECIPE_WORDS),
+            recipe=_rows(flat, RECIPE_WORDS) + _earlier_trainings(card),
             settings=[{"setting": name, "value": _text(value)} for name, value in flat.items()],
             data=str(card.get("data", "not said")),
             licence=str(card.get("licence", "not said")),
@@ -130,6 +130,13 @@ def view_card(card: Mapping) -> CardView:
         raise CheckpointError(
             f"its card has entries of another form than this project writes ({error!r}); save or measure it again"
         ) from error
+
+
+def _earlier_trainings(card: Mapping) -> list[dict]:
+    """A row for what the weights learnt before the card's own recipe, none where that began at random."""
+    before = recipes_of({**card, "recipe": None})
+    words = [f"{recipe.get('name', 'unnamed')} ({_text(recipe.get('epochs', 'unknown'))} passes)" for recipe in before]
+    return [{"setting": "trained before by", "value": ", then ".join(words)}] if words else []
 
 
 def choice_sentences(card: Mapping) -> str:

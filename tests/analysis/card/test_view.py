@@ -18,7 +18,7 @@ from analysis.card.view import (
     view_card,
 )
 from dnl.ablation import COLUMNS, VARIANTS, run_folder, tabulate
-from dnl.checkpoints import CheckpointError, read_card
+from dnl.checkpoints import CheckpointError, read_card, recipes_of
 from dnl.checkpoints.file import ZOO
 from dnl.training.recipes import RECIPES
 
@@ -76,6 +76,7 @@ def test_a_card_for_reading():
     assert settings["recipe.model.width"] == str(RECIPES["camvid_dnl"].model.width)
     assert not any(name.startswith("metrics") for name in settings)
     assert view.scores["camvid val"]["iou"] == {"Sky": 0.9, "Road": 0.3}
+    assert "trained before by" not in shown
     assert view.history == ["paused once"]
     assert "γ = 0" in view.health.sentence
 
@@ -152,6 +153,14 @@ def test_the_commands_of_all_trainings_behind_the_weights_follow_each_other():
     assert "--set start_from=runs/again-1/model.safetensors" in last and last.endswith("--set seed=2")
 
 
+def test_earlier_trainings_are_named_with_the_recipe():
+    before = [recipe("camvid_dnl", epochs=84), recipe("camvid_dnl_refined", epochs=40)]
+    view = view_card(card(recipe=recipe("camvid_dnl_refined"), began_with=before))
+    assert {"setting": "trained before by", "value": "camvid_dnl (84 passes), then camvid_dnl_refined (40 passes)"} in (
+        view.recipe
+    )
+
+
 def test_the_command_of_the_plain_recipe_sets_nothing():
     assert "--set" not in train_command(card(recipe=recipe("camvid_dnl")))
 
@@ -207,7 +216,8 @@ def test_logs_are_found_beside_the_checkpoint_and_in_the_folder(tmp_path):
 def test_shipped_checkpoints_bring_the_log_of_their_run(checkpoint):
     card = read_card(checkpoint)
     records = read_log(training_logs(checkpoint, None)["this checkpoint's run"])
-    assert [record["epoch"] for record in records] == list(range(1, card["recipe"]["epochs"] + 1))
+    epochs = sum(recipe["epochs"] for recipe in recipes_of(card))
+    assert [record["epoch"] for record in records] == list(range(1, epochs + 1))
     assert records[-1]["miou"] == pytest.approx(card["metrics"]["camvid_val"]["miou"], abs=0.01)
 
 
