@@ -1,7 +1,12 @@
 """The matrix product of the attention: the fastest of those that the PyTorch build at hand has."""
 
+from functools import cache
+from time import perf_counter
+
 import torch
 from torch import Tensor
+
+from dnl.attention.parallel import results
 
 # On x86 `torch.mm` in float32 goes to MKL, which leaves half of an AMD core's vector width unused; oneDNN, which
 # PyTorch carries as well (and reaches from torch.compile), uses all of it and is no slower elsewhere.
@@ -11,6 +16,12 @@ _ONEDNN = (
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 )
+
+# Rows that are added at a time where that takes a tensor of their own, so that it never is as large as the sum.
+_ADDED_ROWS = 128
+
+# For the measurement of `adds_in_place`.
+_MEASURED_CELLS, _ROUNDS = 2048, 6
 
 # Rows of the left operand that `packed` lays the right one out for; any number may come.
 _PACKED_FOR = 128
@@ -39,6 +50,47 @@ def packed(right: Tensor) -> Tensor:
     """
     right = right.contiguous()  # where rows lie across, oneDNN takes up to ten times as long
     return torch.ops.mkldnn._reorder_linear_weight(right, _PACKED_FOR) if _goes_to_onednn(right) else right
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor, in_place: bool) -> None:
+    """total += left · right: M×N, M×K, K×N, where rows of `right` are contiguous. Not differentiable.
+
+    The product is of the factors' dtype. in_place: what `adds_in_place` says of them.
+    """
+    if in_place and left.dtype == total.dtype:
+        total.addmm_(left, right)
+        return
+    for start in range(0, len(total), _ADDED_ROWS):
+        rows = slice(start, start + _ADDED_ROWS)
+        total[rows] += product(left[rows], right.t())
+
+
+def adds_in_place(operand: Tensor) -> bool:
+    """Whether `add_product` is faster in PyTorch's own product, which adds to the sum as it goes.
+
+    oneDNN's makes a tensor to be added, and lays the right operand out anew for each. Measured on the CPU, once a
+    process, in some milliseconds: MKL's is by a third faster on Intel's processors, and slower on others.
+    """
+    return not _goes_to_onednn(operand) or _faster_in_place()
+
+
+@cache
+def _faster_in_place() -> bool:
+    times = results([_times_of_additions], torch.device("cpu"))[0]  # on one core, as blocks are
+    return times[True] < times[False]
+
+
+def _times_of_additions() -> dict[bool, float]:
+    """Seconds of `add_product` in place and not, the least of rounds in which they take turns."""
+    left, right = torch.rand(2 * _ADDED_ROWS, _PACKED_FOR), torch.rand(_PACKED_FOR, _MEASURED_CELLS)
+    total = torch.zeros(len(left), _MEASURED_CELLS)
+    seconds = {True: float("inf"), False: float("inf")}
+    for _ in range(_ROUNDS):
+        for in_place in seconds:
+            start = perf_counter()
+            add_product(total, left, right, in_place)
+            seconds[in_place] = min(seconds[in_place], perf_counter() - start)
+    return seconds
 
 
 def _goes_to_onednn(operand: Tensor) -> bool:

@@ -24,14 +24,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dnl.attention.matrix_product import packed, product
+from dnl.attention.matrix_product import add_product, adds_in_place, packed, product
 from dnl.attention.parallel import for_each, results, threads_for
 
 # Small maps are taken in larger blocks, up to this many scores, so that the products stay worth their call.
 BLOCK_SCORES = 2**18
-
-# Channels of the values' gradient that a block adds to at a time, so that no second gradient of all channels is held.
-CHANNELS = 128
 
 
 class Options(NamedTuple):
@@ -136,7 +133,8 @@ def _backward(ctx, grad_output):
         for share in range(shares):
             sums = totals if share == 0 else _Gradients(*map(_unfilled, totals))
             parts.append((image, blocks[share::shares], grad_output[b], output[b], log_sum_exp[b], sums))
-    for_each(lambda part: _backward_blocks(*part, options), parts, query.device)
+    in_place = adds_in_place(query)
+    for_each(lambda part: _backward_blocks(*part, options, in_place), parts, query.device)
     sums = [part[-1] for part in parts]
     for share in range(1, shares):
         pairs = zip(chain(*sums[::shares]), chain(*sums[share::shares]), strict=True)
@@ -189,7 +187,7 @@ def _forward_block(image, span, rows, span_value, output, log_sum_exp, options) 
     torch.div(gathered, denominators, out=output)
 
 
-def _backward_blocks(image, blocks, grad_output, output, log_sum_exp, gradients, options) -> None:
+def _backward_blocks(image, blocks, grad_output, output, log_sum_exp, gradients, options, in_place) -> None:
     """Fill the gradients with those of some of an image's blocks. grad_output, output: C×N; log_sum_exp: N×1."""
     for gradient in gradients:
         if gradient is not None:
@@ -197,40 +195,37 @@ def _backward_blocks(image, blocks, grad_output, output, log_sum_exp, gradients,
     probs = None if image.probs is None else image.probs.contiguous()
     image = image._replace(query=image.query.contiguous(), key=image.key.contiguous(), probs=probs)
     for span, rows, span_value in blocks:
-        _backward_block(image, span, rows, span_value, grad_output, output, log_sum_exp, gradients, options)
+        _backward_block(image, span, rows, span_value, grad_output, output, log_sum_exp, gradients, options, in_place)
 
 
 def _backward_block(
-    image, span, rows, span_value, grad_output, output, log_sum_exp, gradients, options: Options
+    image, span, rows, span_value, grad_output, output, log_sum_exp, gradients, options: Options, in_place: bool
 ) -> None:
-    """Add the gradients of one block of queries; span_value: n×C, packed."""
+    """Add the gradients of one block of queries; span_value: n×C, packed; in_place: as in `add_product`."""
     gate, dtype = options.gate, options.value_dtype
     attention = product(image.query_rows[rows], image.key_rows).sub_(log_sum_exp[rows]).exp2_()  # M×N
     correction = (grad_output[:, rows] * output[:, rows]).sum(0)[:, None]  # M×1
     grad_block = _cast(grad_output[:, rows], dtype)  # C×M
     gates = None if image.probs is None else _gates(image, rows, gate)
     gated = attention[:, span].contiguous() if gates is None else attention * gates
-    gated_columns = _cast(gated, dtype).t()  # n×M
-    for start in range(0, len(grad_block), CHANNELS):
-        channels = slice(start, start + CHANNELS)
-        gradients.value[channels, span] += product(grad_block[channels], gated_columns)
+    add_product(gradients.value[:, span], grad_block, _cast(gated, dtype), in_place)
     # After the sums of all channels, each as large as the scores: so many are never held beside it.
     grad_gated = product(grad_block.t(), span_value).to(attention.dtype)  # M×n, gradient of A′
     # A ⊙ dA′ ⊙ G, or without G: what both the scores' and the similarity's gradients are made of.
     weighted = grad_gated.mul_(attention if gate == "similarity" else gated)
-    del gated, gated_columns  # as large as the scores
+    del gated  # as large as the scores
     grad_scores = attention.mul_(-correction)
     if gates is not None and gate == "similarity":
         grad_scores.addcmul_(weighted, gates)
     else:
         grad_scores[:, span] += weighted
     gradients.query[:, rows] = product(image.key, grad_scores)
-    gradients.key.add_(product(image.query[:, rows], grad_scores.t()))
+    add_product(gradients.key, image.query[:, rows], grad_scores, in_place)
     if gates is not None:
         if gate == "sigmoid":  # G′ = G (1 − G)
             weighted.addcmul_(weighted, gates, value=-1)
         gradients.probs[:, rows] += product(image.probs, weighted)
-        gradients.probs.add_(product(image.probs[:, rows], weighted.t()))
+        add_product(gradients.probs, image.probs[:, rows], weighted, in_place)
 
 
 def _gates(image: _Image, rows: slice, gate: str | None) -> Tensor:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dnl.attention.matrix_product import packed, product
+from dnl.attention import denoised_attention, matrix_product
+from dnl.attention.matrix_product import add_product, adds_in_place, packed, product
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -31,3 +32,43 @@ def test_a_product_with_its_activation(activation):
     for operand in (right, packed(right)):
         torch.testing.assert_close(product(left, operand, activation).double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(product(left.double(), right.double(), activation), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(1, 1, 1), (300, 70, 45), (128, 128, 200)])
+def test_a_product_is_added_to_a_part_of_a_sum(rows, depth, columns, dtype):
+    generator = torch.Generator().manual_seed(7)
+    left = torch.randn(depth, rows, generator=generator).to(dtype).t()  # across, as a block of a map lies
+    right = torch.randn(depth, columns, generator=generator).to(dtype)
+    whole = torch.randn(rows, columns + 9, generator=generator).to(torch.promote_types(dtype, torch.float32))
+    expected = whole.clone().double()
+    expected[:, 4 : 4 + columns] += left.double() @ right.double()
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-13, torch.bfloat16: 2e-2}[dtype] * max(1, depth**0.5)
+    for in_place in (True, False):
+        total = whole.clone()
+        add_product(total[:, 4 : 4 + columns], left, right, in_place)
+        torch.testing.assert_close(total.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_how_products_are_added_is_measured_once_and_only_where_there_is_a_choice(monkeypatch):
+    monkeypatch.setattr(matrix_product, "_times_of_additions", lambda: {True: 2.0, False: 1.0})
+    matrix_product._faster_in_place.cache_clear()
+    assert adds_in_place(torch.ones(2, 2, dtype=torch.float64))
+    assert adds_in_place(torch.ones(2, 2)) == (not matrix_product._ONEDNN)
+    monkeypatch.setattr(matrix_product, "_times_of_additions", lambda: pytest.fail("measured again"))
+    adds_in_place(torch.ones(2, 2))
+    matrix_product._faster_in_place.cache_clear()
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_gradients_are_the_same_however_products_are_added(monkeypatch, in_place):
+    monkeypatch.setattr("dnl.attention.streamed.adds_in_place", lambda operand: in_place)
+    generator = torch.Generator().manual_seed(8)
+    shapes = [(2, 5, 9, 16), (2, 5, 9, 16), (2, 140, 9, 16), (2, 3, 9, 16)]
+    inputs = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    output = denoised_attention(*inputs[:3], inputs[3].softmax(1))
+    found = torch.autograd.grad(output.square().sum(), inputs)
+    doubles = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    expected = torch.autograd.grad(denoised_attention(*doubles[:3], doubles[3].softmax(1)).square().sum(), doubles)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
