@@ -7,17 +7,20 @@ const TILE = 4; // queries, and keys, that rows.wat takes at once
 const KEYS_IN_CACHE = 2048;
 const PAGE = 65536; // bytes, in which WebAssembly's memory grows
 const DOUBLE = 8; // bytes
+const MOST_BYTES = 2 ** 29; // of a worker's memory: larger maps are computed without
 
 /**
- * exp((score − highest) / temperature) of the given queries' rows, a model's own or, of a mean, none: one after another
- * { cell, row, total, highest }, `row` overwritten by the next.
+ * exp((score − highest) / temperature) of the given queries' rows, one after another: { cell, row, total, highest },
+ * `row` overwritten by the next, `total` its sum. model: one that has query and key of its own.
  */
 export function* exponentialRows(model, temperature, queries, simd = rowsInstance()) {
-  if (simd) yield* blocksOfRows(simd, model, temperature, queries);
-  else {
-    const row = new Float64Array(model.keyGrid.cells);
-    for (const cell of queries) yield { cell, row, ...exponentials(model, cell, temperature, row) };
+  const width = TILE * Math.ceil(model.keyGrid.cells / TILE);
+  if (simd && numbersIn(model.depth, width) * DOUBLE <= MOST_BYTES) {
+    yield* blocksOfRows(simd, model, temperature, queries, width);
+    return;
   }
+  const row = new Float64Array(model.keyGrid.cells);
+  for (const cell of queries) yield { cell, row, ...exponentials(model, cell, temperature, row) };
 }
 
 /** What rows.wat exports, with a memory of its own; null where the browser cannot run it. */
@@ -33,10 +36,10 @@ export function rowsInstance() {
   }
 }
 
-function* blocksOfRows(simd, model, temperature, queries) {
+/** width: the keys of a row, filled up to whole tiles. */
+function* blocksOfRows(simd, model, temperature, queries, width) {
   const { depth } = model;
   const { cells } = model.keyGrid;
-  const width = TILE * Math.ceil(cells / TILE);
   const space = spaceIn(simd.memory, depth, width);
   packKeys(model, space.keys);
   for (let first = 0; first < queries.length; first += ROWS_AT_ONCE) {
@@ -53,14 +56,21 @@ function* blocksOfRows(simd, model, temperature, queries) {
   }
 }
 
-/** Room in a memory for a block's queries, all keys, and the block's rows: Float64Arrays, one behind the other. */
+/** How many numbers a block's queries, all keys, and the block's rows are. */
+const sizesOf = (depth, width) => ({
+  queries: ROWS_AT_ONCE * depth,
+  keys: width * depth,
+  rows: ROWS_AT_ONCE * width,
+});
+
+const numbersIn = (depth, width) => Object.values(sizesOf(depth, width)).reduce((sum, size) => sum + size, 0);
+
+/** Room for them in a memory: Float64Arrays, one behind the other. */
 function spaceIn(memory, depth, width) {
-  const sizes = { queries: ROWS_AT_ONCE * depth, keys: width * depth, rows: ROWS_AT_ONCE * width };
-  const numbers = Object.values(sizes).reduce((sum, size) => sum + size, 0);
-  memory.grow(Math.ceil((numbers * DOUBLE) / PAGE));
+  memory.grow(Math.ceil((numbersIn(depth, width) * DOUBLE) / PAGE));
   let start = 0;
   return Object.fromEntries(
-    Object.entries(sizes).map(([name, size]) => {
+    Object.entries(sizesOf(depth, width)).map(([name, size]) => {
       const array = new Float64Array(memory.buffer, start, size);
       start += size * DOUBLE;
       return [name, array];
