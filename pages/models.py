@@ -9,7 +9,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis.card import (
-    COST_WORDS,
     CardView,
     open_checkpoint,
     overview_row,
@@ -17,6 +16,7 @@ from analysis.card import (
     read_log,
     training_logs,
     view_card,
+    worth_of,
 )
 from analysis.charts.lesson import worth_figure
 from analysis.charts.models import curves_figure, iou_figure
@@ -124,10 +124,7 @@ def show_worth(view: CardView) -> None:
         )
     with picture:
         for dataset, scores in view.scores.items():
-            shown = {"the learnt map": scores["miou"]} | {
-                words: scores[key] for key, words in COST_WORDS.items() if key in scores
-            }
-            if len(shown) > 1:
+            if shown := worth_of(scores):
                 st.markdown(f"**Mean IoU on {literal(dataset)}**")
                 st.plotly_chart(
                     worth_figure(shown),

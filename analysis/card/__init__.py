@@ -1,11 +1,10 @@
 """What a checkpoint is worth: measured, judged, shown."""
 
-from analysis.card.health import COST_WORDS, Health, attention_health
+from analysis.card.health import Health, attention_health
 from analysis.card.opening import open_checkpoint
-from analysis.card.view import CardView, overview_row, read_ablation, read_log, training_logs, view_card
+from analysis.card.view import CardView, overview_row, read_ablation, read_log, training_logs, view_card, worth_of
 
 __all__ = [
-    "COST_WORDS",
     "CardView",
     "Health",
     "attention_health",
@@ -15,4 +14,5 @@ __all__ = [
     "read_log",
     "training_logs",
     "view_card",
+    "worth_of",
 ]

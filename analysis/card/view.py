@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.card.health import Health, attention_health
+from analysis.card.health import COST_WORDS, Health, attention_health
 from analysis.words import STAGE_WORDS
 from dnl.ablation import VAL, VARIANTS
 from dnl.checkpoints import CheckpointError, recipes_of
@@ -203,6 +203,15 @@ def _scores(metrics: Mapping) -> dict[str, dict]:
             dataset, _, split = name.partition("_")
             scores[f"{dataset} {split}"] = {key: _numbers(value) for key, value in entry.items()}
     return scores
+
+
+def worth_of(scores: Mapping) -> dict[str, float]:
+    """What is in the attention's place, in words -> mean IoU, the learnt map first; of one entry of `CardView.scores`.
+
+    {} where nothing was put in its place.
+    """
+    replaced = {words.removesuffix(" in its place"): scores[key] for key, words in COST_WORDS.items() if key in scores}
+    return {"the learnt map": scores["miou"], **replaced} if replaced else {}
 
 
 def _numbers(value: Any) -> float | dict[str, float]:

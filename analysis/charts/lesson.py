@@ -183,7 +183,9 @@ def worth_figure(scores: Mapping[str, float]) -> go.Figure:
             hovertemplate="%{y}: %{x:.4f}<extra></extra>",
         )
     )
-    figure.add_vline(x=values[0], line={"color": SAME, "width": 1, "dash": "dot"})
+    # From the first dot down, so that it does not cross that one's number.
+    line = {"color": SAME, "width": 1, "dash": "dot"}
+    figure.add_shape(type="line", x0=values[0], x1=values[0], y0=0, y1=len(names) - 0.7, line=line)
     spread = max(max(values) - min(values), 0.01)
     figure.update_xaxes(
         title="mean IoU",

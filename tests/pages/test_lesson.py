@@ -173,6 +173,7 @@ def test_the_real_model_answers_to_gate_query_and_street(app):
 def test_what_the_attention_is_worth_comes_from_the_card(app):
     at_step(app, 7)
     assert "-badge[alive]" in words(app) and "of the pixels** change" in words(app)
+    assert "**Mean IoU on camvid val**" in words(app)
     app.button_group(key="lesson replacement").set_value("off").run()
     assert_step(app, 7)
     app.selectbox(key="model").select("bare").run()

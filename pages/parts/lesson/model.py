@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis import lesson
 from analysis.capture import Capture
-from analysis.card import COST_WORDS
+from analysis.card import view_card, worth_of
 from analysis.charts.lesson import street_figure, worth_figure
 from analysis.maps import stage_rows
 from analysis.noise import query_metrics
@@ -151,14 +151,11 @@ def worth() -> None:
         )
         say_health(model.health)
     with picture:
-        scores = model.card.get("metrics", {}).get("camvid_val", {})
-        shown = {"the learnt map": scores.get("miou")} | {
-            words.removesuffix(" in its place"): scores.get(name) for name, words in COST_WORDS.items()
-        }
-        shown = {name: value for name, value in shown.items() if value is not None}
-        if len(shown) > 1:
-            st.markdown("**On CamVid's validation images** (from the model's card; the axis need not begin at 0)")
-            plot(worth_figure(shown), "worth", "Mean IoU with the learnt map and with each replacement.")
+        worths = {dataset: worth_of(scores) for dataset, scores in view_card(model.card).scores.items()}
+        dataset = next((dataset for dataset, shown in worths.items() if shown), None)
+        if dataset is not None:
+            st.markdown(f"**Mean IoU on {literal(dataset)}**, from the model's card; the axis need not begin at 0")
+            plot(worth_figure(worths[dataset]), "worth", "Mean IoU with the learnt map and with each replacement.")
         else:
             st.info("This model's card holds no such measurement; `python -m analysis.card` makes it.")
         st.markdown("**On one street, now**")

@@ -16,6 +16,7 @@ from analysis.card.view import (
     train_command,
     training_logs,
     view_card,
+    worth_of,
 )
 from dnl.ablation import COLUMNS, VARIANTS, run_folder, tabulate
 from dnl.checkpoints import CheckpointError, read_card, recipes_of
@@ -79,6 +80,16 @@ def test_a_card_for_reading():
     assert "trained before by" not in shown
     assert view.history == ["paused once"]
     assert "γ = 0" in view.health.sentence
+
+
+def test_what_the_attention_is_worth_is_read_from_the_scores():
+    scores = {"miou": 0.6, "miou_uniform": 0.4, "miou_gamma_0": 0.1, "pixel_accuracy": 0.9}
+    assert list(worth_of(scores).items()) == [
+        ("the learnt map", 0.6),
+        ("without the block (γ = 0)", 0.1),
+        ("with uniform attention", 0.4),
+    ]
+    assert worth_of({"miou": 0.6}) == {}
 
 
 def test_the_overview_takes_the_first_score():
