@@ -216,6 +216,21 @@ def tall(street):
     )
 
 
+@pytest.fixture(scope="module")
+def script_page(chromium):
+    """A blank page with the script's functions as `lens`."""
+    page = chromium.new_page()
+    page.evaluate(
+        """async (script) => {
+          const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+          window.lens = await import(address);
+        }""",
+        SCRIPT,
+    )
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def lens_page(chromium):
     """lens_page(buffer, **options of the browser's context) -> LensPage; its console must stay free of errors."""

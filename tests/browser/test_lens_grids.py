@@ -8,7 +8,7 @@ import pytest
 
 from analysis import Capture
 from analysis.geometry import Grid
-from analysis.lens import SCRIPT, pack_capture
+from analysis.lens import pack_capture
 from dnl.classes import LabelSet
 from tests.browser.test_lens_numbers import COLUMN_SCRIPT, METRICS, STAGES, finish, open_buffer
 
@@ -16,21 +16,6 @@ pytestmark = pytest.mark.browser
 
 IGNORE = 4
 EMPTIED = 1e-6
-
-
-@pytest.fixture(scope="module")
-def script_page(chromium):
-    """A blank page with the script's functions as `lens`."""
-    page = chromium.new_page()
-    page.evaluate(
-        """async (script) => {
-          const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-          window.lens = await import(address);
-        }""",
-        SCRIPT,
-    )
-    yield page
-    page.close()
 
 
 # --- where cells lie -------------------------------------------------------------------------------------------------

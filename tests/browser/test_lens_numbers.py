@@ -9,7 +9,7 @@ import pytest
 from analysis import Capture
 from analysis.figures import Scale, map_scale
 from analysis.geometry import cell_to_pixel, pixel_to_cell
-from analysis.lens import FIRST_LOOK, SCRIPT, pack_capture, row_options
+from analysis.lens import FIRST_LOOK, pack_capture, row_options
 from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.classes import LabelSet
@@ -25,21 +25,6 @@ METRICS = {
     "hollow_fraction": "hollowFraction",
     "effective_keys": "effectiveKeys",
 }
-
-
-@pytest.fixture(scope="module")
-def script_page(chromium):
-    """A blank page with the script's functions as `lens`."""
-    page = chromium.new_page()
-    page.evaluate(
-        """async (script) => {
-          const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-          window.lens = await import(address);
-        }""",
-        SCRIPT,
-    )
-    yield page
-    page.close()
 
 
 def make_capture(spread=1.0, **changes) -> Capture:
