@@ -23,7 +23,7 @@ from analysis.capture import Capture, capture_attention
 from analysis.intervals import Interval, mean_interval
 from analysis.measure import MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, image_noise, summarise, times_chance
-from dnl.ablation import NOISE, VAL, finished_runs, of_split, run_figures, tabulate
+from dnl.ablation import NOISE, PLAN, VAL, finished_runs, of_split, run_figures, scored_split, tabulate
 from dnl.checkpoints import load_checkpoint
 from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import open_dataset
@@ -82,8 +82,8 @@ def measure_run(folder: Path, data: str | None, split: str, count: int | None) -
 def seed_differences(runs: Mapping[str, Sequence[Mapping]]) -> dict[str, Interval]:
     """DENOISED minus PLAIN in each figure of COMPARED and of each group's mean IoU, seed by seed, with its interval.
 
-    runs: as in `dnl.ablation.run_figures`. The interval is over seeds, for the images as they are. {} unless both
-    networks have two seeds in common.
+    runs: as in `dnl.ablation.run_figures`. The interval is over seeds, for the images as they are. A figure that one of
+    the runs lacks is left out. {} unless both networks have two seeds in common.
     """
     plain, denoised = ({run["seed"]: run for run in runs.get(name, ())} for name in (PLAIN, DENOISED))
     seeds = sorted(plain.keys() & denoised.keys())
@@ -92,7 +92,8 @@ def seed_differences(runs: Mapping[str, Sequence[Mapping]]) -> dict[str, Interva
     groups = [f"miou_{group}" for group in plain[seeds[0]].get("groups", {})]
     differences = {}
     for figure in (*COMPARED, *groups):
-        values = [denoised[seed][figure] - plain[seed][figure] for seed in seeds if figure in denoised[seed]]
+        pairs = [(plain[seed].get(figure), denoised[seed].get(figure)) for seed in seeds]
+        values = [after - before for before, after in pairs if before is not None and after is not None]
         if len(values) == len(seeds):
             differences[figure] = mean_interval(values)
     return differences
@@ -130,26 +131,26 @@ def _measure_all(options: argparse.Namespace) -> str:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}; give 1 or more")
-    folders = [folder for _, _, folder in finished_runs(options.runs, options.split)]
+    split = options.split
+    if (options.runs / PLAN).exists():
+        split = scored_split(split, options.runs, options.data)
+    folders = [folder for _, _, folder in finished_runs(options.runs, split)]
     if not folders:
-        asked = "" if options.split == VAL else f" --split {options.split}"
-        raise ValueError(
-            f"{options.runs} holds no finished run with scores on {options.split}; make some with "
-            f"python -m dnl.ablation{asked} --out"
-        )
-    name = of_split(NOISE, options.split)
+        command = "python -m dnl.ablation" if split == VAL else f"python -m dnl.ablation --split {split}"
+        raise ValueError(f"{options.runs} holds no finished run with scores on {split}; make some with {command} --out")
+    name = of_split(NOISE, split)
     waiting = [folder for folder in folders if not (folder / name).exists()]
-    work = functools.partial(measure_run, data=options.data, split=options.split, count=options.images)
+    work = functools.partial(measure_run, data=options.data, split=split, count=options.images)
     # Fresh processes: a fork of one in which torch has run threads can hang.
     with ProcessPoolExecutor(options.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         measured = zip(waiting, pool.map(work, waiting), strict=True)
         for folder, figures in tqdm(measured, desc="attention noise", total=len(waiting), leave=False):
             write_json(folder / name, figures)
-    differences = seed_differences(run_figures(options.runs, options.split))
+    differences = seed_differences(run_figures(options.runs, split))
     if differences:
         facts = {figure: interval._asdict() for figure, interval in differences.items()}
-        write_json(options.runs / of_split(DIFFERENCES, options.split), facts)
-    return "\n".join(filter(None, [tabulate(options.runs, options.split), differences_in_words(differences)]))
+        write_json(options.runs / of_split(DIFFERENCES, split), facts)
+    return "\n".join(filter(None, [tabulate(options.runs, split), differences_in_words(differences)]))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ REPLACEMENTS: dict[str, dict[str, Any]] = {
     "miou_mean": {"source": "mean"},
 }
 
-SCORES, NOISE, SPEED, TABLE = "ablation.json", "noise.json", "speed.json", "table.json"
+PLAN, SCORES, NOISE, SPEED, TABLE = "plan.json", "ablation.json", "noise.json", "speed.json", "table.json"
 VAL = "val"
 COLUMNS = (
     Column("miou_gamma_0", "γ = 0", 3),
@@ -133,6 +133,12 @@ def finished_runs(out: Path, split: str = VAL) -> list[tuple[str, int, Path]]:
     return found
 
 
+def scored_split(split: str, out: Path, data: str | None) -> str:
+    """The split as it was named; for dev alone that of the drive that the ablation in `out` was trained without."""
+    config = json.loads((out / PLAN).read_text(encoding="utf-8"))["config"]
+    return split_to_measure(split, [config], config["dataset"], data)
+
+
 def is_scored(folder: Path) -> bool:
     """Whether the run in `folder` is finished and has its scores on some split."""
     return any(folder.glob(f"{Path(SCORES).stem}*.json"))
@@ -163,7 +169,7 @@ def seconds_per_update(config: TrainConfig, data: str | None, world: World) -> t
 def shared_config(options: argparse.Namespace, world: World) -> TrainConfig:
     """What all runs share: from plan.json, which must fit what is asked for, or decided now and written there."""
     config = override(recipe(options.recipe), options.set)
-    path = options.out / "plan.json"
+    path = options.out / PLAN
     if path.exists():
         try:
             plan = read_json(read_text_file(path))
@@ -225,9 +231,9 @@ def measured_speeds(out: Path) -> dict[str, float]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def measure_speeds(shared: TrainConfig, out: Path, split: str, world: World) -> None:
-    """Let all variants that are scored on the split take turns at updates, and write SPEED, unless it holds them."""
-    variants = list(dict.fromkeys(variant for variant, _, _ in finished_runs(out, split)))
+def measure_speeds(shared: TrainConfig, out: Path, world: World) -> None:
+    """Let all variants with a finished run take turns at updates, and write SPEED, unless it holds them already."""
+    variants = [name for name in VARIANTS if any(map(is_scored, (out / name).glob("seed-*")))]
     if measured_speeds(out).keys() >= set(variants):
         return
     print(f"training speed of {len(variants)} networks, taking turns", flush=True)
@@ -252,7 +258,7 @@ def run_figures(out: Path, split: str = VAL) -> dict[str, list[dict]]:
 
 def tabulate(out: Path, split: str = VAL) -> str:
     """Write table.json (mean, standard deviation and values over the seeds) and table.md; returns the latter."""
-    plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
     figures, speeds = run_figures(out, split), measured_speeds(out)
     groups = dict.fromkeys(group for runs in figures.values() for run in runs for group in run.get("groups", {}))
     columns = (
@@ -318,7 +324,7 @@ def run_all(options: argparse.Namespace, world: World) -> None:
         if value is not None and not 0 < value <= MOST:
             raise RunError(f"--{name} is {value}; it must be above 0, at most {MOST:,}")
     shared = shared_config(options, world)
-    split = split_to_measure(options.split, [dataclasses.asdict(shared)], shared.dataset, options.data)
+    split = scored_split(options.split, options.out, options.data)
     open_dataset(shared.dataset, options.data, split)  # what does not fit is said before any training
     for seed in range(options.seeds):
         for variant in options.variants:
@@ -331,7 +337,7 @@ def run_all(options: argparse.Namespace, world: World) -> None:
                 run_one(variant_config(shared, variant, seed), options.recipe, options.data, folder, world)
             write_json(scores, score(folder, options.data, split, world))
             tabulate(options.out, split)
-    measure_speeds(shared, options.out, split, world)
+    measure_speeds(shared, options.out, world)
     print(tabulate(options.out, split))
 
 

@@ -42,7 +42,7 @@ DNL = {
     "checkpoints": ("network classes files untrusted", "safetensors torch"),
     "inference": ("network transforms", "numpy torch"),
     "training": (
-        "checkpoints network datasets classes inference transforms metrics distributed files untrusted",
+        "attention checkpoints network datasets classes inference transforms metrics distributed files untrusted",
         "filelock numpy torch tqdm",
     ),
     "export": ("checkpoints network files untrusted commands", "onnxruntime torch"),

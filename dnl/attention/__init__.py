@@ -1,5 +1,6 @@
 """Denoised non-local attention as pure functions: gates, the three stages, and the block's output."""
 
+from dnl.attention.matrix_product import settle_additions
 from dnl.attention.parallel import set_own_thread_count, without_subnormals
 from dnl.attention.retention import LR_WEIGHTS, offsets, retain_rows, retain_values, retention_weights
 from dnl.attention.stages import (
@@ -30,5 +31,6 @@ __all__ = [
     "retain_values",
     "retention_weights",
     "set_own_thread_count",
+    "settle_additions",
     "without_subnormals",
 ]

@@ -1,6 +1,5 @@
 """The matrix product of the attention: the fastest of those that the PyTorch build at hand has."""
 
-from functools import cache
 from time import perf_counter
 
 import torch
@@ -20,8 +19,9 @@ _ONEDNN = (
 # Rows that are added at a time where that takes a tensor of their own, so that it never is as large as the sum.
 _ADDED_ROWS = 128
 
-# For the measurement of `adds_in_place`.
-_MEASURED_CELLS, _ROUNDS = 2048, 6
+# For the measurement of `settle_additions`. A smaller gain than this is not told from the machine's noise, and the
+# choice shall be the same in each process.
+_MEASURED_CELLS, _ROUNDS, _LEAST_GAIN = 2048, 6, 1.1
 
 # Rows of the left operand that `packed` lays the right one out for; any number may come.
 _PACKED_FOR = 128
@@ -66,24 +66,45 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, in_place: bool) -> N
 
 
 def adds_in_place(operand: Tensor) -> bool:
-    """Whether `add_product` is faster in PyTorch's own product, which adds to the sum as it goes.
+    """Whether `add_product` is to use PyTorch's own product, which adds to the sum as it goes.
 
-    oneDNN's makes a tensor to be added, and lays the right operand out anew for each. Measured on the CPU, once a
-    process, in some milliseconds: MKL's is by a third faster on Intel's processors, and slower on others.
+    oneDNN's makes a tensor to be added, and lays the right operand out anew for each.
     """
-    return not _goes_to_onednn(operand) or _faster_in_place()
+    return not _goes_to_onednn(operand) or settle_additions()
 
 
-@cache
+def settle_additions(in_place: bool | None = None) -> bool:
+    """Whether float32 products on a CPU are added in place from now on in this process, so that sums come out the same.
+
+    in_place: as it is to be; None: as it was settled before, or else as measured now, in some milliseconds. On an Intel
+    processor MKL's product in place takes two thirds of oneDNN's time, on others more than it.
+    """
+    if in_place is not None:
+        _settled["in place"] = in_place
+    elif not _settled:
+        # Threads may measure at the same time: what the first of them finds holds for all.
+        _settled.setdefault("in place", _faster_in_place())
+    return _settled["in place"]
+
+
+_settled: dict[str, bool] = {}
+
+
 def _faster_in_place() -> bool:
     times = results([_times_of_additions], torch.device("cpu"))[0]  # on one core, as blocks are
-    return times[True] < times[False]
+    return times[True] * _LEAST_GAIN < times[False]
 
 
 def _times_of_additions() -> dict[bool, float]:
     """Seconds of `add_product` in place and not, the least of rounds in which they take turns."""
-    left, right = torch.rand(2 * _ADDED_ROWS, _PACKED_FOR), torch.rand(_PACKED_FOR, _MEASURED_CELLS)
-    total = torch.zeros(len(left), _MEASURED_CELLS)
+    left, right, total = (
+        torch.ones(shape, dtype=torch.float32, device="cpu")
+        for shape in (
+            (2 * _ADDED_ROWS, _PACKED_FOR),
+            (_PACKED_FOR, _MEASURED_CELLS),
+            (2 * _ADDED_ROWS, _MEASURED_CELLS),
+        )
+    )
     seconds = {True: float("inf"), False: float("inf")}
     for _ in range(_ROUNDS):
         for in_place in seconds:

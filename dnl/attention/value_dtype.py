@@ -49,7 +49,9 @@ def _measured(channels: int, cells: int) -> torch.dtype | None:
 
 def _times(channels: int, cells: int) -> dict[torch.dtype, float]:
     """Seconds in which a block of attention is brought to each dtype and multiplied; the least of the rounds."""
-    attention, value = torch.rand(BLOCK, cells), torch.rand(channels, cells)
+    attention, value = (
+        torch.ones(size, cells, dtype=torch.float32, device="cpu") for size in (BLOCK, channels)
+    )  # nothing random, which would draw from what trainings depend on
     values = {dtype: packed(value.to(dtype)) for dtype in CANDIDATES}
     seconds = dict.fromkeys(CANDIDATES, math.inf)
     for _ in range(1 + ROUNDS):  # the first one of each is never the fastest

@@ -269,8 +269,8 @@ _CAMVID_REFINED_NOTE = """
 These values are this project's own, too: a second training, of weights that camvid_dnl has learnt, named by
 --set start_from=runs/NAME/model.safetensors. The main head predicts at stride 4, where it sees stage 1 beside its own
 features (model.head_stride=4), for classes that are thin: Pole, SignSymbol, Pedestrian. What sees it starts as a plain
-resize, so that nothing learnt is lost. One run took the shipped camvid-dnl from 0.727 to 0.756 mean IoU on val, and
-from 0.619 to 0.641 on test.
+resize, so that nothing learnt is lost. One run took weights of camvid_dnl from 0.727 to 0.756 mean IoU on val, and from
+0.619 to 0.641 on test: those are the shipped camvid-dnl.
 """
 
 _CAMVID_LITE0_NOTE = """

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from dnl.attention import settle_additions
 from dnl.checkpoints import load_backbone, load_checkpoint, load_strictly, read_card, recipes_of, save_checkpoint
 from dnl.datasets import LabelledDataset
-from dnl.distributed import World, parallel, synchronised_norms
+from dnl.distributed import World, from_main, parallel, synchronised_norms
 from dnl.files import VERSION
 from dnl.network import build_model
 from dnl.training.batches import Batches, EpochSampler, open_split, streets_among, training_batches
@@ -84,6 +85,7 @@ def train(run: Run, *, data: str | None, world: World) -> None:
     given = _open_data(run, data, world)
     run, chosen = _with_precision(run, world)
     learner = _set_up(run, given, world)
+    _settle_additions(run, world)
     with held(run.out, world):
         for sentence in (
             *(begun_anew(run.config) if run.saved is None else ()),
@@ -110,7 +112,7 @@ def _train_epochs(run: Run, learner: _Learner, given: _Data, world: World) -> No
         history.append(figures)
         if world.is_main:
             state = {name: part.state_dict() for name, part in learner._asdict().items()}
-            save_progress(run.out, {**state, "history": history}, curves)
+            save_progress(run.out, {**state, "history": history, "additions": settle_additions()}, curves)
         _say("  ".join(f"{key} {value:.4g}" for key, value in figures.items()), world)
 
 
@@ -162,6 +164,13 @@ def _with_precision(run: Run, world: World) -> tuple[Run, list[str]]:
         return run, []
     timing = measured_precision(run.config, world.device)
     return run._replace(config=dataclasses.replace(run.config, precision=timing.faster)), [timing.sentence]
+
+
+def _settle_additions(run: Run, world: World) -> None:
+    """Have all processes add the attention's gradients as the main one does, and a resumed run as it did before."""
+    saved = None if run.saved is None else run.saved.get("additions")
+    in_place = settle_additions(saved if isinstance(saved, bool) else None)
+    settle_additions(bool(from_main(torch.tensor(in_place, device=world.device))))
 
 
 def _set_up(run: Run, given: _Data, world: World) -> _Learner:

@@ -134,6 +134,12 @@ def test_two_networks_are_compared_seed_by_seed():
     assert f"- miou: +0.250 ({expected.low:+.3f} … {expected.high:+.3f})" in words
 
 
+def test_a_figure_that_a_run_lacks_is_not_compared():
+    plain = [{"seed": seed, "miou": 0.5, "raw_noise": None if seed else 0.5} for seed in range(2)]
+    denoised = [{"seed": seed, "miou": 0.75, "raw_noise": 0.25, "final_noise": 0.5} for seed in range(2)]
+    assert list(ablation.seed_differences({"nl": plain, "dnl-sigmoid": denoised})) == ["miou"]
+
+
 def test_without_common_seeds_nothing_is_compared():
     assert ablation.seed_differences({"nl": [{"seed": 0, "miou": 1.0}]}) == {}
     assert (

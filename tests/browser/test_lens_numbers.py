@@ -312,8 +312,9 @@ def finish(page, task: str, options: dict, shares: int = 1):
             const [first, stop] = [index, index + 1].map((place) => Math.round((place * items) / shares));
             const job = share(capture, options, first, stop);
             let step = job.next();
-            for (let done = 1; !step.done; step = job.next(), done++) {
-              if (step.value !== done) throw new Error(`${step.value} done after ${done}`);
+            for (let done = 0; !step.done; step = job.next()) {
+              if (step.value <= done || step.value > stop - first) throw new Error(`${step.value} after ${done}`);
+              done = step.value;
             }
             return step.value;
           });
@@ -450,9 +451,58 @@ def test_a_large_map_is_shared_among_as_many_workers_as_there_are_cores(script_p
     open_buffer(script_page, pack_capture(capture))
     found = script_page.evaluate(JOB_SCRIPT, cores)
     assert found["workers"] == workers
-    assert all(0 < share <= 1 for share in found["shares"])
+    assert len(found["shares"]) >= workers - 1 and all(0 < share < 1 for share in found["shares"])
     query, key = (array.reshape(len(array), -1).astype(np.float64) for array in (capture.query, capture.key))
     np.testing.assert_allclose(found["sums"], np.log(np.exp(query.T @ key / 2).sum(axis=1)), rtol=1e-12)
+
+
+def test_what_is_nothing_beside_the_largest_is_0_with_simd_too(script_page):
+    """Two classes that see nothing of each other: no query has noise, and none is listed."""
+    labels = np.repeat([[0] * 4 + [1] * 4], 6, axis=0)
+    query = 30 * (np.stack([labels == 0, labels == 1])).astype(np.float32)  # scores of 900 and 0
+    known = LabelSet("two", ("a", "b"), ((0, 0, 0),) * 2, ignore_index=2)
+    image = np.zeros((12, 16, 3), np.uint8)
+    capture = Capture(query, query.copy(), image=image, labels=labels.astype(np.uint8), label_set=known)
+    open_buffer(script_page, pack_capture(capture))
+    rows = script_page.evaluate(ROWS_SCRIPT, [1.0, [0, 5], False])
+    assert {value for _, row, _, _ in rows for value in row} == {0, 1}
+    assert finish(script_page, "noisiestQueries", {"choices": {}, "count": 4}) == []
+
+
+FAILING_SCRIPT = """async (broken) => {
+  const usual = { ...lens.TASKS.allLogSums };
+  const Usual = window.Worker;
+  if (broken === "join") lens.TASKS.allLogSums.join = () => { throw new Error("the join broke"); };
+  else window.Worker = class extends Usual {
+    postMessage(message) { super.postMessage({ ...message, task: "none" }); }
+  };
+  let failures = 0;
+  const message = await new Promise((done) => {
+    const handlers = {
+      progress() {},
+      done: () => done("done"),
+      failed(words) {
+        failures++;
+        done(words);
+      },
+    };
+    lens.startJob(image, capture, "allLogSums", { temperature: 2 }, handlers);
+  });
+  await new Promise((done) => setTimeout(done, 300));
+  Object.assign(lens.TASKS.allLogSums, usual);
+  window.Worker = Usual;
+  return [message, failures];
+}"""
+
+
+@pytest.mark.parametrize(("broken", "words"), [("join", "the join broke"), ("workers", "undefined")])
+def test_a_job_that_breaks_says_so_once(script_page, broken, words):
+    open_buffer(script_page, pack_capture(spread_out((72, 90), spread=1.0)))
+    script_page.evaluate(
+        """() => Object.defineProperty(navigator, "hardwareConcurrency", { value: 3, configurable: true })"""
+    )
+    message, failures = script_page.evaluate(FAILING_SCRIPT, broken)
+    assert words in message and failures == 1
 
 
 def test_without_webassembly_the_rows_are_computed_one_by_one(script_page):
@@ -460,7 +510,11 @@ def test_without_webassembly_the_rows_are_computed_one_by_one(script_page):
     open_buffer(script_page, pack_capture(capture))
     options = {"choices": {}, "temperature": 2}
     usual = finish(script_page, "allLogSums", options)
-    for missing in ("delete globalThis.WebAssembly", "globalThis.WebAssembly = { validate: () => false }"):
+    for missing in (
+        "delete globalThis.WebAssembly",
+        "globalThis.WebAssembly = { validate: () => false }",
+        "globalThis.WebAssembly = { validate: () => true, Module: class { constructor() { throw new Error('no'); } } }",
+    ):
         script_page.evaluate(f"() => {{ globalThis.kept = WebAssembly; {missing}; }}")
         try:
             assert script_page.evaluate("lens.rowsInstance()") is None

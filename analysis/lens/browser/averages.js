@@ -1,8 +1,7 @@
 // --- many queries ----------------------------------------------------------------------------------------------------
 // These take seconds on a large map, and run in workers, each on its share of the items: `count` says how many there
 // are, `share` works on those from first to stop, and `join` makes the result of what all shares have come to. A share
-// is a generator: it yields how many items it has done after every one, so that whoever drives it decides how often to
-// report.
+// is a generator: it yields now and then how many items are done, so that whoever drives it decides how often to report.
 
 const whole = (first, stop) => Array.from({ length: stop - first }, (_, place) => first + place);
 
@@ -111,16 +110,14 @@ const noisiestQueries = { count: ({ queryGrid }) => queryGrid.cells, share: shar
 /** [{ cell, noise, chance }] of the queries from first to stop that have noise. */
 function* shareOfNoise(model, { choices: { temperature } }, first, stop) {
   const { queryGrid, keyGrid, no_class } = model;
-  const queries = whole(first, stop);
+  const { classes } = queryGrid;
   const found = [];
-  let done = 0;
-  for (const [cell, row] of rawRows(model, temperature, queries)) {
-    const own = queryGrid.classes[cell];
-    if (own !== no_class) {
-      const { noise, chance } = interclassNoise(row, keyGrid.classes, ownPlace(model, cell), no_class, own);
-      if (noise > 0) found.push({ cell, noise, chance });
-    }
-    yield ++done;
+  const labelled = whole(first, stop).filter((cell) => classes[cell] !== no_class);
+  for (const [cell, row] of rawRows(model, temperature, labelled)) {
+    const place = ownPlace(model, cell);
+    const { noise, chance } = interclassNoise(row, keyGrid.classes, place, no_class, classes[cell]);
+    if (noise > 0) found.push({ cell, noise, chance });
+    yield cell + 1 - first;
   }
   return found;
 }
@@ -153,8 +150,8 @@ function farApart(model, { choices: { temperature }, count }, shares) {
   }
   return chosen.map((query) => {
     const row = rawRow(model, query.cell, temperature);
-    const shares = classShares(row, keyGrid.classes, ownPlace(model, query.cell), no_class);
-    return { ...query, taker: shares.find(([label]) => label !== classes[query.cell])[0] };
+    const taken = classShares(row, keyGrid.classes, ownPlace(model, query.cell), no_class);
+    return { ...query, taker: taken.find(([label]) => label !== classes[query.cell])[0] };
   });
 }
 

@@ -3,8 +3,9 @@
 const MOST_WORKERS = 8; // each holds a copy of the image's arrays
 const WORTH_A_WORKER = 2 ** 24; // entries of the map: fewer take less time than a worker's start
 
-/** How many workers share a task's items. */
+/** How many workers share a task's items. The rows of a finished map are there: one copies them. */
 export function workersFor(model, items) {
+  if ((model.parts?.[0] ?? model).attention) return 1;
   const useful = Math.ceil((items * model.keyGrid.cells) / WORTH_A_WORKER);
   return Math.max(1, Math.min(useful, items, MOST_WORKERS, navigator.hardwareConcurrency || 1));
 }
@@ -18,32 +19,48 @@ export function startJob(image, model, task, options, { progress, done, failed }
   const items = count(model, options);
   const number = workersFor(model, items);
   const address = URL.createObjectURL(new Blob([WORKER_SOURCE], { type: "text/javascript" }));
-  const workers = Array.from({ length: number }, () => new Worker(address));
+  const workers = [];
   const counts = new Array(number).fill(0);
   const results = new Map();
   const end = () => {
-    workers.forEach((worker) => worker.terminate());
+    for (const worker of workers) {
+      Object.assign(worker, { onmessage: null, onerror: null }); // what is on its way comes too late
+      worker.terminate();
+    }
     URL.revokeObjectURL(address);
   };
-  workers.forEach((worker, index) => {
+  const fail = (message) => {
+    end();
+    failed(message || "this browser does not let the page compute in the background");
+  };
+  const finish = () => {
+    end();
+    let result;
+    try {
+      result = join(model, options, counts.map((_, place) => results.get(place)));
+    } catch (error) {
+      failed(error.message);
+      return;
+    }
+    done(result);
+  };
+  for (let index = 0; index < number; index++) {
+    const [first, stop] = [index, index + 1].map((place) => Math.round((place * items) / number));
+    const worker = new Worker(address);
+    workers.push(worker);
     worker.onmessage = ({ data }) => {
-      if (!("result" in data)) {
-        counts[index] = data.done;
-        return progress(counts.reduce((sum, share) => sum + share, 0) / items);
-      }
-      results.set(index, data.result);
-      if (results.size < number) return undefined;
-      end();
-      return done(join(model, options, counts.map((_, place) => results.get(place))));
+      const finished = "result" in data;
+      counts[index] = finished ? stop - first : data.done;
+      if (finished) results.set(index, data.result);
+      if (results.size === number) finish();
+      else progress(counts.reduce((sum, share) => sum + share, 0) / items);
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      end();
-      failed(event.message || "this browser does not let the page compute in the background");
+      fail(event.message);
     };
-    const [first, stop] = [index, index + 1].map((place) => Math.round((place * items) / number));
     worker.postMessage({ bytes: image.bytes, map: image.map, model: model.index, task, options, first, stop });
-  });
+  }
   return end;
 }
 

@@ -15,8 +15,9 @@ const MOST_BYTES = 2 ** 29; // of a worker's memory: larger maps are computed wi
  */
 export function* exponentialRows(model, temperature, queries, simd = rowsInstance()) {
   const width = TILE * Math.ceil(model.keyGrid.cells / TILE);
-  if (simd && numbersIn(model.depth, width) * DOUBLE <= MOST_BYTES) {
-    yield* blocksOfRows(simd, model, temperature, queries, width);
+  const space = simd && spaceIn(simd.memory, model.depth, width);
+  if (space) {
+    yield* blocksOfRows(simd, space, model, temperature, queries);
     return;
   }
   const row = new Float64Array(model.keyGrid.cells);
@@ -26,21 +27,18 @@ export function* exponentialRows(model, temperature, queries, simd = rowsInstanc
 /** What rows.wat exports, with a memory of its own; null where the browser cannot run it. */
 export function rowsInstance() {
   const bytes = Uint8Array.from(atob(ROWS_WASM), (letter) => letter.charCodeAt(0));
-  // A page may forbid WebAssembly, and old browsers lack its SIMD.
-  if (typeof WebAssembly === "undefined" || !WebAssembly.validate(bytes)) return null;
+  if (typeof WebAssembly === "undefined" || !WebAssembly.validate(bytes)) return null; // an old browser
   try {
     return new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports;
-  } catch (error) {
-    if (error instanceof WebAssembly.CompileError) return null;
-    throw error;
+  } catch {
+    return null; // a page may forbid it, which browsers say in errors of different kinds, or memory may lack
   }
 }
 
-/** width: the keys of a row, filled up to whole tiles. */
-function* blocksOfRows(simd, model, temperature, queries, width) {
+function* blocksOfRows(simd, space, model, temperature, queries) {
   const { depth } = model;
   const { cells } = model.keyGrid;
-  const space = spaceIn(simd.memory, depth, width);
+  const width = space.rows.length / ROWS_AT_ONCE; // the keys of a row, filled up to whole tiles
   packKeys(model, space.keys);
   for (let first = 0; first < queries.length; first += ROWS_AT_ONCE) {
     const block = queries.slice(first, first + ROWS_AT_ONCE);
@@ -65,9 +63,16 @@ const sizesOf = (depth, width) => ({
 
 const numbersIn = (depth, width) => Object.values(sizesOf(depth, width)).reduce((sum, size) => sum + size, 0);
 
-/** Room for them in a memory: Float64Arrays, one behind the other. */
+/** Room for them in a memory: Float64Arrays, one behind the other; null where there is not so much. */
 function spaceIn(memory, depth, width) {
-  memory.grow(Math.ceil((numbersIn(depth, width) * DOUBLE) / PAGE));
+  const bytes = numbersIn(depth, width) * DOUBLE;
+  if (bytes > MOST_BYTES) return null;
+  try {
+    memory.grow(Math.ceil(bytes / PAGE));
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
   let start = 0;
   return Object.fromEntries(
     Object.entries(sizesOf(depth, width)).map(([name, size]) => {

@@ -69,13 +69,14 @@
   ;; exp(x) = 2ⁿ · exp(r) with n = round(x / ln 2), and the Taylor series of exp(r), |r| ≤ ln 2 / 2, to r¹³.
   (func (export "exponentials") (param $row i32) (param $pairs i32) (param $highest f64) (param $temperature f64) (result f64)
     (local $top v128) (local $heat v128) (local $x v128) (local $n v128) (local $e v128) (local $sum v128)
+    (local $kept v128)
     (local.set $top (f64x2.splat (local.get $highest)))
     (local.set $heat (f64x2.splat (local.get $temperature)))
     (loop $pair
-      ;; Below −708 a power of two would leave the normal numbers; what is there is 0 beside the row's 1.
-      (local.set $x (f64x2.pmax
-        (f64x2.div (f64x2.sub (v128.load (local.get $row)) (local.get $top)) (local.get $heat))
-        (v128.const f64x2 -708 -708)))
+      (local.set $x (f64x2.div (f64x2.sub (v128.load (local.get $row)) (local.get $top)) (local.get $heat)))
+      ;; Below −708 the power of two leaves the normal numbers: 0 is put there.
+      (local.set $kept (f64x2.ge (local.get $x) (v128.const f64x2 -708 -708)))
+      (local.set $x (f64x2.pmax (local.get $x) (v128.const f64x2 -708 -708)))
       (local.set $n (f64x2.nearest (f64x2.mul (local.get $x) (v128.const f64x2 1.4426950408889634 1.4426950408889634))))
       ;; ln 2 in two parts, the first of which times n is exact.
       (local.set $x (f64x2.sub (local.get $x)
@@ -99,7 +100,7 @@
       ;; 2ⁿ by its bits: added to 1.5·2⁵², n stands in the lowest ones, and is shifted to the exponent's place.
       (local.set $n (f64x2.add (local.get $n) (v128.const f64x2 6755399441055744 6755399441055744)))
       (local.set $n (i64x2.shl (i64x2.add (local.get $n) (v128.const i64x2 1023 1023)) (i32.const 52)))
-      (local.set $e (f64x2.mul (local.get $e) (local.get $n)))
+      (local.set $e (v128.and (f64x2.mul (local.get $e) (local.get $n)) (local.get $kept)))
       (v128.store (local.get $row) (local.get $e))
       (local.set $sum (f64x2.add (local.get $sum) (local.get $e)))
       (local.set $row (i32.add (local.get $row) (i32.const 16)))

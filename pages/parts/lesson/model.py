@@ -12,6 +12,7 @@ from analysis.maps import stage_rows
 from analysis.noise import query_metrics
 from analysis.options import DEFAULT_LR_KERNEL, GATES, MapOptions, stages_there
 from analysis.words import TILE_DEFINITIONS
+from dnl.checkpoints import CheckpointError
 from pages.parts.app.words import as_sentence, literal, say
 from pages.parts.lesson.choices import CLASS_TO_START_WITH, QUERY_CLASS, entry
 from pages.parts.lesson.picture import choose_scene, needed_model
@@ -135,6 +136,15 @@ def _predictions(model: Model, street: Picture) -> dict[str, np.ndarray] | None:
         return None
 
 
+def _worths(model: Model) -> dict[str, dict[str, float]]:
+    """What the model's card says of its attention's worth, by data set; {} where its entries cannot be read."""
+    try:
+        return {dataset: worth_of(scores) for dataset, scores in view_card(model.card).scores.items()}
+    except CheckpointError as error:
+        st.error(as_sentence(error))
+        return {}
+
+
 def worth() -> None:
     """The step on what the attention is worth."""
     model = needed_model()
@@ -151,7 +161,7 @@ def worth() -> None:
         )
         say_health(model.health)
     with picture:
-        worths = {dataset: worth_of(scores) for dataset, scores in view_card(model.card).scores.items()}
+        worths = _worths(model)
         dataset = next((dataset for dataset, shown in worths.items() if shown), None)
         if dataset is not None:
             st.markdown(f"**Mean IoU on {literal(dataset)}**, from the model's card; the axis need not begin at 0")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dnl.attention import denoised_attention, matrix_product
-from dnl.attention.matrix_product import add_product, adds_in_place, packed, product
+from dnl.attention import denoised_attention, matrix_product, value_dtype
+from dnl.attention.matrix_product import add_product, adds_in_place, packed, product, settle_additions
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -51,13 +51,29 @@ def test_a_product_is_added_to_a_part_of_a_sum(rows, depth, columns, dtype):
 
 
 def test_how_products_are_added_is_measured_once_and_only_where_there_is_a_choice(monkeypatch):
+    monkeypatch.setattr(matrix_product, "_settled", {})
     monkeypatch.setattr(matrix_product, "_times_of_additions", lambda: {True: 2.0, False: 1.0})
-    matrix_product._faster_in_place.cache_clear()
     assert adds_in_place(torch.ones(2, 2, dtype=torch.float64))
     assert adds_in_place(torch.ones(2, 2)) == (not matrix_product._ONEDNN)
+    assert settle_additions() is False
     monkeypatch.setattr(matrix_product, "_times_of_additions", lambda: pytest.fail("measured again"))
-    adds_in_place(torch.ones(2, 2))
-    matrix_product._faster_in_place.cache_clear()
+    assert settle_additions() is False
+    assert settle_additions(True) is True and settle_additions() is True
+
+
+@pytest.mark.parametrize(("in_place", "not_so", "expected"), [(1.0, 1.5, True), (1.0, 1.05, False), (1.5, 1.0, False)])
+def test_only_a_clear_gain_counts(monkeypatch, in_place, not_so, expected):
+    monkeypatch.setattr(matrix_product, "_settled", {})
+    monkeypatch.setattr(matrix_product, "_times_of_additions", lambda: {True: in_place, False: not_so})
+    assert settle_additions() is expected
+
+
+def test_measuring_draws_no_random_numbers(monkeypatch):
+    monkeypatch.setattr(matrix_product, "_settled", {})
+    before = torch.random.get_rng_state()
+    settle_additions()
+    value_dtype._times(8, 32)
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 @pytest.mark.parametrize("in_place", [True, False])

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 
+from dnl.attention import matrix_product, settle_additions
 from dnl.checkpoints import load_checkpoint, read_card, recipes_of
 from dnl.network import ModelConfig, build_model
 from dnl.train import main
@@ -33,6 +34,20 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_run, i
     assert whole.curves == cut.curves
     assert [record["miou"] for record in whole.records] == [record["miou"] for record in cut.records]
     assert not list(cut.out.glob(".*"))
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_resumed_run_adds_its_products_as_it_began(tiny_run, in_epoch, monkeypatch, in_place):
+    """Whatever another process measures."""
+    run = tiny_run("run")
+    monkeypatch.setattr(matrix_product, "_settled", {"in place": in_place})
+    in_epoch(2)
+    assert run() == 130
+    assert torch.load(run.out / "state.pt", weights_only=True)["additions"] is in_place
+    monkeypatch.undo()
+    monkeypatch.setattr(matrix_product, "_settled", {"in place": not in_place})
+    assert run("--resume") == 0
+    assert settle_additions() is in_place
 
 
 def test_two_processes_never_train_in_one_folder(tiny_run, only_error):
