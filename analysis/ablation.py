@@ -8,11 +8,14 @@ seed by seed (differences.json).
 
 import argparse
 import functools
+import math
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from tqdm import tqdm
 
 from analysis import noise
 from analysis.capture import Capture, capture_attention
-from analysis.intervals import Interval, mean_interval
+from analysis.intervals import student_quantile
 from analysis.measure import MeasureOptions, measure_capture
 from analysis.noise import ImageNoise, image_noise, summarise, times_chance
 from dnl.ablation import NOISE, PLAN, VAL, finished_runs, of_split, run_figures, scored_split, tabulate
@@ -34,6 +37,7 @@ from dnl.network import ModelConfig
 PLAIN, DENOISED = "nl", "dnl-sigmoid"
 COMPARED = ("miou", "raw_noise", "final_noise")
 DIFFERENCES = "differences.json"
+LEAST_SEEDS, LEVEL = 3, 0.95  # the skewness of so few is not known: plain Student's t
 
 
 def stages_of(config: ModelConfig) -> tuple[str, ...]:
@@ -79,7 +83,25 @@ def measure_run(folder: Path, data: str | None, split: str, count: int | None) -
     return noise_figures(images, stages)
 
 
-def seed_differences(runs: Mapping[str, Sequence[Mapping]]) -> dict[str, Interval]:
+class Difference(NamedTuple):
+    """The mean difference over so many seeds and its 95 % interval, Student's t; None below LEAST_SEEDS."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Difference":
+        """values: one a seed, two at least."""
+        mean, count = statistics.fmean(values), len(values)
+        if count < LEAST_SEEDS:
+            return cls(mean, None, None, count)
+        reach = student_quantile(count - 1, LEVEL) * statistics.stdev(values) / math.sqrt(count)
+        return cls(mean, mean - reach, mean + reach, count)
+
+
+def seed_differences(runs: Mapping[str, Sequence[Mapping]]) -> dict[str, Difference]:
     """DENOISED minus PLAIN in each figure of COMPARED and of each group's mean IoU, seed by seed, with its interval.
 
     runs: as in `dnl.ablation.run_figures`. The interval is over seeds, for the images as they are. A figure that one of
@@ -95,19 +117,19 @@ def seed_differences(runs: Mapping[str, Sequence[Mapping]]) -> dict[str, Interva
         pairs = [(plain[seed].get(figure), denoised[seed].get(figure)) for seed in seeds]
         values = [after - before for before, after in pairs if before is not None and after is not None]
         if len(values) == len(seeds):
-            differences[figure] = mean_interval(values)
+            differences[figure] = Difference.of(values)
     return differences
 
 
-def differences_in_words(differences: Mapping[str, Interval]) -> str:
+def differences_in_words(differences: Mapping[str, Difference]) -> str:
     """`seed_differences` as Markdown, one line a figure; "" for none."""
     if not differences:
         return ""
-    count = next(iter(differences.values())).images  # each seed stands for one
+    count = next(iter(differences.values())).seeds
     lines = [f"{DENOISED} minus {PLAIN}, mean and 95 % interval over {count} seeds, for these images:", ""]
-    for figure, interval in differences.items():
-        limits = "no interval below 3 seeds" if interval.low is None else f"{interval.low:+.3f} … {interval.high:+.3f}"
-        lines.append(f"- {figure}: {interval.mean:+.3f} ({limits})")
+    for figure, (mean, low, high, _) in differences.items():
+        limits = f"no interval below {LEAST_SEEDS} seeds" if low is None else f"{low:+.3f} … {high:+.3f}"
+        lines.append(f"- {figure}: {mean:+.3f} ({limits})")
     return "\n".join(lines) + "\n"
 
 
@@ -148,7 +170,7 @@ def _measure_all(options: argparse.Namespace) -> str:
             write_json(folder / name, figures)
     differences = seed_differences(run_figures(options.runs, split))
     if differences:
-        facts = {figure: interval._asdict() for figure, interval in differences.items()}
+        facts = {figure: difference._asdict() for figure, difference in differences.items()}
         write_json(options.runs / of_split(DIFFERENCES, split), facts)
     return "\n".join(filter(None, [tabulate(options.runs, split), differences_in_words(differences)]))
 

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from analysis import ablation, capture_attention
-from analysis.intervals import mean_interval
 from analysis.maps import attention_rows
 from analysis.noise import image_noise, query_metrics, summarise
 from dnl import ModelConfig, build_model
@@ -127,11 +126,11 @@ def test_two_networks_are_compared_seed_by_seed():
     assert "- miou: +0.062 (no interval below 3 seeds)" in ablation.differences_in_words(found)
     three = [run(seed, 0.5 + 0.25 * seed, 0.25) for seed in range(3)]
     found = ablation.seed_differences({"nl": [run(seed, 0.5, 0.25) for seed in range(3)], "dnl-sigmoid": three})
-    expected = mean_interval([0.0, 0.25, 0.5])
-    assert found["miou"] == expected and expected.low < 0.25 < expected.high
+    reach = 4.302653 * 0.25 / 3**0.5  # Student's t of two degrees of freedom, standard deviation 1/4
+    assert found["miou"] == pytest.approx((0.25, 0.25 - reach, 0.25 + reach, 3), rel=1e-5)
     words = ablation.differences_in_words(found)
     assert words.startswith("dnl-sigmoid minus nl, mean and 95 % interval over 3 seeds")
-    assert f"- miou: +0.250 ({expected.low:+.3f} … {expected.high:+.3f})" in words
+    assert "- miou: +0.250 (-0.371 … +0.871)" in words
 
 
 def test_a_figure_that_a_run_lacks_is_not_compared():
