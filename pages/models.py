@@ -34,7 +34,7 @@ PAGE = "models"
 MOST_MEGABYTES = 200
 # A session's opened models stay in the server's memory.
 MOST_OPENED = 3
-ABLATION = "ablation.json"
+ABLATIONS = ("ablation-test.json", "ablation.json")  # on test, and on val
 NOISE_FORMATS = {
     "interclass noise": "%.3f",
     "× chance": "%.2f",
@@ -282,16 +282,16 @@ def show_comparison(found: dict[str, CardView]) -> None:
 
 
 def show_ablation() -> None:
-    """The ablation's table, where it is installed."""
+    """The ablation's tables, those that are installed."""
     st.markdown(
         "One recipe, one budget, several networks that differ in their attention block alone: what do GR and LR do?"
     )
     try:
-        ablation = read_ablation(ZOO / ABLATION)
+        tables = [table for name in ABLATIONS if (table := read_ablation(ZOO / name)) is not None]
     except ValueError as error:
         st.error(as_sentence(error))
         return
-    if ablation is None:
+    if not tables:
         st.info(
             "There is no ablation table with this installation. `python -m dnl.ablation` trains the networks, and "
             "`python -m analysis.ablation` measures their noise.",
@@ -299,8 +299,9 @@ def show_ablation() -> None:
         )
         return
     stays = st.column_config.Column(pinned=True)  # while the others are scrolled through
-    st.dataframe(ablation.rows, hide_index=True, height="content", column_config={"network": stays})
-    st.caption(literal(ablation.about))
+    for table in tables:
+        st.dataframe(table.rows, hide_index=True, height="content", column_config={"network": stays})
+        st.caption(literal(table.about))
 
 
 def show_opening() -> None:

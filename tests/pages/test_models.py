@@ -124,6 +124,12 @@ def test_the_ablation_is_shown_where_it_is_there(app, tmp_path, monkeypatch):
     assert list(frame["mean IoU"]) == ["0.500 ± 0.010"]
     (about,) = [read(text.value) for text in app.caption if "camvid_dnl" in read(text.value)]
     assert "Means over 2 seeds" in about and "Missing of the 8 networks: fcn, nl+gr-sigmoid" in about
+    on_test = {"recipe": "camvid_dnl", "epochs": 3, "split": "test", "rows": [{**row, "miou_Seq05VD": row["miou"]}]}
+    (zoo / "ablation-test.json").write_text(json.dumps(on_test))
+    app.run()
+    first, second = [frame.value for frame in app.dataframe if "seeds" in frame.value.columns]
+    assert list(first["mean IoU, Seq05VD"]) == ["0.500 ± 0.010"] and "mean IoU, Seq05VD" not in second.columns
+    assert any("measured on test" in read(text.value) for text in app.caption)
 
 
 def test_photos_become_a_zip_file_of_labels_colours_and_overlays(app, tmp_path, monkeypatch):
