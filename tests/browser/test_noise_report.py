@@ -8,7 +8,7 @@ from analysis.geometry import cell_to_pixel, pixel_to_cell
 from analysis.lens.noise_map import CSS, HTML, SCRIPT, noise_map_data
 from analysis.measure import MeasureOptions, measure_capture
 from dnl.classes import LabelSet
-from tests.browser.widgets import PATIENCE_SECONDS, TRANSLATE, choose, choose_option, png, upload
+from tests.browser.widgets import PATIENCE_SECONDS, TRANSLATE, choose, choose_option, png, upload, wait_until_settled
 
 pytestmark = pytest.mark.browser
 
@@ -120,6 +120,7 @@ def test_a_click_on_the_noise_map_opens_that_pixel_in_the_explorer(chromium, app
     renewed.first.wait_for()
     assert not set(renewed.all_inner_texts()) & set(raw)
     choose_option(stage, "raw")
+    wait_until_settled(page)  # what comes with the stage puts the readout back
 
     box = canvas.bounding_box()
     assert box["width"] / box["height"] == pytest.approx(SIZE[1] / SIZE[0], rel=0.02)
