@@ -16,7 +16,6 @@ Warm-up and the restart of the attention keep their share of the training.
 """
 
 import argparse
-import copy
 import dataclasses
 import json
 import statistics
@@ -33,7 +32,7 @@ from dnl.checkpoints import load_checkpoint
 from dnl.commands import ask_for_huge_pages, exit_status, in_one_line, program, show_anything
 from dnl.datasets import open_dataset, split_to_measure
 from dnl.distributed import World, joined
-from dnl.evaluate import alter_attention
+from dnl.evaluate import measure_scores, measure_worth
 from dnl.files import write_atomically, write_json
 from dnl.network import build_model
 from dnl.tables import Column, markdown_table, mean_and_spread
@@ -43,8 +42,6 @@ from dnl.training import (
     RunError,
     TrainConfig,
     build_optimizer,
-    evaluate,
-    evaluate_groups,
     from_dict,
     interleaved_times,
     is_run,
@@ -76,13 +73,6 @@ COSTLIEST = "dnl-sigmoid"
 TIMED_UPDATES = 12
 SPEED_ROUNDS = 10
 MOST = 100_000  # of seeds, minutes, epochs
-
-# How each score without the learnt attention is had.
-REPLACEMENTS: dict[str, dict[str, Any]] = {
-    "miou_gamma_0": {"gamma": 0.0},
-    "miou_uniform": {"source": "uniform"},
-    "miou_mean": {"source": "mean"},
-}
 
 PLAN, SCORES, NOISE, SPEED, TABLE = "plan.json", "ablation.json", "noise.json", "speed.json", "table.json"
 VAL = "val"
@@ -206,21 +196,14 @@ def run_one(config: TrainConfig, recipe_name: str, data: str | None, folder: Pat
 
 
 def score(folder: Path, data: str | None, split: str, world: World) -> dict:
-    """A finished run's figures on a split: mIoU with and without its attention, γ, parameters; "groups": {group: mIoU}
-    where the split has several."""
+    """A finished run's figures on a split: scores with and without its attention, γ, parameters."""
     model, card = load_checkpoint(folder / "model.safetensors")
     model.to(world.device)
     dataset = open_dataset(card["recipe"]["dataset"], data, split)
-    scores = evaluate_groups(model, dataset, progress=_bar(split))
-    figures: dict[str, Any] = {**scores.whole._asdict(), "images": len(dataset)}
-    if scores.groups:
-        figures["groups"] = {group: of_group.miou for group, of_group in scores.groups.items()}
+    figures = measure_scores(model, dataset, progress=_bar(split))
     if model.context is not None:
         figures["gamma"] = model.context.gamma.item()
-        for name, alteration in REPLACEMENTS.items():
-            altered = copy.deepcopy(model)
-            alter_attention(altered, **alteration)
-            figures[name] = evaluate(altered, dataset, progress=_bar(name)).miou
+        figures |= measure_worth(model, dataset, progress=_bar("without the learnt attention"))
     figures["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     return figures
 

@@ -11,10 +11,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +23,13 @@ from tqdm import tqdm
 
 from dnl.checkpoints import differing_classes, label_set_of, load_checkpoint, recipes_of
 from dnl.commands import exit_status, program, show_anything
-from dnl.datasets import NAMES, Look, learnt_from, look_at, open_dataset, split_to_measure
+from dnl.datasets import NAMES, LabelledDataset, Look, learnt_from, look_at, open_dataset, split_to_measure
 from dnl.distributed import World, joined
 from dnl.files import write_json
 from dnl.inference import Inference, predict, window_starts
 from dnl.metrics import SegmentationScores
 from dnl.network import ATTENTION_SOURCES, DenoisedNonLocal2d, ModelConfig, SegmentationNetwork
-from dnl.training import GroupedScores, evaluate_groups
+from dnl.training import GroupedScores, evaluate, evaluate_groups
 from dnl.untrusted import one_line
 
 GIB = 2**30
@@ -36,6 +37,15 @@ LARGE = 2_000_000  # pixels, of an image whose time and memory are foreseen
 WINDOW = 1024  # the side that is advised
 TIMED_SIDES = (256, 512)
 MOST_SECONDS = 120  # of one image, without a word that it may
+
+# How each score without the learnt attention is had.
+REPLACEMENTS: dict[str, dict[str, Any]] = {
+    "miou_gamma_0": {"gamma": 0.0},
+    "miou_uniform": {"source": "uniform"},
+    "miou_mean": {"source": "mean"},
+}
+
+Progress = Callable[[Sequence], Iterable]
 
 
 def alter_attention(model: SegmentationNetwork, *, gamma: float | None = None, source: str = "learnt") -> None:
@@ -72,6 +82,27 @@ def altered_attention(
         with torch.no_grad():
             block.gamma.copy_(own_gamma)
         block.attention_source = own_source
+
+
+def measure_scores(model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter) -> dict:
+    """{"miou", "pixel_accuracy", "iou": {class: …}, "images"}, fractions, over a labelled data set.
+
+    With "groups": {group: mean IoU} where it has more than one.
+    """
+    scores = evaluate_groups(model, dataset, progress=progress)
+    groups = {group: of_group.miou for group, of_group in scores.groups.items()}
+    return {**scores.whole._asdict(), "images": len(dataset), **({"groups": groups} if groups else {})}
+
+
+def measure_worth(
+    model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter
+) -> dict[str, float]:
+    """mIoU without the learnt attention: γ = 0, uniform attention, the mean row. The model stays as it was."""
+    scores = {}
+    for name, alteration in REPLACEMENTS.items():
+        with altered_attention(model, **alteration):
+            scores[name] = evaluate(model, dataset, progress=progress).miou
+    return scores
 
 
 def foreseen(model: SegmentationNetwork, look: Look, inference: Inference, *, large: bool = True) -> str | None:

@@ -1,16 +1,17 @@
 """Measure a checkpoint and write the figures into its card: python -m analysis.card --checkpoint FILE --data DIR"""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from analysis.card.measuring import GATED_STAGES, Progress, measure_attention, measure_scores, measure_worth
+from analysis.card.measuring import GATED_STAGES, measure_attention
 from dnl.checkpoints import checkpoint_path, differing_classes, load_checkpoint, recipes_of, save_checkpoint
 from dnl.commands import exit_status, program, show_anything
 from dnl.datasets import Streets, open_dataset, split_to_measure
+from dnl.evaluate import measure_scores, measure_worth
 
 
 def table(metrics: Mapping) -> str:
@@ -102,5 +103,5 @@ def counted(looks: object, split: str) -> dict[str, int]:
     return {**known, split: (before if isinstance(before, int) else 0) + 1}
 
 
-def _bar(description: str) -> Progress:
+def _bar(description: str) -> Callable[[Sequence], Iterable]:
     return lambda items: tqdm(items, desc=description, leave=False)

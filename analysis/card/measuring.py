@@ -1,14 +1,14 @@
 """Measuring what a checkpoint is worth, for its card.
 
-What is measured: scores on CamVid and on unseen streets; what the attention is worth (scores with γ = 0, and with
-uniform attention or the image's mean row in its place); the noise of the raw map, and of the rectified and retained
-maps under every gate, the oracle and a constant box in LR's place among them; query dependence and concentration.
+Beside its scores, and those without the learnt attention (`dnl.evaluate`): the noise of the raw map, and of the
+rectified and retained maps under every gate, the oracle and a constant box in LR's place among them; query dependence
+and concentration.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,21 +29,11 @@ from analysis.noise import ImageNoise, MetricSummary, QueryMetrics, class_table,
 from analysis.options import DEFAULT_LR_KERNEL, GATES
 from dnl.checkpoints import load_checkpoint
 from dnl.datasets import LabelledDataset, Origin, open_dataset
-from dnl.evaluate import altered_attention
 from dnl.network import SegmentationNetwork
-from dnl.training import evaluate, evaluate_groups
 
-# How each score without the learnt attention is had.
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "miou_gamma_0": {"gamma": 0.0},
-    "miou_uniform": {"source": "uniform"},
-    "miou_mean": {"source": "mean"},
-}
 # Of each gate in the card; box: retained with a constant box in place of LR's weights.
 CARD_METRICS = ("interclass_noise", "hollow_fraction", "intraclass_noise", "kept_mass")
 GATED_STAGES = ("rectified", "retained", "box")
-
-Progress = Callable[[Sequence], Iterable]
 
 
 class ImageMeasurement(NamedTuple):
@@ -55,27 +45,6 @@ class ImageMeasurement(NamedTuple):
     effective_keys: np.ndarray
     query_dependence: float
     distinct_argmax_keys: int
-
-
-def measure_scores(model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter) -> dict:
-    """{"miou", "pixel_accuracy", "iou": {class: …}, "images"}, fractions, over a labelled data set.
-
-    With "groups": {group: mean IoU} where it has more than one.
-    """
-    scores = evaluate_groups(model, dataset, progress=progress)
-    groups = {group: of_group.miou for group, of_group in scores.groups.items()}
-    return {**scores.whole._asdict(), "images": len(dataset), **({"groups": groups} if groups else {})}
-
-
-def measure_worth(
-    model: SegmentationNetwork, dataset: LabelledDataset, *, progress: Progress = iter
-) -> dict[str, float]:
-    """mIoU without the learnt attention: γ = 0, uniform attention, the mean row. The model stays as it was."""
-    scores = {}
-    for name, alteration in ABLATIONS.items():
-        with altered_attention(model, **alteration):
-            scores[name] = evaluate(model, dataset, progress=progress).miou
-    return scores
 
 
 def measure_image(capture: Capture, gates: Sequence[str] = GATES) -> ImageMeasurement:

@@ -22,6 +22,7 @@ _ADDED_ROWS = 128
 # For the measurement of `settle_additions`. A smaller gain than this is not told from the machine's noise, and the
 # choice shall be the same in each process.
 _MEASURED_CELLS, _ROUNDS, _LEAST_GAIN = 2048, 6, 1.1
+_settled: dict[str, bool] = {}  # "in place", once it is
 
 # Rows of the left operand that `packed` lays the right one out for; any number may come.
 _PACKED_FOR = 128
@@ -87,9 +88,6 @@ def settle_additions(in_place: bool | None = None) -> bool:
     return _settled["in place"]
 
 
-_settled: dict[str, bool] = {}
-
-
 def _faster_in_place() -> bool:
     times = results([_times_of_additions], torch.device("cpu"))[0]  # on one core, as blocks are
     return times[True] * _LEAST_GAIN < times[False]
@@ -97,14 +95,10 @@ def _faster_in_place() -> bool:
 
 def _times_of_additions() -> dict[bool, float]:
     """Seconds of `add_product` in place and not, the least of rounds in which they take turns."""
-    left, right, total = (
-        torch.ones(shape, dtype=torch.float32, device="cpu")
-        for shape in (
-            (2 * _ADDED_ROWS, _PACKED_FOR),
-            (_PACKED_FOR, _MEASURED_CELLS),
-            (2 * _ADDED_ROWS, _MEASURED_CELLS),
-        )
-    )
+    rows, depth, cells = 2 * _ADDED_ROWS, _PACKED_FOR, _MEASURED_CELLS
+    sizes = (rows, depth), (depth, cells), (rows, cells)
+    # Nothing random, which would draw from what trainings depend on.
+    left, right, total = (torch.ones(size, dtype=torch.float32, device="cpu") for size in sizes)
     seconds = {True: float("inf"), False: float("inf")}
     for _ in range(_ROUNDS):
         for in_place in seconds:

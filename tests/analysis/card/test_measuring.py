@@ -13,6 +13,7 @@ from analysis.maps import attention_rows
 from analysis.options import GATES
 from dnl.classes import CAMVID
 from dnl.datasets import Origin
+from dnl.evaluate import measure_scores, measure_worth
 from dnl.training import evaluate
 from tests.analysis.card.small import CONFIG, Dataset, make_model, make_samples
 
@@ -108,7 +109,7 @@ def test_too_few_images_are_said_in_words(captures):
 def test_what_the_attention_is_worth():
     model, dataset = make_model(), Dataset(make_samples())
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    worth = card.measure_worth(model, dataset)
+    worth = measure_worth(model, dataset)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     assert model.context.attention_source == "learnt"
     other = make_model(dataclasses.replace(CONFIG, gamma_init=0.0))
@@ -120,9 +121,9 @@ def test_what_the_attention_is_worth():
 
 def test_scores_carry_their_number_of_images(model):
     samples = make_samples(2)
-    scores = card.measure_scores(model, Dataset(samples))
+    scores = measure_scores(model, Dataset(samples))
     assert scores["images"] == 2 and 0 <= scores["miou"] <= 1 and set(scores["iou"]) <= set(CAMVID.class_names)
     assert scores["groups"] == {
         group: evaluate(model, Dataset([sample])).miou for group, sample in zip("ab", samples, strict=True)
     }
-    assert "groups" not in card.measure_scores(model, Dataset(samples[:1]))
+    assert "groups" not in measure_scores(model, Dataset(samples[:1]))
