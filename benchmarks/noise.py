@@ -2,12 +2,13 @@
 
     python -m benchmarks.noise [--cells 8192 …] [--repeats 5] [--threads 1 2]
 
-All queries of one image, float32: every metric but AUC and AP in the raw, rectified and retained stages (sigmoid gate,
-learnt 3×3 LR), then with the controls, then with AUC and AP as well. The products are the scores q·k with d = 64 and
-the class similarity p·p, streamed over blocks of queries as the network does, or as two whole N×N arrays. There are 19
-classes, in random patches of 4×4 cells, common ones and rare ones. Times are medians of repeats that take turns, so
-that whatever else the machine does falls on all alike: trust the ratios. Extra memory is how far one report lifts the
-peak of a fresh process above what it held with the capture made.
+All queries of one image, float32: every metric but AUC and AP in the raw, rectified and retained stages (sigmoid
+gate, learnt 3×3 LR), by compiled passes where Numba is installed and by plain ones; then with the controls, then with
+AUC and AP as well. The products are the scores q·k with d = 64 and the class similarity p·p, streamed over blocks of
+queries as the network does, or as two whole N×N arrays. There are 19 classes, in random patches of 4×4 cells, common
+ones and rare ones. Times are medians of repeats that take turns, so that whatever else the machine does falls on all
+alike: trust the ratios. Extra memory is how far one report lifts the peak of a fresh process above what it held with
+the capture made.
 """
 
 import argparse
@@ -17,12 +18,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 import torch
 
 from analysis.capture import Capture
-from analysis.measure import MeasureOptions, measure_capture
+from analysis.measure import MeasureOptions, measure_capture, streaming
+from analysis.measure.plain import PlainPasses
 from benchmarks.measure import peak_memory
 from benchmarks.variants import DEPTH, SCORE_STD
 from dnl.attention.stages import QUERY_BLOCK
@@ -78,10 +81,17 @@ def report_all(capture: Capture) -> None:
     measure_capture(capture, WITH_CONTROLS)
 
 
+def report_plain(capture: Capture) -> None:
+    """As without Numba."""
+    with mock.patch.object(streaming, "fastest_passes", PlainPasses):
+        report_stages(capture)
+
+
 VARIANTS: dict[str, Callable[[Capture], None]] = {
     "two products, streamed": products_streamed,
     "two products, whole": products_whole,
     "three stages": report_stages,
+    "three stages, not compiled": report_plain,
     "three stages, controls": report_controls,
     "three stages, controls, AUC and AP": report_all,
 }

@@ -74,7 +74,7 @@ ANALYSIS = {
     "catch": ("capture dnl", "numpy torch"),
     "examples": ("dnl", "safetensors torch tqdm"),
     "maps": ("capture options dnl", "numpy torch"),
-    "measure": ("capture maps noise options intervals threads words dnl", "numpy torch"),
+    "measure": ("capture maps noise options intervals threads words dnl", "numba numpy torch"),
     "printing": ("threads dnl", "matplotlib"),
     "figures": ("capture maps noise geometry options files printing threads words dnl", "PIL matplotlib numpy"),
     "lens": ("capture maps noise measure geometry options words dnl", "PIL anywidget matplotlib numpy traitlets"),

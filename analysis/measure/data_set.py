@@ -12,7 +12,7 @@ import numpy as np
 from analysis import noise
 from analysis.measure.differences import METRICS, NOISE_METRICS, stage_differences
 from analysis.measure.estimates import NOTHING, Estimator, Range, entry, grouping_of, interval_facts
-from analysis.measure.image import HOLLOW_THRESHOLDS
+from analysis.measure.passes import HOLLOW_THRESHOLDS
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord
 from analysis.measure.tables import Tables
 

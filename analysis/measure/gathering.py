@@ -12,20 +12,15 @@ import torch
 from analysis import noise
 from analysis.capture import Capture
 from analysis.maps import stage_rows
+from analysis.measure.passes import HOLLOW_THRESHOLDS, Rows
 from analysis.measure.streaming import (
     QUERY_BLOCK,
     Block,
-    SortedCells,
     StreamedStages,
-    block_detection,
-    block_sums,
 )
 from analysis.noise import DetectionScores, QuerySets, RowSums
 from analysis.options import MapOptions
 from analysis.threads import share
-
-# The shares τ of the own class's mean attention under which a cell counts as a hollow, for the curve over τ.
-HOLLOW_THRESHOLDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class Gathered(NamedTuple):
@@ -69,9 +64,9 @@ def gather(
         strongest[queries] = raw.strongest
         if block.run is not None:
             places = place_of[queries]
-            for name, values, scale in stages.maps(block, raw):
-                _put(gathered[name], cells, block, values, None, scale, places)
-            _put(gathered["raw"], cells, block, raw.values, raw.logs, raw.scale, places)
+            _put(gathered["raw"], stages, block, raw.rows, raw.scale, places)
+            for name, rows, scale in stages.maps(block, raw):
+                _put(gathered[name], stages, block, rows, scale, places)
         return len(queries)
 
     finished = 0
@@ -84,21 +79,21 @@ def gather(
 
 def _put(
     into: Gathered,
-    cells: SortedCells,
+    stages: StreamedStages,
     block: Block,
-    values: torch.Tensor,
-    logs: torch.Tensor | None,
-    scale: torch.Tensor,
+    rows: Rows,
+    scale: np.ndarray,
     places: np.ndarray,
 ) -> None:
     """Write a block's sums and scores to its queries' places. places: theirs among the detection queries, or −1."""
-    queries = cells.order[block.first : block.stop]
-    for whole, part in zip(into.sums, block_sums(values, logs, cells, block, HOLLOW_THRESHOLDS), strict=True):
+    queries, place = stages.cells.order[block.first : block.stop], stages.cells.place_of(block)
+    assert rows.sums is not None  # as the block has a place
+    for whole, part in zip(into.sums, rows.sums, strict=True):
         whole[queries] = part
-    into.scale[queries] = scale.double().numpy()
+    into.scale[queries] = scale
     chosen = np.flatnonzero(places >= 0)
     if chosen.size:
-        scores = block_detection(values, cells, block, chosen)
+        scores = stages.passes.detection(rows.values, place, chosen)
         for whole, part in zip(into.detection, scores, strict=True):
             whole[places[chosen]] = part
 

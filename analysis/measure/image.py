@@ -10,7 +10,8 @@ import torch
 from analysis import noise
 from analysis.capture import Capture, require_computable
 from analysis.maps import stage_rows
-from analysis.measure.gathering import HOLLOW_THRESHOLDS, Gathered, gather, gather_rows, uniform
+from analysis.measure.gathering import Gathered, gather, gather_rows, uniform
+from analysis.measure.passes import HOLLOW_THRESHOLDS
 from analysis.measure.streaming import SortedCells, StreamedStages
 from analysis.noise import DetectionScores, Leakage, QueryMetrics, QuerySets
 from analysis.options import CONTROLS, MapOptions, own_stages, stages_there

@@ -9,19 +9,23 @@ are taken to base 2, whose powers torch computes several times faster.
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from analysis.capture import Capture
 from analysis.maps import oracle_probs
-from analysis.noise import DetectionScores, QuerySets, RowSums, marked_keys, rank_scores
+from analysis.measure.passes import Passes, Place, Rows
+from analysis.measure.plain import PlainPasses
+from analysis.noise import QuerySets
 from analysis.options import MapOptions
 from dnl.attention import offsets, retention_weights
 
@@ -58,10 +62,10 @@ class SortedCells:
         runs = tuple((int(stop - size), int(stop)) for size, stop in zip(sizes, stops, strict=True))
         return cls(order, runs, int(sizes.sum()))
 
-    def run_of(self, block: Block) -> tuple[int, int]:
-        """Where the class of a block's queries begins and ends; they must have one."""
+    def place_of(self, block: Block) -> Place:
+        """Where a block's queries stand; they must have a class."""
         assert block.run is not None
-        return self.runs[block.run]
+        return Place(self.runs, block.run, block.first)
 
     def blocks(self, size: int = QUERY_BLOCK) -> Iterator[Block]:
         """All N cells as blocks of at most `size` queries of one class."""
@@ -72,14 +76,13 @@ class SortedCells:
 
 
 class RawBlock(NamedTuple):
-    """Raw attention of M queries: values N×M up to the factor `scale` (M); logs N×M: base 2, of the values, or None.
+    """Raw attention of M queries, N×M up to the factor `scale` (M).
 
     strongest: M flat cells, the key with the highest attention, the first of equals.
     """
 
-    values: Tensor
-    logs: Tensor | None
-    scale: Tensor
+    rows: Rows
+    scale: np.ndarray
     strongest: np.ndarray
 
 
@@ -94,10 +97,6 @@ class Retention(NamedTuple):
     weights: Tensor
     factor: float
 
-    def apply(self, values: Tensor) -> Tensor:
-        """Σ_δ L[m, δ] · values[m+δ] for each labelled key m: N×M -> labelled×M."""
-        return F.embedding_bag(self.neighbours, values, per_sample_weights=self.weights, mode="sum")
-
     def within(self, start: int, stop: int) -> Retention:
         """LR that reads the keys start … stop − 1 alone."""
         inside = (self.neighbours >= start) & (self.neighbours < stop)
@@ -109,6 +108,7 @@ class StreamedStages:
 
     options: checked, every "model" resolved.
     stages: which of rectified, retained, oracle and box are wanted beside raw; box and oracle need LR.
+    passes: what blocks go through; the fastest there are if not given.
     """
 
     def __init__(
@@ -119,8 +119,10 @@ class StreamedStages:
         options: MapOptions,
         *,
         dtype: torch.dtype,
+        passes: Passes | None = None,
     ) -> None:
         self.cells, self.stages, self.dtype = cells, stages, dtype
+        self.passes = fastest_passes() if passes is None else passes
         self.gate, kernel = options.gate, options.lr_kernel
         assert not isinstance(kernel, str)  # "model" is resolved
         self.attention = capture.attention
@@ -132,47 +134,41 @@ class StreamedStages:
             self.retention = self._retention(capture, kernel, options.lr_weights)
             if "box" in stages:
                 self.box = self._retention(capture, kernel, "box")
+        self._rooms = threading.local()
         self._oracle: tuple[tuple[int, int], Retention] | None = None  # of the run that was last asked for
 
     def raw(self, block: Block) -> RawBlock:
-        """Raw attention of a block, over all N keys."""
-        chosen = slice(block.first, block.stop)
+        """Raw attention of a block, over all N keys; without sums where its queries have no label."""
+        order, chosen = self.cells.order, slice(block.first, block.stop)
+        place = None if block.run is None else self.cells.place_of(block)
         if self.attention is None:
-            logs = self.key @ self.query[chosen].T  # N×M
-            logs -= logs.amax(0)
-            values = logs.exp2()
-            return RawBlock(values, logs, 1 / values.sum(0), self._strongest(logs))
-        order = self.cells.order
-        rows = self.attention[order[chosen]][:, order]
-        values = torch.from_numpy(rows).to(self.dtype).T.contiguous()
-        return RawBlock(values, None, values.new_ones(values.shape[1]), self._strongest(values - values.amax(0)))
+            scores = self._product("scores", self.key, self.query[chosen])
+            found = self.passes.softmax(scores, order, place)
+        else:
+            rows = self.attention[order[chosen]][:, order]
+            found = self.passes.finished(torch.from_numpy(rows).to(self.dtype).T.contiguous(), order, place)
+        return RawBlock(found.rows, 1 / found.totals, found.strongest)
 
-    def maps(self, block: Block, raw: RawBlock) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Each wanted stage but raw: its name, its values (N×M or labelled×M), and the factor of each query (M)."""
-        rectified = raw.values
+    def maps(self, block: Block, raw: RawBlock) -> Iterator[tuple[str, Rows, np.ndarray]]:
+        """Each wanted stage but raw: its name, its rows, which the next stage overwrites, and the factor of each query
+        (M)."""
+        rectified, place = raw.rows, self.cells.place_of(block)
         if self.class_map is not None:
-            gates = self.class_map @ self.class_map[block.first : block.stop].T
-            if self.gate == "sigmoid":
-                gates.sigmoid_()
-            rectified = gates.mul_(raw.values)
+            similarity = self._product("similarity", self.class_map, self.class_map[block.first : block.stop])
+            rectified = self.passes.gate(similarity, raw.rows.values, place, sigmoid=self.gate == "sigmoid")
         for stage in self.stages:
             if stage == "rectified":
                 yield stage, rectified, raw.scale
             elif stage != "raw":
-                retention = self._retention_of(stage, block)
-                values = retention.apply(raw.values if stage == "oracle" else rectified)
-                yield stage, values, raw.scale * retention.factor
+                neighbours, weights, factor = self._retention_of(stage, place)
+                values = (raw.rows if stage == "oracle" else rectified).values
+                room = self._room("retained", len(neighbours), values.shape[1])
+                yield stage, self.passes.retain(values, neighbours, weights, room, place), raw.scale * factor
 
-    def _retention_of(self, stage: str, block: Block) -> Retention:
+    def _retention_of(self, stage: str, place: Place) -> Retention:
         if stage == "box":
             return self.box
-        return self._oracle_retention(self.cells.run_of(block)) if stage == "oracle" else self.retention
-
-    def _strongest(self, below_peak: Tensor) -> np.ndarray:
-        """The first cell whose value is 0, the peak, for each query: N×M ≤ 0 -> M flat cells."""
-        peaks = np.flatnonzero(below_peak.amax(1).numpy() == 0)
-        peaks = peaks[np.argsort(self.cells.order[peaks])]
-        return self.cells.order[peaks[np.argmax(below_peak[peaks].numpy(), axis=0)]]
+        return self._oracle_retention(place.runs[place.own]) if stage == "oracle" else self.retention
 
     def _oracle_retention(self, run: tuple[int, int]) -> Retention:
         """The oracle gate lets the query's own class through alone: LR that reads nothing else."""
@@ -180,6 +176,18 @@ class StreamedStages:
         if kept is None or kept[0] != run:
             kept = self._oracle = run, self.retention.within(*run)
         return kept[1]
+
+    def _product(self, name: str, keys: Tensor, queries: Tensor) -> Tensor:
+        """keys · queries: N×d, M×d -> N×M."""
+        return torch.mm(keys, queries.T, out=self._room(name, len(keys), len(queries)))
+
+    def _room(self, name: str, keys: int, queries: int) -> Tensor:
+        """keys×queries of memory of the thread's own, for one block: what the system gives anew it clears first."""
+        kept = vars(self._rooms).get(name)
+        if kept is None:
+            kept = torch.empty(len(self.cells.order) * QUERY_BLOCK, dtype=self.dtype)
+            setattr(self._rooms, name, kept)
+        return kept[: keys * queries].view(keys, queries)
 
     def _by_cell(self, maps: np.ndarray) -> Tensor:
         """C×h×w -> N×C in the order of the cells."""
@@ -205,6 +213,16 @@ class StreamedStages:
         return Retention(torch.from_numpy(neighbours), weights.contiguous(), 1 / kernel**2 if kind == "box" else 1.0)
 
 
+@cache
+def fastest_passes() -> Passes:
+    """The compiled passes where Numba is installed, else the plain ones."""
+    if importlib.util.find_spec("numba") is None:
+        return PlainPasses()
+    from analysis.measure.compiled import CompiledPasses  # Numba is large, and not everyone has it
+
+    return CompiledPasses()
+
+
 def _class_map(capture: Capture, gate: str) -> np.ndarray:
     """What a gate multiplies, classes×h×w: G = p·p, with p one-hot for the gates that compare classes."""
     if gate == "oracle":
@@ -214,45 +232,3 @@ def _class_map(capture: Capture, gate: str) -> np.ndarray:
         classes = np.arange(len(capture.class_probs))[:, None, None]
         return (capture.class_probs.argmax(axis=0) == classes).astype(np.float64)
     return capture.class_probs
-
-
-def block_sums(
-    values: Tensor, logs: Tensor | None, cells: SortedCells, block: Block, thresholds: Sequence[float]
-) -> RowSums:
-    """The sums of a block's queries, over labelled cells other than the query itself.
-
-    values: N×M or labelled×M, unchanged on return. logs: base 2, of the values, used up; or None, to compute them.
-    `below` is M×len(thresholds).
-    """
-    values = values[: cells.labelled]
-    start, stop = cells.run_of(block)
-    own_cells = values[block.first : block.stop].diagonal()
-    given_to_itself = own_cells.clone()
-    own_cells.zero_()
-    if logs is None:
-        logs = values.clamp_min(torch.finfo(values.dtype).tiny).log2_()
-    logs = logs[: cells.labelled].mul_(values)  # 0 log 0 is 0
-    by_class = torch.stack([values[slice(*run)].sum(0) for run in cells.runs])
-    same, scratch = values[start:stop], logs[start:stop]
-    same_log, all_log = (math.log(2) * part.sum(0) for part in (scratch, logs))
-    mean = by_class[block.run] / (stop - start - 1 or 1)
-    limits = [threshold * mean for threshold in thresholds]
-    # The query itself stands at 0, below any limit but 0.
-    below = torch.stack([torch.lt(same, limit, out=scratch).sum(0) - torch.sign(limit) for limit in limits], dim=1)
-    highest = values.amax(0)
-    own_cells.copy_(given_to_itself)
-    return RowSums(*(_double(part) for part in (by_class.T, same_log, all_log, highest, below)))
-
-
-def block_detection(values: Tensor, cells: SortedCells, block: Block, chosen: np.ndarray) -> DetectionScores:
-    """AUC and average precision of the queries `chosen` (places in the block), whether defined or not."""
-    columns = values[: cells.labelled].numpy()
-    if len(chosen) < columns.shape[1]:
-        columns = columns[:, chosen]
-    # Marked key by key, as the block lies, where S is one run of it.
-    keys = marked_keys(columns, slice(*cells.run_of(block)), (block.first + chosen, np.arange(len(chosen))))
-    return rank_scores(np.ascontiguousarray(keys.T))
-
-
-def _double(tensor: Tensor) -> np.ndarray:
-    return tensor.double().numpy()

@@ -5,7 +5,7 @@ import numpy as np
 from analysis import noise
 from analysis.capture import Capture
 from analysis.measure import ImageReport, data_set_summary
-from analysis.measure.image import HOLLOW_THRESHOLDS
+from analysis.measure.passes import HOLLOW_THRESHOLDS
 from analysis.options import CONTROLS, STAGES
 from dnl.classes import CAMVID
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from analysis import noise
-from analysis.measure.gathering import HOLLOW_THRESHOLDS, Gathered, gather, uniform
+from analysis.measure.gathering import Gathered, gather, uniform
+from analysis.measure.passes import HOLLOW_THRESHOLDS
 from analysis.measure.streaming import SortedCells, StreamedStages
 from analysis.options import MapOptions
 from tests.analysis.measure.small import make_capture

@@ -12,7 +12,8 @@ from analysis.capture import Capture
 from analysis.geometry import Grid
 from analysis.maps import attention_rows
 from analysis.measure import MeasureOptions, image_record, measure_capture, metric_map, worst_queries
-from analysis.measure.image import HOLLOW_THRESHOLDS, boundary_cells
+from analysis.measure.image import boundary_cells
+from analysis.measure.passes import HOLLOW_THRESHOLDS
 from analysis.options import CONTROLS, STAGES, own_stages
 from dnl.classes import CAMVID
 from tests.analysis.measure.small import make_capture
