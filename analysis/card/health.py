@@ -37,7 +37,7 @@ def attention_health(metrics: dict) -> Health:
     `effective_keys`, `distinct_argmax_keys` and the raw interclass noise. Without any cost measured the state is
     "unknown".
     """
-    _, scores = _scores(metrics)
+    split, scores = _scores(metrics)
     without = {name: scores[name] for name in LEAST_COST if "miou" in scores and name in scores}
     costs = {name: scores["miou"] - miou for name, miou in without.items()}
     noise = _noise_over_chance(metrics)
@@ -52,11 +52,11 @@ def attention_health(metrics: dict) -> Health:
         return Health("collapsed", f"Collapsed: a query's attention sits on {keys:.1f} cells.", facts)
     unused = {name: miou for name, miou in without.items() if costs[name] < LEAST_COST[name]}
     if unused:
-        sentence = f"Hardly used: mean IoU is {scores['miou']:.3f}, and still {_listed(unused)}."
+        sentence = f"Hardly used: mean IoU on {split} is {scores['miou']:.3f}, and still {_listed(unused)}."
         return Health("hardly used", sentence, facts)
     if noise is not None and noise > MOST_NOISE:
         return Health("hardly used", f"Hardly used: its raw map is nearly as noisy as chance ({noise:.2f} ×).", facts)
-    sentence = f"Alive: mean IoU falls from {scores['miou']:.3f} to {_listed(without, 'to ')}."
+    sentence = f"Alive: mean IoU on {split} falls from {scores['miou']:.3f} to {_listed(without, 'to ')}."
     return Health("alive", sentence, facts)
 
 

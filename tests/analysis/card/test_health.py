@@ -18,8 +18,8 @@ def test_an_attention_whose_map_is_worth_something_is_alive():
     health = attention_health(ALIVE)
     assert health.state == "alive"
     assert health.sentence == (
-        "Alive: mean IoU falls from 0.655 to 0.575 without the block (γ = 0), to 0.614 with uniform attention in its "
-        "place and to 0.631 with the image's mean row in its place."
+        "Alive: mean IoU on CamVid val falls from 0.655 to 0.575 without the block (γ = 0), to 0.614 with uniform "
+        "attention in its place and to 0.631 with the image's mean row in its place."
     )
     facts = dict(health.facts)
     assert facts["γ, the weight of the block"] == "0.250"
@@ -33,7 +33,7 @@ def test_a_block_that_costs_nothing_is_hardly_used():
     health = attention_health(changed(camvid_val=scores))
     assert health.state == "hardly used"
     assert health.sentence.startswith(
-        "Hardly used: mean IoU is 0.657, and still 0.656 without the block (γ = 0), 0.657 "
+        "Hardly used: mean IoU on CamVid val is 0.657, and still 0.656 without the block (γ = 0), 0.657 "
     )
     assert dict(health.facts)["change with the image's mean row in its place"] == "+0.001"
 
@@ -43,7 +43,7 @@ def test_a_block_that_needs_no_map_is_hardly_used():
     health = attention_health(changed(camvid_val=scores))
     assert health.state == "hardly used"
     assert health.sentence == (
-        "Hardly used: mean IoU is 0.655, and still 0.654 with the image's mean row in its place."
+        "Hardly used: mean IoU on CamVid val is 0.655, and still 0.654 with the image's mean row in its place."
     )
 
 
@@ -61,7 +61,7 @@ def test_one_map_for_every_query_is_collapsed():
 def test_a_network_that_is_nothing_without_its_block_says_how_little():
     scores = {"miou": 0.7301, "miou_gamma_0": 0.0032}
     assert attention_health({"camvid_val": scores}).sentence == (
-        "Alive: mean IoU falls from 0.730 to 0.003 without the block (γ = 0)."
+        "Alive: mean IoU on CamVid val falls from 0.730 to 0.003 without the block (γ = 0)."
     )
 
 
@@ -74,7 +74,7 @@ def test_a_card_without_figures_is_not_judged():
 def test_the_judgement_rests_on_test_where_it_was_measured():
     scores = {"miou": 0.6, "miou_gamma_0": 0.5}
     health = attention_health(changed(camvid_test=scores))
-    assert health.sentence == "Alive: mean IoU falls from 0.600 to 0.500 without the block (γ = 0)."
+    assert health.sentence == "Alive: mean IoU on CamVid test falls from 0.600 to 0.500 without the block (γ = 0)."
     assert dict(health.facts)["mean IoU on CamVid test"] == "0.600"
     # A score alone does not say what the attention is worth.
     assert dict(attention_health(changed(camvid_test={"miou": 0.6})).facts)["mean IoU on CamVid val"] == "0.655"
