@@ -16,7 +16,7 @@ from analysis import words
 from analysis.lens.looks import FIRST_LOOK, LOOKS
 from analysis.lens.payload import FORMAT
 from analysis.lens.state import CHOICES, PIN_LIMIT
-from analysis.noise import EMPTIED, HOLLOW_THRESHOLD
+from analysis.noise import EMPTIED, HOLLOW_THRESHOLD, hollow_share
 from analysis.options import DEFAULT_LR_KERNEL, STAGES
 
 _FOLDER = Path(__file__).parent / "browser"
@@ -60,7 +60,7 @@ SETTINGS: dict[str, Any] = {
     "pinLimit": PIN_LIMIT,
     "defaultKernel": DEFAULT_LR_KERNEL,
     "emptied": EMPTIED,
-    "hollowThreshold": HOLLOW_THRESHOLD,
+    "hollowThreshold": hollow_share(HOLLOW_THRESHOLD),
     "words": {
         "stages": words.LENS_STAGE_WORDS,
         "differences": words.LENS_DIFFERENCE_WORDS,

@@ -5,7 +5,7 @@ they are in the first cache. Powers and logarithms are computed from a float's e
 in loops that the compiler turns into vector instructions. Everything is sequential: the threads of
 `analysis.threads.share` each work on blocks of their own, and Python's lock is let go of meanwhile.
 
-Loops are compiled once for each precision, on first use, which takes a few seconds; the result is kept on disk.
+Loops are compiled once for each precision, on first use, which takes some ten seconds; the result is kept on disk.
 """
 
 import math
@@ -16,7 +16,7 @@ from numba.extending import intrinsic, overload
 from torch import Tensor
 
 from analysis.measure.passes import HOLLOW_THRESHOLDS, Place, Rows, Softmax
-from analysis.noise import DetectionScores, RowSums
+from analysis.noise import DetectionScores, RowSums, hollow_share
 
 # Keys that are summed up in the values' own precision before they join the total, which is in double precision.
 PIECE = 32
@@ -36,29 +36,29 @@ class CompiledPasses:
             _powers(rows, peaks, totals)
             return Softmax(Rows(scores, None), totals, strongest)
         sums = _Sums(rows, place)
-        _softmax(rows, peaks, totals, *sums.room)
+        _softmax(rows, peaks, totals, *sums.arrays)
         return Softmax(Rows(scores, sums.finish()), totals, strongest)
 
     def finished(self, values: Tensor, order: np.ndarray, place: Place | None) -> Softmax:
         rows = values.numpy()
-        sums = None
-        if place is not None:
-            room = _Sums(rows, place)
-            _add_all(rows, *room.room)
-            sums = room.finish()
-        return Softmax(Rows(values, sums), np.ones(rows.shape[1]), _peaks(rows, order)[1])
+        strongest, totals = _peaks(rows, order)[1], np.ones(rows.shape[1])
+        if place is None:
+            return Softmax(Rows(values, None), totals, strongest)
+        sums = _Sums(rows, place)
+        _add_all(rows, *sums.arrays)
+        return Softmax(Rows(values, sums.finish()), totals, strongest)
 
     def gate(self, similarity: Tensor, values: Tensor, place: Place, *, sigmoid: bool) -> Rows:
         rows = similarity.numpy()
         sums = _Sums(rows, place)
-        _rectify(rows, values.numpy(), sigmoid, *sums.room)
+        _rectify(rows, values.numpy(), sigmoid, *sums.arrays)
         return Rows(similarity, sums.finish())
 
-    def retain(self, values: Tensor, neighbours: Tensor, weights: Tensor, room: Tensor, place: Place) -> Rows:
-        rows = room.numpy()
+    def retain(self, values: Tensor, neighbours: Tensor, weights: Tensor, out: Tensor, place: Place) -> Rows:
+        rows = out.numpy()
         sums = _Sums(rows, place)
-        _retain(values.numpy(), neighbours.numpy(), weights.numpy(), rows, *sums.room)
-        return Rows(room, sums.finish())
+        _retain(values.numpy(), neighbours.numpy(), weights.numpy(), rows, *sums.arrays)
+        return Rows(out, sums.finish())
 
     def detection(self, values: Tensor, place: Place, chosen: np.ndarray) -> DetectionScores:
         rows = values.numpy()
@@ -71,19 +71,20 @@ class CompiledPasses:
 
 
 class _Sums:
-    """Room for the sums of rows of M queries, which the loops fill: by_class and Σ a log2 a (C×M), the highest (M)."""
+    """The sums of rows of M queries, which loops add to `arrays`: by_class and Σ a log2 a (C×M), the highest (M)."""
 
     def __init__(self, rows: np.ndarray, place: Place) -> None:
         self.rows, self.place = rows, place
         self.by_class, self.log_by_class = np.zeros((2, len(place.runs), rows.shape[1]))
         self.highest = np.zeros(rows.shape[1], rows.dtype)
-        self.room = np.array(place.runs), place.first, self.by_class, self.log_by_class, self.highest
+        self.arrays = np.array(place.runs), place.first, self.by_class, self.log_by_class, self.highest
 
     def finish(self) -> RowSums:
-        """The sums, once the room is filled."""
+        """What was added up."""
         own = self.place.own
-        below = np.empty((len(HOLLOW_THRESHOLDS), len(self.highest)))
-        _below(self.rows, *self.place.runs[own], self.place.first, self.by_class[own], HOLLOW_THRESHOLDS, below)
+        shares = np.array([hollow_share(threshold, self.rows.dtype.name) for threshold in HOLLOW_THRESHOLDS])
+        below = np.empty((len(shares), len(self.highest)))
+        _below(self.rows, *self.place.runs[own], self.place.first, self.by_class[own], shares, below)
         natural = math.log(2) * self.log_by_class
         return RowSums(self.by_class.T, natural[own], natural.sum(axis=0), self.highest.astype(float), below.T)
 
@@ -110,19 +111,20 @@ def _float(context, bits):
 
 
 def log2(number):
-    """Logarithm to base 2 of a positive normal float, to about one unit of its last place; finite for 0.
+    """Logarithm to base 2 of a positive normal float, to less than three units of its last place; finite for 0.
 
     number = m·2^e with √½ ≤ m < √2, and log m = 2 artanh s with s = (m − 1)/(m + 1), |s| < 0.172.
     """
-    return math.log2(number)
+    raise NotImplementedError  # compiled code alone calls it
 
 
 def exp2(number):
-    """2 to the power of a float that is at most 0, to about one unit of its last place; 0 where it is not normal.
+    """2 to the power of a float that is at most 0, to about one unit of its last place, or of the smallest number.
 
-    number = n + f with |f| ≤ ½, and 2^f = Σ (f log 2)^k / k!.
+    number = n + f with |f| ≤ ½, and 2^f = Σ (f log 2)^k / k!. 2^n comes in two factors, each a normal number, so that
+    what is below the normal ones is rounded once, as it should.
     """
-    return 2.0**number
+    raise NotImplementedError  # compiled code alone calls it
 
 
 # Terms of the two series: what is left out is below half a unit of the last place.
@@ -161,25 +163,30 @@ def _log2(number):
 def _exp2(number):
     if number == types.float32:
         c0, c1, c2, c3, c4, c5, c6, c7 = map(np.float32, _POWER_TERMS[:8])
-        half, least, shift, bias = np.float32(0.5), np.float32(-126.5), np.int32(23), np.int32(127)
+        half, least, shift, bias = np.float32(0.5), np.float32(-151), np.int32(23), np.int32(127)
+        one_bit = np.int32(1)
 
         def single(number):
             bounded = max(number, least)
             whole = np.int32(bounded - half)  # towards 0, from below: the nearest
             f = bounded - np.float32(whole)
             power = c0 + f * (c1 + f * (c2 + f * (c3 + f * (c4 + f * (c5 + f * (c6 + f * c7))))))
-            return power * _float(np.int32(np.int32(whole + bias) << shift))
+            first = np.int32(whole >> one_bit)
+            rest = np.int32(whole - first)
+            power *= _float(np.int32(np.int32(first + bias) << shift))
+            return power * _float(np.int32(np.int32(rest + bias) << shift))
 
         return single
     d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13 = _POWER_TERMS
 
     def double(number):
-        bounded = max(number, -1022.5)
+        bounded = max(number, -1076.0)
         whole = np.int64(bounded - 0.5)
         f = bounded - whole
         high = d7 + f * (d8 + f * (d9 + f * (d10 + f * (d11 + f * (d12 + f * d13)))))
         power = d0 + f * (d1 + f * (d2 + f * (d3 + f * (d4 + f * (d5 + f * (d6 + f * high))))))
-        return power * _float((whole + 1023) << 52)
+        first = whole >> 1
+        return power * _float((first + 1023) << 52) * _float((whole - first + 1023) << 52)
 
     return double
 
@@ -250,14 +257,14 @@ def _neighbourhoods(values, neighbours, weights, retained):
 
 
 @_compiled
-def _add(rows, own, mass, log_mass, highest):
+def _add(rows, itself_at, mass, log_mass, highest):
     """Add Σ a and Σ a log2 a of some keys of one class, and raise the highest: M each.
 
-    own: the key among them that is query 0 itself; the next is query 1, and so on.
+    itself_at: the key among them that is query 0 itself; the next is query 1, and so on.
     """
     piece, log_piece = np.zeros((2, rows.shape[1]), rows.dtype)
     for n in range(len(rows)):
-        row, itself = rows[n], n - own
+        row, itself = rows[n], n - itself_at
         if 0 <= itself < len(row):
             given_to_itself = row[itself]
             row[itself] = 0
@@ -277,7 +284,7 @@ def _add(rows, own, mass, log_mass, highest):
 
 @_compiled
 def _add_all(rows, runs, first, by_class, log_by_class, highest):
-    """The sums of rows as they are; arguments as in `_Sums.room`."""
+    """The sums of rows as they are; arguments as in `_Sums.arrays`."""
     for run in range(len(runs)):
         for start in range(runs[run, 0], runs[run, 1], PIECE):
             stop = min(start + PIECE, runs[run, 1])
@@ -314,20 +321,20 @@ def _retain(values, neighbours, weights, retained, runs, first, by_class, log_by
 
 
 @_compiled
-def _below(rows, start, stop, first, mass, thresholds, below):
-    """How many of the class's cells other than the query lie under each τ times their mean: thresholds×M."""
+def _below(rows, start, stop, first, mass, shares, below):
+    """How many of the class's cells other than the query have less than each share of their mean: shares×M."""
     queries = rows.shape[1]
     limits = np.empty(queries, rows.dtype)
     counts = np.empty(queries, np.int32)
-    for place in range(len(thresholds)):
+    for index in range(len(shares)):
         for m in range(queries):
-            limits[m] = thresholds[place] * mass[m] / max(stop - start - 1, 1)
+            limits[m] = shares[index] * mass[m] / max(stop - start - 1, 1)
             counts[m] = -(rows[first + m, m] < limits[m])  # the query itself is among them
         for n in range(start, stop):
             row = rows[n]
             for m in range(queries):
                 counts[m] += row[m] < limits[m]
-        below[place] = counts
+        below[index] = counts
 
 
 @_compiled
@@ -337,8 +344,8 @@ def _mark(rows, start, stop, first, chosen, keys):
     As `analysis.noise.marked_keys`: the query's own cell comes behind everything, unmarked.
     """
     last, zero = keys.dtype.type(-2), rows.dtype.type(0)
-    for place in range(len(chosen)):
-        m, row = chosen[place], keys[place]
+    for index in range(len(chosen)):
+        m, row = chosen[index], keys[index]
         for n in range(len(row)):
             row[n] = (_bits(rows[n, m] + zero) << 1) | (start <= n < stop)  # −0 becomes 0
         row[first + m] = last
@@ -347,16 +354,16 @@ def _mark(rows, start, stop, first, chosen, keys):
 @_compiled
 def _rank(keys, pairs, precision):
     """AUC and average precision of sorted keys, whose last is the query's own; NaN without S or without D."""
-    for place in range(len(keys)):
-        row = keys[place, :-1]
+    for index in range(len(keys)):
+        row = keys[index, :-1]
         same, tied = 0, False
         for p in range(len(row)):
             same += _mark_of(row[p])
         for p in range(1, len(row)):
             tied |= (row[p] ^ row[p - 1]) < 2
         below, precise = _tied_sums(row, same) if tied else _sums_without_ties(row, same)
-        pairs[place] = below / (same * (len(row) - same))
-        precision[place] = precise / same
+        pairs[index] = below / (same * (len(row) - same))
+        precision[index] = precise / same
 
 
 @_compiled

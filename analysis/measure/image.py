@@ -1,5 +1,6 @@
 """One image's attention noise: a capture -> every metric of every query, in all stages and under the controls."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -221,7 +222,7 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
         raise ValueError(f"precision is {options.precision!r}; choose one of {', '.join(PRECISIONS)}")
     if unknown := [control for control in options.controls if control not in CONTROLS]:
         raise ValueError(f"there is no control {unknown[0]!r}; choose from {', '.join(CONTROLS)}")
-    _check_attention(capture)
+    _check_attention(capture, options)
     stage_rows(capture, [0], options)  # one row goes the plain way: whatever does not fit is said there
     own = options.of(capture)
     applying = {"uniform"}
@@ -241,12 +242,21 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
     )
 
 
-def _check_attention(capture: Capture) -> None:
+def _check_attention(capture: Capture, options: MeasureOptions) -> None:
+    probs = capture.class_probs
+    if probs is not None and not (probs.min() >= 0 and probs.max() < np.inf):
+        raise ValueError(
+            f"the class_probs of {capture.name!r} hold negative or non-finite values; a distribution is finite and at "
+            "least 0"
+        )
     if capture.query is not None and capture.key is not None:
         try:
             require_computable(capture.query, capture.key)
+            if options.temperature > 0:  # scores are divided by it, and taken to base 2
+                require_computable(capture.query / np.float64(options.temperature * math.log(2)), capture.key)
         except ValueError as error:
-            raise ValueError(f"{capture.name!r} cannot be measured: {error}") from error
+            at = "" if options.temperature == 1 else f" at temperature {options.temperature:g}"
+            raise ValueError(f"{capture.name!r} cannot be measured{at}: {error}") from error
         return
     assert capture.attention is not None
     queries, keys = capture.height * capture.width, capture.key_cells[0] * capture.key_cells[1]

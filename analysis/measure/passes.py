@@ -49,7 +49,7 @@ class Rows(NamedTuple):
 
 
 class Softmax(NamedTuple):
-    """Rows that are not yet divided by their totals (M): the highest value of each query is 1.
+    """Rows that are still to be divided by their totals, M numbers.
 
     strongest: the key with the highest value of each query, M flat cells, the first of equals.
     """
@@ -63,7 +63,10 @@ class Passes(Protocol):
     """What a block goes through. What is "used up" holds anything afterwards; everything else is unchanged."""
 
     def softmax(self, scores: Tensor, order: np.ndarray, place: Place | None) -> Softmax:
-        """scores: N×M to base 2, used up. order: the flat cell of each of the N keys. place: None for no sums."""
+        """Powers of the scores, the highest of each query 1.
+
+        scores: N×M to base 2, used up. order: the flat cell of each of the N keys. place: None for no sums.
+        """
 
     def finished(self, values: Tensor, order: np.ndarray, place: Place | None) -> Softmax:
         """The same of values that are no softmax's: N×M, whose totals are 1."""
@@ -71,10 +74,10 @@ class Passes(Protocol):
     def gate(self, similarity: Tensor, values: Tensor, place: Place, *, sigmoid: bool) -> Rows:
         """values · similarity, or values · σ(similarity): N×M each; the similarity, at least 0, is used up."""
 
-    def retain(self, values: Tensor, neighbours: Tensor, weights: Tensor, room: Tensor, place: Place) -> Rows:
+    def retain(self, values: Tensor, neighbours: Tensor, weights: Tensor, out: Tensor, place: Place) -> Rows:
         """Σ_k weights[m, k] · values[neighbours[m, k]]: N×M -> labelled×M, with k² neighbours of each labelled key.
 
-        room: labelled×M, where the result may be put.
+        out: labelled×M, where the result may be put.
         """
 
     def detection(self, values: Tensor, place: Place, chosen: np.ndarray) -> DetectionScores:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from analysis.measure.passes import HOLLOW_THRESHOLDS, Place, Rows, Softmax
-from analysis.noise import DetectionScores, RowSums, marked_keys, rank_scores
+from analysis.noise import DetectionScores, RowSums, hollow_share, marked_keys, rank_scores
 
 
 class PlainPasses:
@@ -33,7 +33,7 @@ class PlainPasses:
         gated = similarity.mul_(values)
         return Rows(gated, _sums(gated, None, place))
 
-    def retain(self, values: Tensor, neighbours: Tensor, weights: Tensor, room: Tensor, place: Place) -> Rows:
+    def retain(self, values: Tensor, neighbours: Tensor, weights: Tensor, out: Tensor, place: Place) -> Rows:
         retained = F.embedding_bag(neighbours, values, per_sample_weights=weights, mode="sum")
         return Rows(retained, _sums(retained, None, place))
 
@@ -61,7 +61,8 @@ def _sums(values: Tensor, logs: Tensor | None, place: Place) -> RowSums:
     same, scratch = values[start:stop], logs[start:stop]
     same_log, all_log = (math.log(2) * part.sum(0) for part in (scratch, logs))
     mean = by_class[place.own] / (stop - start - 1 or 1)
-    limits = [threshold * mean for threshold in HOLLOW_THRESHOLDS]
+    precision = str(values.dtype).removeprefix("torch.")
+    limits = [hollow_share(threshold, precision) * mean for threshold in HOLLOW_THRESHOLDS]
     # The query itself stands at 0, below any limit but 0.
     below = torch.stack([torch.lt(same, limit, out=scratch).sum(0) - torch.sign(limit) for limit in limits], dim=1)
     highest = values.amax(0)

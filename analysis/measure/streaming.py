@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -76,7 +77,7 @@ class SortedCells:
 
 
 class RawBlock(NamedTuple):
-    """Raw attention of M queries, N×M up to the factor `scale` (M).
+    """Raw attention of M queries, N×M up to the factor `scale` (M). The thread's next block is put in its place.
 
     strongest: M flat cells, the key with the highest attention, the first of equals.
     """
@@ -134,7 +135,7 @@ class StreamedStages:
             self.retention = self._retention(capture, kernel, options.lr_weights)
             if "box" in stages:
                 self.box = self._retention(capture, kernel, "box")
-        self._rooms = threading.local()
+        self._buffers = threading.local()
         self._oracle: tuple[tuple[int, int], Retention] | None = None  # of the run that was last asked for
 
     def raw(self, block: Block) -> RawBlock:
@@ -162,8 +163,8 @@ class StreamedStages:
             elif stage != "raw":
                 neighbours, weights, factor = self._retention_of(stage, place)
                 values = (raw.rows if stage == "oracle" else rectified).values
-                room = self._room("retained", len(neighbours), values.shape[1])
-                yield stage, self.passes.retain(values, neighbours, weights, room, place), raw.scale * factor
+                out = self._buffer("retained", len(neighbours), values.shape[1])
+                yield stage, self.passes.retain(values, neighbours, weights, out, place), raw.scale * factor
 
     def _retention_of(self, stage: str, place: Place) -> Retention:
         if stage == "box":
@@ -179,14 +180,15 @@ class StreamedStages:
 
     def _product(self, name: str, keys: Tensor, queries: Tensor) -> Tensor:
         """keys · queries: N×d, M×d -> N×M."""
-        return torch.mm(keys, queries.T, out=self._room(name, len(keys), len(queries)))
+        return torch.mm(keys, queries.T, out=self._buffer(name, len(keys), len(queries)))
 
-    def _room(self, name: str, keys: int, queries: int) -> Tensor:
-        """keys×queries of memory of the thread's own, for one block: what the system gives anew it clears first."""
-        kept = vars(self._rooms).get(name)
-        if kept is None:
-            kept = torch.empty(len(self.cells.order) * QUERY_BLOCK, dtype=self.dtype)
-            setattr(self._rooms, name, kept)
+    def _buffer(self, name: str, keys: int, queries: int) -> Tensor:
+        """keys×queries of the thread's own memory, for one block: what the system gives anew it clears first."""
+        kept = vars(self._buffers).get(name)
+        if kept is None or len(kept) < keys * queries:
+            with torch.inference_mode(False):  # so that it can be used in either mode
+                kept = torch.empty(keys * max(queries, QUERY_BLOCK), dtype=self.dtype)
+            setattr(self._buffers, name, kept)
         return kept[: keys * queries].view(keys, queries)
 
     def _by_cell(self, maps: np.ndarray) -> Tensor:
@@ -215,12 +217,25 @@ class StreamedStages:
 
 @cache
 def fastest_passes() -> Passes:
-    """The compiled passes where Numba is installed, else the plain ones."""
+    """The compiled passes where Numba is installed and works, else the plain ones.
+
+    Warns where it is there and does not work: it may be too old for NumPy, or find no folder to keep its results in.
+    """
     if importlib.util.find_spec("numba") is None:
         return PlainPasses()
-    from analysis.measure.compiled import CompiledPasses  # Numba is large, and not everyone has it
+    try:
+        from analysis.measure.compiled import CompiledPasses  # Numba is large, and not everyone has it
 
-    return CompiledPasses()
+        passes = CompiledPasses()
+        passes.finished(torch.ones(2, 1, dtype=torch.float64), np.arange(2), Place(((0, 2),), own=0, first=0))
+    except Exception as error:  # whatever another release of it, or a damaged one, raises
+        warnings.warn(
+            f"Numba is installed and does not work ({type(error).__name__}: {error}), so noise is measured without it, "
+            "in twice the time; mend it with `pip install --upgrade numba`, or remove it",
+            stacklevel=2,
+        )
+        return PlainPasses()
+    return passes
 
 
 def _class_map(capture: Capture, gate: str) -> np.ndarray:

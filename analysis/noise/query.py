@@ -22,6 +22,8 @@ from analysis.noise.detection import DetectionScores, marked_keys, rank_scores
 
 EMPTIED = 1e-6
 HOLLOW_THRESHOLD = 0.25
+# How far below its limit a hollow must lie, in shares of it: a mean of equal values is rounded, and they equal it.
+_ROUNDING = {"float32": 1e-5, "float64": 1e-11}
 
 
 class QueryMetrics(NamedTuple):
@@ -34,8 +36,8 @@ class QueryMetrics(NamedTuple):
     chance: |D|/|S∪D|, the interclass noise of uniform attention; undefined where S or D is empty.
     kept_mass: Σ_{S∪D} a. interclass_mass: Σ_D a, what really arrives from other classes.
     intraclass_noise: 1 − H(b)/log|S|, b = a on S renormalised, H the entropy; in 0 … 1, low is good.
-    hollow_fraction: share of S with a < τ · mean_S a; in 0 … 1, low is good. Both undefined where |S| < 2; both 1
-    where a row that is not emptied has nothing on S.
+    hollow_fraction: share of S with a < τ · mean_S a, by more than rounding; in 0 … 1, low is good. Both undefined
+    where |S| < 2; both 1 where a row that is not emptied has nothing on S.
     top_mass: the largest ã. effective_keys: exp(H(ã)), from 1 to |S∪D|.
     """
 
@@ -124,6 +126,14 @@ def query_metrics(
     return metrics_from_sums(rows.sets, sums._replace(below=sums.below[:, 0]))
 
 
+def hollow_share(threshold: float, precision: str = "float64") -> float:
+    """τ less what rounding can do: a cell with less than this share of the mean is a hollow.
+
+    precision: "float32" or "float64", in which the rows are.
+    """
+    return threshold * (1 - _ROUNDING[precision])
+
+
 def row_sums(rows: LabelledRows, thresholds: Sequence[float]) -> RowSums:
     """The sums of M rows, for `metrics_from_sums`; `below` has one column a threshold τ: M×len(thresholds)."""
     own = (np.arange(len(rows.values)), rows.sets.own)
@@ -131,7 +141,7 @@ def row_sums(rows: LabelledRows, thresholds: Sequence[float]) -> RowSums:
     # 0 log 0 is 0.
     log_by_class = (rows.values * np.log(np.maximum(rows.values, np.finfo(float).tiny))) @ rows.one_hot
     with np.errstate(divide="ignore", invalid="ignore"):
-        limits = [threshold * by_class[own] / rows.sets.same_count for threshold in thresholds]
+        limits = [hollow_share(threshold) * by_class[own] / rows.sets.same_count for threshold in thresholds]
     below = [((rows.values < limit[:, None]) & rows.same).sum(axis=1) for limit in limits]
     return RowSums(
         by_class=by_class,

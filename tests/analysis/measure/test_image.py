@@ -337,6 +337,8 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
     capture = make_capture()
     query = capture.query.copy()
     query[0, 0, 0] = np.nan
+    unknown = capture.class_probs.copy()
+    unknown[2, 3, 4] = np.nan
     image = np.zeros((20, 30, 3), np.uint8)
     attention = np.full((84, 84), 0.1, np.float32)
     mapped = make_map_capture(attention, capture.labels)
@@ -350,6 +352,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
         (dataclasses.replace(capture, key=query), "'image' cannot be measured: key holds 1 of"),
         (dataclasses.replace(capture, query=1e20 * capture.query, key=1e20 * capture.key), "query and key can reach"),
         (dataclasses.replace(capture, class_probs=None), "needs class_probs"),
+        (dataclasses.replace(capture, class_probs=unknown), "class_probs of 'image' hold negative or non-finite"),
         (dataclasses.replace(mapped, attention=attention[:, :80]), "is 84×80; 7×12 cells need 84×84"),
         (dataclasses.replace(mapped, attention=-attention), "negative or non-finite"),
         (dataclasses.replace(mapped, lr_kernel=3, lr_weights="learnt"), "needs query and key"),
@@ -362,6 +365,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
         (MeasureOptions(gate="soft"), "gate is 'soft'"),
         (MeasureOptions(lr_kernel=4), "lr_kernel is 4"),
         (MeasureOptions(temperature=0), "temperature is 0"),
+        (MeasureOptions(temperature=1e-39), "cannot be measured at temperature 1e-39: the scores .* can reach"),
         (MeasureOptions(precision="float16"), "precision is 'float16'"),
         (MeasureOptions(controls=("mirror",)), "no control 'mirror'"),
     ]:
