@@ -5,11 +5,14 @@ diagonal: Σ_c n_c² products with the values in place of N², while the softmax
 Nothing is approximated; on street scenes Σ_c (n_c/N)² is about 0.2.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dnl.attention.parallel import results
 from dnl.attention.streamed import Options, StreamedAttention
@@ -20,11 +23,33 @@ def class_sorted_attention(query: Tensor, key: Tensor, value: Tensor, probs: Ten
     classes = probs.argmax(1)  # B×N
     order = classes.argsort(dim=1, stable=True)
     spans = [_runs(torch.bincount(image, minlength=probs.shape[1]).tolist()) for image in classes]
-    # Short operations around the blocks, whose threads need the cores.
-    in_order = results([partial(take_cells, tensor, order) for tensor in (query, key, value)], query.device)
-    gathered = StreamedAttention.apply(*in_order, None, options._replace(spans=spans))
-    (restored,) = results([lambda: take_cells(gathered, order.argsort(dim=1))], query.device)
+    gathered = StreamedAttention.apply(*_Reordered.apply(order, query, key, value), None, options._replace(spans=spans))
+    (restored,) = _Reordered.apply(order.argsort(dim=1), gathered)
     return restored
+
+
+class _Reordered(torch.autograd.Function):
+    """The cells of several tensors, B×C×N each, in another order, B×N.
+
+    Threads of our own take them, as these are short operations around blocks whose threads need the cores. Autograd
+    must not see those: it goes back through the operations of several threads in the order in which these happened to
+    begin, so that the sum of three gradients would come out with other last digits each time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, order: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(order)
+        return _all_taken(tensors, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (order,) = ctx.saved_tensors
+        return None, *_all_taken(gradients, order.argsort(dim=1))
+
+
+def _all_taken(tensors: Sequence[Tensor], cells: Tensor) -> tuple[Tensor, ...]:
+    return tuple(results([partial(take_cells, tensor, cells) for tensor in tensors], cells.device))
 
 
 def take_cells(tensor: Tensor, cells: Tensor) -> Tensor:
