@@ -250,10 +250,10 @@ def _check_attention(capture: Capture, options: MeasureOptions) -> None:
             "least 0"
         )
     if capture.query is not None and capture.key is not None:
+        # Scores are divided by the temperature and taken to base 2.
+        most = max(1.0, 1 / (options.temperature * math.log(2))) if options.temperature > 0 else 1.0
         try:
-            require_computable(capture.query, capture.key)
-            if options.temperature > 0:  # scores are divided by it, and taken to base 2
-                require_computable(capture.query / np.float64(options.temperature * math.log(2)), capture.key)
+            require_computable(capture.query * np.float64(most), capture.key)
         except ValueError as error:
             at = "" if options.temperature == 1 else f" at temperature {options.temperature:g}"
             raise ValueError(f"{capture.name!r} cannot be measured{at}: {error}") from error

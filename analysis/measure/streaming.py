@@ -109,7 +109,6 @@ class StreamedStages:
 
     options: checked, every "model" resolved.
     stages: which of rectified, retained, oracle and box are wanted beside raw; box and oracle need LR.
-    passes: what blocks go through; the fastest there are if not given.
     """
 
     def __init__(
@@ -120,10 +119,9 @@ class StreamedStages:
         options: MapOptions,
         *,
         dtype: torch.dtype,
-        passes: Passes | None = None,
     ) -> None:
         self.cells, self.stages, self.dtype = cells, stages, dtype
-        self.passes = fastest_passes() if passes is None else passes
+        self.passes = fastest_passes()
         self.gate, kernel = options.gate, options.lr_kernel
         assert not isinstance(kernel, str)  # "model" is resolved
         self.attention = capture.attention

@@ -207,9 +207,8 @@ def test_compiled_passes_are_taken_where_numba_works(monkeypatch):
     assert isinstance(fastest_passes.__wrapped__(), PlainPasses)
 
 
-BROKEN = """
-import sys, warnings
-from pathlib import Path
+TAKEN = """
+import warnings
 from analysis.measure.streaming import fastest_passes
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -217,20 +216,26 @@ with warnings.catch_warnings(record=True) as caught:
 """
 
 
+def passes_taken(**environment) -> str:
+    """What a new process takes, and its warnings."""
+    given = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), **environment}
+    done = subprocess.run([sys.executable, "-c", TAKEN], env=given, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 @pytest.mark.parametrize("broken", ("raise ImportError('needs NumPy 2.2 or less')", ""), ids=("too old", "empty"))
 def test_a_numba_that_does_not_work_is_said_and_left_alone(tmp_path, broken):
     (tmp_path / "numba").mkdir()
     (tmp_path / "numba/__init__.py").write_text(broken)
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
-    said = subprocess.run(
-        [sys.executable, "-c", BROKEN],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    said = passes_taken(PYTHONPATH=os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])]))
     assert said.startswith("PlainPasses Numba is installed and does not work (ImportError: ") and "--upgrade" in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_numba_that_may_not_compile_is_left_alone():
+    """Loops that run as Python would be slower than the plain passes, and have no bits of floats."""
+    compiled_passes()
+    assert passes_taken(NUMBA_DISABLE_JIT="1").startswith("PlainPasses Numba is installed and does not work")
 
 
 def test_memory_of_a_block_is_used_again_in_any_mode_and_size():
