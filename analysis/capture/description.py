@@ -91,11 +91,13 @@ def described(
     names, query_labels = _named_queries(cells, query_names, query_labels, label_set)
     seen = None if image is None else image.shape[:2] if crop is None else crop[2:]
     proportions = () if seen is None else suspicions.of_proportions(seen, key_cells)
+    on_pixels = _on_pixels(labels, "labels", size, grids, label_set, lying)
+    blended = () if labels is None or labels.shape in grids else suspicions.of_blended_labels(labels)
     return {
         **lying,
         "class_probs": class_probs,
         "image": image,
-        "labels": _on_pixels(labels, "labels", size, grids, label_set, lying),
+        "labels": on_pixels,
         "prediction": _on_pixels(prediction, "prediction", size, grids, label_set, lying),
         "label_set": label_set,
         "gate": gate,
@@ -104,7 +106,7 @@ def described(
         "query_names": names,
         "query_labels": query_labels,
         "dropped": _share(dropped, cells),
-        "notes": (*unnamed, *proportions),
+        "notes": (*unnamed, *blended, *proportions),
     }
 
 
@@ -197,9 +199,10 @@ def _on_pixels(
     known = ((array >= 0) & (array < label_set.num_classes)) | (array == label_set.ignore_index)
     if not known.all():
         strangers = ", ".join(map(str, np.unique(array[~known])[:4]))
+        blended = () if array.shape in grids else suspicions.of_blended_labels(array)
         raise ValueError(
             f"{name} hold {strangers}, no class of 0 … {label_set.num_classes - 1} "
-            f"({label_set.ignore_index} means none); correct them or name more classes"
+            f"({label_set.ignore_index} means none); " + ("".join(blended) or "correct them or name more classes")
         )
     if array.shape == tuple(size):
         return array

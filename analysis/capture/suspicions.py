@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dnl.classes import CAMVID, LabelSet
+from dnl.codings import LabelPixels, content_of, looks_blended
 
 # The public label sets in which a value other than 255, which always means no class, stands for none.
 PUBLIC = (CAMVID,)
@@ -63,6 +64,17 @@ def of_unnamed_labels(labels: Sequence[np.ndarray]) -> tuple[str, ...]:
         f"the labels reach to {known.ignore_index}, which labels of {known.name} use for no class; here it counts as "
         f"a class: give the label set (label_set=dnl.classes.{known.name.upper()}), or one that names all "
         f"{known.ignore_index + 1} classes",
+    )
+
+
+def of_blended_labels(labels: np.ndarray) -> tuple[str, ...]:
+    """That integer labels H×W on pixels seem to have been resized smoothly, if so."""
+    values = labels.clip(0, np.iinfo(np.uint16).max).astype(np.uint16)
+    if not looks_blended(content_of(LabelPixels("grey", values))):
+        return ()
+    return (
+        "the labels seem to have been resized smoothly, as the image processors of some networks do, so that other "
+        "classes lie along their borders: resize labels by nearest neighbour, or give those of the photo itself",
     )
 
 

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from analysis import Capture
 from analysis.capture.suspicions import of_proportions
+from dnl.classes import CAMVID
+from dnl.datasets.streets import Streets
 
 HEIGHT, WIDTH, CELLS = 3, 5, 15
 
@@ -132,3 +135,30 @@ def test_cells_lie_as_they_are_said_to():
     ):
         with pytest.raises(ValueError, match=words):
             Capture.from_qk(maps, maps, HEIGHT, WIDTH, image=image, **options)
+
+
+@pytest.mark.parametrize("way", ["BILINEAR", "HAMMING"])
+@pytest.mark.parametrize(("height", "width"), [(216, 360), (432, 720)])
+def test_labels_that_were_resized_smoothly_are_said(rows, way, height, width):
+    labels = Image.fromarray(Streets("gallery")[0].labels.astype(np.uint8))
+    smooth, nearest = (np.array(labels.resize((width, height), Image.Resampling[by])) for by in (way, "NEAREST"))
+    with pytest.warns(UserWarning, match="labels seem to have been resized smoothly"):
+        capture = Capture.from_attention(rows, HEIGHT, WIDTH, labels=smooth, label_set=CAMVID)
+    assert (capture.labels == smooth).all()
+    assert not Capture.from_attention(rows, HEIGHT, WIDTH, labels=nearest, label_set=CAMVID).notes
+
+
+def test_classes_that_smooth_resizing_invents_are_refused_with_that_reason(rows):
+    labels = Image.fromarray(Streets("gallery")[0].labels.astype(np.uint8))
+    beyond = np.array(labels.resize((720, 432), Image.Resampling.BICUBIC))
+    with pytest.raises(ValueError, match="hold 12, no class of 0 … 10 .*; the labels seem to have been resized"):
+        Capture.from_attention(rows, HEIGHT, WIDTH, labels=beyond, label_set=CAMVID)
+    with pytest.raises(ValueError, match="hold 12, no class of 0 … 10 .*; correct them or name more classes"):
+        Capture.from_attention(rows, HEIGHT, WIDTH, labels=np.full((432, 720), 12), label_set=CAMVID)
+
+
+def test_labels_of_cells_are_not_taken_for_smooth_ones():
+    cells = np.tile(np.repeat([0, 2, 4], [4, 1, 4]), (9, 1))  # a border one cell wide, in every line
+    assert not Capture.from_attention(np.full((81, 81), 1 / 81), 9, 9, labels=cells).notes
+    with pytest.warns(UserWarning, match="resized smoothly"):  # on pixels it would be the mark of it
+        Capture.from_attention(np.full((9, 9), 1 / 9), 3, 3, labels=cells)
