@@ -151,9 +151,9 @@ def test_labels_that_were_resized_smoothly_are_said(rows, way, height, width):
 def test_classes_that_smooth_resizing_invents_are_refused_with_that_reason(rows):
     labels = Image.fromarray(Streets("gallery")[0].labels.astype(np.uint8))
     beyond = np.array(labels.resize((720, 432), Image.Resampling.BICUBIC))
-    with pytest.raises(ValueError, match="hold 12, no class of 0 … 10 .*; the labels seem to have been resized"):
+    with pytest.raises(ValueError, match=r"hold 12, no class of 0 … 10 .*; the labels seem to have been resized"):
         Capture.from_attention(rows, HEIGHT, WIDTH, labels=beyond, label_set=CAMVID)
-    with pytest.raises(ValueError, match="hold 12, no class of 0 … 10 .*; correct them or name more classes"):
+    with pytest.raises(ValueError, match=r"hold 12, no class of 0 … 10 .*; correct them or name more classes"):
         Capture.from_attention(rows, HEIGHT, WIDTH, labels=np.full((432, 720), 12), label_set=CAMVID)
 
 
