@@ -5,6 +5,7 @@ packages onnx and onnxscript). The program takes `images`, 1×3×H×W float32 as
 one size, --height × --width, and gives `logits`, 1×classes×H×W. Its attention is dense: exported programs hold one
 image's N×N map, N = H·W / stride². Before it is written, the program is run against the model (ONNX with onnxruntime,
 where that is installed) and the largest difference is printed; beyond rounding it is an error, and nothing is written.
+How many multiply-adds the program takes is printed as well.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dnl.checkpoints import load_checkpoint
 from dnl.commands import exit_status, program, show_anything
@@ -48,22 +50,15 @@ def export_model(model: SegmentationNetwork, path: Path, height: int, width: int
     Returns the largest absolute difference of the logits on a random image, None where nothing can run the program
     (ONNX without onnxruntime). The model is left in evaluation mode. Raises ExportError, or OSError in writing.
     """
-    if min(height, width) < MIN_SIDE or height * width > MOST_PIXELS:
-        raise ExportError(
-            f"the size is {height}×{width} pixels; both sides must be at least {MIN_SIDE}, and their product at most "
-            f"{MOST_PIXELS:,}"
-        )
     if path.suffix not in (".pt2", ".onnx"):
         raise ExportError(f"{path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .pt2 or .onnx")
     if not path.parent.is_dir():
         raise ExportError(f"the folder {path.parent} of {path} does not exist; create it first")
     if path.suffix == ".onnx":
         _require("onnx", "onnxscript")
-    network = _Logits(model).eval()
-    images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    program, images = _program(model, height, width)
     with torch.no_grad():
-        program = torch.export.export(network, (images,))
-        expected = network(images)
+        expected = model(images).logits
     if path.suffix == ".pt2":
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
@@ -79,6 +74,32 @@ def export_model(model: SegmentationNetwork, path: Path, height: int, width: int
         raise ExportError(f"the program's logits differ from the model's by {difference:.1e}; {path} was not written")
     write_atomically(path, lambda file: file.write_bytes(content))
     return difference
+
+
+@torch.no_grad()
+def multiply_adds(model: SegmentationNetwork, height: int, width: int) -> int:
+    """Multiply-adds of the convolutions and matrix products for one image of height × width pixels.
+
+    PyTorch's own counter counts them in the exported program: the model streams its attention, where no counter sees
+    the products. What is done value by value is left out: normalising, resizing, the softmax, LR's windows. The model
+    is left in evaluation mode. Raises ExportError for a size beyond reason.
+    """
+    program, images = _program(model, height, width)
+    with FlopCounterMode(display=False) as counter:
+        program.module()(images)
+    return counter.get_total_flops() // 2
+
+
+@torch.no_grad()
+def _program(model: SegmentationNetwork, height: int, width: int) -> tuple[torch.export.ExportedProgram, Tensor]:
+    """The program for images of one size, and such an image, of noise."""
+    if min(height, width) < MIN_SIDE or height * width > MOST_PIXELS:
+        raise ExportError(
+            f"the size is {height}×{width} pixels; both sides must be at least {MIN_SIDE}, and their product at most "
+            f"{MOST_PIXELS:,}"
+        )
+    images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return torch.export.export(_Logits(model).eval(), (images,)), images
 
 
 @torch.no_grad()
@@ -119,7 +140,9 @@ def _export(options: argparse.Namespace) -> None:
         if difference is None
         else f"largest difference from PyTorch {difference:.1e}"
     )
-    print(f"{options.out}: images 1×3×{options.height}×{options.width} -> logits; {checked}")
+    counted = multiply_adds(model, options.height, options.width) / 1e9
+    size = f"1×3×{options.height}×{options.width}"
+    print(f"{options.out}: images {size} -> logits; {checked}; {counted:.3g} G multiply-adds")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from dnl import ModelConfig, build_model, export
-from dnl.checkpoints import save_checkpoint
+from dnl.checkpoints import load_checkpoint, save_checkpoint
 from dnl.classes import LabelSet
-from dnl.export import ExportError, export_model
+from dnl.export import ExportError, export_model, multiply_adds
 
 HEIGHT, WIDTH = 40, 56  # neither square nor a multiple of 16
 
@@ -43,6 +43,27 @@ def test_an_onnx_file_computes_what_the_model_does(tmp_path):
     assert export_model(tiny_model(), tmp_path / "model.onnx", HEIGHT, WIDTH) < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("options", "of_classes"), [({"context": "nl"}, 0), ({"gate": "sigmoid"}, 1), ({"gate": "binary"}, 0)]
+)
+def test_multiply_adds_are_those_of_convolutions_and_of_the_two_attention_products(options, of_classes):
+    model = tiny_model(**options)
+    convolutions = 0
+
+    def count(layer, _, output):
+        nonlocal convolutions
+        convolutions += output[0].numel() * layer.weight[0].numel()
+
+    hooks = [layer.register_forward_hook(count) for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
+    model(torch.randn(1, 3, HEIGHT, WIDTH))
+    for hook in hooks:
+        hook.remove()
+    cells = 5 * 7
+    depth, channels = len(model.context.query.weight), len(model.context.value.weight)
+    attention = cells**2 * (depth + channels + of_classes * 3)
+    assert multiply_adds(model, HEIGHT, WIDTH) == convolutions + attention
+
+
 def test_onnx_without_its_packages_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda package: None)
     with pytest.raises(ExportError, match="pip install onnx onnxscript"):
@@ -74,7 +95,9 @@ def test_a_size_beyond_reason_is_one_sentence_and_nothing_is_written(checkpoint,
 def test_the_command_exports_a_checkpoint_and_refuses_nonsense(checkpoint, tmp_path, capsys):
     arguments = ["--checkpoint", checkpoint, "--height", str(HEIGHT), "--width", str(WIDTH)]
     assert export.main([*arguments, "--out", str(tmp_path / "tiny.pt2")]) == 0
-    assert "largest difference from PyTorch" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    counted = multiply_adds(load_checkpoint(checkpoint)[0], HEIGHT, WIDTH) / 1e9
+    assert "largest difference from PyTorch" in said and f"; {counted:.3g} G multiply-adds" in said
     assert export.main([*arguments, "--out", str(tmp_path / "tiny.bin")]) == 1
     assert "give a file that ends in .pt2 or .onnx" in capsys.readouterr().err
     assert export.main([*arguments, "--out", str(tmp_path / "none" / "tiny.pt2")]) == 1
