@@ -79,7 +79,8 @@ def measure_run(folder: Path, data: str | None, split: str, count: int | None) -
     images = []
     for index in chosen:
         sample = dataset[int(index)]
-        images.append(measure(capture_attention(model, sample.image, labels=sample.labels, name=sample.name), stages))
+        capture = capture_attention(model, sample.image, labels=sample.labels, name=sample.name, predict=False)
+        images.append(measure(capture, stages))
     return noise_figures(images, stages)
 
 

@@ -13,14 +13,20 @@ from dnl.transforms import normalise
 
 
 def capture_attention(
-    model: SegmentationNetwork, image: np.ndarray, *, labels: np.ndarray | None = None, name: str = "image"
+    model: SegmentationNetwork,
+    image: np.ndarray,
+    *,
+    labels: np.ndarray | None = None,
+    name: str = "image",
+    predict: bool = True,
 ) -> Capture:
     """Run `model` on one image and keep what its attention block sees.
 
-    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. On the processor the
-    capture is the same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a
-    model without attention or in training mode, for arrays that do not fit, and for weights that lead to values that
-    are no finite numbers or to scores that float32 cannot hold.
+    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. predict:
+    whether the capture is to know what the network predicts, which takes its main head. On the processor the capture is
+    the same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a model without
+    attention or in training mode, for arrays that do not fit, and for weights that lead to values that are no finite
+    numbers or to scores that float32 cannot hold.
     """
     if model.context is None:
         raise ValueError("this model has no attention block (context 'fcn'); choose one with context nl … dnl")
@@ -40,21 +46,24 @@ def capture_attention(
 
     device = next(model.parameters()).device
     with one_thread(), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        encoding = model.encode(normalise(image)[None].to(device))
+        # In the layout in which the convolutions take least time.
+        images = normalise(image)[None].to(device, memory_format=torch.channels_last)
+        encoding = model.encode(images)
         query, key = model.context.query(encoding.features), model.context.key(encoding.features)
         class_probs = class_distribution(encoding.class_logits, query.shape[2:])
-        logits = model.decode(encoding, model.gather(encoding), image.shape[:2]).logits
+        logits = model.decode(encoding, model.gather(encoding), image.shape[:2]).logits if predict else None
     tensors = {"query": query, "key": key, "class_probs": class_probs}
     arrays: dict[str, Any] = {part: _to_numpy(tensor[0]) for part, tensor in tensors.items()}
+    predicted = {} if logits is None else {"logits": _to_numpy(logits[0])}
     try:
-        require_computable(**arrays, logits=_to_numpy(logits[0]))
+        require_computable(**arrays, **predicted)
     except ValueError as error:
         raise ValueError(f"the network's weights are broken or too large for {name!r}: {error}") from error
     return Capture(
         **arrays,
         image=image,
         labels=labels,
-        prediction=_to_numpy(logits[0].argmax(dim=0).to(torch.uint8)),
+        prediction=None if logits is None else _to_numpy(logits[0].argmax(dim=0).to(torch.uint8)),
         label_set=model.label_set,
         gate=model.context.gate,
         lr_kernel=model.context.lr_kernel,

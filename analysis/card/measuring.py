@@ -171,4 +171,4 @@ def _start_worker(checkpoint: str, data: str, split: str) -> None:
 
 def _measure_index(index: int) -> ImageMeasurement:
     sample = _dataset[index]
-    return measure_image(capture_attention(_model, sample.image, labels=sample.labels, name=sample.name))
+    return measure_image(capture_attention(_model, sample.image, labels=sample.labels, name=sample.name, predict=False))

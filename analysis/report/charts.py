@@ -181,7 +181,8 @@ def _write_shares(ax: Axes, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(np.ma.filled(shares, 0)):
         if share >= 0.005:
             colour = "#000000" if share > 0.6 else "#ffffff"
-            ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+            text = ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+            text.set_in_layout(False)
 
 
 def hollow_chart(summary: Mapping) -> Chart:
@@ -373,6 +374,7 @@ def save_chart(path: Path, draw: Callable[[], Chart], texts: Iterable[str] = ())
         figure = draw()
         buffer = io.StringIO()
         save_figure(figure, buffer, format="svg", dpi=SVG_DOTS_PER_INCH, style=style)
+        figure.set_layout_engine("none")  # both files are laid out alike, and finding the layout costs most of the time
         dpi = min(DOTS_PER_INCH, int(MOST_DOTS / max(figure.get_size_inches())))
         options: dict[str, Any] = {"format": "png", "dpi": dpi, "facecolor": "white", "style": style}
         write_atomically(path.with_name(f"{path.name}.png"), lambda file: save_figure(figure, file, **options))

@@ -178,8 +178,9 @@ def measure_sample(
     model: SegmentationNetwork, sample: Sample, options: MeasureOptions, *, detection: bool = True
 ) -> ImageRecord | SkippedImage:
     """The record of one image; SkippedImage where no cell has a label."""
-    labels = sample.labels if options.labels == "truth" else None
-    capture = capture_attention(model, sample.image, labels=labels, name=sample.name)
+    true = options.labels == "truth"
+    labels = sample.labels if true else None
+    capture = capture_attention(model, sample.image, labels=labels, name=sample.name, predict=not true)
     if capture.cell_labels is not None and (capture.cell_labels == capture.ignore_index).all():
         return SkippedImage(sample.name, "no cell has a label")
     return image_record(measure_capture(capture, options, detection=detection))

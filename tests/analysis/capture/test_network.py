@@ -110,3 +110,12 @@ def test_a_float_image_is_refused(model):
 def test_labels_of_another_size_are_refused(model, image):
     with pytest.raises(ValueError, match="same size"):
         capture_attention(model, image, labels=np.zeros((72, 40), np.uint8))
+
+
+def test_a_capture_without_prediction_is_otherwise_the_same(model, image):
+    labels = np.random.default_rng(1).integers(0, 11, (40, 72), dtype=np.uint8)
+    whole = capture_attention(model, image, labels=labels)
+    capture = capture_attention(model, image, labels=labels, predict=False)
+    assert capture.prediction is None and capture.cell_prediction is None and capture.reference == "labels"
+    for part in ("query", "key", "class_probs", "cell_labels"):
+        assert (getattr(capture, part) == getattr(whole, part)).all()
