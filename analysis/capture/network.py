@@ -22,9 +22,9 @@ def capture_attention(
 ) -> Capture:
     """Run `model` on one image and keep what its attention block sees.
 
-    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. predict:
-    whether the capture is to know what the network predicts, which takes its main head. On the processor the capture is
-    the same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a model without
+    image: H×W×3 uint8 RGB, at least 32 pixels a side. labels: H×W integer class indices, or None. predict: whether the
+    capture is to know what the network predicts, for which its main head must run. On the processor the capture is the
+    same to the last bit whatever the number of threads: it is computed on one. Raises ValueError for a model without
     attention or in training mode, for arrays that do not fit, and for weights that lead to values that are no finite
     numbers or to scores that float32 cannot hold.
     """
