@@ -187,3 +187,29 @@ def test_the_pooled_map_of_a_disentangled_block_does_not_hide_its_attention():
         model(images())
     rows = torch.from_numpy(watched.attention("1").rows(range(CELLS), item=1))
     torch.testing.assert_close(rows, model[1].weights[1], atol=1e-5, rtol=0)
+
+
+class OverPairs(nn.Module):
+    """One softmax over all pairs of cells together, so that the rows sum to shares of 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = (nn.Conv2d(CHANNELS, CHANNELS, 1) for _ in range(3))
+
+    def forward(self, x):
+        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        pairs = (query.transpose(1, 2) @ key).flatten(1)
+        self.weights = torch.exp(pairs) / torch.exp(pairs).sum(1, keepdim=True)  # B×N²
+        gathered = pairs.softmax(1).view(len(x), CELLS, CELLS) @ value.transpose(1, 2)
+        return x + gathered.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def test_a_softmax_over_all_pairs_is_shown_as_the_model_uses_it_and_said():
+    model = nn.Sequential(nn.Conv2d(3, CHANNELS, 4, 4), OverPairs())
+    with torch.no_grad(), catch.hook(model, "1") as watched:
+        model(images())
+    with pytest.warns(UserWarning, match=r"rows of the map sum to 0\.\d+ … 0\.\d+, not to 1; they stay as they are"):
+        capture = watched.capture(item=1)
+    torch.testing.assert_close(torch.from_numpy(capture.attention), model[1].weights[1].view(CELLS, CELLS))
+    assert capture.attention.sum() == pytest.approx(1, abs=1e-5)
+    assert any("not to 1, as the model uses them" in note for note in capture.notes)
