@@ -66,7 +66,7 @@ def capture_of_caught(
         size, key_size, class_tokens=class_tokens, last_tokens=last_tokens, key_class_tokens=key_class_tokens,
         order=order,
     )  # fmt: skip
-    known = {"placement": "blocks", "name": caught.path} | _own(caught, item) | description
+    known = _described(caught, item, description)
     if others:
         rows = rows_of_others(placed.layout, item, caught.path)
     elif window is None:
@@ -79,6 +79,27 @@ def capture_of_caught(
     capture = capture_of(caught.weights, placed.layout, rows, item, caught.places_of(head), known)
     notes = (*caught.notes, *capture.notes)
     return dataclasses.replace(capture, notes=notes, layer=caught.path, head=head if caught.heads > 1 else None)
+
+
+def _described(caught: Caught, item: int, description: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the map: by itself, and from the user, whose pictures must be able to lie beneath it."""
+    if caught.layout.volume is not None:
+        _require_of_volume(caught, description)
+    return {"placement": "blocks", "name": caught.path} | _own(caught, item) | description
+
+
+def _require_of_volume(caught: Caught, description: dict[str, Any]) -> None:
+    """Raise ValueError for pictures that lie in a plane where the cells lie in a volume."""
+    grids = [caught.layout.query.grid, caught.layout.key.grid]
+    for name in ("image", "labels", "prediction"):
+        given = description.get(name)
+        if given is not None and (name == "image" or tuple(given.shape) not in grids):
+            sizes = " or ".join(dict.fromkeys(f"{height}×{width}" for height, width in grids))
+            raise ValueError(
+                f"{name} cannot lie beneath {caught.path!r}, whose cells lie in a volume of "
+                f"{'×'.join(map(str, caught.layout.volume or ()))}; leave it out, or give labels of cells, {sizes}, "
+                "slice below slice"
+            )
 
 
 def _own(caught: Caught, item: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.catch.attentions import Attention
+from analysis.catch.lineage import Source
 from analysis.catch.places import SPAN, Sources
 
 
@@ -17,12 +18,14 @@ class Side:
     """The queries or the keys. cells: images×windows×tokens, the cell of each on a map of `grid` (height, width), row
     by row; -1 for none (class and register tokens, padding, object queries). known: False where nothing tells of
     places, so that tokens are counted as they come. ordered: whether the model itself tells which token is which cell
-    (False: the order of the model's own input)."""
+    (False: the order of the model's own input). volume: the sizes of a map of more than two axes, slices or frames
+    first, which `grid` has one below another; None for a plane."""
 
     cells: np.ndarray
     grid: tuple[int, int]
     known: bool = True
     ordered: bool = True
+    volume: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,11 @@ class Layout:
     def windows(self) -> int:
         """Of each image."""
         return self.groups.shape[1]
+
+    @property
+    def volume(self) -> tuple[int, ...] | None:
+        """The sizes of the volume in which queries or keys lie, None where both lie in planes."""
+        return self.query.volume or self.key.volume
 
     @property
     def same_cells(self) -> bool:
@@ -72,6 +80,7 @@ class _Numbered:
     images: np.ndarray
     grid: tuple[int, int]
     ordered: bool
+    volume: tuple[int, ...] | None
 
     @classmethod
     def of(cls, numbers: Tensor | None, sources: Sources) -> _Numbered | None:
@@ -97,7 +106,15 @@ class _Numbered:
         grid, ordered = (len(rows), len(columns)), not source.given
         if len(found := np.unique(cell[known])) < len(rows) * len(columns):
             place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
-        return cls(raw, np.where(known, place, -1), np.where(known, image, -1), grid, ordered)
+        placed, images = (np.where(known, found, -1) for found in (place, image))
+        return cls(raw, placed, images, grid, ordered, _volume(source, cell[known]))
+
+
+def _volume(source: Source, cells: np.ndarray) -> tuple[int, ...] | None:
+    """The sizes of what is left of a map of more than two axes; None for a plane, and for one slice alone."""
+    places = np.unravel_index(cells, [source.shape[axis] for axis in source.axes])
+    *slices, height, width = (1, 1, *(len(np.unique(along)) for along in places))
+    return (*slices[2:], height, width) if max(slices) > 1 else None
 
 
 def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:
@@ -134,7 +151,7 @@ def _side(side: _Numbered | None, clusters: np.ndarray, tokens: int) -> Side:
     first = clusters[:, :, 0]
     if side is None:
         return Side(np.broadcast_to(np.arange(tokens), (*first.shape, tokens)), (1, tokens), known=False)
-    return Side(side.cells[first], side.grid, ordered=side.ordered)
+    return Side(side.cells[first], side.grid, ordered=side.ordered, volume=side.volume)
 
 
 def _by_shape(leading, queries: int, keys: int, images: int | None, sides) -> Layout:

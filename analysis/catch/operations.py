@@ -36,9 +36,9 @@ ORDERINGS = frozenset({"sort", "argsort", "topk", "msort", "argmax", "argmin"})
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
 # They make a map of another size. (PyTorch calls max pooling's Python functions boolean_dispatch and fn.)
 POOLINGS = frozenset({
-    "avg_pool1d", "avg_pool2d", "max_pool1d", "max_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
-    "adaptive_max_pool1d", "adaptive_max_pool2d", "boolean_dispatch", "fn", "interpolate", "grid_sample",
-    "conv_transpose2d",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
+    "boolean_dispatch", "fn", "interpolate", "grid_sample", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
 })
 MULTIPLICATIONS = frozenset({"mul", "multiply", "__mul__", "__rmul__", "__imul__", "mul_"})
 DIVISIONS = frozenset({"div", "divide", "true_divide", "__truediv__", "__itruediv__", "div_"})
