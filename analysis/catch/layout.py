@@ -112,9 +112,11 @@ class _Numbered:
 
 def _volume(source: Source, cells: np.ndarray) -> tuple[int, ...] | None:
     """The sizes of what is left of a map of more than two axes; None for a plane, and for one slice alone."""
+    if len(source.axes) < 3:
+        return None
     places = np.unravel_index(cells, [source.shape[axis] for axis in source.axes])
-    *slices, height, width = (1, 1, *(len(np.unique(along)) for along in places))
-    return (*slices[2:], height, width) if max(slices) > 1 else None
+    sizes = tuple(len(np.unique(along)) for along in places)
+    return sizes if max(sizes[:-2]) > 1 else None
 
 
 def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:
