@@ -82,7 +82,7 @@ peers: .venv-peers/stamp
 .venv-peers/stamp: requirements.txt tests/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
 	$(subst .venv,.venv-peers,$(BIN))/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers/requirements.txt
-	$(subst .venv,.venv-peers,$(BIN))/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	$(subst .venv,.venv-peers,$(BIN))/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 open-clip-torch==3.3.0 segmentation-models-pytorch==0.6.0
 	@$(subst .venv,.venv-peers,$(BIN))/python -c "open('$@', 'w').close()"
 
 .venv/pyvenv.cfg:

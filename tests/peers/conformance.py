@@ -29,7 +29,7 @@ import analysis
 
 EXACT = 1e-4
 QUERIES = 24
-WORDS = re.compile(r"(?i:attn|attention|non_?local|mhsa|xca|mixer)|PAM|CAM|MHA|EMAModule|ContextBlock")
+WORDS = re.compile(r"(?i:attn|attention|non_?local|mhsa|xca|mixer)|PAM|CAM|MHA|EMAModule|ContextBlock|SABlock|PABBlock")
 
 
 @dataclass
@@ -166,7 +166,10 @@ no softmax over tokens is refused, and the words say what it is.
 |---|---|---|---|
 {rows}
 """
-LIBRARIES = ("torch", "timm", "transformers", "torchvision", "vit-pytorch", "mmcv-lite", "mmsegmentation")
+LIBRARIES = (
+    "torch", "timm", "transformers", "torchvision", "vit-pytorch", "monai", "segmentation-models-pytorch",
+    "diffusers", "open-clip-torch", "mmcv-lite", "mmsegmentation",
+)  # fmt: skip
 
 
 def write_table(path: str, outcomes: list[Outcome]) -> None:

@@ -210,6 +210,52 @@ for module, name, options in (
 ):  # fmt: skip
     add(f"vit-pytorch/{module}", of(f"vit_pytorch.{module}", name, **options), 2, 3, 64, 64)
 
+# MONAI: planes and volumes
+
+for sizes in ((64, 96), (32, 48, 64)):
+    axes = len(sizes)
+    options = {"hidden_size": 48, "mlp_dim": 64, "num_heads": 4, "feature_size": 8, "spatial_dims": axes}
+    add(f"monai/unetr_{axes}d", of("monai.networks.nets", "UNETR", 1, 3, sizes, **options), 2, 1, *sizes)
+    options = {"feature_size": 12, "depths": (2, 1, 1, 1), "window_size": 4, "spatial_dims": axes}
+    twice = [2 * side for side in sizes]
+    add(f"monai/swin_unetr_{axes}d", of("monai.networks.nets", "SwinUNETR", 1, 3, **options), 1, 1, *twice)
+for words, options in (("plain", {}), ("flash", {"use_flash_attention": True}),
+                       ("decomposed", {"rel_pos_embedding": "decomposed", "input_size": (4, 5)})):  # fmt: skip
+    monai_block = of("monai.networks.blocks.selfattention", "SABlock", 32, 4, **options)
+    add(f"monai/self_attention_{words}", lambda block=monai_block: nn.Sequential(block()), 2, 20, 32)
+
+# segmentation_models.pytorch
+
+for decoder, encoder, options in (
+    ("Segformer", "mit_b0", {}), ("Unet", "mit_b0", {}), ("MAnet", "resnet18", {}),
+    ("DPT", "tu-vit_tiny_patch16_224", {"encoder_depth": 4, "dynamic_img_size": True}),
+):  # fmt: skip
+    options = options | {"encoder_weights": None, "classes": 3}
+    add(f"smp/{decoder}_{encoder}", of("segmentation_models_pytorch", decoder, encoder, **options), 2, 3, 128, 192)
+
+# diffusers
+
+DIFFUSERS = {"num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 32, "norm_num_groups": 8}
+add("diffusers/transformer_2d", of("diffusers", "Transformer2DModel", **DIFFUSERS), 2, 32, 8, 12)
+
+
+def denoising_unet():
+    """At the first step of its time."""
+    blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
+    unet = importlib.import_module("diffusers").UNet2DModel
+    model = unet(block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8, **blocks)
+    model.forward = partial(model.forward, timestep=0)
+    return model
+
+
+add("diffusers/unet_2d", denoising_unet, 2, 3, 32, 48)
+
+# open_clip
+
+CLIP = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "heads": 4, "mlp_ratio": 2, "output_dim": 32}
+for words, options in (("vit", {}), ("vit_pooled", {"attentional_pool": True}), ("vit_qk_norm", {"qk_norm": True})):
+    add(f"open_clip/{words}", of("open_clip.transformer", "VisionTransformer", **CLIP, **options), 2, 3, 64, 64)
+
 # mmcv and mmseg
 
 for mode in ("gaussian", "embedded_gaussian", "dot_product", "concatenation"):

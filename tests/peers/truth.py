@@ -49,11 +49,14 @@ class _Operators(TorchDispatchMode):
         return output
 
     def _product(self, first: Tensor, second: Tensor) -> None:
-        """A product with as many weights as an open softmax has takes it up; heads may have been mixed on the way."""
+        """A product with as many weights as an open softmax has takes it up; heads may have been mixed on the way, and
+        the softmax may have run over all pairs together."""
         for number, weights in enumerate(self._open):
             for operand in (first, second.transpose(-2, -1)):
-                if operand.numel() == weights.numel() and operand.shape[-1] == weights.shape[-1]:
-                    self.seen.maps.append(operand.double().reshape(weights.shape).clone())
+                *_, queries, keys = operand.shape
+                if operand.numel() == weights.numel() and weights.shape[-1] in (keys, queries * keys):
+                    shape = weights.shape if weights.shape[-1] == keys else operand.shape
+                    self.seen.maps.append(operand.double().reshape(shape).clone())
                     del self._open[number]
                     return
 
