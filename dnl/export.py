@@ -86,7 +86,7 @@ def multiply_adds(model: SegmentationNetwork, height: int, width: int) -> int:
     """
     program, images = _program(model, height, width)
     with FlopCounterMode(display=False) as counter:
-        program.module()(images)
+        program.module().to("meta")(images.to("meta"))  # sizes alone: a dense map may be large
     return counter.get_total_flops() // 2
 
 
@@ -142,7 +142,7 @@ def _export(options: argparse.Namespace) -> None:
     )
     counted = multiply_adds(model, options.height, options.width) / 1e9
     size = f"1×3×{options.height}×{options.width}"
-    print(f"{options.out}: images {size} -> logits; {checked}; {counted:.3g} G multiply-adds")
+    print(f"{options.out}: images {size} -> logits; {checked}; {counted:,.1f} G multiply-adds")
 
 
 if __name__ == "__main__":

@@ -91,14 +91,14 @@ def described(
     names, query_labels = _named_queries(cells, query_names, query_labels, label_set)
     seen = None if image is None else image.shape[:2] if crop is None else crop[2:]
     proportions = () if seen is None else suspicions.of_proportions(seen, key_cells)
-    on_pixels = _on_pixels(labels, "labels", size, grids, label_set, lying)
-    blended = () if labels is None or labels.shape in grids else suspicions.of_blended_labels(labels)
+    maps = {"labels": labels, "prediction": prediction}
+    on_pixels = {name: _on_pixels(array, name, size, grids, label_set, lying) for name, array in maps.items()}
+    blended = (note for name, array in maps.items() if array is not None for note in _blended(array, name, grids))
     return {
         **lying,
         "class_probs": class_probs,
         "image": image,
-        "labels": on_pixels,
-        "prediction": _on_pixels(prediction, "prediction", size, grids, label_set, lying),
+        **on_pixels,
         "label_set": label_set,
         "gate": gate,
         "lr_kernel": lr_kernel,
@@ -184,6 +184,10 @@ def _class_indices(array: Array | None, name: str) -> np.ndarray | None:
     return array.astype(array.dtype.newbyteorder("="))  # a copy
 
 
+def _blended(array: np.ndarray, name: str, grids: list[tuple[int, int]]) -> tuple[str, ...]:
+    return () if array.shape in grids else suspicions.of_blended_labels(array, name)
+
+
 def _on_pixels(
     array: np.ndarray | None,
     name: str,
@@ -199,10 +203,10 @@ def _on_pixels(
     known = ((array >= 0) & (array < label_set.num_classes)) | (array == label_set.ignore_index)
     if not known.all():
         strangers = ", ".join(map(str, np.unique(array[~known])[:4]))
-        blended = () if array.shape in grids else suspicions.of_blended_labels(array)
+        hint = "; ".join(("correct them or name more classes", *_blended(array, name, grids)))
         raise ValueError(
             f"{name} hold {strangers}, no class of 0 … {label_set.num_classes - 1} "
-            f"({label_set.ignore_index} means none); " + ("".join(blended) or "correct them or name more classes")
+            f"({label_set.ignore_index} means none); {hint}"
         )
     if array.shape == tuple(size):
         return array

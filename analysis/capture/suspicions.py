@@ -6,13 +6,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from dnl.classes import CAMVID, LabelSet
-from dnl.codings import LabelPixels, content_of, looks_blended
+from dnl.codings import values_look_blended
 
 # The public label sets in which a value other than 255, which always means no class, stands for none.
 PUBLIC = (CAMVID,)
 
 # How far the sum of a softmax's row may lie from 1.
 SUM_TOLERANCE = 1e-3
+
+# Of labels, in pixels: below it they are of cells, or so small that most borders have something thin beside them.
+LEAST_SIDE = 64
 
 
 def require_rows(attention: np.ndarray) -> None:
@@ -67,14 +70,18 @@ def of_unnamed_labels(labels: Sequence[np.ndarray]) -> tuple[str, ...]:
     )
 
 
-def of_blended_labels(labels: np.ndarray) -> tuple[str, ...]:
-    """That integer labels H×W on pixels seem to have been resized smoothly, if so."""
+def of_blended_labels(labels: np.ndarray, name: str) -> tuple[str, ...]:
+    """That integer labels H×W on pixels hold, along borders, what smooth resizing leaves there, if so.
+
+    name: "labels" or "prediction". Labels of few pixels, where most things are thin, tell nothing.
+    """
     values = labels.clip(0, np.iinfo(np.uint16).max).astype(np.uint16)
-    if not looks_blended(content_of(LabelPixels("grey", values))):
+    if min(labels.shape) < LEAST_SIDE or not values_look_blended(values):
         return ()
     return (
-        "the labels seem to have been resized smoothly, as the image processors of some networks do, so that other "
-        "classes lie along their borders: resize labels by nearest neighbour, or give those of the photo itself",
+        f"along its borders the {name} map holds the classes in between, by their numbers, as smooth resizing leaves "
+        "them, which the image processors of some networks do: resize it by nearest neighbour, unless these classes "
+        "are there",
     )
 
 

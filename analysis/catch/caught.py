@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from analysis.capture import Capture
-from analysis.catch.captures import capture_of, rows_of_cells, rows_of_others, rows_of_window, unknown_windows
+from analysis.catch.captures import Rows, capture_of, rows_of_cells, rows_of_others, rows_of_window, unknown_windows
 from analysis.catch.layout import Layout
 from analysis.catch.operands import Weights, spread
 from analysis.catch.placing import Given, asks_without_a_place, placed_layout, require_sizes
+from analysis.catch.volumes import lying, notes_of, require_no_pictures
 from analysis.catch.windows import Window
 
 
@@ -49,8 +50,8 @@ def capture_of_caught(
 
     softmax(q·k) of one head keeps query and key. With a bias, a mask, mixed heads or the mean of several heads the
     capture holds the finished map, up to 1 GiB, as its `notes` say. What tokens that are no cells had of each row is
-    in `dropped`. Warns where another run of the model would give another map. Raises ValueError, in one sentence, for
-    what does not fit.
+    in `dropped`. Warns where another run of the model would give another map, and where the cells lie in a volume,
+    slice below slice. Raises ValueError, in one sentence, for what does not fit.
     """
     if (height is None) != (width is None):
         raise ValueError("only one of height and width is given; give both, or neither where the model says")
@@ -66,40 +67,27 @@ def capture_of_caught(
         size, key_size, class_tokens=class_tokens, last_tokens=last_tokens, key_class_tokens=key_class_tokens,
         order=order,
     )  # fmt: skip
-    known = _described(caught, item, description)
-    if others:
-        rows = rows_of_others(placed.layout, item, caught.path)
-    elif window is None:
-        rows = rows_of_cells(placed.layout, item, caught.path)
-    else:
-        rows, part = rows_of_window(placed.layout, item, window, caught.path)
+    known = {"placement": "blocks", "name": caught.path} | _own(caught, item) | description
+    rows, part = _rows(placed, item, others, window)
+    sides = lying(placed.layout, rows, part)
+    require_no_pictures(caught.path, sides, known)
+    stacked = notes_of(caught.path, sides)
+    if part is not None and not stacked:
         known = _within(part, placed.layout.query.grid, known)
-    for doubt in caught.doubts:
+    for doubt in (*stacked, *caught.doubts):
         warnings.warn(doubt, stacklevel=2)
     capture = capture_of(caught.weights, placed.layout, rows, item, caught.places_of(head), known)
-    notes = (*caught.notes, *capture.notes)
+    notes = (*stacked, *caught.notes, *capture.notes)
     return dataclasses.replace(capture, notes=notes, layer=caught.path, head=head if caught.heads > 1 else None)
 
 
-def _described(caught: Caught, item: int, description: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the map: by itself, and from the user, whose pictures must be able to lie beneath it."""
-    if caught.layout.volume is not None:
-        _require_of_volume(caught, description)
-    return {"placement": "blocks", "name": caught.path} | _own(caught, item) | description
-
-
-def _require_of_volume(caught: Caught, description: dict[str, Any]) -> None:
-    """Raise ValueError for pictures that lie in a plane where the cells lie in a volume."""
-    grids = [caught.layout.query.grid, caught.layout.key.grid]
-    for name in ("image", "labels", "prediction"):
-        given = description.get(name)
-        if given is not None and (name == "image" or tuple(given.shape) not in grids):
-            sizes = " or ".join(dict.fromkeys(f"{height}×{width}" for height, width in grids))
-            raise ValueError(
-                f"{name} cannot lie beneath {caught.path!r}, whose cells lie in a volume of "
-                f"{'×'.join(map(str, caught.layout.volume or ()))}; leave it out, or give labels of cells, {sizes}, "
-                "slice below slice"
-            )
+def _rows(placed: Caught, item: int, others: bool, window: tuple[int, int] | None) -> tuple[Rows, Window | None]:
+    """The rows that are asked for, and where the window lies that is asked for alone."""
+    if others:
+        return rows_of_others(placed.layout, item, placed.path), None
+    if window is None:
+        return rows_of_cells(placed.layout, item, placed.path), None
+    return rows_of_window(placed.layout, item, window, placed.path)
 
 
 def _own(caught: Caught, item: int) -> dict[str, Any]:

@@ -42,11 +42,6 @@ class Layout:
         return self.groups.shape[1]
 
     @property
-    def volume(self) -> tuple[int, ...] | None:
-        """The sizes of the volume in which queries or keys lie, None where both lie in planes."""
-        return self.query.volume or self.key.volume
-
-    @property
     def same_cells(self) -> bool:
         """Whether queries and keys are the same cells."""
         query, key = self.query, self.key
@@ -107,16 +102,17 @@ class _Numbered:
         if len(found := np.unique(cell[known])) < len(rows) * len(columns):
             place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
         placed, images = (np.where(known, found, -1) for found in (place, image))
-        return cls(raw, placed, images, grid, ordered, _volume(source, cell[known]))
+        return cls(raw, placed, images, grid, ordered, _volume(source, cell[known], grid))
 
 
-def _volume(source: Source, cells: np.ndarray) -> tuple[int, ...] | None:
-    """The sizes of what is left of a map of more than two axes; None for a plane, and for one slice alone."""
+def _volume(source: Source, cells: np.ndarray, grid: tuple[int, int]) -> tuple[int, ...] | None:
+    """The sizes of what is left of a map of more than two axes; None for a plane, for one slice alone, and for cells
+    that fill no `grid`."""
     if len(source.axes) < 3:
         return None
     places = np.unravel_index(cells, [source.shape[axis] for axis in source.axes])
     sizes = tuple(len(np.unique(along)) for along in places)
-    return sizes if max(sizes[:-2]) > 1 else None
+    return sizes if max(sizes[:-2]) > 1 and (math.prod(sizes[:-1]), sizes[-1]) == grid else None
 
 
 def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:

@@ -22,9 +22,10 @@ from analysis.catch import kinds
 from analysis.catch.attentions import Gathering
 from analysis.catch.caught import Caught
 from analysis.catch.layers import module_at
-from analysis.catch.layout import Layout, layout_of
+from analysis.catch.layout import layout_of
 from analysis.catch.operands import QueryKey
 from analysis.catch.recording import Recording
+from analysis.catch.volumes import require_mendable
 from dnl.attention import GATES, LR_WEIGHTS, gate_rows, retain_rows, retention_weights
 from dnl.network import DenoisedNonLocal2d
 
@@ -115,8 +116,7 @@ class Mended:
         layout = layout_of(attention, images)
         caught = Caught(self._path, attention.form, attention.weights, layout)
         caught = caught.placed(self._size, class_tokens=self._class_tokens)
-        if layout.volume is not None:
-            self._require_of_volume(caught.layout, probs)
+        require_mendable(self._path, caught.layout, self._lr, probs if self._gate is not None else None)
         leading, (groups, queries, _) = attention.weights.leading, attention.weights.shape
         value = gathering.value.expand(*leading, *gathering.value.shape[-2:]).reshape(
             groups, *gathering.value.shape[-2:]
@@ -131,16 +131,6 @@ class Mended:
                         rows = mender.mended(group, block)
                         gathered[group, block] = (rows @ value[group].double()).to(value.dtype)
         return gathered.reshape(*leading, queries, value.shape[-1])
-
-    def _require_of_volume(self, layout: Layout, probs: Tensor | None) -> None:
-        """Raise ValueError for what needs a plane where the cells lie in a volume."""
-        lies = f"the cells of {self._path!r} lie in a volume of {'×'.join(map(str, layout.volume or ()))}"
-        if self._lr is not None:
-            raise ValueError(f"{lies}, and LR fills windows of a plane; leave lr out")
-        grids = {layout.query.grid, layout.key.grid}
-        if probs is not None and {tuple(probs.shape[2:])} != grids:
-            sizes = " and ".join(f"{height}×{width}" for height, width in grids)
-            raise ValueError(f"{lies}; give class_probs of its cells, {sizes}, slice below slice")
 
 
 class _Mender:

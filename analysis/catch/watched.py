@@ -144,9 +144,6 @@ class Watched:
         layout = self._layout(attention, name)
         assert attention.weights is not None
         notes, doubts = _notes(attention, chosen, name)
-        if layout.volume is not None:
-            stacked = (_of_volume(layout, layout.volume, name),)
-            notes, doubts = stacked + notes, stacked + doubts
         return Caught(name, attention.form, attention.weights, layout, notes, doubts, attention.own, attention.kept)
 
     def capture(
@@ -246,8 +243,10 @@ def _notes(attention: Attention, call: Call, name: str) -> tuple[tuple[str, ...]
     """What has to be known of an attention, and what of that makes its map doubtful."""
     notes, doubts = [], []
     training, advice = "it is in training mode", "call model.eval()"
-    if not call.module.training:
+    if not any(part.training for part in call.module.modules()):
         training, advice = "it takes dropout although it is in evaluation", "build the model with a dropout rate of 0"
+    elif not call.module.training:
+        training = "a part of it is in training mode"
     if attention.dropped:
         doubts.append(
             f"{name}: dropout was on in its attention ({training}), so that another run gives other values: the map is "
@@ -268,14 +267,6 @@ def _notes(attention: Attention, call: Call, name: str) -> tuple[tuple[str, ...]
     if not attention.has_queries:
         notes.append(f"{name}: its weights come from a layer of scores, without queries and keys")
     return (*doubts, *notes), tuple(doubts)
-
-
-def _of_volume(layout: Layout, volume: tuple[int, ...], name: str) -> str:
-    sizes, grid = ("×".join(map(str, shape)) for shape in (volume, layout.key.grid))
-    return (
-        f"{name}: its cells lie in a volume of {sizes}, slices or frames first; the map of {grid} cells shows these "
-        "one below another, so that cells above and below each other are not always neighbours: leave LR out"
-    )
 
 
 def inside(model: nn.Module, path: str) -> str:

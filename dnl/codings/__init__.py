@@ -12,6 +12,7 @@ from dnl.codings.content import (
     looks_blended,
     packed_colours,
     together,
+    values_look_blended,
 )
 from dnl.codings.reading import Reading, class_pixels, decode, fitting, misfit, recognise
 from dnl.codings.tables import CITYSCAPES_LABEL_IDS, COMMON_IGNORE_INDEX, Coding, codings_of, same_classes
@@ -40,4 +41,5 @@ __all__ = [
     "recognise",
     "same_classes",
     "together",
+    "values_look_blended",
 ]

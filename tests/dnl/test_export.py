@@ -62,6 +62,7 @@ def test_multiply_adds_are_those_of_convolutions_and_of_the_two_attention_produc
     depth, channels = len(model.context.query.weight), len(model.context.value.weight)
     attention = cells**2 * (depth + channels + of_classes * 3)
     assert multiply_adds(model, HEIGHT, WIDTH) == convolutions + attention
+    assert all(weight.device.type == "cpu" for weight in model.parameters())
 
 
 def test_onnx_without_its_packages_says_what_to_install(tmp_path, monkeypatch):
@@ -97,7 +98,7 @@ def test_the_command_exports_a_checkpoint_and_refuses_nonsense(checkpoint, tmp_p
     assert export.main([*arguments, "--out", str(tmp_path / "tiny.pt2")]) == 0
     said = capsys.readouterr().out
     counted = multiply_adds(load_checkpoint(checkpoint)[0], HEIGHT, WIDTH) / 1e9
-    assert "largest difference from PyTorch" in said and f"; {counted:.3g} G multiply-adds" in said
+    assert "largest difference from PyTorch" in said and f"; {counted:,.1f} G multiply-adds" in said
     assert export.main([*arguments, "--out", str(tmp_path / "tiny.bin")]) == 1
     assert "give a file that ends in .pt2 or .onnx" in capsys.readouterr().err
     assert export.main([*arguments, "--out", str(tmp_path / "none" / "tiny.pt2")]) == 1

@@ -142,7 +142,7 @@ def test_cells_lie_as_they_are_said_to():
 def test_labels_that_were_resized_smoothly_are_said(rows, way, height, width):
     labels = Image.fromarray(Streets("gallery")[0].labels.astype(np.uint8))
     smooth, nearest = (np.array(labels.resize((width, height), Image.Resampling[by])) for by in (way, "NEAREST"))
-    with pytest.warns(UserWarning, match="labels seem to have been resized smoothly"):
+    with pytest.warns(UserWarning, match="along its borders the labels map holds the classes in between"):
         capture = Capture.from_attention(rows, HEIGHT, WIDTH, labels=smooth, label_set=CAMVID)
     assert (capture.labels == smooth).all()
     assert not Capture.from_attention(rows, HEIGHT, WIDTH, labels=nearest, label_set=CAMVID).notes
@@ -151,14 +151,33 @@ def test_labels_that_were_resized_smoothly_are_said(rows, way, height, width):
 def test_classes_that_smooth_resizing_invents_are_refused_with_that_reason(rows):
     labels = Image.fromarray(Streets("gallery")[0].labels.astype(np.uint8))
     beyond = np.array(labels.resize((720, 432), Image.Resampling.BICUBIC))
-    with pytest.raises(ValueError, match=r"hold 12, no class of 0 … 10 .*; the labels seem to have been resized"):
+    with pytest.raises(
+        ValueError, match=r"hold 12, no class of 0 … 10 .*; correct .*; along its borders the labels map"
+    ):
         Capture.from_attention(rows, HEIGHT, WIDTH, labels=beyond, label_set=CAMVID)
     with pytest.raises(ValueError, match=r"hold 12, no class of 0 … 10 .*; correct them or name more classes"):
         Capture.from_attention(rows, HEIGHT, WIDTH, labels=np.full((432, 720), 12), label_set=CAMVID)
 
 
+def test_a_prediction_is_looked_at_in_the_same_way(rows):
+    labels = Image.fromarray(Streets("gallery")[0].labels.astype(np.uint8))
+    smooth = np.array(labels.resize((360, 216), Image.Resampling.BILINEAR))
+    with pytest.warns(UserWarning, match="along its borders the prediction map holds"):
+        Capture.from_attention(rows, HEIGHT, WIDTH, prediction=smooth, label_set=CAMVID)
+
+
+@pytest.mark.parametrize("size", [(45, 27), (30, 18), (75, 45)])
+def test_labels_of_few_pixels_tell_nothing(rows, size):
+    """Made smaller by nearest neighbour, where most things are thin; and labels of cells, a border one cell wide."""
+    for index in range(4):
+        labels = Image.fromarray(Streets("gallery")[index].labels.astype(np.uint8))
+        small = np.array(labels.resize(size, Image.Resampling.NEAREST))
+        assert not Capture.from_attention(rows, HEIGHT, WIDTH, labels=small, label_set=CAMVID).notes
+
+
 def test_labels_of_cells_are_not_taken_for_smooth_ones():
-    cells = np.tile(np.repeat([0, 2, 4], [4, 1, 4]), (9, 1))  # a border one cell wide, in every line
-    assert not Capture.from_attention(np.full((81, 81), 1 / 81), 9, 9, labels=cells).notes
-    with pytest.warns(UserWarning, match="resized smoothly"):  # on pixels it would be the mark of it
-        Capture.from_attention(np.full((9, 9), 1 / 9), 3, 3, labels=cells)
+    cells = np.tile(np.repeat([0, 2, 4], [32, 1, 32]), (65, 1))  # a border one cell wide, in every line
+    side, flat = len(cells), np.float32(1 / cells.size)
+    assert not Capture.from_attention(np.full((cells.size, cells.size), flat), side, side, labels=cells).notes
+    with pytest.warns(UserWarning, match="along its borders"):  # on pixels it would be the mark of it
+        Capture.from_attention(np.full((25, 25), 1 / 25), 5, 5, labels=cells)

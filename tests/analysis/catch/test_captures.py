@@ -277,6 +277,19 @@ def test_dropout_that_stays_on_in_evaluation_is_said():
         caught.capture(head=0)
 
 
+def test_a_part_in_training_mode_is_said():
+    class Dropping(Attention):
+        def __init__(self):
+            super().__init__(lambda query, key, value, scale: self.drop((query @ key.mT * scale).softmax(-1)) @ value)
+            self.drop = nn.Dropout(0.3)
+
+    model = ViT(Dropping()).eval()
+    model.attn.drop.train()
+    caught = hooked(model, "attn", images())
+    with pytest.warns(UserWarning, match=r"a part of it is in training mode.* call model\.eval\(\)"):
+        caught.capture(head=0)
+
+
 def test_more_than_the_limit_is_refused_when_it_is_asked_for():
     model = nn.ModuleDict({"embed": nn.Conv2d(3, CHANNELS, 4, 4), "a": Attention(fused), "b": Attention(fused)})
     size = 2 * 4 * 2 * CELLS * CHANNELS  # query and key of one
