@@ -177,7 +177,7 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
     """Network, averaged weights, optimiser and scaler: as they start, or as state.pt has them."""
     config = run.config
     if run.saved is None:
-        require_weights(config)
+        require_weights(config, run.recipe)
     torch.manual_seed(config.seed)
     model: Any = build_model(config.model)
     model = synchronised_norms(model.to(world.device, memory_format=torch.channels_last), world)

@@ -113,7 +113,7 @@ def test_a_run_without_a_folder_is_refused(capsys):
 
 
 def test_the_camvid_twins_differ_in_the_block_alone():
-    twins = {"nl_refined": "camvid_dnl_refined", "nl_lite0": "camvid_dnl_lite0"}
+    twins = {f"nl_{name}": f"camvid_dnl_{name}" for name in ("refined", "varied", "lite0")}
     for name, own in {"nl": "camvid_dnl", "fcn": "camvid_dnl", **twins}.items():
         twin = recipe(f"camvid_{name}")
         model = dataclasses.replace(twin.model, context="dnl")
@@ -123,16 +123,26 @@ def test_the_camvid_twins_differ_in_the_block_alone():
 def test_a_backbone_that_stays_as_it_is_needs_weights():
     config = recipe("camvid_dnl_lite0")
     with pytest.raises(ValueError, match=r"frozen_stages and freeze_backbone_norms .*backbone_weights=FILE"):
-        require_weights(config)
-    require_weights(override(config, ["backbone_weights=efficientnet-lite0.pth"]))
+        require_weights(config, "camvid_dnl_lite0")
+    require_weights(override(config, ["backbone_weights=efficientnet-lite0.pth"]), "camvid_dnl_lite0")
 
 
-def test_a_second_training_needs_what_the_first_has_learnt():
-    config = recipe("camvid_dnl_refined")
-    with pytest.raises(ValueError, match=r"fresh_parts is 'refine' but .* --set start_from=CHECKPOINT"):
-        require_weights(config)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("camvid_dnl_refined", r"fresh_parts is 'refine' but .* --set start_from=CHECKPOINT"),
+        (
+            "camvid_nl_varied",
+            "camvid_nl_varied goes on with what camvid_nl_refined has learnt; name its checkpoint with",
+        ),
+    ],
+)
+def test_a_later_training_needs_what_the_one_before_has_learnt(name, words):
+    config = recipe(name)
+    with pytest.raises(ValueError, match=words):
+        require_weights(config, name)
     going_on = override(config, ["start_from=runs/first/model.safetensors"])
-    require_weights(going_on)
+    require_weights(going_on, name)
     assert begun_anew(going_on) == [] == stages_beyond(going_on, 40 * 122)
 
 
