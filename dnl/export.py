@@ -50,13 +50,23 @@ def export_model(model: SegmentationNetwork, path: Path, height: int, width: int
     Returns the largest absolute difference of the logits on a random image, None where nothing can run the program
     (ONNX without onnxruntime). The model is left in evaluation mode. Raises ExportError, or OSError in writing.
     """
+    _require_writable(path)
+    return _write(model, *_program(model, height, width), path)
+
+
+def _require_writable(path: Path) -> None:
     if path.suffix not in (".pt2", ".onnx"):
         raise ExportError(f"{path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .pt2 or .onnx")
     if not path.parent.is_dir():
         raise ExportError(f"the folder {path.parent} of {path} does not exist; create it first")
     if path.suffix == ".onnx":
         _require("onnx", "onnxscript")
-    program, images = _program(model, height, width)
+
+
+def _write(
+    model: SegmentationNetwork, program: torch.export.ExportedProgram, images: Tensor, path: Path
+) -> float | None:
+    """`export_model` of a program and an image of its size."""
     with torch.no_grad():
         expected = model(images).logits
     if path.suffix == ".pt2":
@@ -76,7 +86,6 @@ def export_model(model: SegmentationNetwork, path: Path, height: int, width: int
     return difference
 
 
-@torch.no_grad()
 def multiply_adds(model: SegmentationNetwork, height: int, width: int) -> int:
     """Multiply-adds of the convolutions and matrix products for one image of height × width pixels.
 
@@ -84,7 +93,11 @@ def multiply_adds(model: SegmentationNetwork, height: int, width: int) -> int:
     the products. What is done value by value is left out: normalising, resizing, the softmax, LR's windows. The model
     is left in evaluation mode. Raises ExportError for a size beyond reason.
     """
-    program, images = _program(model, height, width)
+    return _counted(*_program(model, height, width))
+
+
+@torch.no_grad()
+def _counted(program: torch.export.ExportedProgram, images: Tensor) -> int:
     with FlopCounterMode(display=False) as counter:
         program.module().to("meta")(images.to("meta"))  # sizes alone: a dense map may be large
     return counter.get_total_flops() // 2
@@ -134,13 +147,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _export(options: argparse.Namespace) -> None:
     model, _ = load_checkpoint(options.checkpoint)
-    difference = export_model(model, options.out, options.height, options.width)
+    _require_writable(options.out)
+    program, images = _program(model, options.height, options.width)
+    difference = _write(model, program, images, options.out)
     checked = (
         "not checked: install onnxruntime to run it against PyTorch"
         if difference is None
         else f"largest difference from PyTorch {difference:.1e}"
     )
-    counted = multiply_adds(model, options.height, options.width) / 1e9
+    counted = _counted(program, images) / 1e9
     size = f"1×3×{options.height}×{options.width}"
     print(f"{options.out}: images {size} -> logits; {checked}; {counted:,.1f} G multiply-adds")
 

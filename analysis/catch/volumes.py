@@ -23,6 +23,11 @@ class Lying(NamedTuple):
     grid: tuple[int, int]
     volume: tuple[int, ...] | None
 
+    @property
+    def map(self) -> tuple[tuple[int, int], tuple[int, ...] | None]:
+        """What sides must have alike so that one picture of cells fits both."""
+        return self.grid, self.volume
+
     def __str__(self) -> str:
         assert self.volume is not None
         sizes, grid = ("×".join(map(str, shape)) for shape in (self.volume, self.grid))
@@ -56,7 +61,7 @@ def require_no_pictures(path: str, found: Sequence[Lying], description: Mapping[
     stacked = [side for side in found if side.volume is not None]
     if not stacked:
         return
-    one_map = len({(side.grid, side.volume) for side in found}) == 1
+    one_map = len({side.map for side in found}) == 1
     for name in PICTURES:
         given = description.get(name)
         if given is None or (name != "image" and one_map and np.shape(given) == stacked[0].grid):
@@ -74,7 +79,7 @@ def require_mendable(path: str, layout: Layout, lr: str | None, probs: Tensor | 
     stacked = query if query.volume is not None else key
     if probs is None or stacked.volume is None:
         return
-    if query[1:] != key[1:]:
+    if query.map != key.map:
         raise ValueError(
             f"{path!r}: {stacked}, and its queries and keys lie otherwise, so that no class_probs fit both; leave gate "
             "out"
