@@ -18,6 +18,7 @@ from dnl.attention.parallel import results
 BLOCK = 128  # rows of attention that are multiplied
 MOST_CELLS = 2**13  # on which it is measured
 ROUNDS = 5  # in which the two take turns
+LOST_BY = 2.0  # after two rounds: bfloat16 that takes so many times as long is not asked again
 LEAST_GAIN = 1.05  # for less, bfloat16's rounding is not worth it
 CANDIDATES = (torch.float32, torch.bfloat16)
 
@@ -54,9 +55,11 @@ def _times(channels: int, cells: int) -> dict[torch.dtype, float]:
     )  # nothing random, which would draw from what trainings depend on
     values = {dtype: packed(value.to(dtype)) for dtype in CANDIDATES}
     seconds = dict.fromkeys(CANDIDATES, math.inf)
-    for _ in range(1 + ROUNDS):  # the first one of each is never the fastest
+    for turn in range(1 + ROUNDS):  # the first one of each is never the fastest
         for dtype in CANDIDATES:
             seconds[dtype] = min(seconds[dtype], _seconds(attention, values[dtype], dtype))
+        if turn and seconds[torch.bfloat16] > LOST_BY * seconds[torch.float32]:
+            break
     return seconds
 
 

@@ -23,6 +23,9 @@ PROBE_WORK = {"cpu": 3e8, "cuda": 1e10}
 PROBE_KINDS = 3  # the convolutions that cost most
 PROBE_SECONDS = 0.4  # after which no further round begins
 PROBE_ROUNDS = 6  # in which they take turns
+# Without instructions for it, bfloat16 can take seconds for what float32 does in hundredths of one. Where a first call
+# takes so many times as long, and more seconds on top than what it builds for later ones, no other is asked for.
+LOST_BY, LOST_SECONDS = 3.0, 0.2
 LEAST_GAIN = 1.02  # for less, bfloat16's rounding is not worth it
 
 
@@ -74,7 +77,8 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
 def measured_precision(config: TrainConfig, device: torch.device) -> Timing:
     """How fast both precisions are on the recipe's network and crops, measured once a process.
 
-    Takes half a second of a core for a ResNet-18 of width 32, two for the published network. Under torchrun all
+    Takes half a second of a core for a ResNet-18 of width 32, two for the published network, less where the first of
+    the convolutions shows a CPU's bfloat16 to be out of the question. Under torchrun all
     processes must call it at the same time: all are busy then, as in training, and all get what the main one measured.
     """
     return _measured(config.model, config.crop_height, config.crop_width, device, torch.get_num_threads())
@@ -87,19 +91,32 @@ def _measured(config: ModelConfig, height: int, width: int, device: torch.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         kinds = heaviest(config, height, width)
         probes = [_probe(kind, device) for kind in kinds]
-    least = [[math.inf] * len(dtypes) for _ in probes]
-    start = perf_counter()
-    for turn in range(1 + PROBE_ROUNDS):
-        if turn == 1:
-            start = perf_counter()  # the round before it builds what later ones find
-        elif perf_counter() - start > PROBE_SECONDS:
-            break
-        for probe, best in zip(probes, least, strict=True):
-            seconds = [_seconds(probe, dtype) for dtype in dtypes]
-            best[:] = [min(pair) for pair in zip(best, seconds, strict=True)] if turn else best
-    costs = zip(probes, kinds.values(), least, strict=True)
+    least = _least_seconds(probes, dtypes)
+    costs = zip(probes, kinds.values(), least, strict=False)
     totals = torch.tensor([[probe.share * count * seconds for seconds in best] for probe, count, best in costs])
     return Timing(*from_main(totals.double().sum(0).to(device)).tolist())
+
+
+def _least_seconds(probes: list["_Probe"], dtypes: tuple[torch.dtype, torch.dtype]) -> list[list[float]]:
+    """Of each probe, in each dtype, the least of the rounds; of the first probes alone where those tell enough."""
+    first = []  # calls, which build what later ones find
+    for probe in probes:
+        first.append([_seconds(probe, dtype) for dtype in dtypes])
+        if _is_lost(probe, *first[-1]):
+            return first
+    least = [[math.inf] * len(dtypes) for _ in probes]
+    start = perf_counter()
+    for turn in range(PROBE_ROUNDS):
+        if turn and perf_counter() - start > PROBE_SECONDS:
+            break
+        for probe, best in zip(probes, least, strict=True):
+            best[:] = map(min, best, [_seconds(probe, dtype) for dtype in dtypes])
+    return least
+
+
+def _is_lost(probe: "_Probe", float32: float, bfloat16: float) -> bool:
+    """Whether bfloat16's first call was so slow. On a GPU that says nothing: its first calls load libraries."""
+    return probe.rows.device.type == "cpu" and bfloat16 > LOST_BY * float32 + LOST_SECONDS
 
 
 def heaviest(config: ModelConfig, height: int, width: int) -> dict[Convolution, int]:

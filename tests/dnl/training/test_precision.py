@@ -65,6 +65,18 @@ def test_each_network_on_crops_of_a_size_is_measured_once(timed):
     assert len(probes) == 3 * first
 
 
+def test_a_hopeless_bfloat16_is_not_asked_again(timed):
+    """Without instructions for it, one call of the published network's convolutions takes eight seconds."""
+    probes = timed(float32=0.02, bfloat16=0.5)
+    timing = measured_precision(asking("auto"), CPU)
+    assert timing.faster == "float32" and timing.bfloat16 / timing.float32 == pytest.approx(25)
+    assert len(probes) == 2
+    probes = timed(float32=0.002, bfloat16=0.05)  # as first calls may, which build what later ones find
+    precision._measured.cache_clear()
+    measured_precision(asking("auto"), CPU)
+    assert len(probes) > 2 * precision.PROBE_KINDS
+
+
 def test_the_convolutions_are_those_of_the_network_on_its_crops():
     config, seen = asking("auto").model, []
     model = build_model(config).eval()
