@@ -197,7 +197,8 @@ def one_map(
             raise ValuesError(
                 f"attention goes down to {one.min():.3g}; it must not be negative: give the map after its softmax"
             )
-        suspicions.require_rows(one)
+        if not signed:
+            suspicions.require_rows(one)
         every = one[asking.cells(len(one))]
         rows = every[:, asked.cells(one.shape[1])]
         sums.append(every.sum(axis=1))

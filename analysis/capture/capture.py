@@ -104,9 +104,10 @@ def capture_of_attention(
 
     Entry [i, j] is what cell i gives to cell j. N′ = N, or h′·w′ of `key_size`. Rows need not sum to 1 and stay as
     they are (which is said in a warning); where extra tokens are dropped, each row (of each head) is divided by what
-    remains of it, as in `from_qk`. signed: weights below 0 may come too, as some networks' mixed heads have them; such
-    a map can be looked at, and has no noise. LR needs query and key for its learnt weights, so a map can have the
-    constant box alone. The rest is as in `from_qk`. Raises ValueError, also for a map that seems to be transposed.
+    remains of it, as in `from_qk`. signed: the rows are known to be rows, and weights below 0 may come too, as some
+    networks' mixed heads have them; such a map can be looked at, and has no noise. LR needs query and key for its
+    learnt weights, so a map can have the constant box alone. The rest is as in `from_qk`. Raises ValueError, also
+    for a map that seems to be transposed.
     """
     cells, key_cells = brought.map_sizes(height, width, key_size)
     named = description.get("query_names") is not None

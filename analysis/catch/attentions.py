@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.capture import MAX_MAP_CELLS
-from analysis.catch.contractions import Contraction, Product, arranged, product_of, sizes
-from analysis.catch.lineage import Lineage, Lineages, Move, Place
+from analysis.catch.contractions import ONE_ROW, Contraction, Product, arranged, product_of, sizes
+from analysis.catch.lineage import Lineage, Lineages, Move, Place, operands_of
 from analysis.catch.operands import (
     FinishedMap,
     Weights,
@@ -27,10 +27,14 @@ from analysis.catch.operands import (
     plain_weights,
     tolerance,
 )
-from analysis.catch.operations import NEIGHBOURHOODS, PRODUCTS, SOFTMAXES
-from analysis.catch.places import Sources
+from analysis.catch.operations import CONVOLUTIONS, NEIGHBOURHOODS, PRODUCTS, SOFTMAXES, is_readable
+from analysis.catch.places import Replay, Sources, constant_along
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
+UNREADABLE = (
+    "ran on tensors whose numbers cannot be read (on the meta device, or inside torch.vmap); run it on a batch of real "
+    "ones"
+)
 MAX_MAP_BYTES = 4 * MAX_MAP_CELLS**2
 LOCAL = (
     "is outlook or another local attention: a layer gives each cell the weights of its neighbourhood, so that there "
@@ -122,16 +126,31 @@ def observe(
     if (product := _product(name, args, kwargs)) is not None and isinstance(output, Tensor):
         return _multiply(call, frame, lineages, product, output)
     if name in SOFTMAXES and isinstance(output, Tensor):
-        _softmax(call, lineages, args, kwargs, output)
+        _softmax(call, lineages, args, kwargs, output, -1 if name == "softmin" else 1)
     elif frame is not None or not lineages.prepares(name, args, kwargs, output):
         if call is not None and name in NEIGHBOURHOODS:
             call.unfolded = True
-        lineages.follow(name, function, args, kwargs, output, inside=call is not None)
+        ended = _sums_over_softmax(lineages, name, args, kwargs)
+        lineages.follow(name, function, args, kwargs, output, inside=call is not None, ended=ended)
     return None
 
 
 def _product(name: str, args: tuple, kwargs: dict) -> Product | None:
     return product_of(name, args, kwargs) if name in PRODUCTS else None
+
+
+def _sums_over_softmax(lineages: Lineages, name: str, args: tuple, kwargs: dict) -> bool:
+    """Whether a layer sums over the axis that a softmax ran along: what it gives are no weights any more."""
+    if name != "linear" and name not in CONVOLUTIONS:
+        return False
+    lineage = lineages.of(operands_of(args, kwargs)[0])
+    return bool(lineage.softmaxes) and _runs_along(lineage.place, -1 if name == "linear" else 1) is not False
+
+
+def _runs_along(place: Place | None, axis: int) -> bool | None:
+    """Whether the softmax that a tensor at `place` descends from ran along this axis; None where that is not known."""
+    numbers = Replay("softmax").numbers(place)
+    return None if numbers is None else not constant_along(numbers, axis)
 
 
 # --- fused calls -----------------------------------------------------------------------------------------------------
@@ -144,6 +163,8 @@ def _fused(
     form, problem = "scaled_dot_product_attention", None
     if query.is_nested:
         problem = "ran on nested tensors, whose sequences differ in length; run it on padded ones"
+    elif not (is_readable(query) and is_readable(key) and is_readable(value)):
+        problem = UNREADABLE
     elif attn_mask is not None and attn_mask.nbytes > MAX_MAP_BYTES:
         problem = _too_large(attn_mask, "mask")
     if call is None or problem is not None:
@@ -204,7 +225,7 @@ def _lies_as(lineages: Lineages, output: Tensor, query_place: Place | None, atte
 # --- written out -----------------------------------------------------------------------------------------------------
 
 
-def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, output: Tensor) -> None:
+def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, output: Tensor, sign: int) -> None:
     given = args[0] if args else kwargs["input"]
     before = lineages.of(given)
     axis = kwargs.get("dim", args[1] if len(args) > 1 and isinstance(args[1], int) else -1)
@@ -212,11 +233,12 @@ def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, o
         lineages.put(output, before)
         return
     axis = (-1 if axis is None else axis) % max(output.ndim, 1)
-    softmax = Softmax(axis, before.scores, before.scale)
+    softmax = Softmax(axis, before.scores, None if before.scale is None else sign * before.scale)
     if call is not None:
         call.softmaxes.append(softmax)
     place = Move("softmax", tuple(output.shape), (before.place,), axis=axis)
-    lineages.put(output, Lineage(place, True, frozenset({softmax}), before.scores, None))
+    altered = lineages.is_altered(given)
+    lineages.put(output, Lineage(place, True, frozenset({softmax}), before.scores, altered=altered))
 
 
 def _multiply(
@@ -227,6 +249,8 @@ def _multiply(
     if not (first.active and second.active):
         _mixed(lineages, product, first, second, output)
         return None
+    first = _unless_gate(first, product.letters.first, product.letters.summed)
+    second = _unless_gate(second, product.letters.second, product.letters.summed)
     for part in (first, second):
         if call is not None and part.gathered in call.attentions:
             part.gathered.multiplied_again = True
@@ -234,7 +258,7 @@ def _multiply(
         product, first, second = product.swapped(), second, first
     shape = tuple(output.shape)
     if first.softmaxes:
-        attention = _weighted(product, first, call is not None)
+        attention = _weighted(product, first, call is not None, lineages.is_altered(product.first))
         attention.frame = frame
         place = Move("gathered", shape, (), partial(_asking, attention), letters=product.letters)
         lineages.put(output, Lineage(place, gathered=attention))
@@ -259,6 +283,15 @@ def _multiply(
             output, Lineage(place, scores=_scores(call, product), scale=None if product.added else product.factor)
         )
     return None
+
+
+def _unless_gate(lineage: Lineage, letters: str, summed: str) -> Lineage:
+    """A lineage without softmaxes that no queries took part in and that did not run along what a product sums over:
+    gates of features, such as which of several branches counts how much."""
+    if not lineage.softmaxes or any(softmax.scores is not None for softmax in lineage.softmaxes):
+        return lineage
+    along = (_runs_along(lineage.place, letters.index(letter)) for letter in summed)
+    return lineage if any(along) else replace(lineage, softmaxes=frozenset())
 
 
 def _is_linear(lineage: Lineage, frame: object) -> bool:
@@ -301,25 +334,30 @@ def _mixed(lineages: Lineages, product: Product, first: Lineage, second: Lineage
     places = (first.place if first.active else None, second.place if second.active else None)
     known = any(place is not None for place in places)
     place = Move("contract", tuple(output.shape), places, letters=product.letters) if known else None
+    letters = product.letters.first if first.active else product.letters.second
+    summed = [letters.index(letter) for letter in product.letters.summed]
+    ended = bool(own.softmaxes) and any(_runs_along(own.place, axis) for axis in summed)
     # A product of an operand with constants takes no part in the scores, unless it is made of scores.
-    lineages.put(output, Lineage(place, True, own.softmaxes, own.scores, None, own.dropped, own.gathered))
+    made = replace(own, place=place, scale=None, altered=True)
+    lineages.put(output, replace(made, softmaxes=frozenset()) if ended else made)
 
 
-def _weighted(product: Product, lineage: Lineage, keep: bool) -> Attention:
+def _weighted(product: Product, lineage: Lineage, keep: bool, altered: bool) -> Attention:
     """Weights meet values; product.first are the weights."""
     softmaxes = tuple(lineage.softmaxes)
     for softmax in softmaxes:
         softmax.used = True
     letters = product.letters
-    row = letters.rows()
-    if len(letters.summed) != 1 or not row:
+    row = letters.rows() or ONE_ROW
+    if len(letters.summed) != 1:
         places = MapPlaces(lineage.place, letters.first, letters.first)
         return Attention(
             "a softmax", None, tuple(product.first.shape), places, softmaxes,
             problem="multiplies the weights of its softmax in a form that has no rows of queries",
         )  # fmt: skip
     order = "".join(a for a in letters.first if a not in row + letters.summed) + row + letters.summed
-    return _from_weights(arranged(product.first, letters.first, order), letters.first, order, lineage, keep)
+    weights = arranged(product.first, letters.first, order)
+    return _from_weights(weights, letters.first, order, lineage, altered, keep)
 
 
 def _asking(attention: Attention, sources: Sources) -> Tensor | None:
@@ -333,16 +371,21 @@ def _asking(attention: Attention, sources: Sources) -> Tensor | None:
     return sources.asked[id(attention)]
 
 
-def _from_weights(weights: Tensor, letters: str, order: str, lineage: Lineage, keep: bool = True) -> Attention:
-    """weights: …×queries×keys, arranged in `order` from the axes `letters` of the tensor at lineage.place. keep: them,
-    or their query and key, not only where they lie."""
+def _from_weights(
+    weights: Tensor, letters: str, order: str, lineage: Lineage, altered: bool, keep: bool = True
+) -> Attention:
+    """weights: …×queries×keys, arranged in `order` from the axes `letters` of the tensor at lineage.place. altered: as
+    `Lineages.is_altered`. keep: them, or their query and key, not only where they lie."""
     softmaxes = tuple(lineage.softmaxes)
     places = MapPlaces(lineage.place, letters, order)
     attention = Attention("a softmax", None, tuple(weights.shape), places, softmaxes, dropped=lineage.dropped)
     if not keep:
         return attention
+    if not is_readable(weights):
+        attention.problem = UNREADABLE
+        return attention
     if len(softmaxes) == 1 and softmaxes[0].scores is not None and softmaxes[0].scale is not None:
-        attention.weights = plain_weights(softmaxes[0].scores, softmaxes[0].scale, weights.detach())
+        attention.weights = plain_weights(softmaxes[0].scores, softmaxes[0].scale, weights.detach(), every=altered)
     if attention.weights is None and weights.nbytes > MAX_MAP_BYTES:
         attention.problem = _too_large(weights, "map")
     elif attention.weights is None:
@@ -358,4 +401,5 @@ def returned(call: Call, lineages: Lineages, outputs: list[Tensor]) -> None:
         if softmaxes and output.ndim >= 2 and lineage.scores is not None:
             softmaxes[0].used = True
             letters = "abcdefghijklmnop"[: output.ndim]
-            call.attentions.append(_from_weights(output, letters, letters, lineage))
+            altered = lineages.is_altered(output)
+            call.attentions.append(_from_weights(output, letters, letters, lineage, altered))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from analysis.capture import Capture
+from analysis.catch import asides
 from analysis.catch.captures import Rows, capture_of, rows_of_cells, rows_of_others, rows_of_window, unknown_windows
 from analysis.catch.layout import Layout
 from analysis.catch.operands import Weights, spread
@@ -50,8 +51,8 @@ def capture_of_caught(
 
     softmax(q·k) of one head keeps query and key. With a bias, a mask, mixed heads or the mean of several heads the
     capture holds the finished map, up to 1 GiB, as its `notes` say. What tokens that are no cells had of each row is
-    in `dropped`. Warns where another run of the model would give another map, and where the cells lie in a volume,
-    slice below slice. Raises ValueError, in one sentence, for what does not fit.
+    in `dropped`. Warns where another run of the model may give another map, and where the cells lie in a volume or not
+    evenly over the image. Raises ValueError, in one sentence, for what does not fit.
     """
     if (height is None) != (width is None):
         raise ValueError("only one of height and width is given; give both, or neither where the model says")
@@ -71,13 +72,14 @@ def capture_of_caught(
     rows, part = _rows(placed, item, others, window)
     sides = lying(placed.layout, rows, part)
     require_no_pictures(caught.path, sides, known)
-    stacked = notes_of(caught.path, sides)
+    asides.require_no_pictures(caught.path, placed.layout, known)
+    stacked, beside = notes_of(caught.path, sides), asides.notes_of(caught.path, placed.layout)
     if part is not None and not stacked:
         known = _within(part, placed.layout.query.grid, known)
-    for doubt in (*stacked, *caught.doubts):
+    for doubt in (*stacked, *beside, *caught.doubts):
         warnings.warn(doubt, stacklevel=2)
     capture = capture_of(caught.weights, placed.layout, rows, item, caught.places_of(head), known)
-    notes = (*stacked, *caught.notes, *capture.notes)
+    notes = (*stacked, *beside, *caught.notes, *capture.notes)
     return dataclasses.replace(capture, notes=notes, layer=caught.path, head=head if caught.heads > 1 else None)
 
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from analysis.catch.operations import ADDED_PRODUCTS
+from analysis.catch.operations import ADDED_PRODUCTS, is_readable
+
+# Stands for the axis of queries where each group has one alone: a cell that attends to its neighbourhood.
+ONE_ROW = "·"
+# By which names the operands of a product are given, in the order of their places.
+OPERANDS = ("input", "self", "mat1", "batch1", "tensor1", "mat", "other", "mat2", "batch2", "tensor2", "vec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,13 @@ def product_of(name: str, args: tuple, kwargs: dict) -> Product | None:
     """The product that a call computes; None where it is none of two tensors, with letters once each in an operand."""
     if name == "einsum":
         return _einsum(args)
-    values = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    named = (kwargs[operand] for operand in OPERANDS if operand in kwargs)
+    values = [value for value in (*args, *named) if isinstance(value, Tensor)]
     if name == "__rmatmul__":
         values = values[1::-1]
     added = name in ADDED_PRODUCTS
     if added and values:
-        added = kwargs.get("beta", 1) != 0 and bool(values[0].any())
+        added = kwargs.get("beta", 1) != 0 and not (is_readable(values[0]) and not bool(values[0].any()))
         values = values[1:]
     if len(values) < 2:
         return None

@@ -72,8 +72,9 @@ def without_attention(call: Call) -> str:
         )
     if call.from_scores:
         return (
-            "multiplies the products of queries and keys with the values without a softmax (dot-product attention "
-            "divided by the number of cells, or linear attention), so that there is no softmax over tokens to show"
+            "multiplies the products of queries and keys with the values without a softmax that is one of PyTorch's "
+            "(dot-product attention divided by the number of cells, linear attention, or weights normalised by hand), "
+            "so that there is no softmax over tokens to show"
         )
     if call.unweighted:
         return (

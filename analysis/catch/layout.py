@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.catch.attentions import Attention
+from analysis.catch.displaced import aside_of, root_of
 from analysis.catch.lineage import Source
 from analysis.catch.places import SPAN, Sources
 
@@ -19,13 +20,17 @@ class Side:
     by row; -1 for none (class and register tokens, padding, object queries). known: False where nothing tells of
     places, so that tokens are counted as they come. ordered: whether the model itself tells which token is which cell
     (False: the order of the model's own input). volume: the sizes of a map of more than two axes, slices or frames
-    first, which `grid` has one below another; None for a plane."""
+    first, which `grid` has one below another; None for a plane. aside: how the map lies where not evenly over each
+    image that the model was given, in words. root: the input of the model that it comes from, None if unknown.
+    """
 
     cells: np.ndarray
     grid: tuple[int, int]
     known: bool = True
     ordered: bool = True
     volume: tuple[int, ...] | None = None
+    aside: str | None = None
+    root: Source | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +50,15 @@ class Layout:
     def same_cells(self) -> bool:
         """Whether queries and keys are the same cells."""
         query, key = self.query, self.key
-        return (
-            query.grid == key.grid and query.cells.shape == key.cells.shape and bool((query.cells == key.cells).all())
-        )
+        alike = query.grid == key.grid and query.cells.shape == key.cells.shape and not self.of_two_inputs
+        return alike and bool((query.cells == key.cells).all())
+
+    @property
+    def of_two_inputs(self) -> bool:
+        """Whether queries and keys are known to come from different inputs of the model, such as two images."""
+        query, key = self.query, self.key
+        told = query.ordered and key.ordered and query.root is not None and key.root is not None
+        return told and query.root is not key.root
 
 
 def layout_of(attention: Attention, images: int | None) -> Layout:
@@ -76,6 +87,7 @@ class _Numbered:
     grid: tuple[int, int]
     ordered: bool
     volume: tuple[int, ...] | None
+    source: Source
 
     @classmethod
     def of(cls, numbers: Tensor | None, sources: Sources) -> _Numbered | None:
@@ -95,14 +107,17 @@ class _Numbered:
             image, cell, width = cell, image, source.shape[0]  # N×B×C
         if any(_is_repeated(cell[group][known[group]]) for group in range(len(raw))):
             return None
-        # A pooled or sub-sampled map is counted over the cells that are left of it.
         rows, columns = np.unique(cell[known] // width), np.unique(cell[known] % width)
-        place = np.searchsorted(rows, cell // width) * len(columns) + np.searchsorted(columns, cell % width)
-        grid, ordered = (len(rows), len(columns)), not source.given
+        ordered = not source.given
         if len(found := np.unique(cell[known])) < len(rows) * len(columns):
             place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
+        elif len(source.axes) == 2 and not (_is_even(rows, source.grid[0]) and _is_even(columns, width)):
+            place, grid = cell, source.grid  # a part of the map: the rest of it neither asks nor is asked
+        else:  # the whole map, or a pooled or sub-sampled one, counted over the cells that are left of it
+            place = np.searchsorted(rows, cell // width) * len(columns) + np.searchsorted(columns, cell % width)
+            grid = len(rows), len(columns)
         placed, images = (np.where(known, found, -1) for found in (place, image))
-        return cls(raw, placed, images, grid, ordered, _volume(source, cell[known], grid))
+        return cls(raw, placed, images, grid, ordered, _volume(source, cell[known], grid), source)
 
 
 def _volume(source: Source, cells: np.ndarray, grid: tuple[int, int]) -> tuple[int, ...] | None:
@@ -113,6 +128,12 @@ def _volume(source: Source, cells: np.ndarray, grid: tuple[int, int]) -> tuple[i
     places = np.unravel_index(cells, [source.shape[axis] for axis in source.axes])
     sizes = tuple(len(np.unique(along)) for along in places)
     return sizes if max(sizes[:-2]) > 1 and (math.prod(sizes[:-1]), sizes[-1]) == grid else None
+
+
+def _is_even(places: np.ndarray, length: int) -> bool:
+    """Whether these are every first, second, third … of so many rows or columns, up to the last."""
+    step = int(places[1] - places[0]) if len(places) > 1 else length
+    return places[0] < step and np.array_equal(places, np.arange(places[0], length, step))
 
 
 def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:
@@ -149,11 +170,12 @@ def _side(side: _Numbered | None, clusters: np.ndarray, tokens: int) -> Side:
     first = clusters[:, :, 0]
     if side is None:
         return Side(np.broadcast_to(np.arange(tokens), (*first.shape, tokens)), (1, tokens), known=False)
-    return Side(side.cells[first], side.grid, ordered=side.ordered, volume=side.volume)
+    aside, root = aside_of(side.source), root_of(side.source)
+    return Side(side.cells[first], side.grid, True, side.ordered, side.volume, aside, root)
 
 
 def _by_shape(leading, queries: int, keys: int, images: int | None, sides) -> Layout:
-    """Where nothing tells of places: images first, heads after them."""
+    """Where nothing tells of places: images first, or the windows of one after the other, heads after them."""
     groups = math.prod(leading)
     count = leading[0] if len(leading) >= 2 else groups
     if (len(leading) == 1 and groups != images) or len(leading) > 2:
@@ -161,9 +183,10 @@ def _by_shape(leading, queries: int, keys: int, images: int | None, sides) -> La
             f"computes {groups} maps of {queries}×{keys}, and nothing tells which of them are images, windows and "
             "heads; hook the module around it, which gets the tokens"
         )
-    found = np.arange(groups).reshape(count, 1, groups // count if count else 1)
+    windows = count // images if images and count > images and count % images == 0 else 1
+    found = np.arange(groups).reshape(count // windows, windows, groups // count if count else 1)
     parts = []
     for tokens in (queries, keys):
-        cells = np.broadcast_to(np.arange(tokens), (count, 1, tokens))
+        cells = np.broadcast_to(np.arange(tokens), (*found.shape[:2], tokens))
         parts.append(Side(cells, (1, tokens), known=False))
     return Layout(found, *parts)

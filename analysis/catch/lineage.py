@@ -6,9 +6,12 @@ place      How the tensor's entries came from a map of cells: a chain of Moves (
            begins at a Source (the patches that a strided convolution makes, a pooled map, the model's own input).
            Operations entry by entry leave the place as it is. `analysis.catch.places` runs the chain again on cell
            numbers in place of data.
-softmaxes  Which softmaxes it descends from, until a product with values takes them up.
+softmaxes  Which softmaxes it descends from, until a product with values takes them up, or a gate of features is made of
+           them.
 scores     Which product of two activations it descends from, and `scale`: what that product was multiplied with since,
            None once something else was done to it (a bias, a mask, mixed heads).
+altered    Something else than reshaping was done to it since the softmax, or, unseen, to its memory by way of another
+           tensor: what query and key say has to be held against every row then.
 active     False for what comes from parameters and constants alone, such as tables of positions.
 """
 
@@ -27,17 +30,26 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from analysis.catch.contractions import Contraction
 from analysis.catch.operations import (
     AS_ANOTHER,
+    AS_OTHERS,
     BATCHINGS,
     CONSTANTS,
     CONVOLUTIONS,
     COPIES,
     DIVISIONS,
+    DROPOUTS,
+    INSERTIONS,
+    KERNELS,
     MOVES,
     MULTIPLICATIONS,
     ORDERINGS,
     POOLINGS,
     RANDOM,
     REDUCTIONS,
+    RESHAPINGS,
+    SAMPLINGS,
+    WRITINGS,
+    is_entrywise,
+    is_readable,
 )
 
 
@@ -45,12 +57,17 @@ from analysis.catch.operations import (
 class Source:
     """A map where cells begin. axes: those of a tensor of this shape that run over cells; images lie along the first.
 
-    given: it is the model's own input, so that its axes are a convention: B×C×h×w, or tokens B×N×C.
+    given: it is the model's own input, so that its axes are a convention: B×C×h×w, or tokens B×N×C. parent: where the
+    map lay that it was made of; reach: cells of that one, along each axis, that one of its own is made of. sampled: it
+    was read off that map at places of the model's own choice.
     """
 
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     given: bool = False
+    parent: Source | Move | None = None
+    reach: tuple[int, ...] = ()
+    sampled: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -101,6 +118,7 @@ class Lineage:
     softmaxes: frozenset = frozenset()
     scores: Any = None
     scale: float | None = None
+    altered: bool = False
     dropped: bool = False
     gathered: Any = None
 
@@ -113,6 +131,7 @@ class Lineages:
 
     def __init__(self, model: nn.Module):
         self._of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._versions: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._constants = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self.used: set[int] = set()  # constants that took part, by id
 
@@ -123,11 +142,21 @@ class Lineages:
             if id(tensor) in self._constants or isinstance(tensor, nn.Parameter):
                 self.used.add(id(tensor))
                 return CONSTANT
-            found = self._of[tensor] = Lineage(_given(tensor))
+            found = Lineage(_given(tensor))
+            self.put(tensor, found)
         return found
 
     def put(self, tensor: Tensor, lineage: Lineage) -> None:
+        """Keep the lineage of a tensor as it is now."""
         self._of[tensor] = lineage
+        self._versions[tensor] = _version(tensor)
+
+    def is_altered(self, tensor: Tensor, known: int = 0) -> bool:
+        """Whether the tensor is not its softmax, reshaped, alone; or not for sure: what is done to a part of it through
+        another tensor shows in its version, which those of inference mode do not have. known: writings that are known
+        of."""
+        before, now = self._versions.get(tensor), _version(tensor)
+        return self.of(tensor).altered or before is None or now is None or now > before + known
 
     def prepares(self, name: str, args: tuple, kwargs: dict, output: Any) -> bool:
         """Whether an operation outside of all modules prepares what the model is given, so that it is an input like
@@ -142,10 +171,12 @@ class Lineages:
             and all(operand.ndim == 3 and operand is not output for operand in operands)
         )
 
-    def follow(self, name: str, function: Callable, args: tuple, kwargs: dict, output: Any, *, inside: bool) -> None:
+    def follow(
+        self, name: str, function: Callable, args: tuple, kwargs: dict, output: Any, *, inside: bool, ended: bool
+    ) -> None:
         """Give the outputs of an operation their lineages; softmaxes and products of activations are not for here.
 
-        inside: a watched module.
+        inside: a watched module. ended: what comes out descends from no softmax any more.
         """
         outputs = [output] if isinstance(output, Tensor) else tensors_in(output)
         if name == "__setitem__":
@@ -157,21 +188,84 @@ class Lineages:
         if name in RANDOM and not operands:
             return  # an input that the model makes itself
         if name in CONSTANTS or not any(lineage.active for lineage in lineages):
+            begins = name not in CONSTANTS and self._from_given_numbers(args, kwargs)
             for made in outputs:
-                self._of[made] = CONSTANT
+                self.put(made, Lineage(_given(made)) if begins else CONSTANT)
             return
         if inside and name == "linear" and lineages[0].active:
             lineages[0].place = _told_apart(lineages[0].place, operands[0])
-        places = [lineage.place for lineage in lineages]
-        attention = _attention_of(name, args, kwargs, operands, lineages)
+        attention = self._attention_of(name, args, kwargs, operands, lineages, outputs[0], ended)
         for index, made in enumerate(outputs):
-            place = _place(name, function, args, kwargs, operands, places, made, _index(output, index))
-            self._of[made] = Lineage(place, True, **attention)
+            place = _place(name, function, args, kwargs, operands, lineages, made, _index(output, index))
+            self.put(made, Lineage(place, True, **attention))
+        if name in WRITINGS:
+            self._written_into(outputs[0])
+
+    def _from_given_numbers(self, args: tuple, kwargs: dict) -> bool:
+        """Whether whole numbers that the model was given are among the arguments, or come from such: bytes of an image,
+        indices of words. Truth values choose, and are no activations."""
+        given = [value for value in _flat((*args, *kwargs.values())) if not value.is_floating_point()]
+        return any(self.of(value).active for value in given if value.dtype != torch.bool)
+
+    def _written_into(self, part: Tensor) -> None:
+        """Values were written into a part of another tensor: there that one lies where they do."""
+        whole = None if part.is_inference() else part._base
+        if whole is None:
+            return
+        below, own = self.of(whole), self.of(part)
+        if not own.active:
+            return
+        place = None
+        if below.place is not None or own.place is not None:
+            parts = (Part(0, tuple(whole.shape)), Part(1, tuple(part.shape)))
+            args = (*parts, whole.stride(), part.stride(), part.storage_offset() - whole.storage_offset())
+            place = Move("move", tuple(whole.shape), (below.place, own.place), _part_written, args)
+        softmaxes, scores = below.softmaxes | own.softmaxes, below.scores or own.scores
+        self.put(whole, Lineage(place, True, softmaxes, scores, altered=True, gathered=own.gathered))
+
+    def _attention_of(self, name, args, kwargs, operands, lineages, made: Tensor, ended: bool) -> dict[str, Any]:
+        """What a tensor inherits of softmaxes and scores."""
+        descend = [
+            lineage.softmaxes
+            for operand, lineage in zip(operands, lineages, strict=True)
+            if not (ended or (name in MULTIPLICATIONS and _gates(operand, operands, lineages)))
+        ]
+        softmaxes = frozenset().union(*descend)
+        from_scores = next((lineage for lineage in lineages if lineage.scores is not None), None)
+        gathered = next((lineage.gathered for lineage in lineages if lineage.gathered is not None), None)
+        found: dict[str, Any] = {"softmaxes": softmaxes, "gathered": gathered}
+        drops = bool(softmaxes) and _drops(name, args, kwargs)
+        found["dropped"] = drops or any(lineage.dropped for lineage in lineages)
+        if from_scores is not None:
+            found |= {"scores": from_scores.scores, "scale": _scaled(name, args, kwargs, operands, from_scores)}
+        if softmaxes or from_scores is not None:
+            scaled = not softmaxes and name in MULTIPLICATIONS | DIVISIONS
+            found["altered"] = not (scaled or _leaves_values(name, args, kwargs)) or any(
+                self.is_altered(operand, int(operand is made))
+                for operand, lineage in zip(operands, lineages, strict=True)
+                if lineage.softmaxes or lineage.scores is not None
+            )
+        return found
+
+
+def _version(tensor: Tensor) -> int | None:
+    """How often the tensor's memory was written to, by way of any tensor; None where PyTorch does not count."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _part_written(
+    whole: Tensor, part: Tensor, strides: tuple[int, ...], part_strides: tuple[int, ...], offset: int
+) -> Tensor:
+    """`whole`, laid out in memory with its own strides, with `part` in place of what lies there."""
+    made = torch.empty_strided(whole.shape, strides, dtype=whole.dtype).copy_(whole)
+    made.as_strided(part.shape, part_strides, offset).copy_(part)
+    return made
 
 
 def operands_of(args: tuple, kwargs: dict) -> list[Tensor]:
-    """The tensors of real numbers among the arguments of an operation, in order; those in lists and tuples too."""
-    return [value for value in _flat((*args, *kwargs.values())) if value.is_floating_point()]
+    """The tensors of real or complex numbers among the arguments of an operation, in order; those in lists and tuples
+    too."""
+    return [value for value in _flat((*args, *kwargs.values())) if value.is_floating_point() or value.is_complex()]
 
 
 def tensors_in(output: Any) -> list[Tensor]:
@@ -205,24 +299,43 @@ def _assigned(target: Tensor, index: Any, value: Any) -> Tensor:
 # --- places ----------------------------------------------------------------------------------------------------------
 
 
-def _place(name, function, args, kwargs, operands, places, made: Tensor, index: int | None) -> Place | None:
-    shape = tuple(made.shape)
-    if name in CONVOLUTIONS:
-        return _convolved(operands[0], places[0], shape)
-    if name in POOLINGS:
-        return Source(shape, tuple(range(2, made.ndim))) if made.ndim > 2 else None
+def _place(name, function, args, kwargs, operands, lineages, made: Tensor, index: int | None) -> Place | None:
+    shape, places = tuple(made.shape), [lineage.place for lineage in lineages]
+    if name in CONVOLUTIONS or name in POOLINGS:
+        return _convolved(operands[0], places[0], shape, _reach(name, args, kwargs, made.ndim - 2))
     if all(place is None for place in places) or name in ORDERINGS:
         return None
+    if name in SAMPLINGS:
+        return Source(shape, tuple(range(2, made.ndim)), parent=places[0], sampled=True)
     if name == "linear":
         return _widened(places[0], shape, made.ndim - 1)
     if name in AS_ANOTHER:
         return Move("move", shape, (places[0],), AS_ANOTHER[name], (Part(0, tuple(operands[0].shape)), shape))
     if name == "pad":
         return Move("move", shape, (places[0],), F.pad, (Part(0, tuple(operands[0].shape)), *_padding(args, kwargs)))
-    if name in MOVES or name == "__setitem__":
+    if name == "copy_":
+        return places[1] if places[1] is None else Move("expand", shape, (places[1],))
+    if name in AS_OTHERS:
+        return Move("move", shape, (places[0],), AS_OTHERS[name], (Part(0, tuple(operands[0].shape)),))
+    inserts = name.strip("_") in INSERTIONS and len(operands) > 1
+    if inserts:
+        function = getattr(Tensor, name.strip("_"), function)
+    if inserts or name in MOVES or name == "__setitem__":
         packed = _packed(args, operands), {key: _packed(value, operands) for key, value in kwargs.items()}
         return Move("move", shape, tuple(places), _repeatable(name, function), *packed, index=index)
-    return _kept(name, args, kwargs, operands, places, shape)
+    return _kept(name, args, kwargs, operands, lineages, shape)
+
+
+def _reach(name: str, args: tuple, kwargs: dict, axes: int) -> tuple[int, ...]:
+    """How many cells one is made of, along each axis; 1 for what has no kernel."""
+    kernel: Any = args[1] if len(args) > 1 else kwargs.get("weight", kwargs.get("kernel_size"))
+    if name in CONVOLUTIONS:
+        dilation = args[5] if len(args) > 5 else kwargs.get("dilation", 1)
+        apart = (dilation,) * axes if isinstance(dilation, int) else dilation
+        return tuple((size - 1) * step + 1 for size, step in zip(kernel.shape[2:], apart, strict=False))
+    if name in KERNELS and isinstance(kernel, (int, list, tuple)):
+        return (kernel,) * axes if isinstance(kernel, int) else tuple(kernel)
+    return (1,) * axes
 
 
 def _padding(args: tuple, kwargs: dict) -> tuple:
@@ -247,12 +360,13 @@ def _packed(value: Any, operands: list[Tensor]) -> Any:
     return value
 
 
-def _convolved(operand: Tensor, place: Place | None, shape: tuple[int, ...]) -> Place | None:
+def _convolved(operand: Tensor, place: Place | None, shape: tuple[int, ...], reach: tuple[int, ...]) -> Place | None:
+    """The same cells where a map keeps its size; cells of their own where it does not."""
     if len(shape) < 3:
         return None
-    if place is not None and shape[2:] == tuple(operand.shape[2:]) and not (isinstance(place, Source) and place.given):
+    if place is not None and shape[2:] == tuple(operand.shape[2:]) and not _is_input(place):
         return _widened(place, shape, 1)
-    return Source(shape, tuple(range(2, len(shape))))
+    return Source(shape, tuple(range(2, len(shape))), parent=place, reach=reach)
 
 
 def _widened(place: Place | None, shape: tuple[int, ...], axis: int) -> Place | None:
@@ -289,40 +403,47 @@ def _is_input(place: Place) -> bool:
     return isinstance(place, Source) and place.given
 
 
-def _kept(name, args, kwargs, operands, places, shape) -> Place | None:
+def _kept(name, args, kwargs, operands, lineages, shape) -> Place | None:
     """Of an operation entry by entry, or of a sum or maximum over some axes; None for anything else."""
-    found = [(operand, place) for operand, place in zip(operands, places, strict=True) if place is not None]
-    same = [place for operand, place in found if tuple(operand.shape) == shape]
-    if same:
-        return next((place for place in same if not _is_lost(place)), same[0])
-    operand, place = found[0]
-    if name in REDUCTIONS and operand is operands[0]:
+    if name in REDUCTIONS and (place := lineages[0].place) is not None and tuple(operands[0].shape) != shape:
         dim = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
         keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
         return None if dim is None or isinstance(dim, Tensor) else Move("least", shape, (place,), axis=(dim, keepdim))
+    if not (is_entrywise(name) or name in REDUCTIONS):
+        return None
+    known = [pair for pair in zip(operands, lineages, strict=True) if pair[1].place is not None]
+    same = [lineage for operand, lineage in known if tuple(operand.shape) == shape]
+    if same:  # a map of scores knows of queries and keys, a bias of the keys alone
+        same.sort(key=lambda lineage: (lineage.scores is None, _is_lost(lineage.place)))
+        return same[0].place
+    operand, lineage = known[0]
     tail = tuple(operand.shape)
     if len(tail) <= len(shape) and all(a in (1, b) for a, b in zip(tail[::-1], shape[::-1], strict=False)):
-        return Move("expand", shape, (place,))
+        return Move("expand", shape, (lineage.place,))
     return None
 
 
 # --- attention -------------------------------------------------------------------------------------------------------
 
 
-def _attention_of(name, args, kwargs, operands, lineages) -> dict[str, Any]:
-    """What a tensor inherits of softmaxes and scores."""
-    softmaxes = frozenset().union(*(lineage.softmaxes for lineage in lineages))
-    from_scores = next((lineage for lineage in lineages if lineage.scores is not None), None)
-    gathered = next((lineage.gathered for lineage in lineages if lineage.gathered is not None), None)
-    found: dict[str, Any] = {"softmaxes": softmaxes, "gathered": gathered}
-    found["dropped"] = any(lineage.dropped for lineage in lineages) or (bool(softmaxes) and _drops(name, args, kwargs))
-    if from_scores is not None:
-        found |= {"scores": from_scores.scores, "scale": _scaled(name, args, kwargs, operands, from_scores)}
-    return found
+def _gates(operand: Tensor, operands: list[Tensor], lineages: list[Lineage]) -> bool:
+    """Whether a factor is broadcast along features that are larger: it weighs these, and attends to nothing."""
+    return any(
+        lineage.active and other.numel() > operand.numel() for other, lineage in zip(operands, lineages, strict=True)
+    )
+
+
+def _leaves_values(name: str, args: tuple, kwargs: dict) -> bool:
+    """Whether entries keep their values, their order and their number, but for parts along whole axes."""
+    if name == "__getitem__":
+        index = args[1] if type(args[1]) is tuple else (args[1],)
+        return all(isinstance(part, (int, slice, type(None), type(...))) for part in index)
+    is_dropout = name.strip("_") in DROPOUTS
+    return name in COPIES or name in RESHAPINGS or (is_dropout and not _drops(name, args, kwargs))
 
 
 def _drops(name: str, args: tuple, kwargs: dict) -> bool:
-    if name not in ("dropout", "dropout_", "feature_dropout", "alpha_dropout"):
+    if name.strip("_") not in DROPOUTS:
         return False
     rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
     training = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train", True))
@@ -346,7 +467,7 @@ def _scaled(name, args, kwargs, operands, scores: Lineage) -> float | None:
 def _number(value: Any) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, Tensor) and value.numel() == 1 and value.ndim <= 1 and not value.is_complex():
+    if isinstance(value, Tensor) and value.numel() == 1 and value.ndim <= 1 and is_readable(value):
         with torch.no_grad():
             return float(value)
     return None

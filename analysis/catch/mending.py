@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.catch import kinds
+from analysis.catch import asides, kinds
 from analysis.catch.attentions import Gathering
 from analysis.catch.caught import Caught
 from analysis.catch.layers import module_at
@@ -116,7 +116,9 @@ class Mended:
         layout = layout_of(attention, images)
         caught = Caught(self._path, attention.form, attention.weights, layout)
         caught = caught.placed(self._size, class_tokens=self._class_tokens)
-        require_mendable(self._path, caught.layout, self._lr, probs if self._gate is not None else None)
+        gating = probs if self._gate is not None else None
+        require_mendable(self._path, caught.layout, self._lr, gating)
+        asides.require_mendable(self._path, caught.layout, gating)
         leading, (groups, queries, _) = attention.weights.leading, attention.weights.shape
         value = gathering.value.expand(*leading, *gathering.value.shape[-2:]).reshape(
             groups, *gathering.value.shape[-2:]

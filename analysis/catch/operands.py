@@ -6,7 +6,7 @@ Leading axes (images, windows, heads) are counted as one: `groups`, row by row a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.catch.contractions import Product, arranged
+from analysis.catch.contractions import ONE_ROW, Product, arranged
 
 # How far the caught rows times the values may lie from what the module passed on, relative to its largest value.
 TOLERANCE = 1e-4
@@ -24,6 +24,8 @@ SUM_TOLERANCE = 1e-3
 EMPTY = 1e-12
 # How many groups, and rows of each, a check looks at.
 SAMPLED_GROUPS, SAMPLED_ROWS = 6, 8
+# How many rows are held at a time where it looks at all.
+QUERY_BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,30 +221,38 @@ def _without_broadcast(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def plain_weights(scores: Product, scale: float, weights: Tensor) -> QueryKey | None:
+def plain_weights(scores: Product, scale: float, weights: Tensor, *, every: bool) -> QueryKey | None:
     """Query and key whose softmax gives these weights (…×N×M), or None where a bias, a mask or a mixing of heads, or
-    half precision, makes them differ by more than TOLERANCE in total variation."""
+    half precision, makes them differ by more than TOLERANCE in total variation. every: compare all rows, not some."""
     for product in (scores, scores.swapped()):
         letters = product.letters
-        row, column = letters.rows(), letters.swapped().rows()
-        if not (row and column and letters.summed):
+        row, column = letters.rows() or ONE_ROW, letters.swapped().rows()
+        if not (column and letters.summed):
             continue
         leading = "".join(letter for letter in letters.out if letter not in row + column)
         query = arranged(product.first, letters.first, leading + row, letters.summed)
         key = arranged(product.second, letters.second, leading + column, letters.summed)
         groups = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
         found = QueryKey(query, key, tuple(groups), scale)
-        if found.shape == (math.prod(weights.shape[:-2]), *weights.shape[-2:]) and _gives(found, weights):
+        if found.shape == (math.prod(weights.shape[:-2]), *weights.shape[-2:]) and _gives(found, weights, every):
             return found
     return None
 
 
-def _gives(found: QueryKey, weights: Tensor) -> bool:
-    for group, queries in sample(found.shape):
+def _gives(found: QueryKey, weights: Tensor, every: bool) -> bool:
+    for group, queries in _blocks(found.shape) if every else sample(found.shape):
         truth = _of_group(weights, weights.shape[:-2], group)[queries.to(weights.device)].double()
         if not (found.rows(group, queries) - truth).abs().sum(-1).max() <= TOLERANCE:
             return False
     return True
+
+
+def _blocks(shape: tuple[int, int, int]) -> Iterator[tuple[int, Tensor]]:
+    """All queries of all groups, some at a time."""
+    groups, queries, _ = shape
+    for group in range(groups):
+        for block in torch.arange(queries).split(QUERY_BLOCK):
+            yield group, block
 
 
 def sample(shape: tuple[int, int, int]) -> list[tuple[int, Tensor]]:

@@ -194,6 +194,7 @@ def _gathered(move: Move, sources: Sources) -> Tensor | None:
     if numbers is None:
         return None
     letters, row = move.letters, move.letters.rows()
+    numbers = numbers if row else numbers[..., 0]
     order = "".join(a for a in letters.first if a not in row + letters.summed) + row
     return _broadcast(arranged(numbers, order, letters.out), move.shape)
 

@@ -58,7 +58,7 @@ def require_sizes(layout: Layout, size: Size | None, key_size: Size | None, othe
     if key_size is None and not is_told(layout.key) and (not _alike(layout) or size is None):
         raise ValueError(
             f"{path!r} has {tokens} queries and {keys} keys, and where the keys lie is not known; give "
-            f"key_size=(height, width), such as (1, {keys}){_square_hint(keys)}"
+            f"key_size=(height, width), such as (1, {keys}){_square_hint(keys, 'key_class_tokens')}"
         )
 
 
@@ -157,11 +157,11 @@ def _misfit(path: str, name: str, tokens: int, extra: int, grid: Size) -> str:
     return words
 
 
-def _square_hint(tokens: int) -> str:
+def _square_hint(tokens: int, name: str = "class_tokens") -> str:
     """The square map that so many tokens would fill, if any, to follow a sentence."""
     for extra in range(9):
         side = math.isqrt(max(0, tokens - extra))
         if side > 1 and side * side == tokens - extra:
             words = f"; {tokens} would be {side}×{side}"
-            return words + (f" and {extra} more, class_tokens={extra} if these come first" if extra else "")
+            return words + (f" and {extra} more, {name}={extra} if these come first" if extra else "")
     return ""

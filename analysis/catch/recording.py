@@ -35,7 +35,7 @@ from torch.utils import _pytree as pytree
 from analysis.catch import native
 from analysis.catch.attentions import Call, Gathering, observe, returned
 from analysis.catch.keeping import Keeping
-from analysis.catch.lineage import Lineage, Lineages
+from analysis.catch.lineage import Lineage, Lineages, operands_of
 from analysis.catch.operations import SILENT
 
 # What takes the place of the values that an attention gathered (…×N×C), from the number of images in the batch.
@@ -110,10 +110,12 @@ class Recording(TorchFunctionMode):
             with _Pushed(self):
                 return _MULTIHEAD_BODY(*args, **kwargs)
         output = function(*args, **kwargs)
-        name = getattr(function, "__name__", "")
+        name = getattr(function, "__name__", "").partition(".")[0]  # of an exported graph with its overload: add.Tensor
         if name not in SILENT and not _is_backward():
             with torch.no_grad():
                 frame = self._frames[-1] if self._frames else None
+                if self.images is None and frame is not None:
+                    self.images = _length(self._lineages, args, kwargs)
                 gathering = observe(self._call(), frame, self._lineages, name, function, args, kwargs, output)
                 if gathering is not None and self._replace is not None:
                     return self._replaced(gathering, output)
@@ -147,10 +149,8 @@ class Recording(TorchFunctionMode):
     def _before(self, module: nn.Module, args: tuple) -> None:
         if _is_elsewhere(self._thread):
             return
-        if not self._frames and self.images is None:
-            leaves = (leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor) and leaf.ndim)
-            self.images = next((len(leaf) for leaf in leaves), None)
         if not self._frames:
+            self.images = _batch(args) if self.images is None else self.images
             self._random_state = _random_state()
         path = self._paths.get(id(module))
         call = None if path is None else self._begin(path, module)
@@ -213,6 +213,18 @@ class Recording(TorchFunctionMode):
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if isinstance(first, Tensor) and given is not None and not first.is_nested and first.shape == given.shape:
             self._lineages.put(first, Lineage(self._lineages.of(given).place))
+
+
+def _batch(args: tuple) -> int | None:
+    """The length of the first tensor that the model is given."""
+    leaves = (leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor) and leaf.ndim)
+    return next((len(leaf) for leaf in leaves), None)
+
+
+def _length(lineages: Lineages, args: tuple, kwargs: dict) -> int | None:
+    """Of the batch, where the model was given it by name: that of the first activations that an operation takes."""
+    given = (operand for operand in operands_of(args, kwargs) if operand.ndim >= 3)
+    return next((len(operand) for operand in given if lineages.of(operand).active), None)
 
 
 class _Pushed:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from analysis.catch.contractions import ONE_ROW
 from analysis.catch.lineage import Move, Place
 from analysis.catch.places import Replay, Sources, constant_along, first_along
 
@@ -76,7 +77,10 @@ class MapPlaces:
 
     def _arranged(self, replay: Replay) -> Tensor | None:
         numbers = replay.numbers(self.place)
-        return None if numbers is None else numbers.permute([self.letters.index(letter) for letter in self.order])
+        if numbers is None:
+            return None
+        moved = numbers.permute([self.letters.index(letter) for letter in self.order if letter in self.letters])
+        return moved if ONE_ROW not in self.order else moved.unsqueeze(self.order.index(ONE_ROW))
 
 
 def _require_channels(numbers: Tensor, summed: int, rows: int) -> None:

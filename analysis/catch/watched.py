@@ -255,7 +255,7 @@ def _notes(attention: Attention, call: Call, name: str) -> tuple[tuple[str, ...]
     elif call.random:
         doubts.append(
             f"{name}: random numbers were drawn before its attention was computed (dropout, a shuffle or the like), so "
-            "that another run gives another map; call model.eval() if that was forgotten"
+            "that another run may give another map; call model.eval() if that was forgotten"
         )
     if isinstance(attention.weights, FinishedMap):
         low, high = attention.weights.sums
@@ -265,7 +265,9 @@ def _notes(attention: Attention, call: Call, name: str) -> tuple[tuple[str, ...]
     elif attention.weights is not None and not attention.weights.is_plain:
         notes.append(f"{name}: a bias or a mask takes part, so a capture holds the finished map, without query and key")
     if not attention.has_queries:
-        notes.append(f"{name}: its weights come from a layer of scores, without queries and keys")
+        notes.append(
+            f"{name}: its weights come from a layer of scores, or from learned queries, without queries and keys"
+        )
     return (*doubts, *notes), tuple(doubts)
 
 
