@@ -54,7 +54,10 @@ def fitting(of_kind: Mapping[Kind, Holding], label_set: LabelSet) -> tuple[Codin
 
 
 def misfit(content: Content, reading: Reading) -> CodingError | None:
-    """What is wrong with a label image that the reading does not fit; None where it does."""
+    """What is wrong with a label image that the reading does not fit; None where it does.
+
+    Raises KeyError where the reading has no coding for its kind.
+    """
     (holding,) = together([content]).of_kind.values()
     coding, items = reading.coding_of[content.kind], items_of(content.kind, holding)
     if meaning(items, coding) is not None:

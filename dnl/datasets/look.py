@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnl.classes import LabelSet
-from dnl.codings import CodingQuestion, Content, Reading, class_pixels, looks_blended, misfit, together
+from dnl.codings import CodingError, CodingQuestion, Content, Reading, class_pixels, looks_blended, misfit, together
 from dnl.datasets.base import Cached, DatasetError
 from dnl.datasets.facts import Facts, Progress, cache_folder
 from dnl.datasets.pairs import LabelledFiles, read_image, read_label_file, require_size
@@ -181,12 +181,18 @@ def _reading(files: LabelledFiles, contents: Mapping[Path, Content]) -> tuple[Re
         return None, [Finding(f"the label files in {files.label_folder()} hold {error}", first, stops=True)]
     except DatasetError as error:
         return None, [Finding(str(error), next(iter(files.misfits_among(contents)), first), stops=True)]
-    errors = {file: misfit(content, reading) for file, content in contents.items()}
-    found = [(file, error) for file, error in errors.items() if error is not None]
+    found = _misfits(files, contents, reading)
     if not found:
         return reading, []
-    file, wrong = found[0]
-    return reading, [Finding(f"{files.misfit(file, wrong)}{_and_more(len(found) - 1)}", file, stops=True)]
+    file = next(file for file in contents if file in found)
+    return reading, [Finding(f"{files.misfit(file, found[file])}{_and_more(len(found) - 1)}", file, stops=True)]
+
+
+def _misfits(files: LabelledFiles, contents: Mapping[Path, Content], reading: Reading) -> dict[Path, CodingError]:
+    """The label files that do not fit the reading; it has no coding for a kind of which no file means anything."""
+    others = {file: content for file, content in contents.items() if content.kind not in reading.coding_of}
+    errors = {file: misfit(content, reading) for file, content in contents.items() if file not in others}
+    return files.misfits_among(others) | {file: error for file, error in errors.items() if error is not None}
 
 
 def _class_pixels(

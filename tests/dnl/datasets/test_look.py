@@ -72,6 +72,37 @@ def test_one_value_among_many_is_found_with_its_file(root):
     assert look(root).sentences[0].endswith("(so has 1 more)")
 
 
+PLANTS, OTHERS = [[0, 160, 60], [120, 80, 40]], [[250, 20, 90], [7, 99, 99]]
+
+
+@pytest.mark.parametrize(
+    ("others", "stray"), [([[0, 1]], [OTHERS]), ([PLANTS], [[0, 7]])], ids=["colour among grey", "grey among colour"]
+)
+def test_a_stray_file_of_another_kind_is_found_with_its_file(root, others, stray):
+    for index in range(4):
+        save(root, f"c{index}", others)
+    for name in "ab":
+        save(root, name, others)
+    save(root, "c2", stray)
+    found = look(root)
+    assert found.findings[0].file == root / "labels" / "c2.png" and len(found.findings) == 1
+    with pytest.raises(
+        DatasetError, match=r"c2\.png holds the (colours \(7, 99, 99\), \(250, 20, 90\), which|value 7)"
+    ):
+        found.require()
+    with pytest.raises(DatasetError, match=r"c2\.png holds the"):
+        Folder(root)[4]
+
+
+def test_a_stray_palette_among_grey_files_is_found_with_its_file(root):
+    stray = Image.fromarray(np.array([[0, 9, 0]], np.uint8))
+    stray.putpalette([1, 2, 3] * 10)
+    save(root, "b", [[0, 1, 0]])
+    stray.save(root / "labels" / "b.png")
+    with pytest.raises(DatasetError, match=r"b\.png holds the value 9"):
+        look(root).require()
+
+
 def test_masks_of_0_and_255(root):
     for name in "ab":
         save(root, name, [[0, 255]])
