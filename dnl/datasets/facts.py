@@ -14,7 +14,7 @@ from dnl.datasets.pairs import read_label_file, unreadable
 from dnl.files import write_atomically
 from dnl.pictures import LABEL_FORMATS, PHOTO_FORMATS, Header, PictureError, read_header
 
-FORMAT = 2  # of what is remembered; anything else is forgotten
+FORMAT = 3  # of what is remembered; anything else is forgotten
 MOST_BYTES = 2**27
 THREADS = 4  # pictures are decoded beside Python
 

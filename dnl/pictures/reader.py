@@ -6,6 +6,7 @@ told by their content; the endings say only which files of a folder are pictures
 """
 
 import io
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ HALF_AS_LARGE = ("WEBP", "AVIF", "HEIF")
 # Pillow spreads grey values of 2 and 4 bits over 0 … 255: its names of these codings, and by how much.
 GREY_STEPS = {"L;2": 85, "L;4": 17}
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
-TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 ORIENTATION = 0x0112
 # The first words of a HEIC file after its length: a box of this kind, and the brand.
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
@@ -156,11 +157,16 @@ def loaded(picture: ImageFile.ImageFile) -> Image.Image:
 
 
 def label_pixels(picture: ImageFile.ImageFile) -> LabelPixels:
-    """An opened label image's own values whatever their bits, or its colours. Raises PictureError, DECODING_ERRORS."""
+    """An opened label image's own values whatever their bits, or its colours, of 8 bits or 16 that say no more.
+
+    Raises PictureError, DECODING_ERRORS.
+    """
     if picture.format == "TIFF" and picture.info.get("compression") in LOSSY_TIFF:
         raise PictureError("numbers", "is compressed like a photo, which changes values: save it as PNG")
     if isinstance(picture, TiffImageFile) and picture.tag_v2.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
         raise PictureError("numbers", "stores white as 0, so that its values may be meant upside down: save it as PNG")
+    if bits_of(picture) == 16 and picture.mode not in _NUMBERS and not picture.mode.startswith("I;16"):
+        _refuse_finer_colours(picture)
     steps = [GREY_STEPS[_raw_mode(tile)] for tile in picture.tile if _raw_mode(tile) in GREY_STEPS]
     upright = loaded(picture)  # which forgets the tiles
     _refuse_hidden_labels(upright)
@@ -180,6 +186,34 @@ def _raw_mode(tile) -> str:
     return arguments[0] if isinstance(arguments, tuple) and arguments else arguments
 
 
+def _refuse_finer_colours(picture: ImageFile.ImageFile) -> None:
+    """Of 16 bits a channel Pillow keeps the upper 8, which are all there is where both bytes of each are equal: where
+    the picture reads the same in the other order of bytes."""
+    refusal = PictureError(
+        "numbers", "has colours of 16 bits per channel, of which 8 would be lost: save class indices in grey"
+    )
+    file = picture.fp
+    assert file is not None
+    place = file.tell()
+    with Image.open(file, formats=[picture.format or ""]) as other:
+        try:
+            other.tile = [tile._replace(args=_other_order(tile.args)) for tile in other.tile]
+            lower = np.asarray(other)
+        except (ValueError, KeyError) as error:  # Pillow has no such order, as of grey with transparency
+            raise refusal from error
+    file.seek(place)
+    if not np.array_equal(np.asarray(picture)[..., :3], lower[..., :3]):
+        raise refusal
+
+
+def _other_order(arguments):
+    """A decoder's arguments for the same pixels with the bytes of each number in the other order."""
+    mode, *more = (arguments,) if isinstance(arguments, str) else arguments
+    orders = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+    mode = mode[:-1] + orders[mode[-1]]
+    return mode if isinstance(arguments, str) else (mode, *more)
+
+
 def _refuse_hidden_labels(picture: Image.Image) -> None:
     """An alpha channel counts for nothing, unless it hides colours in one place and shows them in another."""
     if picture.mode not in ("RGBA", "LA", "PA"):
@@ -194,7 +228,8 @@ def _refuse_hidden_labels(picture: Image.Image) -> None:
 def bits_of(picture: ImageFile.ImageFile) -> int:
     """Bits a channel of an opened, undecoded picture: 16 where there are more than 8."""
     names = [picture.mode, *(str(_raw_mode(tile)) for tile in picture.tile)]
-    return 16 if any(";16" in name for name in names) or picture.mode in ("I", "F") else 8
+    declared = picture.tag_v2.get(TIFF_BITS, (1,)) if isinstance(picture, TiffImageFile) else ()
+    return 16 if any(";16" in name for name in names) or picture.mode in _NUMBERS or max(declared, default=0) > 8 else 8
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:

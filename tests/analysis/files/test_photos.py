@@ -10,7 +10,7 @@ from PIL import Image
 from analysis.files.photos import UploadError, read_labels, read_photo, scaled_size
 from dnl.classes import CAMVID, CITYSCAPES, LabelSet
 from dnl.untrusted import MAX_PIXELS
-from tests.png import SIGNATURE, chunk, grey_png
+from tests.png import SIGNATURE, chunk, grey_png, sixteen_bit_png
 
 
 def encoded(picture, format="PNG", **options):
@@ -67,10 +67,7 @@ def test_16_bit_grey_keeps_its_upper_bits():
 
 def test_16_bit_colour():
     values = np.random.default_rng(0).integers(0, 65536, (40, 60, 3), dtype=np.uint16)
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
-    header = struct.pack(">IIBBBBB", 60, 40, 16, 2, 0, 0, 0)
-    data = SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
-    assert (read_photo(data).image == values >> 8).all()
+    assert (read_photo(sixteen_bit_png(values)).image == values >> 8).all()
 
 
 def test_cmyk():

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from dnl.datasets import NAMES, DatasetError, Folder, open_dataset
-from tests.png import grey_png
+from tests.png import grey_png, sixteen_bit_png
+from tests.tiff import RGB, tiff
 
 CLASSES = [{"name": "leaf", "colour": [0, 160, 60]}, {"name": "soil", "colour": [120, 80, 40]}]
 
@@ -96,6 +97,51 @@ def test_labels_of_few_bits_per_pixel(root, bits):
     save(root, "a", values)
     (root / "labels" / "a.png").write_bytes(grey_png(values, bits))
     assert Folder(root)[0].labels.tolist() == values.tolist()
+
+
+LEAF_SOIL = np.array([[0, 1, 1], [1, 0, 0]])
+COLOURS_OF_16_BITS = np.array([entry["colour"] for entry in CLASSES], np.uint16)[LEAF_SOIL]
+OPAQUE = np.full((2, 3, 1), 65535)
+
+
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [
+        ("png", sixteen_bit_png(COLOURS_OF_16_BITS)),
+        ("png", sixteen_bit_png(COLOURS_OF_16_BITS * 256)),
+        ("png", sixteen_bit_png(np.dstack([LEAF_SOIL] * 3))),
+        ("png", sixteen_bit_png(np.dstack([*[LEAF_SOIL] * 3, OPAQUE]))),
+        ("png", sixteen_bit_png(np.dstack([LEAF_SOIL, OPAQUE]))),
+        ("tif", tiff(COLOURS_OF_16_BITS, RGB)),
+    ],
+    ids=["colours", "in upper bytes", "equal channels", "with alpha", "grey with alpha", "TIFF"],
+)
+def test_label_colours_of_16_bits_are_not_cut_to_8(root, ending, content):
+    classes = [{"name": "ground", "colour": [0, 0, 0]}, *CLASSES]  # as which the upper 8 bits would be read
+    write_classes(root, {"classes": classes})
+    save(root, "a", np.zeros((2, 3), np.uint8))
+    (root / "labels" / "a.png").rename(root / "labels" / f"a.{ending}")
+    (root / "labels" / f"a.{ending}").write_bytes(content)
+    with pytest.raises(
+        DatasetError, match=rf"a\.{ending} has colours of 16 bits per channel, of which 8 would be lost"
+    ):
+        Folder(root)[0]
+
+
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [
+        ("png", sixteen_bit_png(COLOURS_OF_16_BITS * 257)),
+        ("png", sixteen_bit_png(np.dstack([COLOURS_OF_16_BITS * 257, OPAQUE]))),
+        ("tif", tiff(COLOURS_OF_16_BITS * 257, RGB)),
+    ],
+    ids=["PNG", "with alpha", "TIFF"],
+)
+def test_label_colours_of_8_bits_spread_over_16_lose_nothing(root, ending, content):
+    save(root, "a", np.zeros((2, 3), np.uint8))
+    (root / "labels" / "a.png").rename(root / "labels" / f"a.{ending}")
+    (root / "labels" / f"a.{ending}").write_bytes(content)
+    assert np.array_equal(Folder(root)[0].labels, LEAF_SOIL)
 
 
 def test_images_and_labels_are_upright(root):
