@@ -26,6 +26,7 @@ HALF_AS_LARGE = ("WEBP", "AVIF", "HEIF")
 GREY_STEPS = {"L;2": 85, "L;4": 17}
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+TIFF_PAGE, REDUCED = 254, 1
 ORIENTATION = 0x0112
 # The first words of a HEIC file after its length: a box of this kind, and the brand.
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
@@ -39,7 +40,7 @@ class PictureError(ValueError):
     """A file that cannot be read as a picture; the message is a clause that follows its name.
 
     fault: "kind" for no picture of the wanted formats, "size" for too many pixels, "damage" for one that cannot be
-    decoded, "numbers" for pixels that are no colours.
+    decoded, "numbers" for pixels that are no colours or no labels.
     """
 
     def __init__(self, fault: Literal["kind", "size", "damage", "numbers"], message: str):
@@ -159,8 +160,9 @@ def loaded(picture: ImageFile.ImageFile) -> Image.Image:
 def label_pixels(picture: ImageFile.ImageFile) -> LabelPixels:
     """An opened label image's own values whatever their bits, or its colours, of 8 bits or 16 that say no more.
 
-    Raises PictureError, DECODING_ERRORS.
+    It has one page. Raises PictureError, DECODING_ERRORS.
     """
+    _refuse_pages(picture)
     if picture.format == "TIFF" and picture.info.get("compression") in LOSSY_TIFF:
         raise PictureError("numbers", "is compressed like a photo, which changes values: save it as PNG")
     if isinstance(picture, TiffImageFile) and picture.tag_v2.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
@@ -184,6 +186,22 @@ def _raw_mode(tile) -> str:
     """How a tile of Pillow's codes its values, which stands alone or first among a decoder's arguments."""
     arguments = tile[3]
     return arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+
+
+def _refuse_pages(picture: ImageFile.ImageFile) -> None:
+    """Of several pages or frames no one would be the labels; a TIFF page that is the first one made smaller is none."""
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1 and isinstance(picture, TiffImageFile):
+        for page in range(1, picture.n_frames):
+            picture.seek(page)
+            pages -= int(picture.tag_v2.get(TIFF_PAGE, 0)) & REDUCED
+        picture.seek(0)
+    if pages > 1:
+        raise PictureError(
+            "numbers",
+            f"has {pages} pages or frames, of which only the first would be read: save one picture of class indices "
+            "(the pages' numbers, where each page is a class)",
+        )
 
 
 def _refuse_finer_colours(picture: ImageFile.ImageFile) -> None:

@@ -144,6 +144,27 @@ def test_label_colours_of_8_bits_spread_over_16_lose_nothing(root, ending, conte
     assert np.array_equal(Folder(root)[0].labels, LEAF_SOIL)
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_labels_of_several_pages_are_refused(root, ending):
+    pages = [Image.fromarray((LEAF_SOIL == index).astype(np.uint8)) for index in range(3)]
+    save(root, "a", np.zeros((2, 3), np.uint8))
+    (root / "labels" / "a.png").unlink()
+    pages[0].save(root / "labels" / f"a.{ending}", save_all=True, append_images=pages[1:])
+    words = rf"a\.{ending} has 3 pages or frames, .*: save one picture of class indices \(the pages' numbers"
+    with pytest.raises(DatasetError, match=words):
+        Folder(root)[0]
+
+
+def test_pages_that_are_the_first_made_smaller_are_no_others(root):
+    save(root, "a", np.zeros((2, 3), np.uint8))
+    (root / "labels" / "a.png").unlink()
+    small = Image.fromarray(np.ones((1, 2), np.uint8))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    labels = Image.fromarray(LEAF_SOIL.astype(np.uint8))
+    labels.save(root / "labels" / "a.tif", save_all=True, append_images=[small, small])
+    assert np.array_equal(Folder(root)[0].labels, LEAF_SOIL)
+
+
 def test_images_and_labels_are_upright(root):
     turned = Image.Exif()
     turned[0x0112] = 6  # lies on its left side
