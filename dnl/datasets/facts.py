@@ -143,8 +143,8 @@ def _content(file: Path) -> Content | DatasetError:
 
 
 def _header_of(packed: list) -> Header:
-    kind, mode, bits, (height, width) = packed
-    return Header(str(kind), str(mode), int(bits), (int(height), int(width)))
+    kind, mode, bits, (height, width), orientation = packed
+    return Header(str(kind), str(mode), int(bits), (int(height), int(width)), int(orientation))
 
 
 def _packed_content(content: Content) -> list:

@@ -97,7 +97,7 @@ def look_at(
     facts.write()
 
     findings = [*_unreadable(images), *_unreadable(headers), *_unreadable(contents)]
-    findings += _sizes(pairs, images, headers)
+    findings += [*_sizes(pairs, images, headers), *_turned(pairs, images, headers)]
     read = {file: content for file, content in contents.items() if isinstance(content, Content)}
     reading, more = _reading(files, read)
     files.reading = reading or files.reading
@@ -170,6 +170,31 @@ def _sizes(
         except DatasetError as error:
             return [Finding(f"{error}{_and_more(len(differing) - 1)}", file, stops=True)]
     return []
+
+
+def _turned(
+    pairs: Mapping[Path, Path],
+    images: Mapping[Path, Header | DatasetError],
+    headers: Mapping[Path, Header | DatasetError],
+) -> list[Finding]:
+    """Images that are turned by their EXIF and their label files not, or otherwise, where no size tells what is right:
+    the labels may have been painted on the image as it is stored."""
+    differing = []
+    for file, image in pairs.items():
+        label, photo = headers[file], images[image]
+        if not isinstance(label, Header) or not isinstance(photo, Header) or label.orientation == photo.orientation:
+            continue
+        if label.on_its_side == photo.on_its_side or photo.size[0] == photo.size[1]:
+            differing.append((file, f"{image} is read {_way(photo)}, its label file {_way(label)}"))
+    if not differing:
+        return []
+    file, words = differing[0]
+    advice = "see that the labels lie on the image, and save both upright where they do not"
+    return [Finding(f"{words}{_and_more(len(differing) - 1)}: {advice}", file)]
+
+
+def _way(header: Header) -> str:
+    return "as it is stored" if header.orientation == 1 else f"turned by its EXIF orientation {header.orientation}"
 
 
 def _reading(files: LabelledFiles, contents: Mapping[Path, Content]) -> tuple[Reading | None, list[Finding]]:

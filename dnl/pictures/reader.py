@@ -27,7 +27,10 @@ GREY_STEPS = {"L;2": 85, "L;4": 17}
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 TIFF_PAGE, REDUCED = 254, 1
-ORIENTATION = 0x0112
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+# A PNG file may say behind its pixels how it is turned: by a block of EXIF, or one of its kinds of text.
+LATE_EXIF = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
+LATE_BYTES = 2**17
 # The first words of a HEIC file after its length: a box of this kind, and the brand.
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 # A picture of 16 bits that ends below this would be all but black.
@@ -49,12 +52,19 @@ class PictureError(ValueError):
 
 
 class Header(NamedTuple):
-    """What a picture says of itself undecoded: its format, Pillow's mode, bits a channel, and upright size."""
+    """What a picture says of itself undecoded: its format, Pillow's mode, bits a channel, upright size, and by which of
+    EXIF's orientations 1 … 8 it is turned upright."""
 
     format: str
     mode: str
     bits: int
     size: tuple[int, int]  # height, width
+    orientation: int
+
+    @property
+    def on_its_side(self) -> bool:
+        """Whether its rows are stored as columns."""
+        return self.orientation in SIDEWAYS
 
 
 def read_rgb(source: Path | bytes) -> np.ndarray:
@@ -71,13 +81,33 @@ def read_header(source: Path | bytes, formats: tuple[str, ...] = PHOTO_FORMATS) 
     """What a picture's header says, its pixels unread. Raises PictureError, OSError."""
 
     def look(picture: ImageFile.ImageFile) -> Header:
-        # Pillow decodes a PNG file to find an EXIF block behind its pixels, and turns a TIFF file by itself.
-        told = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
-        turned = told and picture.getexif().get(ORIENTATION) in (5, 6, 7, 8)
-        size = (picture.width, picture.height) if turned else (picture.height, picture.width)
-        return Header(picture.format or "", picture.mode, bits_of(picture), size)
+        bits, orientation = bits_of(picture), _orientation(picture)
+        sideways = orientation in SIDEWAYS and picture.format != "TIFF"  # whose size Pillow turns by itself
+        size = (picture.width, picture.height) if sideways else (picture.height, picture.width)
+        return Header(picture.format or "", picture.mode, bits, size, orientation)
 
     return decoded(source, formats, look)
+
+
+def _orientation(picture: ImageFile.ImageFile) -> int:
+    """By which of EXIF's orientations an opened picture is turned; 1, as it is stored, where it does not say."""
+    if picture.format == "PNG" and "exif" not in picture.info and not _late_exif(picture):
+        exif = Image.Image.getexif(picture)  # a PNG file's own decodes it, to find what stands behind the pixels
+    else:
+        exif = picture.getexif()
+    orientation = exif.get(ORIENTATION)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _late_exif(picture: ImageFile.ImageFile) -> bool:
+    """Whether the end of an opened PNG file may hold EXIF."""
+    file = picture.fp
+    assert file is not None
+    place = file.tell()
+    file.seek(max(0, file.seek(0, io.SEEK_END) - LATE_BYTES))
+    end = file.read()
+    file.seek(place)
+    return any(name in end for name in LATE_EXIF)
 
 
 def notes_of(picture: ImageFile.ImageFile) -> tuple[str, ...]:

@@ -131,6 +131,54 @@ def test_sizes_that_differ_and_files_that_are_broken(root):
     assert {finding.file.name for finding in found.findings if finding.stops} == {"a.png", "b.png"}
 
 
+def turned(file, orientation, size, **options):
+    """An image file that says by EXIF how it is turned."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.full((*size, 3), 90, np.uint8)).save(file, exif=exif, **options)
+
+
+def turned_at_its_end(file, orientation, size):
+    """A PNG file that says so behind its pixels."""
+    turned(file, orientation, size)
+    data = file.read_bytes()
+    begin, end = data.index(b"eXIf") - 4, data.index(b"IDAT") - 4
+    file.write_bytes(data[:begin] + data[end:-12] + data[begin:end] + data[-12:])
+
+
+def test_an_image_that_is_turned_by_its_exif_alone(root):
+    for orientation in (2, 3, 4):
+        turned(root / "images" / "b.png", orientation, (2, 3))
+        words = f"b.png is read turned by its EXIF orientation {orientation}, its label file as it is stored: see that"
+        assert [words in sentence for sentence in look(root).require().sentences] == [True]
+    turned_at_its_end(root / "images" / "b.png", 3, (2, 3))
+    turned(root / "images" / "a.png", 6, (2, 2))
+    found = look(root)
+    assert "a.png is read turned by its EXIF orientation 6" in found.sentences[0]
+    assert "(so has 1 more)" in found.sentences[0] and found.sentences == look(root).sentences
+    assert found.findings[0].file == root / "labels" / "a.png"
+
+
+def test_turned_images_of_which_nothing_is_said(root):
+    turned(root / "images" / "b.png", 1, (2, 3))
+    assert not look(root).findings
+    turned(root / "images" / "b.png", 6, (3, 2))  # upright it is 2×3, as its labels are
+    assert not look(root).findings
+    turned_at_its_end(root / "images" / "b.png", 6, (3, 2))
+    assert not look(root).findings
+    turned(root / "images" / "b.png", 3, (2, 3))
+    turned(root / "labels" / "b.png", 3, (2, 3))
+    (root / "classes.json").write_text(json.dumps({"classes": [*CLASSES, {"name": "grey", "colour": [90, 90, 90]}]}))
+    assert not look(root).findings
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp", "tif"])
+def test_files_of_all_kinds_say_how_they_are_turned(root, ending):
+    (root / "images" / "b.png").unlink()
+    turned(root / "images" / f"b.{ending}", 4, (2, 3))
+    assert f"b.{ending} is read turned by its EXIF orientation 4" in look(root).sentences[0]
+
+
 def test_what_looks_wrong_is_said_and_stops_nothing(root):
     areas = np.kron(np.array([[0, 8], [4, 0]], np.uint8), np.ones((16, 16), np.uint8))
     names = [{"name": str(index), "colour": [index, 0, 9]} for index in range(9)]
