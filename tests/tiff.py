@@ -9,8 +9,11 @@ SHORT, LONG = 3, 4
 UNSIGNED, SIGNED = 1, 2
 
 
-def tiff(values: np.ndarray, photometric: int) -> bytes:
-    """An uncompressed little-endian TIFF file of one page: values H×W or H×W×3, integers of 8 or 16 bits."""
+def tiff(values: np.ndarray, photometric: int, planes: int = 1) -> bytes:
+    """An uncompressed little-endian TIFF file of one page: values H×W or H×W×3, integers of 8 or 16 bits.
+
+    planes: 2 declares that the channels lie apart, which `values` of one channel do anyway.
+    """
     height, width, channels = (*values.shape, 1)[:3]
     bits, sign = 8 * values.dtype.itemsize, SIGNED if values.dtype.kind == "i" else UNSIGNED
     pixels = values.astype(values.dtype.newbyteorder("<")).tobytes() + b"\0" * (values.nbytes % 2)
@@ -26,6 +29,7 @@ def tiff(values: np.ndarray, photometric: int) -> bytes:
         (277, SHORT, 1, channels),
         (278, LONG, 1, height),
         (279, LONG, 1, values.nbytes),
+        (284, SHORT, 1, planes),
         (339, SHORT, 1, sign),
     ]
     directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)

@@ -27,6 +27,7 @@ GREY_STEPS = {"L;2": 85, "L;4": 17}
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 TIFF_PAGE, REDUCED = 254, 1
+TIFF_PLANES, APART = 284, 2
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 # A PNG file may say behind its pixels how it is turned: by a block of EXIF, or one of its kinds of text.
 LATE_EXIF = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
@@ -96,7 +97,7 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
     else:
         exif = picture.getexif()
     orientation = exif.get(ORIENTATION)
-    return orientation if orientation in range(1, 9) else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _late_exif(picture: ImageFile.ImageFile) -> bool:
@@ -181,10 +182,28 @@ def _reason(error: Exception) -> str:
 
 
 def loaded(picture: ImageFile.ImageFile) -> Image.Image:
-    """An opened picture, decoded and upright. Raises what DECODING_ERRORS lists."""
+    """An opened picture, decoded, upright and with white as the highest value.
+
+    Raises PictureError and what DECODING_ERRORS lists.
+    """
+    if isinstance(picture, TiffImageFile) and _in_planes_of_16_bits(picture):
+        raise PictureError("numbers", "holds 16 bits of each channel apart, which cannot be read here: save it as PNG")
     picture.load()
     ImageOps.exif_transpose(picture, in_place=True)
+    if _white_is_zero(picture) and picture.mode.startswith("I;16"):  # of fewer bits Pillow turns them over
+        return Image.fromarray(65535 - np.asarray(picture))
     return picture
+
+
+def _white_is_zero(picture: ImageFile.ImageFile) -> bool:
+    """Whether a picture stores white as 0, as Pillow takes a TIFF file that does not say."""
+    return isinstance(picture, TiffImageFile) and picture.tag_v2.get(TIFF_PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
+
+
+def _in_planes_of_16_bits(picture: TiffImageFile) -> bool:
+    """Whether channels lie one after the other as Pillow would take each of their bytes for a pixel."""
+    apart = picture.tag_v2.get(TIFF_PLANES) == APART and any(tile.codec_name == "raw" for tile in picture.tile)
+    return apart and bits_of(picture) == 16
 
 
 def label_pixels(picture: ImageFile.ImageFile) -> LabelPixels:
@@ -195,7 +214,7 @@ def label_pixels(picture: ImageFile.ImageFile) -> LabelPixels:
     _refuse_pages(picture)
     if picture.format == "TIFF" and picture.info.get("compression") in LOSSY_TIFF:
         raise PictureError("numbers", "is compressed like a photo, which changes values: save it as PNG")
-    if isinstance(picture, TiffImageFile) and picture.tag_v2.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
+    if _white_is_zero(picture):
         raise PictureError("numbers", "stores white as 0, so that its values may be meant upside down: save it as PNG")
     if bits_of(picture) == 16 and picture.mode not in _NUMBERS and not picture.mode.startswith("I;16"):
         _refuse_finer_colours(picture)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.files.photos import UploadError, read_labels, read_photo, scaled_size
+from analysis.files.photos import UploadError, photo_notes, read_labels, read_photo, scaled_size
 from dnl.classes import CAMVID, CITYSCAPES, LabelSet
 from dnl.untrusted import MAX_PIXELS
 from tests.png import SIGNATURE, chunk, grey_png, sixteen_bit_png
+from tests.tiff import BLACK_IS_ZERO, WHITE_IS_ZERO, tiff
 
 
 def encoded(picture, format="PNG", **options):
@@ -68,6 +69,26 @@ def test_16_bit_grey_keeps_its_upper_bits():
 def test_16_bit_colour():
     values = np.random.default_rng(0).integers(0, 65536, (40, 60, 3), dtype=np.uint16)
     assert (read_photo(sixteen_bit_png(values)).image == values >> 8).all()
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_16_bit_grey_that_stores_white_as_0(compression):
+    """Of a slide that is white at the left and black at the right, and of a dark one, which is said to be so."""
+    values = np.linspace(0, 65535, 40 * 60).reshape(60, 40).T.astype(np.uint16)
+    data = tiff(values, WHITE_IS_ZERO)
+    if compression:
+        data = encoded(Image.open(io.BytesIO(data)), "TIFF", compression=compression)
+        data = data.replace(struct.pack("<HHIHH", 262, 3, 1, 1, 0), struct.pack("<HHIHH", 262, 3, 1, 0, 0))
+    image = read_photo(data).image
+    assert (image == ((65535 - values) >> 8)[..., None]).all() and image[0, 0, 0] == 255 and image[-1, -1, 0] == 0
+    assert len(photo_notes(data)) == 1
+    assert "all but black" in photo_notes(tiff(np.full((40, 60), 65535 - 4000, np.uint16), WHITE_IS_ZERO))[1]
+    assert (read_photo(tiff((values >> 8).astype(np.uint8), WHITE_IS_ZERO)).image == image).all()
+
+
+def test_channels_of_16_bits_that_lie_apart_are_refused():
+    with pytest.raises(UploadError, match=r"holds 16 bits of each channel apart, .*: save it as PNG"):
+        read_photo(tiff(np.zeros((40, 60), np.uint16), BLACK_IS_ZERO, planes=2))
 
 
 def test_cmyk():
