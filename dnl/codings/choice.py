@@ -9,8 +9,8 @@ candidate is taken, and the first of several that mean the same. Whatever is lef
 from collections.abc import Sequence
 
 from dnl.classes import LabelSet
-from dnl.codings.content import Kind
-from dnl.codings.items import GREY, Item, class_of, ignored_share, meaning, unpacked, values_of
+from dnl.codings.content import GREY, Kind
+from dnl.codings.items import Item, class_of, ignored_share, meaning, unpacked, values_of
 from dnl.codings.tables import COMMON_IGNORE_INDEX, Coding
 
 # Raw ids that leave more than this share of the pixels without a class give way to a coding that leaves under half of

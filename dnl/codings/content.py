@@ -16,6 +16,7 @@ KINDS: tuple[Kind, ...] = ("grey", "palette", "colour")
 
 # Of a value beyond the end of its file's palette.
 NO_COLOUR = -1
+GREY = 0x010101  # a packed colour of three equal channels is their value times this
 # A colour label has one colour a class; a photo, or a label with smooth borders, has thousands.
 MOST_COLOURS = 1024
 # Values between those of the areas on both sides, in lines of at most so many pixels each, are what smooth resizing
@@ -67,7 +68,8 @@ class Content:
 
     counts: pixels of each value, or of each colour packed into one number (`packed_colours`). shown: the packed colour
     of each value, of a palette image. ramps, borders: borders between areas whose values differ by more than one that
-    lead in steps of one or two pixels from one value to the other, and these with the sharp ones, on sampled lines.
+    lead in steps of one or two pixels from one value to the other, and these with the sharp ones, on sampled lines; 0
+    of colours, which have no values between others.
     """
 
     kind: Kind
@@ -97,14 +99,15 @@ class Several(NamedTuple):
 def content_of(label: LabelPixels) -> Content:
     """The content of a label image. Raises ValueError where it has too many colours to be one."""
     size = label.pixels.shape[0], label.pixels.shape[1]
-    if label.kind == "colour":
-        return Content("colour", size, _colour_counts(label.pixels), {})
-    counts = _value_counts(label.pixels)
+    counts = _colour_counts(label.pixels) if label.kind == "colour" else _value_counts(label.pixels)
+    if label.kind == "colour" and any(colour % GREY for colour in counts):
+        return Content("colour", size, counts, {})
     shown = {}
     if label.palette is not None:
         packed = packed_colours(label.palette)
         shown = {value: int(packed[value]) if value < len(packed) else NO_COLOUR for value in counts}
-    ramps, borders = _ramps(label.pixels) if len(counts) > 2 else (0, 0)
+    values = label.pixels[..., 0] if label.kind == "colour" else label.pixels
+    ramps, borders = _ramps(values) if len(counts) > 2 else (0, 0)
     return Content(label.kind, size, counts, shown, ramps, borders)
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dnl.codings.content import NO_COLOUR, Holding, Kind
+from dnl.codings.content import GREY, NO_COLOUR, Holding, Kind
 from dnl.codings.tables import Coding
-
-GREY = 0x010101  # a packed colour of three equal channels is their value times this
 
 
 class Item(NamedTuple):

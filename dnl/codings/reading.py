@@ -7,8 +7,8 @@ import numpy as np
 
 from dnl.classes import LabelSet
 from dnl.codings.choice import CodingError, choose, unknown
-from dnl.codings.content import Content, Holding, Kind, LabelPixels, content_of, packed_colours, together
-from dnl.codings.items import GREY, class_of, items_of, meaning, packed
+from dnl.codings.content import GREY, Content, Holding, Kind, LabelPixels, content_of, packed_colours, together
+from dnl.codings.items import class_of, items_of, meaning, packed
 from dnl.codings.tables import Coding, codings_of
 
 

@@ -283,6 +283,20 @@ def test_smooth_resizing_shows(way, size):
     assert not looks_blended(*contents(nearest)) and not looks_blended(*contents(labels))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_smooth_resizing_shows_whatever_the_values_are_stored_in(mode):
+    labels = Image.fromarray(areas(np.random.default_rng(0).integers(0, 5, (6, 7)) * 4))
+    for way, blended in ((Image.Resampling.BILINEAR, True), (Image.Resampling.NEAREST, False)):
+        stored = labels.resize((90, 70), way).convert(mode)
+        assert looks_blended(content_of(LabelPixels.of(stored))) == blended
+
+
+def test_colours_have_no_values_between_others():
+    colours = np.array([[[0, 0, 9]] * 8 + [[1, 0, 9]] + [[2, 0, 9]] * 8] * 40, np.uint8)
+    assert not looks_blended(content_of(LabelPixels.of(Image.fromarray(colours))))
+    assert looks_blended(content_of(LabelPixels.of(Image.fromarray(colours[..., [0, 0, 0]]))))
+
+
 def test_thin_things_are_no_blending():
     labels = areas([[0, 4], [8, 4]])
     labels[:, 5] = 2  # a pole, with the same area on both sides
