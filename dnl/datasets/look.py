@@ -62,8 +62,9 @@ class Look:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All findings in words."""
-        return tuple(finding.sentence for finding in self.findings)
+        """All findings in words, and how the labels are read: where files alone cannot tell, a look at it can."""
+        reading = (f"the labels are read as {self.read_as}",) if self.read_as else ()
+        return (*(finding.sentence for finding in self.findings), *reading)
 
     def require(self) -> "Look":
         """This look. Raises DatasetError where something keeps the split from being used."""

@@ -163,6 +163,7 @@ def test_a_coding_may_be_named(own, tmp_path, capsys):
     assert main(own) == 1
     assert 'name the coding "one-based"' in capsys.readouterr().err
     assert main([*own, "--coding", "one-based"]) == 0
+    assert "the labels are read as indices from 1, 0 = none" in capsys.readouterr().err.splitlines()
 
 
 def test_what_looks_wrong_is_said_and_scored(own, tmp_path, capsys):

@@ -313,7 +313,7 @@ def test_a_tools_file(case, tmp_path):
         sample = Folder(root)[0]
         assert np.array_equal(sample.labels, found.labels) and sample.labels.dtype == found.labels.dtype
         look = look_at(Folder(root), remember=False).require()
-        assert look.sentences == () and sum(look.class_pixels) == (found.labels != label_set.ignore_index).sum()
+        assert look.findings == () and sum(look.class_pixels) == (found.labels != label_set.ignore_index).sum()
         assert look.read_as == found.coding.words
 
 

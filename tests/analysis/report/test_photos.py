@@ -104,7 +104,9 @@ def test_labelled_images_of_any_size_are_asked_for(checkpoint, tmp_path, capsys,
     said = capsys.readouterr().err
     assert "the largest image, 40×72 pixels, takes about" in said and "add --large" in said
     assert report.main([*options, "--large"]) == 0
-    assert "the largest image, 40×72 pixels, takes about" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the largest image, 40×72 pixels, takes about" in said
+    assert "the labels are read as class indices" in said.splitlines()
 
 
 def test_a_folder_without_photos_is_none(tmp_path):

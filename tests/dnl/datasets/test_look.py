@@ -37,7 +37,7 @@ def test_what_a_split_holds(root):
     assert (found.images, found.labels, found.decoded, found.complete) == (2, 2, 2, True)
     assert (found.read_as, found.class_pixels, found.ignored_pixels) == ("class indices", (5, 4), 1)
     assert (found.pixels, found.largest, found.bytes_in_memory, found.findings) == (10, (2, 3), 40, ())
-    assert found.require() is found
+    assert found.require() is found and found.sentences == ("the labels are read as class indices",)
 
 
 def test_it_is_remembered_until_a_file_changes(root, monkeypatch):
@@ -150,7 +150,7 @@ def test_an_image_that_is_turned_by_its_exif_alone(root):
     for orientation in (2, 3, 4):
         turned(root / "images" / "b.png", orientation, (2, 3))
         words = f"b.png is read turned by its EXIF orientation {orientation}, its label file as it is stored: see that"
-        assert [words in sentence for sentence in look(root).require().sentences] == [True]
+        assert [words in finding.sentence for finding in look(root).require().findings] == [True]
     turned_at_its_end(root / "images" / "b.png", 3, (2, 3))
     turned(root / "images" / "a.png", 6, (2, 2))
     found = look(root)
@@ -187,7 +187,7 @@ def test_what_looks_wrong_is_said_and_stops_nothing(root):
     Image.fromarray(np.zeros((2, 2), np.uint16)).save(root / "images" / "a.png")
     (root / "labels" / "notes.txt").write_text("")
     found = look(root).require()
-    assert len(found.sentences) == 3
+    assert len(found.findings) == 3
     assert "b.png seems to have been resized smoothly" in found.sentences[0]
     assert "a.png has 16 bits per channel, of which the upper 8 are used" in found.sentences[1]
     assert "1 files" in found.sentences[2] and "notes.txt" in found.sentences[2]
@@ -209,7 +209,7 @@ def test_so_many_labels_that_some_are_left_out(root, monkeypatch):
 
 
 def test_drawn_images_have_no_files():
-    assert look_at(Streets("val")).images == len(Streets("val")) and look_at(Streets("val")).findings == ()
+    assert look_at(Streets("val")).images == len(Streets("val")) and look_at(Streets("val")).sentences == ()
 
 
 def test_two_splits_together(root):
@@ -233,6 +233,9 @@ def test_values_that_fit_another_coding(tmp_path):
     with pytest.raises(DatasetError, match=r'value 255; .* may be class indices: name the coding "indices"'):
         look_at(ADE20K(tmp_path), remember=False).require()
     assert look_at(ADE20K(tmp_path, coding="indices"), remember=False).require().read_as == "class indices"
+    Image.fromarray(np.array([[0, 1, 2, 2]] * 4, np.uint8)).save(base / "annotations" / "training" / "a.png")
+    said = look_at(ADE20K(tmp_path), remember=False).require().sentences  # no file could tell that these are indices
+    assert said == ("the labels are read as ADE20K annotation, 0 = other",)
 
 
 def test_the_progress_is_told(root):

@@ -224,6 +224,7 @@ def test_labels_of_other_classes_are_not_scored_and_it_is_said(checkpoints, camv
     assert command(checkpoints["voc"], out, "--dataset", "camvid", "--data", camvid) == 0
     said = capsys.readouterr()
     assert "no scores: the checkpoint knows other classes" in said.err and "mIoU" not in said.out
+    assert "the labels are read as class indices" in said.err.splitlines()
     assert len(list((out / "labels").iterdir())) == 4
 
 
