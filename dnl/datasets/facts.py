@@ -110,12 +110,16 @@ def _read(file: Path | None) -> dict[str, dict[str, list]]:
 
 
 def _stamp(file: Path) -> list[int] | None:
-    """What changes with a file's content; None where there is no file."""
+    """What changes with a file's content; None where there is no file.
+
+    Copies and archives give a file the time of another one, but not that of its last change of any kind (of its making,
+    on Windows), nor its number.
+    """
     try:
         stat = file.stat()
     except OSError:
         return None
-    return [stat.st_size, stat.st_mtime_ns]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _photo_header(file: Path) -> Header | DatasetError:

@@ -1,6 +1,7 @@
 """One look at a split before anything starts."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -52,6 +53,21 @@ def test_it_is_remembered_until_a_file_changes(root, monkeypatch):
     assert "b.png holds the value 7; its classes.json gives 0 … 1" in look(root).sentences[0]
     files[0].write_text("[]")
     assert look(root).findings
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file"])
+def test_a_file_that_was_mended_keeping_its_size_and_time_is_looked_at_anew(root, how):
+    file = root / "labels" / "b.bmp"
+    (root / "labels" / "b.png").unlink()
+    Image.fromarray(np.array([[1, 7, 1], [0, 0, 0]], np.uint8)).save(file)
+    before = file.stat()
+    assert "b.bmp holds the value 7" in look(root).sentences[0]
+    mended = file if how == "in place" else root / "mended.bmp"
+    Image.fromarray(np.array([[1, 1, 1], [0, 0, 0]], np.uint8)).save(mended)
+    os.utime(mended, ns=(before.st_atime_ns, before.st_mtime_ns))
+    mended.replace(file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert not look(root).findings
 
 
 def test_a_memory_that_cannot_be_kept_is_no_error(root):
