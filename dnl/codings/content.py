@@ -59,7 +59,7 @@ class LabelPixels(NamedTuple):
         return cls("colour", np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB")))
 
 
-NUMBER_WORDS = {"F": "floating-point numbers", "I": "numbers of 32 bits"}
+NUMBER_WORDS = {"F": "floating-point numbers", "I": "signed or 32-bit numbers"}
 
 
 @dataclass(frozen=True)

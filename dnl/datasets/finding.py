@@ -1,13 +1,20 @@
-"""Finding the files of a data set: folders, splits, pictures and their label files, and saying what is missing."""
+"""Finding the files of a data set: folders, splits, pictures and their label files, and saying what is missing.
+
+Names are the same however their letters are composed: macOS writes é as e and an accent, other systems as one letter.
+"""
 
 import os
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dnl.datasets.base import DatasetError
-from dnl.pictures import PHOTO_FORMATS, is_label_picture, is_other_picture, is_picture, words_of
+from dnl.pictures import LABEL_FORMATS, PHOTO_FORMATS, is_label_picture, is_other_picture, is_picture, words_of
 from dnl.untrusted import is_valid_text, read_text_file
+
+# What macOS leaves in archives, and network drives in folders.
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 
 
 def require_text_name(file: Path) -> None:
@@ -73,10 +80,10 @@ def pictures_in(folder: Path) -> Listing:
 def named_pictures(names: Sequence[str], folder: Path, split: str) -> list[Path]:
     """The picture of each name in `folder`. Raises DatasetError where one is missing or has two."""
     found, _ = _by_stem(folder, is_picture)
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if composed(name) not in found]
     if missing:
         raise DatasetError(f"{folder} lacks {len(missing)} images of the split {split}, {missing[0]}.jpg the first")
-    return [folder / found[name] for name in names]
+    return [folder / found[composed(name)] for name in names]
 
 
 def label_files_for(
@@ -91,7 +98,7 @@ def label_files_for(
     file_of: dict[str, str] = {}
     for suffix in suffixes:
         for stem in stems:
-            name = found.pop(stem + suffix, None)
+            name = found.pop(composed(stem + suffix), None)
             if name is not None and stem in file_of:
                 raise DatasetError(
                     f"{folder / name} is the second label file of {stem}, after {file_of[stem]}; remove one of the two"
@@ -108,28 +115,27 @@ def label_files_below(places: Sequence[str], folder: Path, *, required: bool = T
 
     None where there is none, unless they are `required`: DatasetError then says so.
     """
-    file_of: dict[str, str] = {}
+    found: dict[str, str] = {}
     others: list[str] = []
     for inner in dict.fromkeys(place.rpartition("/")[0] for place in places):
         if not os.path.isdir(folder / inner):
             continue
-        found, more = _by_stem(folder / inner, is_label_picture)
+        there, more = _by_stem(folder / inner, is_label_picture)
         lead = f"{inner}/" if inner else ""
-        file_of |= {lead + stem: lead + name for stem, name in found.items()}
+        found |= {composed(lead) + stem: lead + name for stem, name in there.items()}
         others += [lead + name for name in more]
+    file_of = {place: found[composed(place)] for place in places if composed(place) in found}
     if required:
         _require_labels(places, file_of, folder, others)
     return [folder / file_of[place] if place in file_of else None for place in places]
 
 
 def _by_stem(folder: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, str], list[str]]:
-    """The wanted files' names in `folder` by their stems, and all others; DatasetError for two of a stem."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    """The wanted files' names in `folder` by their stems, composed, and all others; DatasetError for two of a stem."""
     found: dict[str, str] = {}
     others = []
-    for name in names:
-        stem = name.rpartition(".")[0]
+    for name in (file.name for file in visible(folder)):
+        stem = composed(name.rpartition(".")[0])
         if not wanted(name):
             others.append(name)
         elif stem in found:
@@ -142,20 +148,37 @@ def _by_stem(folder: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, str
 def _require_labels(places: Sequence[str], file_of: Mapping[str, str], folder: Path, others: Sequence[str]) -> None:
     missing = [place for place in places if place not in file_of]
     if missing:
-        other = next((name for name in others if name.rpartition(".")[0] == missing[0]), None)
-        hint = "" if other is None else f"; {other} there is none that keeps its values, save it as PNG"
+        wanted = composed(missing[0])
+        other = next((name for name in others if composed(name.rpartition(".")[0]) == wanted), None)
+        formats = words_of(LABEL_FORMATS)
+        hint = "" if other is None else f"; {other} there is no {formats} file, save the labels' own values as PNG"
         raise DatasetError(f"{folder} lacks labels for {len(missing)} images, {missing[0]}.png the first{hint}")
 
 
 def visible(folder: Path) -> list[Path]:
-    """What `folder` holds, in the order of names, without hidden files and folders."""
-    return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+    """What `folder` holds, in the order of names, without hidden files and folders and those of the system."""
+    return [folder / name for name in sorted(os.listdir(folder)) if not _is_hidden(name)]
 
 
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders that `folder` holds, in order, without hidden ones."""
+    """The names of the folders that `folder` holds, in order, without hidden ones and those of the system."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+        return sorted(entry.name for entry in entries if not _is_hidden(entry.name) and _is_folder(entry))
+
+
+def folder_named(name: str, folder: Path) -> Path:
+    """The folder of this name in `folder`, however its letters are composed there."""
+    alike = [other for other in folders_in(folder) if composed(other) == composed(name)]
+    return folder / (name if name in alike or not alike else alike[0])
+
+
+def composed(name: str) -> str:
+    """A name with each letter and its accents as one character, by which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -34,7 +34,16 @@ from typing import NamedTuple
 from dnl.classes import LabelSet
 from dnl.codings import codings_of
 from dnl.datasets.base import DatasetError
-from dnl.datasets.finding import folders_in, label_files_for, pictures_in, read_text, require_folders, visible
+from dnl.datasets.finding import (
+    composed,
+    folder_named,
+    folders_in,
+    label_files_for,
+    pictures_in,
+    read_text,
+    require_folders,
+    visible,
+)
 from dnl.datasets.groups import EXAMPLE as GROUPS_EXAMPLE
 from dnl.datasets.groups import Origin, compile_groups, in_natural_order, origins_by
 from dnl.datasets.pairs import LabelledFiles
@@ -59,10 +68,11 @@ class Folder(LabelledFiles):
         images, annotations = root / "images", root / "labels"
         require_folders([images, annotations], "the data set holds images/, labels/ and classes.json")
         splits = folders_in(images)
+        if splits:
+            _refuse_files_beside(images, "split", splits)
         folder = _split_folder(root, split, splits)
         if splits:
-            _refuse_files_beside(images, "split")
-            images, annotations = images / folder, annotations / folder
+            images, annotations = images / folder, folder_named(folder, annotations)
             require_folders([annotations], f"labels/ holds the same folders as images/, {folder}/ among them")
         found = _files_in(images, annotations, grouped=bool(splits))
         classes = _read_classes(root / "classes.json")
@@ -97,11 +107,12 @@ def _files_in(images: Path, annotations: Path, *, grouped: bool) -> _Files:
     folders = folders_in(images) if grouped else []
     if not folders:
         return _files_of(images, annotations)
-    _refuse_files_beside(images, "group")
-    require_folders([annotations / folder for folder in folders], f"{annotations} holds the same folders as {images}")
+    _refuse_files_beside(images, "group", folders)
+    label_folders = [folder_named(folder, annotations) for folder in folders]
+    require_folders(label_folders, f"{annotations} holds the same folders as {images}")
     found = _Files([], [], [], [])
-    for folder in folders:
-        part = _files_of(images / folder, annotations / folder)
+    for folder, label_folder in zip(folders, label_folders, strict=True):
+        part = _files_of(images / folder, label_folder)
         found.names.extend(f"{folder}/{name}" for name in part.names)
         for whole, more in zip(found[1:], part[1:], strict=True):
             whole.extend(more)
@@ -134,7 +145,8 @@ def _split_folder(root: Path, split: str, splits: Sequence[str]) -> str:
     """The folder of a split among those there: of its own name, or else of another name that means the same."""
     if split in splits or (not splits and split == "all"):
         return split
-    found = [name for name in splits if name.lower() in (split, *ALIASES.get(split, ()))]
+    same = [name for name in splits if composed(name) == composed(split)]
+    found = same or [name for name in splits if name.lower() in (split, *ALIASES.get(split, ()))]
     if len(found) == 1:
         return found[0]
     advice = f"choose one of {', '.join(splits or ['all'])}"
@@ -147,10 +159,14 @@ def _split_folder(root: Path, split: str, splits: Sequence[str]) -> str:
     raise DatasetError(f"{root} has no split {split!r}; {advice}")
 
 
-def _refuse_files_beside(images: Path, kind: str) -> None:
+def _refuse_files_beside(images: Path, kind: str, folders: Sequence[str]) -> None:
     for path in visible(images):
         if not path.is_dir():
-            raise DatasetError(f"{path} belongs to no {kind}; move it into one of the folders beside it")
+            beside = f"{folders[0]} and {len(folders) - 1} more" if len(folders) > 1 else folders[0]
+            raise DatasetError(
+                f"{path} belongs to no {kind}; move it into one of the folders beside it ({beside}), or take these "
+                f"away if they are no {kind}s"
+            )
 
 
 def read_classes(file: str | Path) -> LabelSet:

@@ -224,11 +224,11 @@ def label_pixels(picture: ImageFile.ImageFile) -> LabelPixels:
     if steps:
         upright = upright.point(lambda value: value // steps[0])
     if upright.mode in ("F", "I"):
-        raise PictureError("numbers", f"has pixels of {_NUMBERS[upright.mode]}: save whole numbers of 8 bits")
+        raise PictureError("numbers", f"has pixels of {_NUMBERS[upright.mode]}: save unsigned whole numbers of 8 bits")
     return LabelPixels.of(upright)
 
 
-_NUMBERS = {"F": "floating-point numbers", "I": "32 bits"}
+_NUMBERS = {"F": "floating-point numbers", "I": "signed or 32-bit numbers"}
 
 
 def _raw_mode(tile) -> str:

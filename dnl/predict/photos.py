@@ -40,6 +40,8 @@ class _Found(NamedTuple):
 class Photos:
     """The photos of files, folders (not of the folders in them) and patterns (`**` for any folders), each once.
 
+    Folders that are there by the very name in a pattern, such as set[1], are meant by it.
+
     names: each photo's path below the folder that all lie in, without its ending. unused: files of the folders that
     are no pictures. predictions: files that fit a pattern and lie in a folder of predictions. Raises DatasetError where
     there is no photo, one cannot be read here by its ending, or two have one name; and on reading a photo that is none.
@@ -121,7 +123,8 @@ def _pictures_at(place: str) -> _Found:
 
 def _matches(pattern: str) -> _Found:
     """The photos that fit a pattern. Those of predictions are none, or a second run would predict the first one's."""
-    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
+    found = sorted(glob.glob(_without_names(pattern), recursive=True))
+    matches = [Path(match) for match in found if Path(match).is_file()]
     predictions = [match for match in matches if in_a_prediction(match)]
     others = [match for match in matches if match not in set(predictions)]
     for match in others:
@@ -132,3 +135,11 @@ def _matches(pattern: str) -> _Found:
         fit = f"only predictions fit {pattern}" if predictions else f"no photo fits {pattern}"
         raise DatasetError(f"{fit}; name {words_of(PHOTO_FORMATS)} files, or a folder of them")
     return _Found(photos, [match for match in others if match not in set(photos)], predictions)
+
+
+def _without_names(pattern: str) -> str:
+    """A pattern in which the folders it begins with, as far as they are there, are names, brackets and all."""
+    known, parts = Path(), list(Path(pattern).parts)
+    while parts and os.path.isdir(known / parts[0]):
+        known /= parts.pop(0)
+    return os.path.join(glob.escape(str(known)), *parts)

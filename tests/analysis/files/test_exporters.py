@@ -233,7 +233,7 @@ CASES = {
         encoded(Image.fromarray(INDICES.astype(np.float32)), "TIFF"),
         "floating-p",
     ),
-    "via mask of 32 bits": (GREYS, grey(INDICES.astype(np.int32), format="TIFF"), "pixels of 32 bits"),
+    "via mask of 32 bits": (GREYS, grey(INDICES.astype(np.int32), format="TIFF"), "pixels of signed or 32-bit numbers"),
     "via mask as TIFF compressed as a photo": (
         GREYS,
         encoded(Image.fromarray(INDICES), "TIFF", compression="jpeg"),

@@ -57,7 +57,7 @@ def test_other_names_of_label_files_and_folders(root):
 def test_a_label_file_that_blends_is_named(root):
     (root / "valannot" / "a_1.png").rename(root / "valannot" / "a_1.jpg")
     with pytest.raises(
-        DatasetError, match=r"lacks labels .*, a_1\.png the first; a_1\.jpg there is none that keeps its"
+        DatasetError, match=r"lacks labels .*, a_1\.png the first; a_1\.jpg there is no PNG, TIFF or BMP file, save"
     ):
         CamVid(root, "val")
 

@@ -1,6 +1,7 @@
 """The reader for a user's own images."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from dnl.datasets import NAMES, DatasetError, Folder, open_dataset
 from tests.png import grey_png, sixteen_bit_png
-from tests.tiff import RGB, tiff
+from tests.tiff import BLACK_IS_ZERO, RGB, tiff
 
 CLASSES = [{"name": "leaf", "colour": [0, 160, 60]}, {"name": "soil", "colour": [120, 80, 40]}]
 
@@ -224,6 +225,51 @@ def test_missing_labels_folders_and_images(root, tmp_path):
     for file in (root / "images").iterdir():
         file.unlink()
     with pytest.raises(DatasetError, match="images is empty"):
+        Folder(root)
+
+
+@pytest.mark.parametrize("ending", ["npy", "json", "webp", "jpg"])
+def test_labels_of_other_kinds_are_named(root, ending):
+    (root / "labels" / "b.png").rename(root / "labels" / f"b.{ending}")
+    words = rf"lacks labels for 1 images, b\.png the first; b\.{ending} there is no PNG, TIFF or BMP file, save the lab"
+    with pytest.raises(DatasetError, match=words):
+        Folder(root)
+
+
+def test_labels_of_signed_numbers_are_refused_as_such(root):
+    (root / "labels" / "b.png").unlink()
+    (root / "labels" / "b.tif").write_bytes(tiff(np.array([[0, 1, -1]], np.int16), BLACK_IS_ZERO))
+    with pytest.raises(
+        DatasetError, match=r"b\.tif has pixels of signed or 32-bit numbers: save unsigned whole numbers"
+    ):
+        Folder(root)[1]
+
+
+def test_names_are_the_same_however_their_letters_are_composed(tmp_path):
+    """Of a split, of its group and of an image: é as one letter in images/, as e and an accent in labels/."""
+    one, apart = (unicodedata.normalize(form, "bé") for form in ("NFC", "NFD"))
+    assert (len(one), len(apart)) == (2, 3)
+    save(tmp_path, f"{one}/{one}/{one}", np.array([[0, 1, 255]], np.uint8))
+    (tmp_path / "labels").rename(tmp_path / "old")
+    (tmp_path / "labels" / apart / apart).mkdir(parents=True)
+    (tmp_path / "old" / one / one / f"{one}.png").rename(tmp_path / "labels" / apart / apart / f"{apart}.png")
+    write_classes(tmp_path, {"classes": CLASSES})
+    for split in (one, apart):
+        dataset = Folder(tmp_path, split)
+        assert dataset[0].labels.tolist() == [[0, 1, 255]]
+        assert (dataset.names, dataset.unused) == ([f"{one}/{one}"], ())
+
+
+def test_what_systems_leave_in_folders_is_no_split(root):
+    for folder in ("images/__MACOSX", "labels/__MACOSX", "images/@eaDir"):
+        (root / folder).mkdir()
+    assert len(Folder(root)) == 2 and not Folder(root).unused
+
+
+def test_a_folder_among_images_without_splits_is_named(root):
+    (root / "images" / "c.png").mkdir()
+    words = r"images/a\.png belongs to no split; move it into one of the folders beside it \(c\.png\), or take these aw"
+    with pytest.raises(DatasetError, match=words):
         Folder(root)
 
 

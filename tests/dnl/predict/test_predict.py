@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,19 @@ def test_patterns_find_photos_in_all_folders_and_keep_them_apart(checkpoints, ph
     assert command(checkpoints["camvid"], out, "--data", *given) == 0
     labels = {path.relative_to(out / "labels").as_posix() for path in (out / "labels").rglob("*.png")}
     assert labels == {"a.png", "more/a.png", "e.png"}
+
+
+def test_folders_with_brackets_in_their_names_are_meant_by_patterns(photos, tmp_path):
+    """Of two folders set[1] and set1, the second is meant by a pattern only where there is no first."""
+    for name in ("set1", "set[1]"):
+        (tmp_path / name / "more").mkdir(parents=True)
+        for place in ("a.png", "more/a.png"):
+            shutil.copy(photos / "a.png", tmp_path / name / place)
+    assert Photos([f"{tmp_path}/set[1]/*.png"]).files == [tmp_path / "set[1]" / "a.png"]
+    assert len(Photos([f"{tmp_path}/set[1]/**/*.png"])) == 2
+    assert len(Photos([f"{tmp_path}/set*/*.png"])) == 2
+    shutil.rmtree(tmp_path / "set[1]")
+    assert Photos([f"{tmp_path}/set[1]/[a-c].png"]).files == [tmp_path / "set1" / "a.png"]
 
 
 def test_a_pattern_leaves_predictions_out(checkpoints, photos, tmp_path, monkeypatch, capsys):
