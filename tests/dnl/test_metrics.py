@@ -43,3 +43,26 @@ def test_bad_input():
         segmentation_scores(np.zeros((3, 3), int), NAMES)
     with pytest.raises(ValueError):
         segmentation_scores(np.eye(3, dtype=int), NAMES[:2])
+
+
+def test_predictions_that_are_no_classes_are_refused_where_there_are_labels():
+    """By NumPy they would be counted in another label's row: 0 · 3 + 4 is 1 · 3 + 1, and 1 · 3 − 1 is 0 · 3 + 2."""
+    labels = np.array([[0, 1, 2], [0, 1, 255]])
+    for strange, named in ((4, "4"), (-1, "-1"), (255, "255")):
+        prediction = np.array([[0, strange, 2], [0, strange, 0]])
+        with pytest.raises(ValueError, match=rf"the prediction holds {named}; it must hold classes there, 0 … 2$"):
+            confusion_matrix(labels, prediction, 3, 255)
+    with pytest.raises(ValueError, match=r"holds -1, 3, 4, 5 and 1 more; "):
+        confusion_matrix(labels, np.array([[-1, 3, 4], [5, 6, 0]]), 3, 255)
+    ignored = np.array([[0, 1, 2], [0, 0, 255]], np.uint8)
+    assert confusion_matrix(labels, ignored, 3, 255).tolist() == [[2, 0, 0], [1, 1, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("values", [np.array([0.0, np.nan]), np.array([0.0, 1.0]), np.array([0, 1], np.float16)])
+def test_arrays_of_other_numbers_are_refused(values):
+    indices = np.array([0, 1])
+    with pytest.raises(ValueError, match=rf"^labels are {values.dtype}; they must be integers"):
+        confusion_matrix(values, indices, 2, 255)
+    with pytest.raises(ValueError, match=rf"^predictions are {values.dtype}; they must be integers"):
+        confusion_matrix(indices, values, 2, 255)
+    assert confusion_matrix(indices == 1, indices == 0, 2, 255).tolist() == [[0, 1], [1, 0]]
