@@ -13,7 +13,7 @@ from analysis.capture import Capture, require_computable
 from analysis.maps import stage_rows
 from analysis.measure.gathering import Gathered, gather, gather_rows, uniform
 from analysis.measure.passes import HOLLOW_THRESHOLDS
-from analysis.measure.streaming import SortedCells, StreamedStages
+from analysis.measure.streaming import SortedCells, StreamedStages, fits_single_precision
 from analysis.noise import DetectionScores, Leakage, QueryMetrics, QuerySets
 from analysis.options import CONTROLS, MapOptions, own_stages, stages_there
 from analysis.threads import one_thread, share
@@ -22,7 +22,8 @@ from analysis.threads import one_thread, share
 EXACT_DETECTION_CELLS = 2700
 DETECTION_SAMPLE = 1000
 
-# The maps are computed in double precision up to this many cells, in single precision above, unless asked otherwise.
+# The maps are computed in double precision up to this many cells, in single precision above where that holds their
+# scores, unless asked otherwise.
 DOUBLE_PRECISION_CELLS = 2700
 PRECISIONS = ("auto", "float32", "float64")
 
@@ -38,9 +39,11 @@ class MeasureOptions(MapOptions):
 
     labels: "truth", or "prediction" to let the model's own prediction stand in on an unlabelled image.
     controls: which of CONTROLS to measure, as far as they apply.
-    precision: "float64", "float32" (faster, for the maps alone: sums and metrics have an error of about 1e-5), or
-    "auto": float64 up to DOUBLE_PRECISION_CELLS cells and for finished maps. Keys that are other cells than the
-    queries are always computed in float64.
+    precision: "float64", "float32" (faster, for the maps alone), or "auto": float64 up to DOUBLE_PRECISION_CELLS
+    cells, for finished maps, and where scores are too far apart for float32 (`fits_single_precision`). Where "auto"
+    takes float32, a query's sums and metrics have an error of about 1e-5, but for what is counted: a cell more or less
+    is a hollow, and keys that nearly tie, as under the box, may change places in a query's AUC and average precision.
+    Keys that are other cells than the queries are always computed in float64.
     """
 
     labels: str = "truth"
@@ -109,7 +112,7 @@ def _measure(
     capture: Capture, options: MeasureOptions, detection: bool, progress: Callable[[float], None], threads: int
 ) -> ImageReport:
     labels, key_labels = _labels(capture, options.labels)
-    resolved = _resolve(capture, options)
+    resolved = _resolve(capture, options, threads)
     apart = capture.key_size is not None
     sets = noise.query_sets(key_labels, ignore_index=capture.ignore_index, query_labels=labels if apart else None)
     same_as = _repeated_stages(resolved)
@@ -216,7 +219,7 @@ def _by(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
 
-def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
+def _resolve(capture: Capture, options: MeasureOptions, threads: int) -> MeasureOptions:
     """The options with "model" and "auto" replaced, and only the controls that apply; ValueError unless they fit."""
     if options.precision not in PRECISIONS:
         raise ValueError(f"precision is {options.precision!r}; choose one of {', '.join(PRECISIONS)}")
@@ -233,7 +236,8 @@ def _resolve(capture: Capture, options: MeasureOptions) -> MeasureOptions:
     if precision == "auto":
         # A finished map may hold many equal values, which single precision would not keep equal under the box.
         exact = capture.attention is not None or capture.height * capture.width <= DOUBLE_PRECISION_CELLS
-        precision = "float64" if exact else "float32"
+        single = not exact and fits_single_precision(capture, options.temperature, threads)
+        precision = "float32" if single else "float64"
     return replace(
         options,
         **own.as_dict(),

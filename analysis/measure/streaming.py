@@ -28,7 +28,12 @@ from analysis.measure.passes import Passes, Place, Rows
 from analysis.measure.plain import PlainPasses
 from analysis.noise import QuerySets
 from analysis.options import MapOptions
+from analysis.threads import share
 from dnl.attention import offsets, retention_weights
+
+# Scores to base 2 up to here, and as far apart within a row, keep their powers among float32's normal numbers and a
+# query's metrics within 1e-5 of those in float64 (measured). Beyond, the weakest keys of a row are all 0 alike.
+SINGLE_PRECISION_SCORES = 126
 
 # Queries at a time: a multiple of the vector width, and few enough for a block to stay near the core.
 QUERY_BLOCK = 64
@@ -211,6 +216,24 @@ class StreamedStages:
         neighbours = position[row.clip(0, height - 1) * width + column.clip(0, width - 1)]
         weights = weights.T[torch.from_numpy(order)] * torch.from_numpy(inside)
         return Retention(torch.from_numpy(neighbours), weights.contiguous(), 1 / kernel**2 if kind == "box" else 1.0)
+
+
+def fits_single_precision(capture: Capture, temperature: float, threads: int) -> bool:
+    """Whether float32 holds the scores of a capture with query and key: see SINGLE_PRECISION_SCORES.
+
+    All scores are computed, a block of queries at a time, which costs little beside the metrics.
+    """
+    assert capture.query is not None and capture.key is not None
+    query = torch.from_numpy(capture.query).flatten(1).float().T / (temperature * math.log(2))
+    key = torch.from_numpy(capture.key).flatten(1).float()
+
+    @torch.inference_mode()
+    def reach(first: int) -> float:
+        """The largest score, or difference of two, of a block's queries."""
+        lowest, highest = (query[first : first + QUERY_BLOCK] @ key).aminmax(dim=1)
+        return float(torch.stack([-lowest, highest, highest - lowest]).max())
+
+    return all(found <= SINGLE_PRECISION_SCORES for found in share(reach, range(0, len(query), QUERY_BLOCK), threads))
 
 
 @cache

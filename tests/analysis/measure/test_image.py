@@ -11,7 +11,7 @@ from analysis import hook, noise
 from analysis.capture import Capture
 from analysis.geometry import Grid
 from analysis.maps import attention_rows
-from analysis.measure import MeasureOptions, image_record, measure_capture, metric_map, worst_queries
+from analysis.measure import MeasureOptions, image, image_record, measure_capture, metric_map, worst_queries
 from analysis.measure.image import boundary_cells
 from analysis.measure.passes import HOLLOW_THRESHOLDS
 from analysis.options import CONTROLS, STAGES, own_stages
@@ -161,6 +161,23 @@ def test_single_precision_against_double():
         assert (single.stages[stage].emptied == metrics.emptied).all()
     small = measure_capture(capture).stages["raw"].kept_mass
     assert np.array_equal(small, double.stages["raw"].kept_mass, equal_nan=True)
+
+
+def test_scores_too_far_apart_for_single_precision_are_computed_in_double(monkeypatch):
+    """Scores of some hundred: in float32 the weak keys are 0 alike, and whole classes have no mass."""
+    monkeypatch.setattr(image, "DOUBLE_PRECISION_CELLS", 100)
+    usual = make_capture(9, 14, seed=4)
+    assert measure_capture(usual).options.precision == "float32"
+    strong = make_capture(9, 14, seed=4, query=60 * usual.query)
+    double, single, found = (
+        measure_capture(strong, MeasureOptions(precision=precision)) for precision in ("float64", "float32", "auto")
+    )
+    assert found.options.precision == "float64"
+    for stage, metrics in double.stages.items():
+        for name in noise.METRICS:
+            np.testing.assert_array_equal(getattr(found.stages[stage], name), getattr(metrics, name))
+        np.testing.assert_array_equal(found.detection[stage].auc, double.detection[stage].auc)
+    assert np.nanmax(np.abs(single.detection["raw"].auc - double.detection["raw"].auc)) > 0.01
 
 
 STATUS = Path("/proc/self/status")

@@ -4,7 +4,7 @@ import torch
 
 from analysis import noise
 from analysis.measure.passes import Place
-from analysis.measure.streaming import Block, SortedCells, StreamedStages
+from analysis.measure.streaming import Block, SortedCells, StreamedStages, fits_single_precision
 from analysis.options import MapOptions
 from tests.analysis.measure.small import make_capture
 
@@ -37,3 +37,18 @@ def test_raw_rows_sum_to_one_up_to_their_factor():
         raw = stages.raw(block)
         assert (raw.rows.values.sum(0).numpy() * raw.scale) == pytest.approx(1)
         assert raw.rows.values.amax(0).numpy() == pytest.approx(1)
+
+
+def test_what_single_precision_holds():
+    """Scores to base 2 up to 126, and as far apart in a row; a temperature divides them."""
+    key = np.zeros((1, 1, 4), np.float32)
+    key[0, 0] = np.log(2) * np.array([0, 30, -30, 60])  # 90 apart, to base 2
+
+    def fits(scale, shift=0.0, temperature=1.0, threads=1):
+        capture = make_capture(1, 4, key=scale * key + np.float32(shift), query=np.ones((1, 1, 4), np.float32))
+        return fits_single_precision(capture, temperature, threads)
+
+    assert fits(1) and fits(1.39) and fits(1, threads=2)
+    assert not fits(1.41)  # 126.9 apart
+    assert not fits(1, temperature=0.5) and fits(1.41, temperature=2)
+    assert not fits(1, shift=50) and not fits(1, shift=-70)  # 60 + 72 and −30 − 101
