@@ -4,10 +4,9 @@
     DIR/labels/…  DIR/colours/…  DIR/overlays/…  DIR/confidence/…  DIR/probabilities/…
 
 An image's label file is written last and remembers the pixels that it was made from: where it does, all of the image's
-files are there, and of this very image.
+files are there, and of this very image. What was changed since, or is of another image, is never replaced.
 """
 
-import hashlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dnl.files import remove_leftovers, write_atomically, write_json
+from dnl.predict.marks import Marked, read_marked
 from dnl.predict.pictures import Pictures
 from dnl.untrusted import read_json_object, read_text_file, shortened
 
@@ -74,14 +74,25 @@ class PredictionFolder:
                 )
 
     def finished(self, name: str, source: str) -> np.ndarray | None:
-        """The classes of an image, H×W uint8, where all of its files are there; None else."""
+        """The classes of an image, H×W uint8, where all of its files are there; None where it is to be predicted.
+
+        source: the image's `fingerprint`. Raises ValueError where a file is in the way: one that is not as this command
+        has written it, or the labels of another image.
+        """
         *others, labels = (self.root / place for place in self.pictures.places(name))
-        if not labels.is_file() or not all(file.is_file() for file in others):
-            return None
-        try:
-            return self.pictures.labels.decode(labels.read_bytes(), source)
-        except ValueError:
-            return None  # it is written anew
+        classes = None
+        if labels.exists():
+            found = _untouched(name, labels)
+            if found.source != source:
+                raise _in_the_way(name, labels, "is of another image, or of this one as it was before")
+            classes = self.pictures.labels.decode(found.values)
+        missing = [file for file in others if not file.is_file()]
+        if classes is not None and not missing:
+            return classes
+        for file in others:
+            if file.suffix == ".png" and file not in missing:
+                _untouched(name, file)
+        return None
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write an image's files by their places, in their order, each atomically. Raises OSError."""
@@ -96,8 +107,19 @@ def in_a_prediction(file: Path) -> bool:
     return any(folder.name in KINDS and (folder.parent / FACTS).is_file() for folder in file.parents)
 
 
-def fingerprint(image: np.ndarray) -> str:
-    """What tells an image's pixels (H×W×3 uint8) from all others, in hexadecimal."""
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(image.tobytes())
-    return digest.hexdigest()
+def _untouched(name: str, file: Path) -> Marked:
+    """What a file of the image `name` holds. Raises ValueError where it is not as this command has written it."""
+    try:
+        found = read_marked(file.read_bytes())
+    except ValueError as error:
+        raise _in_the_way(name, file, f"is not of this command: {error}") from error
+    if not found.untouched:
+        raise _in_the_way(name, file, "was changed, or is not of this command")
+    return found
+
+
+def _in_the_way(name: str, file: Path, why: str) -> ValueError:
+    return ValueError(
+        f"image {name} is left out, for {file} {why}; move that file away to have the image predicted, or name another "
+        "--out"
+    )

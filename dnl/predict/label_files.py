@@ -1,16 +1,14 @@
 """How a predicted label image is written: as class indices, or as a benchmark's server wants it, under its names."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from dnl.classes import ADE20K, CITYSCAPES, VOC, LabelSet
 from dnl.codings import CITYSCAPES_LABEL_IDS, same_classes
 from dnl.datasets.cityscapes import IMAGE_END, label_ids, prediction_file
-from dnl.untrusted import first_line
+from dnl.predict.marks import marked_png
 
 INDICES = "indices"
 # The data sets whose servers take other files than those of class indices, and what these hold.
@@ -22,8 +20,6 @@ WORDS = {
     "ade20k": "ADE20K's annotation, 1 … 150",
     "voc": "VOC's class indices, with its palette",
 }
-# The text in a PNG file that says which pixels it was made from.
-SOURCE = "source"
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class LabelFormat:
         return f"{name}.png"
 
     def encode(self, name: str, classes: np.ndarray, source: str) -> bytes:
-        """A PNG file of class indices H×W uint8, which says what it was made from (`source`, any text)."""
+        """A PNG file of class indices H×W uint8. source: the `fingerprint` of the image, which the file remembers."""
         if self.key == "cityscapes":
             picture = Image.fromarray(label_ids(name, classes))
         elif self.key == "ade20k":
@@ -55,24 +51,10 @@ class LabelFormat:
             palette = np.zeros((256, 3), np.uint8)
             palette[: self.label_set.num_classes] = self.label_set.palette
             picture.putpalette(palette.tobytes())
-        about = PngInfo()
-        about.add_text(SOURCE, source)
-        file = io.BytesIO()
-        picture.save(file, format="PNG", pnginfo=about)
-        return file.getvalue()
+        return marked_png(picture, source)
 
-    def decode(self, content: bytes, source: str) -> np.ndarray | None:
-        """The classes in a file of `encode`; None where it was made from something else.
-
-        Raises ValueError where that cannot be told.
-        """
-        try:
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-                if picture.info.get(SOURCE) != source:
-                    return None
-                values = np.asarray(picture)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"it is no label image of this command ({first_line(error)})") from error
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """The classes that `encode` has written as these values, H×W uint8 each."""
         index_of = np.zeros(256, np.uint8)
         if self.key == "cityscapes":
             index_of[list(CITYSCAPES_LABEL_IDS)] = np.arange(CITYSCAPES.num_classes)

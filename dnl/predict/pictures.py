@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from dnl.predict.label_files import LabelFormat
+from dnl.predict.marks import marked_png
 
 # Of the classes' colours over the photo.
 OPACITY = 0.5
@@ -55,23 +56,19 @@ def prediction_files(
     float16, and the confidence, that of the class in each pixel, as grey 0 … 255. source: what `labels` remember.
     """
     coloured = Image.fromarray(pictures.labels.label_set.colour(classes))
-    contents = [_png(coloured), _png(Image.blend(Image.fromarray(image), coloured, OPACITY))]
+    blended = Image.blend(Image.fromarray(image), coloured, OPACITY)
+    contents = [marked_png(picture, compress_level=QUICK) for picture in (coloured, blended)]
     if pictures.needs_probabilities:
         if probabilities is None:
             raise ValueError("these files need the probabilities of the classes, and there are none")
         if pictures.confidence:
             best = np.take_along_axis(probabilities, classes[None].astype(np.intp), axis=0)[0]
-            contents.append(_png(Image.fromarray(np.rint(255 * best.clip(0, 1)).astype(np.uint8))))
+            grey = Image.fromarray(np.rint(255 * best.clip(0, 1)).astype(np.uint8))
+            contents.append(marked_png(grey, compress_level=QUICK))
         if pictures.probabilities:
             contents.append(_npz(probabilities, pictures.labels.label_set.class_names))
     contents.append(pictures.labels.encode(name.rpartition("/")[2], classes, source))
     return dict(zip(pictures.places(name), contents, strict=True))
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, format="PNG", compress_level=QUICK)
-    return file.getvalue()
 
 
 def _npz(probabilities: np.ndarray, class_names: tuple[str, ...]) -> bytes:

@@ -15,7 +15,8 @@ from dnl.distributed import World, total
 from dnl.inference import Inference, predict, predict_probabilities
 from dnl.metrics import confusion_matrix
 from dnl.network import SegmentationNetwork
-from dnl.predict.folder import PredictionFolder, fingerprint
+from dnl.predict.folder import PredictionFolder
+from dnl.predict.marks import fingerprint
 from dnl.predict.pictures import prediction_files
 
 # Pictures are decoded and packed outside of Python, on as many cores; half of them for each of the two.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dnl.checkpoints import load_checkpoint, save_checkpoint
 from dnl.classes import ADE20K, CAMVID, CITYSCAPES, VOC
@@ -270,16 +271,71 @@ def test_killed_at_any_write_and_run_again_the_files_are_the_same(checkpoints, p
         assert files_of(out) == whole
 
 
-def test_an_image_that_changed_is_predicted_anew_and_so_is_a_file_that_is_gone(checkpoints, photos, tmp_path, capsys):
+def test_files_that_are_gone_are_written_again(checkpoints, photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert command(checkpoints["camvid"], out, "--data", photos) == 0
-    Image.fromarray(255 - pixels(photos / "b.png")).save(photos / "b.png")
+    before = files_of(out)
     (out / "overlays" / "a.png").unlink()
-    (out / "labels" / "d.png").write_bytes(b"torn")
+    (out / "labels" / "d.png").unlink()
     assert command(checkpoints["camvid"], out, "--data", photos) == 0
-    assert "3 images predicted" in capsys.readouterr().out
-    assert command(checkpoints["camvid"], tmp_path / "fresh", "--data", photos) == 0
-    assert files_of(out) == files_of(tmp_path / "fresh")
+    assert "2 images predicted" in capsys.readouterr().out and files_of(out) == before
+
+
+def repainted(file, keep_texts):
+    """Paint the upper half of a label image, as an editor does, and save it with or without its texts."""
+    with Image.open(file) as picture:
+        texts = PngInfo()
+        for key in ("source", "pixels") if keep_texts else ():
+            texts.add_text(key, picture.info[key])
+        values = np.array(picture)
+        values[: SIZE[0] // 2] = 3
+        changed = Image.fromarray(values)
+        changed.putpalette(picture.getpalette())
+    changed.save(file, pnginfo=texts)
+
+
+@pytest.mark.parametrize("keep_texts", [True, False])
+@pytest.mark.parametrize("kind", ["labels", "colours"])
+def test_what_somebody_has_corrected_is_left_and_named(kind, keep_texts, checkpoints, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command(checkpoints["camvid"], out, "--data", photos / "a.png", photos / "b.png") == 0
+    if kind == "labels":
+        repainted(out / "labels" / "b.png", keep_texts)
+    else:
+        Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(out / "colours" / "b.png")
+        (out / "labels" / "b.png").unlink()
+    before = files_of(out)
+    capsys.readouterr()
+    assert command(checkpoints["camvid"], out, "--data", photos / "a.png", photos / "b.png", photos / "d.bmp") == 1
+    said = capsys.readouterr()
+    assert "1 image predicted" in said.out and "1 were there before" in said.out
+    assert f"image b is left out, for {out / kind / 'b.png'} was changed" in said.err
+    assert "move that file away" in said.err
+    assert before.items() <= files_of(out).items() and (out / "labels" / "d.png").is_file()
+
+
+def test_predictions_of_another_folder_are_left_and_named(checkpoints, photos, tmp_path, capsys):
+    """Photos of the same name, or one photo that has become another: what is there is not of this one."""
+    out = tmp_path / "out"
+    assert command(checkpoints["camvid"], out, "--data", photos / "a.png") == 0
+    before = files_of(out)
+    assert command(checkpoints["camvid"], out, "--data", photos / "more" / "a.png") == 1
+    assert "is of another image, or of this one as it was before; move that file away" in capsys.readouterr().err
+    assert files_of(out) == before
+    (out / "labels" / "a.png").write_bytes(b"notes")
+    assert command(checkpoints["camvid"], out, "--data", photos / "a.png") == 1
+    assert "is not of this command: it is no PNG file" in capsys.readouterr().err
+    assert (out / "labels" / "a.png").read_bytes() == b"notes"
+
+
+def test_a_corrected_file_is_no_prediction_to_be_scored(checkpoints, camvid, tmp_path, capsys):
+    out, given = tmp_path / "out", ("--dataset", "camvid", "--data", camvid)
+    assert command(checkpoints["camvid"], out, *given) == 0
+    assert "mIoU" in capsys.readouterr().out
+    repainted(next((out / "labels").glob("*.png")), keep_texts=True)
+    assert command(checkpoints["camvid"], out, *given) == 1
+    said = capsys.readouterr()
+    assert "mIoU" not in said.out and "so there are no scores" in said.err
 
 
 def test_a_folder_of_other_predictions_is_left_alone(checkpoints, photos, tmp_path, capsys):
