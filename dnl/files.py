@@ -10,6 +10,9 @@ from pathlib import Path
 # Of this package. It stands in the files that say what they were made with; here every floor may take it.
 VERSION = "0.1.0"
 
+# Of temporary files and folders: names that nobody else gives, and short ones, whatever the file is to be called.
+TEMPORARY, TEMPORARY_END = ".dnl-", ".tmp"
+
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk and rename it over `path`.
@@ -22,7 +25,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=TEMPORARY_END)
     except OSError as error:  # it is about a hidden file that nobody asked for
         raise OSError(error.errno, error.strerror, str(path.parent)) from error
     os.close(descriptor)
@@ -39,7 +42,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
 
 def remove_leftovers(folder: str | Path) -> None:
     """Remove the temporary files that a killed `write_atomically` has left in `folder`. Nobody may be writing there."""
-    for path in Path(folder).glob(".*.tmp"):
+    for path in Path(folder).glob(f"{TEMPORARY}*{TEMPORARY_END}"):
         path.unlink(missing_ok=True)
 
 

@@ -32,7 +32,7 @@ from analysis.report.foreseen import foreseen
 from analysis.report.heads import write_heads_report
 from analysis.report.measuring import Job, Progress, ReportError, measure_images
 from analysis.report.networks import open_networks, pooled_records
-from analysis.report.output import Checkpoint, write_report
+from analysis.report.output import Checkpoint, require_room, write_report
 from analysis.report.photos import Images, Photos, open_images
 from analysis.report.records import located
 from analysis.report.typeset import MOST_DIGITS
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _report(options: argparse.Namespace, world: World) -> None:
     _require_numbers(options)
+    require_room(options.out)  # before hours of measuring
     if options.attention:
         if world.is_main:
             _report_files(options, world)

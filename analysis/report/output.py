@@ -1,10 +1,10 @@
 """Everything that a report leaves in its folder, out of the records of its images."""
 
-import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,8 +50,9 @@ from analysis.report.tables import (
 from analysis.report.typeset import latex, markdown
 from dnl.classes import LabelSet
 from dnl.datasets import learnt_from
-from dnl.files import write_atomically, write_json
+from dnl.files import TEMPORARY, TEMPORARY_END, write_atomically, write_json
 from dnl.network import ModelConfig
+from dnl.untrusted import read_json, read_text_file
 
 # Of tables for a paper: the file's ending and what writes it.
 FORMATS = {"tex": latex, "md": markdown}
@@ -59,6 +60,8 @@ NOISE_MAPS = 6
 MOST_DRAWN_GROUPS = 40
 # Which files in a report's folder are the report's, so that the next one there can take the place of all of them.
 FILE_LIST = Path("records", "files.json")
+# Of every report.
+ALWAYS = ("summary.json", "report.html", "per_image.csv", "per_class.csv")
 # Of a noise map's file, its number and ending apart: file systems take 255 bytes.
 MAX_FILE_NAME = 100
 
@@ -106,11 +109,12 @@ def write_report(
 def put_in_place(out: Path, write: Callable[[Path], dict]) -> dict:
     """Let `write` fill a folder, and put its files in place of an earlier report's in `out`; returns what it does.
 
-    On an error an earlier report is left as it was.
+    On an error, such as a ReportError for a file of somebody else's that is in the way, an earlier report is left as it
+    was.
     """
-    made = out / ".report"
-    shutil.rmtree(made, ignore_errors=True)  # what a killed process has left
-    made.mkdir()
+    for left in out.glob(f"{TEMPORARY}*{TEMPORARY_END}"):  # what a killed process has left
+        shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(dir=out, prefix=TEMPORARY, suffix=TEMPORARY_END))
     try:
         summary = write(made)
         _move(made, out)
@@ -119,9 +123,27 @@ def put_in_place(out: Path, write: Callable[[Path], dict]) -> dict:
     return summary
 
 
+def require_room(out: Path, names: Iterable[str] = ALWAYS) -> None:
+    """Raise ReportError where a file that a report would write into `out` is there and of no earlier report."""
+    own = set(_listed_files(out))
+    for name in names:
+        if name in own:
+            continue
+        folders = [folder for folder in (out / name).parents if folder.is_relative_to(out)]
+        in_the_way = next((folder for folder in folders if folder.exists() and not folder.is_dir()), None)
+        if in_the_way is None and os.path.lexists(out / name):
+            in_the_way = out / name
+        if in_the_way is not None:
+            raise ReportError(
+                f"{in_the_way} is there and of no earlier report, so that nothing was written over; move it away, or "
+                "choose another --out"
+            )
+
+
 def _move(made: Path, out: Path) -> None:
     """Move the files in `made` to `out`, and remove those of the report before that have no successor."""
     new = sorted(file.relative_to(made).as_posix() for file in made.rglob("*") if file.is_file())
+    require_room(out, new)
     (out / FILE_LIST).parent.mkdir(exist_ok=True)
     old = _listed_files(out)
     write_json(out / FILE_LIST, sorted({*old, *new}))  # so that no file is forgotten if this ends halfway
@@ -137,13 +159,22 @@ def _move(made: Path, out: Path) -> None:
 
 
 def _listed_files(out: Path) -> list[str]:
-    """The files of the report in `out`, as they are listed there; nothing outside of it."""
-    try:
-        names = json.loads((out / FILE_LIST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """The files of the report in `out`, as they are listed there; nothing outside of it.
+
+    Raises ReportError where the list is no such list: it may be anybody's.
+    """
+    file = out / FILE_LIST
+    if not os.path.lexists(file):
         return []
+    try:
+        names = read_json(read_text_file(file))
+        if not isinstance(names, list):
+            raise ValueError("it is no list")
+    except ValueError as error:
+        raise ReportError(
+            f"{file} does not list the files of an earlier report ({error}); move it away, or choose another --out"
+        ) from error
     inside = out.resolve()
-    names = names if isinstance(names, list) else []
     return [name for name in names if isinstance(name, str) and (out / name).resolve().is_relative_to(inside)]
 
 

@@ -24,10 +24,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_only_leftovers_are_removed(tmp_path):
-    for name in ("state.pt", "notes.tmp", ".hidden", ".state.pt.x1.tmp"):
+    for name in ("state.pt", "notes.tmp", ".hidden", ".notes.tmp", ".dnl-x1.tmp"):
         (tmp_path / name).write_text("")
     remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"state.pt", "notes.tmp", ".hidden"}
+    assert {path.name for path in tmp_path.iterdir()} == {"state.pt", "notes.tmp", ".hidden", ".notes.tmp"}
 
 
 def test_a_folder_is_not_written_over(tmp_path):

@@ -72,6 +72,44 @@ def test_a_file_list_names_nothing_outside_of_its_folder(checkpoint, camvid, tmp
     out, bystander = tmp_path / "out", tmp_path / "bystander.txt"
     bystander.write_text("stays")
     assert run(checkpoint, camvid, out) == 0
-    (out / "records" / "files.json").write_text(json.dumps(["../bystander.txt", str(bystander), 3]))
+    listed = json.loads((out / "records" / "files.json").read_text())
+    (out / "records" / "files.json").write_text(json.dumps([*listed, "../bystander.txt", str(bystander), 3]))
     assert run(checkpoint, camvid, out, "--limit", "1") == 0
     assert bystander.read_text() == "stays"
+
+
+@pytest.mark.parametrize("name", ["summary.json", "charts/stages.svg", "noise_maps", "leakage_raw.csv", "charts"])
+def test_files_of_somebody_else_are_not_written_over(name, checkpoint, camvid, tmp_path, capsys):
+    """The last two are found only when the report is made: a file for a folder, and a link that leads nowhere."""
+    own, out = tmp_path / "out" / name, tmp_path / "out"
+    own.parent.mkdir(parents=True)
+    if name == "leakage_raw.csv":
+        own.symlink_to("nowhere")
+    else:
+        own.write_text("mine")
+    (out / ".report").mkdir()
+    (out / ".report" / "notes.txt").write_text("mine too")
+    assert run(checkpoint, camvid, out, "--no-detection") == 1
+    said = capsys.readouterr().err
+    assert f"{own} is there and of no earlier report" in said and "choose another --out" in said
+    assert files_of(out) - {name} == {".report/notes.txt"}
+    assert own.is_symlink() or own.read_text() == "mine"
+    own.unlink()
+    assert run(checkpoint, camvid, out, "--no-detection") == 0
+    assert run(checkpoint, camvid, out, "--no-detection") == 0
+    assert (out / ".report" / "notes.txt").read_text() == "mine too" and not list(out.glob(".dnl-*"))
+
+
+@pytest.mark.parametrize("content", ["{}", "no JSON"])
+def test_a_list_of_files_that_is_none_is_refused(content, checkpoint, camvid, tmp_path, capsys):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "files.json").write_text(content)
+    assert run(checkpoint, camvid, tmp_path) == 1
+    assert "does not list the files of an earlier report" in capsys.readouterr().err
+    assert (tmp_path / "records" / "files.json").read_text() == content
+
+
+def test_what_a_killed_report_has_left_is_removed(checkpoint, camvid, tmp_path):
+    (tmp_path / ".dnl-x1.tmp" / "charts").mkdir(parents=True)
+    assert run(checkpoint, camvid, tmp_path, "--no-detection") == 0
+    assert not list(tmp_path.glob(".dnl-*"))

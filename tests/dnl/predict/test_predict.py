@@ -259,7 +259,7 @@ def test_killed_at_any_write_and_run_again_the_files_are_the_same(checkpoints, p
             if next(count) < moment:
                 really(path, write)
             else:
-                (path.parent / f".{path.name}.x.tmp").write_bytes(b"half")
+                (path.parent / f".dnl-{path.name}.tmp").write_bytes(b"half")
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:

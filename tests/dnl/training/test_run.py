@@ -28,7 +28,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_run, i
     assert cut(settings=streets) == 130
     assert "go on with --resume" in only_error()
     monkeypatch.undo()
-    (cut.out / ".state.pt.abc.tmp").write_text("half")  # what a killed writer leaves
+    (cut.out / ".dnl-abc.tmp").write_text("half")  # what a killed writer leaves
     assert cut("--resume", settings=streets) == 0
     assert_same_weights(whole.weights, cut.weights)
     assert whole.curves == cut.curves
