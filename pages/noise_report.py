@@ -204,10 +204,9 @@ def show_table(summary: dict, stages: list[str]) -> None:
     facts = f"{summary['queries']:,} queries in {images}, against {summary['label_source']}. "
     if summary["effective_keys"] is not None:
         facts += f"Median effective keys of the raw rows: {summary['effective_keys']:.0f}. "
-    facts += (
-        f"Query dependence {summary['query_dependence']:.2f} (0: every query gets the same map), "
-        f"{summary['distinct_argmax_keys']:.0f} distinct strongest keys an image."
-    )
+    if summary["query_dependence"] is not None:
+        facts += f"Query dependence {summary['query_dependence']:.2f} (0: every query gets the same map). "
+    facts += f"{summary['distinct_argmax_keys']:.0f} distinct strongest keys an image."
     st.caption(facts)
 
 

@@ -12,7 +12,14 @@ from analysis.measure.data_set import (
 from analysis.measure.differences import NOISE_METRICS, checkpoint_differences
 from analysis.measure.estimates import Estimator, grouping_of, interval_facts
 from analysis.measure.heads import HeadNoise, noise_of_heads
-from analysis.measure.image import ImageReport, MeasureOptions, measure_capture, metric_map, worst_queries
+from analysis.measure.image import (
+    ImageReport,
+    MeasureOptions,
+    UnlabelledError,
+    measure_capture,
+    metric_map,
+    worst_queries,
+)
 from analysis.measure.pooling import network_spread, pooled
 from analysis.measure.records import RECORD_METRICS, SPLITS, ImageRecord, image_record
 
@@ -28,6 +35,7 @@ __all__ = [
     "ImageRecord",
     "ImageReport",
     "MeasureOptions",
+    "UnlabelledError",
     "checkpoint_differences",
     "classes_of_few_cells",
     "data_set_summary",

@@ -9,7 +9,7 @@ from analysis import noise
 from analysis.capture import Layers, quietly
 from analysis.measure.data_set import GROUP_METRICS, split_block
 from analysis.measure.estimates import Estimator, grouping_of, interval_facts
-from analysis.measure.image import MeasureOptions, measure_capture
+from analysis.measure.image import MeasureOptions, UnlabelledError, measure_capture
 from analysis.measure.records import ImageRecord, image_record
 from analysis.measure.tables import Tables
 from analysis.options import STAGES
@@ -29,7 +29,8 @@ class Head(NamedTuple):
 def head_records(layers: Layers, options: MeasureOptions) -> dict[Head, ImageRecord]:
     """The record of each head of each layer of one image, without AUC and average precision.
 
-    Raises ValueError, which names the head, where it cannot be measured: without labels, or with weights below 0.
+    Raises ValueError, which names the head, where it cannot be measured: without labels, or with weights below 0;
+    UnlabelledError where labels leave no cell of a layer with one.
     """
     found = {}
     for layer in layers:
@@ -38,7 +39,8 @@ def head_records(layers: Layers, options: MeasureOptions) -> dict[Head, ImageRec
             try:
                 report = measure_capture(capture, options, detection=False)
             except ValueError as error:
-                raise ValueError(f"head {number} of {layer.name or 'the layer'}: {error}") from error
+                kind = UnlabelledError if isinstance(error, UnlabelledError) else ValueError
+                raise kind(f"head {number} of {layer.name or 'the layer'}: {error}") from error
             found[Head(layer.name, number)] = image_record(report)
     return found
 
@@ -56,7 +58,8 @@ def heads_summary(
     records: of each head one an image, the same images in the same order for all. "layers": layer -> {"controls":
     {"uniform": …}, the same for all heads, "heads": number -> {"stages": stage -> metric -> figures, …}}; figures are
     as in `data_set_summary`, of HEAD_METRICS. "lowest" and "highest": the heads with the least and the most raw
-    interclass noise over chance. "intervals": of the first head. Raises ValueError without records.
+    interclass noise over chance. "intervals": of
+    the first head that has noise. Raises ValueError without records.
     """
     if not records or not all(records.values()):
         raise ValueError("there is no image to summarise; give at least one record of each head")
@@ -68,10 +71,13 @@ def heads_summary(
         tables = Tables(own, len(class_names), min_cells)
         stages = {stage: _figures(tables, stage, class_names, estimator) for stage in tables.stages}
         layer = layers.setdefault(name, {"controls": {}, "heads": {}})
-        if "uniform" in stages:
-            layer["controls"]["uniform"] = stages.pop("uniform")
+        uniform = stages.pop("uniform", None)
+        if uniform is not None and not _known(layer["controls"].get("uniform")):
+            layer["controls"]["uniform"] = uniform
         layer["heads"][str(number)] = {"stages": stages, **_facts(own, tables)}
-    raw = Tables(first, len(class_names), min_cells).table("all", "raw", "interclass_noise")
+    tables_of_heads = [_raw_noise(own, len(class_names), min_cells) for own in records.values()]
+    # A head whose rows are all emptied says nothing of the images.
+    raw = next((table for table in tables_of_heads if np.isfinite(table).any()), tables_of_heads[0])
     images_of_class = np.isfinite(raw).sum(axis=0)
     return {
         "images": len(first),
@@ -113,6 +119,14 @@ def unlike_classes(summary: Mapping) -> str:
     return f"{told}: {words}."
 
 
+def _raw_noise(records: Sequence[ImageRecord], num_classes: int, min_cells: int) -> np.ndarray:
+    return Tables(records, num_classes, min_cells).table("all", "raw", "interclass_noise")
+
+
+def _known(figures: Mapping | None) -> bool:
+    return figures is not None and figures["interclass_noise"]["mean"] is not None
+
+
 def _figures(tables: Tables, stage: str, class_names: Sequence[str], estimator: Estimator) -> dict[str, dict]:
     found = {}
     for metric in HEAD_METRICS:
@@ -122,11 +136,10 @@ def _figures(tables: Tables, stage: str, class_names: Sequence[str], estimator: 
 
 
 def _facts(records: Sequence[ImageRecord], tables: Tables) -> dict:
-    dependence = [record.query_dependence for record in records if np.isfinite(record.query_dependence)]
     return {
         "queries": sum(record.queries for record in records),
         "emptied": {stage: tables.emptied(stage) for stage in tables.stages if stage != "uniform"},
-        "query_dependence": float(np.mean(dependence)) if dependence else None,
+        "query_dependence": tables.query_dependence(),
         "distinct_argmax_keys": float(np.mean([record.distinct_argmax_keys for record in records])),
     }
 

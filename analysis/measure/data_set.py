@@ -92,7 +92,7 @@ def data_set_summary(
         "groups": _groups(records, len(class_names), min_cells=min_cells, min_images=min_images, seed=seed),
         "leakage": {stage: _rows(tables.leakage(stage).matrix()) for stage in tables.stages},
         "hollow_curve": _hollow_curve(tables, estimator),
-        "query_dependence": float(np.mean([record.query_dependence for record in records])),
+        "query_dependence": tables.query_dependence(),
         "distinct_argmax_keys": float(np.mean([record.distinct_argmax_keys for record in records])),
         "effective_keys": _median([record.effective_keys for record in records]),
         "emptied": {stage: tables.emptied(stage) for stage in tables.stages},

@@ -33,6 +33,10 @@ DEPENDENCE_PIECES = 8
 LABEL_SOURCES = {"truth": "ground truth", "prediction": "prediction"}
 
 
+class UnlabelledError(ValueError):
+    """No cell of a map has a label, so that there is nothing to measure; the message says whose."""
+
+
 @dataclass(frozen=True)
 class MeasureOptions(MapOptions):
     """What is measured, and how.
@@ -65,7 +69,8 @@ class ImageReport(NamedTuple):
     detection_sampled: False where these are all queries, True where they are a seeded sample.
     boundary: N bool, a labelled cell with a labelled 8-neighbour of another label; no query without a place.
     gr_right: N bool, GR's class prediction agrees with the label; None without class_probs.
-    query_dependence: 0 (every query gets the same raw map) … 1, NaN where keys are other cells than a single query.
+    query_dependence: 0 (every query gets the same raw map) … 1, NaN where no two queries have attention, and where keys
+    are other cells than a single query.
     distinct_argmax_keys: cells that are the strongest raw key of some query.
     options: what was measured, with "model" and "auto" resolved. image_sha256: as in Capture.
     key_labels: the labels of the keys on a grid of their own, int64; None where they are the queries' cells.
@@ -102,7 +107,7 @@ def measure_capture(
     """The noise report of one image. detection: AUC and average precision too.
 
     progress is called with the share done, 0 … 1; an exception raised in it ends the work and reaches the caller.
-    Raises ValueError on labels or options that do not fit the capture.
+    Raises ValueError on labels or options that do not fit the capture, UnlabelledError where no cell has a label.
     """
     with one_thread() as threads:
         return _measure(capture, options, detection, progress or (lambda share: None), threads)
@@ -177,15 +182,15 @@ def _labels(capture: Capture, source: str) -> tuple[np.ndarray, np.ndarray]:
         _check_classes(capture, labels, f"list of the queries' classes of {capture.name!r}")
     if (labels == capture.ignore_index).all():
         if capture.query_names is not None:
-            raise ValueError(f"no query of {capture.name!r} has a class; noise needs the classes of queries")
-        raise ValueError(f"the {words} leaves every cell without a label; noise needs labelled cells")
+            raise UnlabelledError(f"no query of {capture.name!r} has a class; noise needs the classes of queries")
+        raise UnlabelledError(f"the {words} leaves every cell without a label; noise needs labelled cells")
     if capture.key_size is None:
         return labels, labels
     # The labels of keys go by the capture's reference.
     key_labels = (capture if source == "truth" else replace(capture, labels=None)).key_labels
     assert key_labels is not None
     if (key_labels == capture.ignore_index).all():
-        raise ValueError(f"the {words} leaves every key without a label; noise needs labelled keys")
+        raise UnlabelledError(f"the {words} leaves every key without a label; noise needs labelled keys")
     return labels, key_labels
 
 

@@ -34,6 +34,11 @@ class Tables:
         """Emptied rows of a stage in all images."""
         return int(sum(record.emptied[record.stages.index(stage)] for record in self.records))
 
+    def query_dependence(self) -> float | None:
+        """The mean over the images that have one; None where none has."""
+        known = [record.query_dependence for record in self.records if np.isfinite(record.query_dependence)]
+        return float(np.mean(known)) if known else None
+
     def leakage(self, stage: str) -> Leakage:
         """The leakage matrix of a stage over all images."""
         leaks = Leakage(np.zeros((self.num_classes, self.num_classes)), np.zeros(self.num_classes, np.int64))

@@ -1,5 +1,6 @@
 """Attention noise of a map: where each class's attention goes, and whether the queries differ at all."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ def query_pairs(cells: int, pairs: int = 256, *, seed: int = 0) -> np.ndarray:
 def query_dependence(first_rows: np.ndarray, second_rows: np.ndarray) -> float:
     """Mean of `row_divergences`: 0 (every query the same map) … 1 (disjoint), emptied rows left out.
 
-    Raises ValueError when no pair is left.
+    NaN where no pair is left.
     """
     return mean_dependence(row_divergences(first_rows, second_rows))
 
@@ -101,11 +102,9 @@ def row_divergences(first_rows: np.ndarray, second_rows: np.ndarray) -> np.ndarr
 
 
 def mean_dependence(divergences: np.ndarray) -> float:
-    """The query dependence out of `row_divergences`. Raises ValueError when all are NaN."""
+    """The query dependence out of `row_divergences`; NaN where all are NaN."""
     valid = divergences[np.isfinite(divergences)]
-    if not valid.size:
-        raise ValueError("no pair of rows holds attention; query dependence needs at least one pair")
-    return float(valid.mean())
+    return float(valid.mean()) if valid.size else math.nan
 
 
 def argmax_keys(rows: np.ndarray) -> np.ndarray:

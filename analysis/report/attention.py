@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from analysis.capture import SUFFIXES, CaptureFileError, Layers, quietly, read_capture_file, require_total
 from analysis.files.photos import UploadError, read_labels_as_they_are
-from analysis.measure import Head, ImageRecord, MeasureOptions, head_records
+from analysis.measure import Head, ImageRecord, MeasureOptions, UnlabelledError, head_records
 from analysis.report.measuring import ReportError
+from analysis.report.records import SkippedImage
 from dnl.datasets import Origin, in_natural_order, visible
 from dnl.pictures import is_label_picture
 
@@ -38,15 +39,17 @@ class Reading:
 
 
 class MeasuredFiles(NamedTuple):
-    """records: of each head, one a file. class_names: the same in all files. hashes: file's name -> its SHA-256.
+    """records: of each head, one a file that could be measured. class_names: the same in all of these.
 
-    notes: file's name -> what has to be known of its layers.
+    hashes: file's name -> its SHA-256. notes: file's name -> what has to be known of its layers. skipped: files that
+    were left out, as some layer has no labelled cell there.
     """
 
     records: dict[Head, list[ImageRecord]]
     class_names: tuple[str, ...]
     hashes: dict[str, str]
     notes: dict[str, tuple[str, ...]]
+    skipped: list[SkippedImage]
 
 
 def found_files(paths: Sequence[Path]) -> list[AttentionFile]:
@@ -81,11 +84,14 @@ def measured_files(
 ) -> MeasuredFiles:
     """Every head of every file. progress: like tqdm.
 
-    Raises ReportError, which names the file, for one without labels, and for files of other layers, heads or classes.
+    Raises ReportError, which names the file, for one without labels, and for files of other layers, heads or classes;
+    and where there is no file that can be measured.
     """
     records: dict[Head, list[ImageRecord]] = {}
     class_names: tuple[str, ...] = ()
     hashes, notes = {}, {}
+    skipped: list[SkippedImage] = []
+    first = None
     for file in progress(files):
         data = _content(file.path)
         hashes[file.name] = hashlib.sha256(data).hexdigest()
@@ -94,14 +100,23 @@ def measured_files(
             found = head_records(layers, options)
             names = _class_names(layers)
             notes[file.name] = layers.notes
+        except UnlabelledError as error:
+            skipped.append(SkippedImage(file.name, str(error), **file.origin._asdict()))
+            continue
         except ValueError as error:
             raise ReportError(f"{file.path}: {str(error).rstrip('.')}") from error
-        _require_alike(file, files[0], found, records, names, class_names)
+        first = first or file
+        _require_alike(file, first, found, records, names, class_names)
         class_names = names
         for head, record in found.items():
             own = dataclasses.replace(record, **file.origin._asdict())
             records.setdefault(head, []).append(own)
-    return MeasuredFiles(records, class_names, hashes, notes)
+    if first is None:
+        raise ReportError(
+            f"none of the {len(files)} files can be measured, {skipped[0].name} the first ({skipped[0].reason}); give "
+            "labels that reach these cells"
+        )
+    return MeasuredFiles(records, class_names, hashes, notes, skipped)
 
 
 def notes_of_files(notes: Iterable[tuple[str, Sequence[str]]]) -> list[str]:

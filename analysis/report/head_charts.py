@@ -80,7 +80,7 @@ def class_heads_chart(summary: Mapping, stage: str, texts: Mapping[str, str], cl
         if stage in head["stages"]
     ]
     shown = [name for name in classes if any(name in found for _, _, found in columns)]
-    table = np.array([[_of_class(found, name) for _, _, found in columns] for name in shown]).reshape(len(shown), -1)
+    table = np.array([[_of_class(found, name) for _, _, found in columns] for name in shown])
     widths = 0.42 if len(columns) <= FEW_COLUMNS else 0.1
     left = 1.6 + widest([classes[name] for name in shown])
     height = 1.4 + 0.28 * max(len(shown), 1) + widest([texts[name] for name, _, _ in columns]) * 0.7

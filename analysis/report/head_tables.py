@@ -7,13 +7,19 @@ import numpy as np
 from analysis import noise
 from analysis.files.tables import csv_text
 from analysis.measure import HEAD_METRICS, Head, ImageRecord
+from analysis.report.records import SkippedImage
 from analysis.report.tables import BESIDE_CHANCE, class_means
 
 ENDS = ("", "_low", "_high")
 _FIGURES = (*(f"{metric}{end}" for metric in HEAD_METRICS for end in ENDS), *BESIDE_CHANCE)
 HEAD_HEADER = ("layer", "head", "stage", "images", "queries", *_FIGURES, "query_dependence")
 CLASS_HEADER = ("layer", "head", "stage", "class", "images", *_FIGURES[: -len(BESIDE_CHANCE)], "chance")
-IMAGE_HEADER = ("image", "group", "place", "layer", "head", "stage", "label_source", "queries", *HEAD_METRICS, "chance")
+IMAGE_HEADER = (
+    *("image", "group", "place", "layer", "head", "stage", "label_source", "queries"),
+    *HEAD_METRICS,
+    "chance",
+    "skipped",
+)
 
 
 def head_table(summary: Mapping) -> str:
@@ -39,9 +45,12 @@ def class_table(summary: Mapping) -> str:
     return csv_text(CLASS_HEADER, rows)
 
 
-def image_table(records: Mapping[Head, Sequence[ImageRecord]]) -> str:
-    """per_image.csv: one row an image, head and stage; means over the image's classes with MIN_CELLS cells."""
-    rows = []
+def image_table(records: Mapping[Head, Sequence[ImageRecord]], skipped: Sequence[SkippedImage] = ()) -> str:
+    """per_image.csv: one row an image, head and stage; means over the image's classes with MIN_CELLS cells.
+
+    A skipped image has one row with the reason.
+    """
+    rows: list[list] = []
     for head, own in records.items():
         for record in own:
             enough = record.cells >= noise.MIN_CELLS
@@ -49,7 +58,9 @@ def image_table(records: Mapping[Head, Sequence[ImageRecord]]) -> str:
                 means = class_means(record, place)
                 values = [_mean(means[metric][enough]) for metric in (*HEAD_METRICS, "chance")]
                 origin = [record.name, record.group, record.place, head.layer, head.head]
-                rows.append([*origin, stage, record.label_source, record.queries, *values])
+                rows.append([*origin, stage, record.label_source, record.queries, *values, None])
+    for image in skipped:
+        rows.append([image.name, image.group, image.place, *[None] * (len(IMAGE_HEADER) - 4), image.reason])
     return csv_text(IMAGE_HEADER, rows)
 
 

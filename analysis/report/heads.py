@@ -59,7 +59,11 @@ def write_heads_report(
         "images": measured_images(first),
         "notes": notes_of_files(measured.notes.items()),
     }
-    summary = {"provenance": about, **heads_summary(measured.records, measured.class_names, min_images=least)}
+    summary = {
+        "provenance": about,
+        **heads_summary(measured.records, measured.class_names, min_images=least),
+        "images_skipped": {record.name: record.reason for record in measured.skipped},
+    }
     return put_in_place(out, lambda made: _write(made, summary, measured))
 
 
@@ -71,7 +75,7 @@ def _write(out: Path, summary: dict, measured: MeasuredFiles) -> dict:
     tables = {
         "per_head.csv": head_table(summary),
         "per_class.csv": class_table(summary),
-        "per_image.csv": image_table(measured.records),
+        "per_image.csv": image_table(measured.records, measured.skipped),
     }
     for name, text in tables.items():
         write_atomically(out / name, partial(Path.write_text, data=text, encoding="utf-8"))
@@ -195,12 +199,26 @@ def _controls(summary: Mapping) -> list[str]:
 
 
 def _left_out(summary: Mapping) -> list[str]:
-    if not summary["classes_left_out"]:
-        return []
-    limits = summary["limits"]
-    names = ", ".join(f"{name} ({count})" for name, count in summary["classes_left_out"].items())
-    return [
-        "<h2>What was left out</h2>",
-        f"<p>Classes that are in fewer than {images_words(limits['min_images'])} with {limits['min_cells']} cells or "
-        f"more stay out of the macro means: {escape(names)}.</p>",
-    ]
+    lines = [f"Emptied rows, which have no noise: {words}." for words in _emptied(summary)]
+    if summary["classes_left_out"]:
+        limits = summary["limits"]
+        names = ", ".join(f"{name} ({count})" for name, count in summary["classes_left_out"].items())
+        lines.append(
+            f"Classes that are in fewer than {images_words(limits['min_images'])} with {limits['min_cells']} cells or "
+            f"more stay out of the macro means: {names}."
+        )
+    lines += [f"{name} was skipped: {reason}." for name, reason in summary["images_skipped"].items()]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return ["<h2>What was left out</h2>", f"<ul>{items}</ul>"] if lines else []
+
+
+def _emptied(summary: Mapping) -> list[str]:
+    """For each head with emptied rows its name, and how many there are in each stage."""
+    found = []
+    for layer, block in summary["layers"].items():
+        for number, head in block["heads"].items():
+            counts = ", ".join(f"{stage} {count:,}" for stage, count in head["emptied"].items() if count)
+            if counts:
+                place = f"head {number} of {layer}" if layer else f"head {number}"
+                found.append(f"{place}: {counts} of {number_words(head['queries'], 'query', 'queries')}")
+    return found

@@ -168,7 +168,7 @@ def _in_words(summary: Mapping) -> str:
         if changes:
             sentences.append(f"{words} changes {' and '.join(changes)}.")
     sentences.append(
-        f"Query dependence {summary['query_dependence']:.2f}, {plain(summary['effective_keys'])} effective keys "
+        f"Query dependence {plain(summary['query_dependence'])}, {plain(summary['effective_keys'])} effective keys "
         f"(median), {plain(summary['distinct_argmax_keys'])} distinct argmax keys an image."
     )
     return " ".join(sentences)

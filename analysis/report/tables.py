@@ -84,7 +84,7 @@ def write_image_table(path: Path, records: Mapping[str, Sequence[ImageRecord | S
                         int(enough.sum()),
                         *(_mean(values[enough]) for values in means),
                         int(record.emptied[place]),
-                        record.query_dependence,
+                        _mean(np.array([record.query_dependence])),
                         record.distinct_argmax_keys,
                         None,
                     ]

@@ -93,9 +93,7 @@ def test_query_dependence_from_none_to_full():
 def test_query_dependence_leaves_emptied_rows_out():
     first, second = np.array([[1.0, 0], [0, 0]]), np.array([[0, 1.0], [1, 0]])
     assert noise.query_dependence(first, second) == pytest.approx(1)
-    message = "^no pair of rows holds attention; query dependence needs at least one pair$"
-    with pytest.raises(ValueError, match=message):
-        noise.query_dependence(first[1:], second[1:])
+    assert math.isnan(noise.query_dependence(first[1:], second[1:]))  # no pair is left
     with pytest.raises(ValueError, match="same shape"):
         noise.query_dependence(first, second[:1])
 

@@ -151,6 +151,68 @@ def test_files_of_several_folders_have_them_for_groups(tmp_path):
     assert [(row["image"], row["place"]) for row in rows[:2]] == [("a/10.npz", "1"), ("a/9.npz", "0")]
 
 
+@pytest.mark.parametrize("off", [(0,), (1,), (0, 1)])
+def test_a_head_that_is_switched_off_has_no_figures_and_the_others_have_theirs(off, files, made, tmp_path):
+    """Such heads give nothing to any cell: 24 emptied rows an image."""
+    for number, share in enumerate(SHARES):
+        first, second = layers(share)
+        maps = first.arrays["attention"].copy()
+        maps[list(off)] = 0
+        changed = dataclasses.replace(first, arrays={"attention": maps})
+        save_layers(Layers((changed, second)), tmp_path / f"{number}.npz")
+    out = tmp_path / "out"
+    assert run(out, tmp_path) == 0
+    summary, whole = (json.loads((folder / "summary.json").read_text()) for folder in (out, made))
+    heads = summary["layers"]["blocks.0"]["heads"]
+    for head in (0, 1):
+        if head in off:
+            assert heads[str(head)]["query_dependence"] is None and heads[str(head)]["emptied"] == {"raw": 96}
+            assert heads[str(head)]["stages"]["raw"]["interclass_noise"]["mean"] is None
+        else:
+            assert heads[str(head)] == whole["layers"]["blocks.0"]["heads"][str(head)]
+    assert summary["layers"]["blocks.1"] == whole["layers"]["blocks.1"]
+    assert summary["classes_left_out"] == whole["classes_left_out"]
+    if len(off) == 1:
+        assert summary["layers"]["blocks.0"]["controls"] == whole["layers"]["blocks.0"]["controls"]
+    text = (out / "report.html").read_text()
+    assert f"head {off[0]} of blocks.0: raw 96 of 96 queries" in text and "nan" not in text.lower()
+    assert "nan" not in (out / "per_head.csv").read_text().lower()
+    cells = [row["query_dependence"] for row in table(out / "per_head.csv") if row["stage"] == "raw"]
+    assert [cell == "" for cell in cells] == [0 in off, 1 in off, False, False]
+
+
+def test_a_report_on_heads_that_are_all_switched_off_says_so(tmp_path):
+    (first, _) = layers(0.2)
+    off = dataclasses.replace(first, arrays={"attention": np.zeros((2, 24, 24), np.float32)})
+    save_layers(Layers((off,)), tmp_path / "0.npz")
+    assert run(tmp_path / "out", tmp_path / "0.npz") == 0
+    text = Page((tmp_path / "out" / "report.html").read_text()).text
+    assert "No class has enough cells in enough images" in text and "head 1 of blocks.0: raw 24 of 24 queries" in text
+
+
+def test_a_file_without_a_labelled_cell_in_some_layer_is_skipped_and_listed(tmp_path, capsys):
+    """Less than half of the pixels of each of the two cells of the coarse layer has a label."""
+    few = np.full(SIZE, CAMVID.ignore_index, np.uint8)
+    few[:7, :16] = LABELS[:7, :16]
+    for number, labels in enumerate((few, LABELS, LABELS)):
+        fine = layers(0.2, labels=labels)
+        coarse = Layer(
+            "coarse", (1, 2), (1, 2), (0,), {"attention": np.full((1, 2, 2), 0.5, np.float32)}, fine.layers[0].options
+        )
+        save_layers(Layers((*fine.layers, coarse)), tmp_path / f"{number}.npz")
+    out = tmp_path / "out"
+    assert run(out, tmp_path) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    reason = "head 0 of coarse: the ground truth of '0' leaves every cell without a label; noise needs labelled cells"
+    assert summary["images"] == 2 and summary["images_skipped"] == {"0": reason}
+    assert [file["name"] for file in summary["provenance"]["files"]] == ["0", "1", "2"]
+    assert f"0 was skipped: {reason}." in Page((out / "report.html").read_text()).text
+    skipped = [row for row in table(out / "per_image.csv") if row["skipped"]]
+    assert [(row["image"], row["layer"], row["skipped"]) for row in skipped] == [("0", "", reason)]
+    assert run(tmp_path / "none", tmp_path / "0.npz") == 1
+    assert "none of the 1 files can be measured, 0 the first (head 0 of coarse" in capsys.readouterr().err
+
+
 def refusal(capsys, *arguments):
     assert report.main([*map(str, arguments)]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
