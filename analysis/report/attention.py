@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ from dnl.pictures import is_label_picture
 
 
 class AttentionFile(NamedTuple):
-    """A file, the name of its image in the report, and where it comes from."""
+    """A file, the name of its image in the report, and where it comes from.
+
+    name: the file's own without its ending, or where that is not enough, its path below the folder that all are in.
+    """
 
     path: Path
     name: str
@@ -28,7 +32,8 @@ class AttentionFile(NamedTuple):
 class Reading:
     """How attention files are read.
 
-    label_folder: of label images named like the files, for those that hold no labels. label_set: the name of a public
+    label_folder: of label images named like the files, for those that hold no labels; where names of images are paths,
+    these are those of the label images there. label_set: the name of a public
     one, or None for what a file says. coding: of the labels, None to recognise it. layers: patterns; None for all.
     """
 
@@ -41,13 +46,13 @@ class Reading:
 class MeasuredFiles(NamedTuple):
     """records: of each head, one a file that could be measured. class_names: the same in all of these.
 
-    hashes: file's name -> its SHA-256. notes: file's name -> what has to be known of its layers. skipped: files that
+    hashes: file's path -> its SHA-256. notes: file's name -> what has to be known of its layers. skipped: files that
     were left out, as some layer has no labelled cell there.
     """
 
     records: dict[Head, list[ImageRecord]]
     class_names: tuple[str, ...]
-    hashes: dict[str, str]
+    hashes: dict[Path, str]
     notes: dict[str, tuple[str, ...]]
     skipped: list[SkippedImage]
 
@@ -70,10 +75,16 @@ def found_files(paths: Sequence[Path]) -> list[AttentionFile]:
         raise ReportError("a file is named twice; name each attention file once")
     folders = [str(file.parent) for file in files]
     stems = [file.stem for file in files]
-    alike = len(set(stems)) < len(stems)
-    names = [f"{file.parent.name}/{file.name}" if alike else file.stem for file in files]
+    names = stems if len(set(stems)) == len(stems) else _below_common_folder(files)
     origins = in_natural_order(stems, folders) if len(set(folders)) > 1 else [Origin()] * len(files)
     return [AttentionFile(*parts) for parts in zip(files, names, origins, strict=True)]
+
+
+def _below_common_folder(files: Sequence[Path]) -> list[str]:
+    """The files' paths below the innermost folder that holds all of them, with `/`."""
+    paths = [Path(os.path.abspath(file)) for file in files]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(common).as_posix() for path in paths]
 
 
 def measured_files(
@@ -89,12 +100,13 @@ def measured_files(
     """
     records: dict[Head, list[ImageRecord]] = {}
     class_names: tuple[str, ...] = ()
-    hashes, notes = {}, {}
+    hashes: dict[Path, str] = {}
+    notes: dict[str, tuple[str, ...]] = {}
     skipped: list[SkippedImage] = []
     first = None
     for file in progress(files):
         data = _content(file.path)
-        hashes[file.name] = hashlib.sha256(data).hexdigest()
+        hashes[file.path] = hashlib.sha256(data).hexdigest()
         try:
             layers = _labelled(file, data, reading, options.labels)
             found = head_records(layers, options)
@@ -167,14 +179,15 @@ def _labelled(file: AttentionFile, data: bytes, reading: Reading, source: str) -
 
 
 def _with_label_image(layers: Layers, file: AttentionFile, reading: Reading) -> Layers:
-    folder = reading.label_folder
-    assert folder is not None
+    assert reading.label_folder is not None
+    folder = (reading.label_folder / file.name).parent
     first = layers.layers[0]
     label_set = quietly(first, first.heads[0]).label_set
     if label_set is None:
         raise CaptureFileError("nothing says what its classes are; name them in its metadata, or with --label-set")
     stem = file.path.stem
-    images = [image for image in visible(folder) if image.stem == stem and is_label_picture(image.name)]
+    there = visible(folder) if folder.is_dir() else []
+    images = [image for image in there if image.stem == stem and is_label_picture(image.name)]
     if len(images) != 1:
         count = "no" if not images else len(images)
         raise CaptureFileError(f"{folder} has {count} label images called {stem}; it must be one")

@@ -55,7 +55,7 @@ def write_heads_report(
     least = least_images(len(first)) if min_images is None else min_images
     about = {
         **provenance,
-        "files": [{"name": file.name, "sha256": measured.hashes[file.name]} for file in files],
+        "files": [{"name": file.name, "sha256": measured.hashes[file.path]} for file in files],
         "images": measured_images(first),
         "notes": notes_of_files(measured.notes.items()),
     }

@@ -1,6 +1,7 @@
 """The report on attention files: from files of one network to tables, charts and the page."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -211,6 +212,32 @@ def test_a_file_without_a_labelled_cell_in_some_layer_is_skipped_and_listed(tmp_
     assert [(row["image"], row["layer"], row["skipped"]) for row in skipped] == [("0", "", reason)]
     assert run(tmp_path / "none", tmp_path / "0.npz") == 1
     assert "none of the 1 files can be measured, 0 the first (head 0 of coarse" in capsys.readouterr().err
+
+
+def test_files_of_one_name_in_folders_of_one_name_are_told_apart(tmp_path, capsys):
+    """Their names are their paths below the folder that holds all, and so are those of label images."""
+    found, labels = [], tmp_path / "labels"
+    for drive, share in (("drive1", 0.1), ("drive2", 0.3)):
+        (tmp_path / drive / "caps").mkdir(parents=True)
+        found.append(tmp_path / drive / "caps" / "im0.npz")
+        save_layers(layers(share, labels=None), found[-1])
+    labels.mkdir()
+    Image.fromarray(LABELS).save(labels / "im0.png")
+    wanted = f"{labels / 'drive1' / 'caps'} has no label images called im0"
+    assert wanted in refusal(capsys, "--attention", *found, "--label-folder", labels, "--out", tmp_path / "out")
+    for drive, image in (("drive1", LABELS), ("drive2", LABELS[:, ::-1])):
+        (labels / drive / "caps").mkdir(parents=True)
+        Image.fromarray(image).save(labels / drive / "caps" / "im0.png")
+    assert run(tmp_path / "out", *(file.parent for file in found), "--label-folder", labels) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    names = ["drive1/caps/im0.npz", "drive2/caps/im0.npz"]
+    assert summary["provenance"]["files"] == [
+        {"name": name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for name, file in zip(names, found, strict=True)
+    ]
+    rows = [row for row in table(tmp_path / "out" / "per_image.csv") if row["head"] == "0" and row["stage"] == "raw"]
+    assert [row["image"] for row in rows[:2]] == names
+    assert [float(row["interclass_noise"]) for row in rows[:2]] == pytest.approx([0.1, 0.3])
 
 
 def refusal(capsys, *arguments):
