@@ -114,11 +114,6 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
     require_fit(model, state, path.name)
     model.load_state_dict({key: state[key].to(own.dtype) for key, own in model.state_dict().items()}, assign=True)
     model.label_set = label_set
-    for key, tensor in model.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path.name} holds values that are not finite numbers in {key!r}; it cannot be used")
-        if key.endswith("running_var") and (tensor < 0).any():
-            raise CheckpointError(f"{path.name} holds a negative variance in {key!r}; it cannot be used")
     return model.eval(), card
 
 
@@ -135,7 +130,11 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], source: 
 
 
 def require_fit(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise CheckpointError naming every key of `state` that `module` lacks, misses or has in another shape."""
+    """Raise CheckpointError naming every key of `state` that `module` lacks, misses or has in another shape or kind.
+
+    So it is with values that no network can compute with: not finite as the module would hold them, or a negative
+    variance.
+    """
     own = module.state_dict()
     problems = []
     if missing := [key for key in own if key not in state]:
@@ -149,10 +148,27 @@ def require_fit(module: torch.nn.Module, state: Mapping[str, Tensor], source: st
     ]
     if misshapen:
         problems.append(f"of another shape {some_of(misshapen)}")
-    if complex_ones := [key for key in own if key in state and state[key].is_complex()]:
-        problems.append(f"of complex numbers {some_of(complex_ones)}")
+    unlike = [
+        f"{key} ({str(state[key].dtype).removeprefix('torch.')})"
+        for key in own
+        if key in state and not _can_be(state[key], own[key].dtype)
+    ]
+    if unlike:
+        problems.append(f"not of plain floating-point numbers {some_of(unlike)}")
     if problems:
         raise CheckpointError(f"{source} does not fit the network: keys {'; '.join(problems)}")
+    for key, tensor in own.items():
+        values = state[key].to(tensor.dtype)
+        if not torch.isfinite(values).all():
+            raise CheckpointError(f"{source} holds values that are not finite numbers in {key!r}; it cannot be used")
+        if key.endswith("running_var") and (values < 0).any():
+            raise CheckpointError(f"{source} holds a negative variance in {key!r}; it cannot be used")
+
+
+def _can_be(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether weights of `dtype` can be these: no signs, codes of a quantisation or complex numbers."""
+    plain = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_complex()
+    return plain and (tensor.is_floating_point() or not dtype.is_floating_point)
 
 
 def plain_state(source: str | Path | Mapping[str, Any], key: str | None = None) -> tuple[Mapping[str, Tensor], str]:

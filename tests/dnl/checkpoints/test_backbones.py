@@ -223,6 +223,30 @@ def test_a_key_too_many_too_few_or_of_another_naming_is_refused(state):
         load_backbone({**state, "_orig_mod.fc.bias": torch.zeros(1)}, model)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight > 0, r"not of plain floating-point numbers stem\.0\.weight \(bool\)$"),
+        (lambda weight: (127 * weight).to(torch.int8), r"stem\.0\.weight \(int8\)"),
+        (lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8), r"stem\.0\.weight \(qint8\)"),
+        (lambda weight: weight.to(torch.complex64), r"stem\.0\.weight \(complex64\)"),
+        (lambda weight: weight.to_sparse(), r"stem\.0\.weight \(float32\)"),
+        (lambda weight: torch.full_like(weight, torch.nan), r"not finite numbers in 'stem\.0\.weight'"),
+        (lambda weight: weight.double() + 1e300, r"not finite numbers in 'stem\.0\.weight'"),  # in float32
+    ],
+)
+def test_weights_that_are_no_numbers_to_compute_with_are_refused_and_change_nothing(change, message, state):
+    model = network(stem_expansion=1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    changed = {**state, "stem.0.weight": change(state["stem.0.weight"])}
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(changed, model)
+    with pytest.raises(CheckpointError, match=r"negative variance in 'stage2\.1\.bn1\.running_var'"):
+        name = "layer2.1.bn1.running_var"
+        load_backbone({**state, name: -state[name] - 1}, model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     class Payload:
         def __reduce__(self):

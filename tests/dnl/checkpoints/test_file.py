@@ -136,6 +136,14 @@ def test_weights_that_are_not_finite(saved):
         load_checkpoint(saved)
 
 
+def test_weights_of_another_kind_of_number(saved):
+    rewrite(saved, change=lambda state: state.update({"head.0.weight": state["head.0.weight"].to(torch.int8)}))
+    with pytest.raises(CheckpointError, match=r"small\.safetensors .*floating-point numbers head\.0\.weight \(int8\)"):
+        load_checkpoint(saved)
+    rewrite(saved, change=lambda state: state.update({"head.0.weight": state["head.0.weight"].double()}))
+    assert load_checkpoint(saved)[0].head[0].weight.dtype == torch.float32
+
+
 def test_loading_leaves_the_compiler_alone():
     """PyTorch imports its compiler, or SymPy for it, for some ways to make a weight: a second of a visitor's time."""
     script = "import sys, dnl; dnl.load_checkpoint('camvid-dnl'); print({'torch._dynamo', 'sympy'} & {*sys.modules})"

@@ -172,6 +172,16 @@ def test_a_wrong_shape_is_named(release_state):
         load_reference(release_state, small_model())
 
 
+def test_weights_that_are_no_numbers_to_compute_with_are_refused(release_state):
+    for change, message in (
+        (lambda weight: weight > 0, r"not of plain floating-point numbers head\.1\.weight \(bool\)"),
+        (lambda weight: weight * torch.inf, r"not finite numbers in 'head\.1\.weight'"),
+    ):
+        name = "conv_out1.conv.1.weight"
+        with pytest.raises(CheckpointError, match=message):
+            load_reference({**release_state, name: change(release_state[name])}, small_model())
+
+
 def test_a_failed_load_changes_nothing(release_state):
     model = small_model()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
