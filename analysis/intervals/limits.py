@@ -23,7 +23,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.intervals.parts import LEAST_PARTS, Cut, Sample, images_by_class, sample_of, speaks_of, too_few
+from analysis.intervals.parts import (
+    LARGEST,
+    LEAST_PARTS,
+    Cut,
+    Sample,
+    images_by_class,
+    numbers,
+    sample_of,
+    speaks_of,
+    too_few,
+)
 
 # Blocks of an interval: four degrees of freedom are kept.
 CUT = Cut(least=4, most=20, each=1)
@@ -69,9 +79,10 @@ def mean_interval(
     groups: the group of each image (drive, scene, folder). None: one sequence where `order` is given, else every image
     is independent. order: the image's place in its group, only compared; None: images stand in order.
     level: 0 … 1, of how many samples the interval is to hold the truth. seed: of the bootstrap.
-    Raises ValueError for shapes that do not fit, infinite values, and values of which none is finite.
+    Raises ValueError for shapes that do not fit, infinite values and values beyond 1e100, values of which none is
+    finite, masked arrays, and groups or an order with None or NaN for an image that has a value.
     """
-    table, kept = images_by_class(values)
+    table, kept = images_by_class(numbers(values, "values"))
     sample = sample_of(table, kept, groups, order, CUT)
     mean = float(np.nanmean(table, axis=0).mean())
     return _interval(mean, table, sample, level, seed)
@@ -91,17 +102,17 @@ def ratio_interval(
     should be many of its standard errors away from 0: the interval is that of a straight line through it.
     Raises ValueError as `mean_interval` does, and for a denominator whose mean is 0.
     """
-    above, below = (np.asarray(part, np.float64) for part in (numerator, denominator))
+    above, below = numbers(numerator, "the numerator's values"), numbers(denominator, "the denominator's values")
     if above.shape != below.shape:
         raise ValueError(
             f"numerator and denominator are {above.shape} and {below.shape}; their shapes must be the same"
         )
     both = np.isfinite(above) & np.isfinite(below)
-    above, kept = images_by_class(np.where(both | np.isinf(above), above, np.nan))
-    below, _ = images_by_class(np.where(both | np.isinf(below), below, np.nan))
+    above, kept = images_by_class(np.where(both, above, np.nan))
+    below, _ = images_by_class(np.where(both, below, np.nan))
     base = float(np.nanmean(below, axis=0).mean())
-    if base == 0:
-        raise ValueError("the denominator's mean is 0; there is no ratio")
+    if base == 0 or np.nanmax(np.abs(above)) > LARGEST * abs(base):
+        raise ValueError(f"the denominator's mean is {base:.2g}; there is no ratio")
     ratio = float(np.nanmean(above, axis=0).mean()) / base
     return _interval(ratio, (above - ratio * below) / base, sample_of(above, kept, groups, order, CUT), level, seed)
 
@@ -202,7 +213,7 @@ def _limits(mean: float, spread: _Spread, sample: Sample, level: float, seed: in
     few = sample.kind == "groups" and parts < LEAST_BOOTSTRAP
     if few or sample.kind == "blocks":  # their means are less skewed, and too few to tell
         return f"Student's t {over}", mean - student * error, mean + student * error
-    skewness = float((spread.errors**3).sum()) / error**3  # of the mean
+    skewness = float(((spread.errors / error) ** 3).sum())  # of the mean
     low, high = (_undo_skewness(t, skewness) for t in (-student, student))
     return f"Student's t {over}, skewness corrected", mean - high * error, mean - low * error
 

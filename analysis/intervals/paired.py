@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.intervals.limits import mean_interval
-from analysis.intervals.parts import LEAST_PARTS, Cut, Sample, images_by_class, sample_of, speaks_of, too_few
+from analysis.intervals.parts import LEAST_PARTS, Cut, Sample, images_by_class, numbers, sample_of, speaks_of, too_few
 
 BLOCKS = Cut(least=10, most=40)
 MOST_EXACT = 12  # parts of which all flips are tried
@@ -69,7 +69,7 @@ def paired_test(
     first, second: n, or n×classes for the macro mean; what one lacks (NaN) is left out of both. groups, order, seed: as
     in `mean_interval`. Raises ValueError as `mean_interval` does, and for shapes that differ.
     """
-    before, after = (np.asarray(values, np.float64) for values in (first, second))
+    before, after = numbers(first, "the first values"), numbers(second, "the second values")
     if before.shape != after.shape:
         raise ValueError(f"first and second are {before.shape} and {after.shape}; their shapes must be the same")
     interval = mean_interval(after - before, groups, order, seed=seed)

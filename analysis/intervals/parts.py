@@ -13,12 +13,13 @@ images of one sequence, lag-1 correlation 0.66).
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+LARGEST = 1e100  # value: the squares and cubes of larger ones may leave the numbers there are
 LEAST_PARTS = 3  # independent parts that an interval or a test needs
 LEAST_GROUPS = 10  # for an interval over groups rather than within them
 LEAST_SEQUENCE = 30  # images that a group needs to be cut into blocks
@@ -33,14 +34,33 @@ class Cut(NamedTuple):
     each: int = 0
 
 
-def images_by_class(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The values as images×classes without empty rows and columns, and which images stayed: bool of length n."""
-    table = np.asarray(values, np.float64)
+def numbers(values: ArrayLike, name: str) -> np.ndarray:
+    """Values of images as float64, NaN where there is none: n, or n×classes. name: of what they are, for messages.
+
+    Raises ValueError for what is no table of numbers, masked entries, and numbers beyond LARGEST.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} are a masked array; give NaN where an image has no value, as by .filled(numpy.nan)")
+    try:
+        table = np.asarray(values)
+        if table.dtype.kind not in "biufO":
+            raise TypeError(f"they are of the kind {table.dtype}")
+        table = table.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} are no real numbers ({error}); give one a image, or images×classes") from error
     if table.ndim not in (1, 2):
-        raise ValueError(f"values are {table.shape}; they must be one a image, or images×classes")
-    table = table[:, None] if table.ndim == 1 else table
+        raise ValueError(f"{name} are {table.shape}; they must be one a image, or images×classes")
     if np.isinf(table).any():
-        raise ValueError("values must be finite, or NaN where an image has none")
+        raise ValueError(f"{name} must be finite, or NaN where an image has none")
+    if (largest := np.abs(table).max(initial=0, where=~np.isnan(table))) > LARGEST:
+        raise ValueError(f"{name} reach {largest:.2g}; they can be reckoned with up to {LARGEST:.0g}: divide them")
+    return table
+
+
+def images_by_class(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values, as `numbers` gives them, as images×classes without empty rows and columns, and which images stayed:
+    bool of length n. Raises ValueError where there is no value."""
+    table = values[:, None] if values.ndim == 1 else values
     present = np.isfinite(table)
     if not present.any():
         raise ValueError(f"none of {table.size} values is a number; there is no mean")
@@ -66,28 +86,57 @@ def sample_of(
     order: ArrayLike | None,
     cut: Cut,
 ) -> Sample:
-    """The images that stayed in `table`, cut into parts."""
+    """The images that stayed in `table`, cut into parts. Raises ValueError for groups and an order that are none."""
     images = len(table)
-    places = np.arange(len(kept)) if order is None else np.asarray(order)
-    labels: Sequence[Any] | np.ndarray = np.arange(len(kept)) if order is None else np.zeros(len(kept), int)
+    places = np.arange(images) if order is None else _ranks(_one_each("order", order, kept))
+    labels: Iterable[Hashable] = range(images) if order is None else [0] * images
     if groups is not None:
-        labels = groups
-    for name, given in (("groups", labels), ("order", places)):
-        if len(given) != len(kept):
-            raise ValueError(f"{name} has {len(given)} entries for {len(kept)} images; it needs one for each")
+        labels = _one_each("groups", groups, kept)
     number: dict[Hashable, int] = {}
-    group_of = np.array(
-        [number.setdefault(label, len(number)) for label, stays in zip(labels, kept, strict=True) if stays]
-    )
+    group_of = np.array([number.setdefault(label, len(number)) for label in labels])
     if len(number) == images:
         return Sample(np.arange(images), np.zeros(images, int), images, "images")
     whole = Sample(group_of, np.zeros(len(number), int), len(number), "groups")
     if len(number) >= LEAST_GROUPS:
         return whole
-    places = places[kept]
     runs = [np.flatnonzero(group_of == group) for group in range(len(number))]
-    runs = [run[np.argsort(places[run], kind="stable")] for run in runs]
+    runs = [run[np.argsort(places[run])] for run in runs]
     return _blocks(table, runs, cut) or whole
+
+
+def _one_each(name: str, given: Any, kept: np.ndarray) -> list:
+    """The entries of the images that stayed.
+
+    Raises ValueError unless every image has one, and where one that stayed has None, NaN or what has no hash.
+    """
+    if np.ma.is_masked(given):
+        raise ValueError(f"{name} is a masked array; it needs an entry for each image")
+    try:
+        entries = list(given)
+    except TypeError as error:
+        raise ValueError(f"{name} is {given!r}; it must be a sequence with an entry for each image") from error
+    if len(entries) != len(kept):
+        raise ValueError(f"{name} has {len(entries)} entries for {len(kept)} images; it needs one for each")
+    entries = [entry for entry, stays in zip(entries, kept, strict=True) if stays]
+    for entry in entries:
+        try:
+            hash(entry)
+        except TypeError as error:
+            raise ValueError(
+                f"{name} holds {entry!r}; an entry must be a number, a text or a tuple of these"
+            ) from error
+        if entry is None or entry != entry:
+            raise ValueError(f"{name} holds {entry!r} for an image; give each image a number or a text")
+    return entries
+
+
+def _ranks(entries: list) -> np.ndarray:
+    """The place of each entry among all; equal ones in order. Raises ValueError where they cannot be compared."""
+    try:
+        places = sorted(range(len(entries)), key=entries.__getitem__)
+    except TypeError as error:
+        raise ValueError(f"order holds what cannot be compared ({error}); give numbers or texts alone") from error
+    return np.argsort(places)
 
 
 def _blocks(table: np.ndarray, runs: Sequence[np.ndarray], cut: Cut) -> Sample | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.noise.query import METRICS, QueryMetrics, where_defined
+from analysis.noise.query import METRICS, QueryMetrics, where_defined, whole_numbers
 
 MIN_CELLS = 5
 MIN_IMAGES = 10
@@ -53,12 +53,13 @@ def image_noise(
 
     stages: stage name -> metrics of the same queries. labels: the cell labels, N or h×w; anything outside
     0 … num_classes − 1 is no class. selected: bool of length M, the queries that count (all, by default); for splits.
+    Raises ValueError for labels that are no whole numbers.
     """
     names = list(stages)
     first = stages[names[0]]
     if any(not np.array_equal(stages[name].queries, first.queries) for name in names):
         raise ValueError(f"stages {', '.join(names)} hold different queries; compare stages on the same ones")
-    flat = np.asarray(labels).ravel()
+    flat = whole_numbers(labels, "labels")
     is_class = (first.labels >= 0) & (first.labels < num_classes)
     counted = is_class if selected is None else is_class & selected
     held = counted & ~np.any([stages[name].emptied for name in names], axis=0)
@@ -75,7 +76,7 @@ def image_noise(
             total = np.bincount(classes, weights=getattr(stages[name], metric)[valid], minlength=num_classes)
             sums[name][metric] = ClassSums(total, count)
     return ImageNoise(
-        cells=np.bincount(flat[(flat >= 0) & (flat < num_classes)].astype(np.int64), minlength=num_classes),
+        cells=np.bincount(flat[(flat >= 0) & (flat < num_classes)], minlength=num_classes),
         sums=sums,
         emptied={name: int((stages[name].emptied & counted).sum()) for name in names},
         left_out=left_out,

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.noise.detection import DetectionScores, marked_keys, rank_scores
 
@@ -119,7 +120,8 @@ def query_metrics(
     labels. queries: the M flat cell indices. query_labels: None where the queries are cells of `labels`; where the
     keys are other cells, the labels of all queries on a grid of their own, which `queries` are flat indices of.
     Works on M×N arrays: pass blocks of queries and join the results with `concatenate`. Raises ValueError on shapes
-    that do not fit, and on rows that hold negative or non-finite values.
+    that do not fit, on rows that hold negative or non-finite values, on labels and queries that are no whole numbers,
+    and on masked arrays.
     """
     rows = prepared_rows(stage_rows, labels, queries, ignore_index, query_labels)
     sums = row_sums(rows, [hollow_threshold])
@@ -231,10 +233,10 @@ def query_sets(
 
     query_labels: as in `query_metrics`.
     """
-    labels = np.asarray(labels).astype(np.int64).ravel()
+    labels = whole_numbers(labels, "labels")
     apart = query_labels is not None
-    labels_of_queries = np.asarray(query_labels).astype(np.int64).ravel() if apart else labels
-    queries = np.arange(len(labels_of_queries)) if queries is None else np.asarray(queries).astype(np.int64).ravel()
+    labels_of_queries = labels if query_labels is None else whole_numbers(query_labels, "query_labels")
+    queries = np.arange(len(labels_of_queries)) if queries is None else whole_numbers(queries, "queries")
     own_labels = labels_of_queries[queries]
     labelled = own_labels != ignore_index
     classes, sizes = np.unique(labels[labels != ignore_index], return_counts=True)
@@ -259,6 +261,21 @@ def query_sets(
     )
 
 
+def whole_numbers(values: ArrayLike, name: str) -> np.ndarray:
+    """Labels or cells of any shape as a flat int64 array; floats may be whole. name: what they are, for messages.
+
+    Raises ValueError for masked entries and for what is no whole number, such as NaN.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} are a masked array; give the index that means no label there, as by .filled(255)")
+    numbers = np.asarray(values).ravel()
+    if numbers.size and numbers.dtype.kind not in "biuf":
+        raise ValueError(f"{name} are of the kind {numbers.dtype}; they must be whole numbers")
+    if numbers.dtype.kind == "f" and not (whole := np.isfinite(numbers) & (numbers == np.trunc(numbers))).all():
+        raise ValueError(f"{name} hold {numbers[~whole][0]:g}; they must be whole numbers, ignore_index for no label")
+    return numbers.astype(np.int64)
+
+
 def prepared_rows(
     stage_rows: np.ndarray,
     labels: np.ndarray,
@@ -268,8 +285,9 @@ def prepared_rows(
 ) -> LabelledRows:
     """The rows as the metrics need them; arguments and errors as in `query_metrics`."""
     apart = query_labels is not None
-    labels = np.asarray(labels).astype(np.int64).ravel()
-    queries = np.asarray(queries).astype(np.int64).ravel()
+    labels, queries = whole_numbers(labels, "labels"), whole_numbers(queries, "queries")
+    if np.ma.is_masked(stage_rows):
+        raise ValueError("the rows are a masked array; give 0 where a query gives nothing, as by .filled(0)")
     values = np.asarray(stage_rows, np.float64)
     values = values.reshape(len(values), math.prod(values.shape[1:]))
     if values.shape != (len(queries), len(labels)):

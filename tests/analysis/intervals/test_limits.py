@@ -260,11 +260,38 @@ def test_where_no_interval_is_possible_the_reason_is_given(values, groups, reaso
         ({"values": [1, 2, 3], "groups": [1, 2]}, "groups has 2 entries for 3 images"),
         ({"values": [1, 2, 3], "order": [1]}, "order has 1 entries for 3 images"),
         ({"values": [1, 2, 3], "level": 95}, "between 0 and 1"),
+        ({"values": np.ma.masked_greater([0.1, 0.2, 0.9], 0.5)}, r"masked array; give NaN"),
+        ({"values": [1, 2j]}, "of the kind complex128"),
+        ({"values": ["0.1", "0.2"]}, "of the kind <U3"),
+        ({"values": (value for value in (1, 2))}, "values are no real numbers"),
+        ({"values": [1, -1e300]}, r"reach 1e\+300; they can be reckoned with up to 1e\+100"),
+        ({"values": [1, 2, 3], "groups": ["a", None, "a"]}, "groups holds None"),
+        ({"values": [1, 2, 3], "groups": np.array([1, np.nan, 1])}, r"groups holds np\.float64\(nan\)"),
+        ({"values": [1, 2, 3], "groups": np.zeros((3, 1))}, r"groups holds array\(\[0\.\]\)"),
+        ({"values": [1, 2, 3], "groups": 1}, "groups is 1; it must be a sequence"),
+        ({"values": [1, 2, 3], "groups": np.ma.masked_equal([1, 2, 3], 2)}, "groups is a masked array"),
+        ({"values": [1, 2, 3], "order": [1, None, 2]}, "order holds None"),
+        ({"values": [1, 2, 3], "order": [1, math.nan, 2]}, "order holds nan"),
+        ({"values": [1, 2, 3], "order": [(1,), "a", (2,)]}, "order holds"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         mean_interval(**arguments)
+
+
+def test_what_is_said_of_images_without_a_value_does_not_matter():
+    found = mean_interval([1, math.nan, 2, 4], groups=["a", None, "b", "c"], order=[0, math.nan, 1, 2])
+    assert found == mean_interval([1, 2, 4], groups=["a", "b", "c"], order=[0, 1, 2])
+    objects = np.array([1, None, 2, 4], object)  # None: no value
+    assert mean_interval(objects, groups=["a", "b", "b", "c"]) == found
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-40, 1e90])
+def test_limits_stretch_with_tiny_and_huge_values(scale):
+    values = np.random.default_rng(0).exponential(size=12)
+    expected = np.array(mean_interval(values)[:3])
+    np.testing.assert_allclose(np.array(mean_interval(scale * values)[:3]) / scale, expected, rtol=1e-9)
 
 
 # --- ratios ----------------------------------------------------------------------------------------------------------
@@ -298,6 +325,8 @@ def test_a_ratio_counts_what_both_have():
     [
         ([1, 2, 3], [1, 2], r"\(3,\) and \(2,\)"),
         ([1, 2, 3], [0, 0, 0], "there is no ratio"),
+        ([1, 2, 3], [1e-200, 0, 0], "mean is 3.3e-201; there is no ratio"),
+        (np.ma.masked_equal([1, 2, 3], 2), [1, 2, 3], "numerator's values are a masked array"),
         ([1, 2, 3], [1, math.inf, 3], "finite"),
         ([1, math.nan], [math.nan, 1], "none of 2 values"),
     ],

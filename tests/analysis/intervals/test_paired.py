@@ -130,6 +130,12 @@ def test_shapes_that_differ_are_refused():
         paired_test([1, 2, 3], [1, 2])
 
 
+def test_values_that_are_none_are_refused():
+    for first, message in ((np.ma.masked_equal([1, 2, 3], 2), "first values are a masked"), ([1, 2, np.inf], "finite")):
+        with pytest.raises(ValueError, match=message):
+            paired_test(first, [1, 2, np.inf])  # their difference is NaN
+
+
 # --- several tests at once -------------------------------------------------------------------------------------------
 
 

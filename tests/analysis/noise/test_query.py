@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import noise
-from analysis.noise import METRICS, QueryMetrics, detection_scores, query_metrics
+from analysis.noise import METRICS, QueryMetrics, detection_scores, leakage, query_metrics
 from tests.analysis.noise.small import IGNORE, metrics_of, slow_metrics, sums_of
 
 # What is undefined is NaN, and nothing is said about it while it is computed.
@@ -227,6 +227,37 @@ def test_arrays_that_do_not_fit_are_refused():
     for bad in (np.nan, -0.1, np.inf):
         with pytest.raises(ValueError, match=message):
             query_metrics(np.array([[0.1, bad, 0.2, 0.1]]), labels, [0], ignore_index=IGNORE)
+
+
+ROW = np.full((1, 6), 1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"labels": [0, 0, 0, 1, 1, np.nan]}, "labels hold nan; they must be whole numbers"),
+        ({"labels": [0, 0, 0.6, 1, 1, 255]}, "labels hold 0.6"),
+        ({"labels": [0, 0, 0, 1, 1, np.inf]}, "labels hold inf"),
+        ({"labels": np.ma.masked_equal([0, 0, 0, 1, 1, 7], 7)}, "labels are a masked array"),
+        ({"labels": [0, 0, 0, 1, 1, None]}, "labels are of the kind object"),
+        ({"labels": list("000111")}, "labels are of the kind <U1"),
+        ({"queries": [0.5]}, "queries hold 0.5"),
+        ({"query_labels": [np.nan, 1]}, "query_labels hold nan"),
+        ({"stage_rows": np.ma.masked_less(np.arange(6.0)[None], 2)}, "rows are a masked array"),
+    ],
+)
+def test_labels_and_queries_that_are_no_whole_numbers_are_refused(changed, message):
+    given = {"stage_rows": ROW, "labels": [0, 0, 0, 1, 1, IGNORE], "queries": [0], "ignore_index": IGNORE, **changed}
+    for function, more in ((query_metrics, {}), (detection_scores, {}), (leakage, {"num_classes": 2})):
+        with pytest.raises(ValueError, match=message):
+            function(**given, **more)
+
+
+def test_whole_floats_and_masks_that_mask_nothing_are_labels():
+    """S has two cells and D two: chance and noise are ½."""
+    labels = np.ma.masked_equal([0.0, 0, 0, 1, 1, IGNORE], 17)
+    found = query_metrics(ROW, labels, np.array([0.0]), ignore_index=IGNORE)
+    assert found.interclass_noise.tolist() == found.chance.tolist() == [0.5]
 
 
 # --- aggregation -----------------------------------------------------------------------------------------------------
