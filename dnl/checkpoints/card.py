@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dnl.checkpoints.kinds import kind_of
 from dnl.classes import LabelSet
 from dnl.untrusted import (
     MAX_NAME_LENGTH,
@@ -21,7 +22,6 @@ from dnl.untrusted import (
 
 # A header names every tensor and holds the card: this is far more than the largest network needs.
 MAX_HEADER_BYTES = 16 * 2**20
-TORCH_ENDINGS = (".pth", ".pt", ".ckpt")
 
 
 class CheckpointError(ValueError):
@@ -38,7 +38,7 @@ def card_in(content: bytes, path: Path) -> dict:
         metadata = header.get("__metadata__") or {}
         text = metadata.get("card")
     except (struct.error, ValueError, AttributeError) as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, content, error) from error
     if not isinstance(text, str):
         raise CheckpointError(f"{path.name} carries no card, so its architecture is unknown; save it with this project")
     try:
@@ -47,13 +47,10 @@ def card_in(content: bytes, path: Path) -> dict:
         raise CheckpointError(f"the card in {path.name} {error}; save it with this project") from error
 
 
-def unreadable(path: Path, error: Exception) -> CheckpointError:
-    """The error of a file whose header or tensors cannot be read."""
-    if path.suffix.lower() in TORCH_ENDINGS:
-        return CheckpointError(
-            f"{path.name} is a file of torch.save: checkpoints here are .safetensors files with a card; "
-            "dnl.checkpoints.load_reference reads weights alone, and save_checkpoint saves the network with its card"
-        )
+def unreadable(path: Path, content: bytes, error: Exception) -> CheckpointError:
+    """The error of a file whose header or tensors cannot be read. content: its beginning."""
+    if kind := kind_of(content):
+        return CheckpointError(f"{path.name} is {kind.words}")
     return CheckpointError(f"{path.name} is not a readable safetensors file ({first_line(error)}); it may be cut off")
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dnl.checkpoints.card import MAX_HEADER_BYTES, CheckpointError, card_in, label_set_of, unreadable
+from dnl.checkpoints.kinds import BEGINNING, kind_of
 from dnl.files import write_atomically
 from dnl.network import ModelConfig, SegmentationNetwork, assemble
 from dnl.untrusted import DECODING_ERRORS, first_line, is_valid_text, one_line
@@ -108,7 +109,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
     try:
         state = safetensors.torch.load(content)
     except DECODING_ERRORS as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, content, error) from error
     with torch.device("meta"):  # takes no place, however large
         model = assemble(config)
     require_fit(model, state, path.name)
@@ -174,18 +175,18 @@ def _can_be(tensor: Tensor, dtype: torch.dtype) -> bool:
 def plain_state(source: str | Path | Mapping[str, Any], key: str | None = None) -> tuple[Mapping[str, Tensor], str]:
     """A flat mapping of names to tensors, and what to call it in messages. Runs no code from the file.
 
-    source: such a mapping, a file (.safetensors, else read as torch's) or an http(s) address. key: the entry that holds
-    the tensors, where that is to be said; "state_dict" and "model" are found. Raises CheckpointError.
+    source: such a mapping, a file (of safetensors or torch, by its first bytes) or an http(s) address. key: the entry
+    that holds the tensors, where that is to be said; "state_dict" and "model" are found. Raises CheckpointError.
     """
     if isinstance(source, Mapping):
         return _unwrapped(source, "the state dict", key), "the state dict"
     try:
         if str(source).startswith(("https://", "http://")):
             content = torch.hub.load_state_dict_from_url(str(source), map_location="cpu", weights_only=True)
-        elif Path(source).suffix == SUFFIX:
-            content = safetensors.torch.load(Path(source).read_bytes())
         else:
-            content = torch.load(source, map_location="cpu", weights_only=True)
+            content = _content(Path(source))
+    except CheckpointError:
+        raise
     except DECODING_ERRORS as error:
         if refused := REFUSED_CLASS.search(str(error)):
             raise CheckpointError(
@@ -195,6 +196,19 @@ def plain_state(source: str | Path | Mapping[str, Any], key: str | None = None) 
         reason = str(error).rpartition("WeightsUnpickler error:")[2] if PICKLED in str(error) else first_line(error)
         raise CheckpointError(f"{source} could not be read as plain weights: {one_line(reason, 200)}") from error
     return _unwrapped(content, str(source), key), str(source)
+
+
+def _content(file: Path) -> Any:
+    """What a file of safetensors or of torch holds. Raises CheckpointError for one that says it is something else."""
+    with file.open("rb") as opened:
+        beginning = opened.read(BEGINNING)
+        kind = kind_of(beginning)
+        if kind is not None and not kind.torch:
+            raise CheckpointError(f"{file} is {kind.words}")
+        if kind is None and (beginning[8:9] == b"{" or file.suffix == SUFFIX):
+            return safetensors.torch.load(beginning + opened.read())
+        opened.seek(0)
+        return torch.load(opened, map_location="cpu", weights_only=True)  # by its path, torch would go by its name
 
 
 def _unwrapped(content: Any, source: str, key: str | None) -> Mapping[str, Tensor]:

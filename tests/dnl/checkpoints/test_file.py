@@ -85,7 +85,7 @@ def test_unknown_name_lists_the_known_ones(saved, monkeypatch):
 @pytest.mark.parametrize("keep", [0, 5, 100, 20_000])
 def test_cut_off_file(saved, keep):
     saved.write_bytes(saved.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"small\.safetensors is not a readable"):
+    with pytest.raises(CheckpointError, match=r"small\.safetensors is (not a readable|empty)"):
         load_checkpoint(saved)
 
 
