@@ -1,5 +1,6 @@
 """The matrix product of the attention: the fastest of those that the PyTorch build at hand has."""
 
+import math
 from time import perf_counter
 
 import torch
@@ -7,14 +8,19 @@ from torch import Tensor
 
 from dnl.attention.parallel import results
 
-# On x86 `torch.mm` in float32 goes to MKL, which leaves half of an AMD core's vector width unused; oneDNN, which
-# PyTorch carries as well (and reaches from torch.compile), uses all of it and is no slower elsewhere.
+_VECTORS = torch.backends.cpu.get_cpu_capability()
+
+# On x86 `torch.mm` in float32 goes to MKL, which leaves half of the width of AMD's AVX-512 unused; oneDNN, which
+# PyTorch carries as well (and reaches from torch.compile), uses all of it and is no slower elsewhere,
 _ONEDNN = (
     torch.backends.mkldnn.is_available()
-    and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    and _VECTORS in ("AVX2", "AVX512")
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 )
+
+# but for sums of so many numbers or more where AVX2 is all there is: there MKL takes 0.9 of its time and packs nothing.
+_LONG_SUM = 1024 if _VECTORS == "AVX2" else math.inf
 
 # Rows that are added at a time where that takes a tensor of their own, so that it never is as large as the sum.
 _ADDED_ROWS = 128
@@ -34,7 +40,7 @@ def product(left: Tensor, right: Tensor, activation: str = "none") -> Tensor:
     right: plain or `packed`. A plain one that is the transpose of a contiguous K×N tensor is taken as it lies; other
     strides are copied. activation: "none", or "sigmoid" of each number of the product, with no pass of its own.
     """
-    if not _goes_to_onednn(left):
+    if not _goes_to_onednn(left, left.shape[1]):
         result = left @ right.t()
         return result.sigmoid_() if activation == "sigmoid" else result
     # On strided operands oneDNN falls back to plain loops, a thousand times slower.
@@ -50,7 +56,9 @@ def packed(right: Tensor) -> Tensor:
     elsewhere, this is `right` itself.
     """
     right = right.contiguous()  # where rows lie across, oneDNN takes up to ten times as long
-    return torch.ops.mkldnn._reorder_linear_weight(right, _PACKED_FOR) if _goes_to_onednn(right) else right
+    if not _goes_to_onednn(right, right.shape[1]):
+        return right
+    return torch.ops.mkldnn._reorder_linear_weight(right, _PACKED_FOR)
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, in_place: bool) -> None:
@@ -71,7 +79,7 @@ def adds_in_place(operand: Tensor) -> bool:
 
     oneDNN's makes a tensor to be added, and lays the right operand out anew for each.
     """
-    return not _goes_to_onednn(operand) or settle_additions()
+    return not _goes_to_onednn(operand, _PACKED_FOR) or settle_additions()
 
 
 def settle_additions(in_place: bool | None = None) -> bool:
@@ -108,5 +116,6 @@ def _times_of_additions() -> dict[bool, float]:
     return seconds
 
 
-def _goes_to_onednn(operand: Tensor) -> bool:
-    return _ONEDNN and operand.dtype == torch.float32 and operand.device.type == "cpu"
+def _goes_to_onednn(operand: Tensor, summed: int) -> bool:
+    """Whether products of such an operand do, each number of which is a sum of so many."""
+    return _ONEDNN and summed < _LONG_SUM and operand.dtype == torch.float32 and operand.device.type == "cpu"

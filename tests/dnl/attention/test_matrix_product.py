@@ -1,5 +1,7 @@
 """The product of the attention equals the plain one, packed or not, however its operands lie."""
 
+import math
+
 import pytest
 import torch
 
@@ -21,6 +23,24 @@ def test_product_is_left_times_right_transposed_however_they_lie(rows, depth, co
                 result = product(one, operand)
                 assert result.dtype == dtype
                 torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("long_sum", [1, 64, math.inf])
+def test_long_sums_may_go_elsewhere(monkeypatch, long_sum):
+    """On AVX2 they do: packed or not, and in a whole attention, the numbers are the same."""
+    monkeypatch.setattr(matrix_product, "_LONG_SUM", long_sum)
+    generator = torch.Generator().manual_seed(5)
+    left, right = torch.randn(37, 64, generator=generator), torch.randn(50, 64, generator=generator)
+    for operand in (right, packed(right)):
+        torch.testing.assert_close(product(left, operand), left @ right.t(), rtol=1e-5, atol=1e-5)
+    assert packed(right).is_mkldnn == (matrix_product._ONEDNN and long_sum > 64)
+    query, key = torch.randn(2, 2, 4, 7, 11, generator=generator)
+    value, probs = (
+        torch.randn(2, 6, 7, 11, generator=generator),
+        torch.rand(2, 3, 7, 11, generator=generator).softmax(1),
+    )
+    expected = denoised_attention(*(tensor.double() for tensor in (query, key, value, probs)))
+    torch.testing.assert_close(denoised_attention(query, key, value, probs).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["none", "sigmoid"])
