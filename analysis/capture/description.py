@@ -85,12 +85,12 @@ def described(
         )
     grids = [key_cells] if query_names is not None else [cells, key_cells]
     size = max((array.shape for array in given), default=key_cells) if image is None else image.shape[:2]
-    if image is None and tuple(size) in grids:
-        crop = None  # nothing is there that has pixels
+    of_pixels = image is not None or tuple(size) not in grids
+    if not of_pixels:
+        crop = None
     lying = _checked_placement(placement, crop, size, key_cells)
     names, query_labels = _named_queries(cells, query_names, query_labels, label_set)
-    seen = None if image is None else image.shape[:2] if crop is None else crop[2:]
-    proportions = () if seen is None else suspicions.of_proportions(seen, key_cells)
+    proportions = suspicions.of_proportions(size if crop is None else crop[2:], key_cells) if of_pixels else ()
     maps = {"labels": labels, "prediction": prediction}
     on_pixels = {name: _on_pixels(array, name, size, grids, label_set, lying) for name, array in maps.items()}
     blended = (note for name, array in maps.items() if array is not None for note in _blended(array, name, grids))

@@ -45,7 +45,8 @@ def of_proportions(image_size: tuple[int, ...], cells: tuple[int, int]) -> tuple
     swapped = f"; {width}×{height} would" if _fits(image_size, (width, height)) else ""
     return (
         f"the map's {height}×{width} cells do not fit the proportions of the {image_size[0]}×{image_size[1]} pixels "
-        f"that they lie on{swapped}: if the model saw a crop, give crop=(top, left, height, width)",
+        f"that they lie on{swapped}: if the model saw a crop, give crop=(top, left, height, width); if it padded the "
+        "picture, pad it likewise",
     )
 
 

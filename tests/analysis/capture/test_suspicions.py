@@ -45,6 +45,16 @@ def test_proportions_that_contradict_the_grid_are_said(rows):
     ).notes
 
 
+@pytest.mark.parametrize("name", ["labels", "prediction"])
+def test_so_it_is_with_labels_alone(rows, name):
+    def notes(shape, **more):
+        return Capture.from_attention(rows, HEIGHT, WIDTH, **{name: np.zeros(shape, np.uint8)}, **more).notes
+
+    with pytest.warns(UserWarning, match="do not fit the proportions of the 90×50 pixels .*pad it likewise"):
+        notes((90, 50))
+    assert not notes((30, 50)) and not notes((HEIGHT, WIDTH)) and not notes((90, 50), crop=(20, 0, 30, 50))
+
+
 @pytest.mark.parametrize(("size", "cells"), [((480, 640), (15, 20)), ((100, 130), (6, 8)), ((97, 193), (13, 25))])
 def test_padded_and_cut_sizes_fit(size, cells):
     assert not of_proportions(size, cells)
