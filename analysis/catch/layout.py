@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,7 @@ def layout_of(attention: Attention, images: int | None) -> Layout:
     query, key = attention.places.numbers(attention.shape, sources)
     *leading, queries, keys = attention.shape
     groups = math.prod(leading)
-    sides = [_Numbered.of(numbers, sources) for numbers in (query, key)]
+    sides = [_Numbered.of(numbers, sources, attention.places.pooled) for numbers in (query, key)]
     clusters = _clusters(sides, groups)
     if clusters is None:
         return _by_shape(leading, queries, keys, images, sides)
@@ -90,8 +91,8 @@ class _Numbered:
     source: Source
 
     @classmethod
-    def of(cls, numbers: Tensor | None, sources: Sources) -> _Numbered | None:
-        """None where no token lies on a map, or they lie on several."""
+    def of(cls, numbers: Tensor | None, sources: Sources, pooled: Callable[[], bool]) -> _Numbered | None:
+        """None where no token lies on a map, or they lie on several. pooled: whether one cell may stand for others."""
         if numbers is None:
             return None
         raw = numbers.numpy().astype(np.int64)
@@ -111,7 +112,10 @@ class _Numbered:
         ordered = not source.given
         if len(found := np.unique(cell[known])) < len(rows) * len(columns):
             place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
-        elif len(source.axes) == 2 and not (_is_even(rows, source.grid[0]) and _is_even(columns, width)):
+        elif len(source.axes) == 2 and not all(
+            _is_even(places, size, pooled)
+            for places, size in zip((rows, columns), (source.grid[0], width), strict=True)
+        ):
             place, grid = cell, source.grid  # a part of the map: the rest of it neither asks nor is asked
         else:  # the whole map, or a pooled or sub-sampled one, counted over the cells that are left of it
             place = np.searchsorted(rows, cell // width) * len(columns) + np.searchsorted(columns, cell % width)
@@ -130,9 +134,12 @@ def _volume(source: Source, cells: np.ndarray, grid: tuple[int, int]) -> tuple[i
     return sizes if max(sizes[:-2]) > 1 and (math.prod(sizes[:-1]), sizes[-1]) == grid else None
 
 
-def _is_even(places: np.ndarray, length: int) -> bool:
-    """Whether these are every first, second, third … of so many rows or columns, up to the last."""
-    step = int(places[1] - places[0]) if len(places) > 1 else length
+def _is_even(places: np.ndarray, length: int, pooled: Callable[[], bool]) -> bool:
+    """Whether these are every first, second, third … of so many rows or columns, up to the last; or the first one
+    alone, which stands for all of them where cells were pooled."""
+    if len(places) == 1:
+        return length == 1 or (int(places[0]) == 0 and pooled())
+    step = int(places[1] - places[0])
     return places[0] < step and np.array_equal(places, np.arange(places[0], length, step))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,6 +23,10 @@ class TokenPlaces:
     query: Place | None
     key: Place | None
     leading: tuple[int, ...]
+
+    def pooled(self) -> bool:
+        """Whether one cell may stand for several, which were pooled or merged on the way."""
+        return is_pooled(self.query) or is_pooled(self.key)
 
     def numbers(self, shape: tuple[int, ...], sources: Sources) -> list[Tensor | None]:
         """groups×N and groups×M, None where not known. Raises NotOverTokens where channels are compared."""
@@ -48,6 +53,10 @@ class MapPlaces:
     place: Place | None
     letters: str
     order: str
+
+    def pooled(self) -> bool:
+        """Whether one cell may stand for several, which were pooled or merged on the way."""
+        return is_pooled(self.place)
 
     def numbers(self, shape: tuple[int, ...], sources: Sources) -> list[Tensor | None]:
         """groups×N and groups×M for a map of this shape, None where not known; which operand asks is told by how the
@@ -105,15 +114,30 @@ def _varies(numbers: Tensor, axis: int) -> bool:
     return numbers.stride(axis) != 0 and bool((numbers != numbers.narrow(axis, 0, 1)).any())
 
 
+def is_pooled(place: Place | None) -> bool:
+    """Whether a sum, mean or maximum over an axis is on the way to it, or a layer that takes several cells as one."""
+    replay = Replay()
+    for move in _moves(place):
+        if move.kind == "least":
+            return True
+        if move.kind == "widen" and (numbers := replay.numbers(move.parents[0])) is not None:
+            axis = move.axis - len(move.shape)
+            if -axis <= numbers.ndim and not constant_along(numbers, axis):
+                return True
+    return False
+
+
 def _scores(place: Place | None) -> Move | None:
     """The product of queries and keys that a map began with."""
+    return next((move for move in _moves(place) if move.kind == "scores"), None)
+
+
+def _moves(place: Place | None) -> Iterator[Move]:
+    """All moves on the way to it, the last one first."""
     waiting, seen = [place], set()
     while waiting:
         last = waiting.pop()
-        if not isinstance(last, Move) or id(last) in seen:
-            continue
-        seen.add(id(last))
-        if last.kind == "scores":
-            return last
-        waiting.extend(reversed(last.parents))
-    return None
+        if isinstance(last, Move) and id(last) not in seen:
+            seen.add(id(last))
+            yield last
+            waiting.extend(reversed(last.parents))

@@ -222,6 +222,44 @@ def test_every_second_or_third_cell_is_the_whole_map(step):
     assert capture.cells == (len(range(1, 6, step)), len(range(0, 8, step))) and capture.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("within", "cells"),
+    [
+        (lambda x: x.mean(2, keepdim=True), (1, 8)),
+        (lambda x: x.amax(3, keepdim=True), (6, 1)),
+        (lambda x: x.mean((2, 3), keepdim=True), (1, 1)),
+        (lambda x: F.adaptive_avg_pool2d(x, (1, 4)), (1, 4)),
+    ],
+    ids=["mean of columns", "largest of rows", "mean of all", "pooled"],
+)
+def test_pooled_cells_stand_for_all_of_theirs(within, cells):
+    model = NonLocal(within=within)
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(torch.randn(2, 3, *SIZE))
+    assert watched.capture(image=np.zeros((*SIZE, 3), np.uint8), head=0).cells == cells
+
+
+def test_merged_cells_stand_for_all_of_theirs():
+    class Merged(nn.Module):
+        """Two rows of four cells become one of two, each from 2×2 cells side by side along the channels."""
+
+        def __init__(self):
+            super().__init__()
+            self.embed, self.merge = nn.Conv2d(3, CHANNELS, 4, 4), nn.Linear(4 * CHANNELS, CHANNELS)
+            self.attn = Attention(matmul)
+
+        def forward(self, images):
+            x = self.embed(images).permute(0, 2, 3, 1)
+            parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+            return self.attn(self.merge(torch.cat(parts, -1)).flatten(1, 2))
+
+    model = Merged()
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(torch.randn(2, 3, 8, 16))
+    capture = watched.capture(image=np.zeros((8, 16, 3), np.uint8), head=0)
+    assert capture.cells == (1, 2) and capture.notes == ()
+
+
 class Pair(nn.Module):
     """One image asks another."""
 

@@ -161,3 +161,20 @@ def test_attention_that_is_not_over_tokens_cannot_be_mended():
     dot = Attention(lambda q, k, v, scale: q @ k.mT / CELLS @ v)
     with pytest.raises(ValueError, match="without a softmax"):
         catch.mend(ViT(dot), "attn", lr="box")(images())
+
+
+def test_attention_in_chunks_of_queries_is_mended_as_a_whole():
+    """Each chunk asks from its own cells of the map."""
+
+    def in_chunks(query, key, value, scale):
+        parts = query.split(2 * WIDTH, dim=-2)
+        return torch.cat([(part @ key.mT * scale).softmax(-1) @ value for part in parts], -2)
+
+    def whole(query, key, value, scale):
+        return (query @ key.mT * scale).softmax(-1) @ value
+
+    model, inputs, probs = NonLocal(in_chunks), images(), torch.randn(2, 4, HEIGHT, WIDTH).softmax(1)
+    chunked = catch.mend(model, "context", gate="similarity", lr="box", class_probs=probs)(inputs)
+    model.product = whole
+    expected = catch.mend(model, "context", gate="similarity", lr="box", class_probs=probs)(inputs)
+    torch.testing.assert_close(chunked, expected)
