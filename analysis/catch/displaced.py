@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.catch.lineage import Move, Source
-from analysis.catch.places import SPAN, Replay, Sources, first_along
+from analysis.catch.places import SPAN, Replay, Sources, constant_along, first_along
 
 
 def aside_of(source: Source) -> str | None:
@@ -27,7 +27,7 @@ def root_of(source: Source) -> Source | None:
     """The input of the model that this map comes from; None where that is not known."""
     while (found := _below(source)) is not None:
         source, _ = found
-    return source if source.given else None
+    return source if source.argument else None
 
 
 def _below(source: Source) -> tuple[Source, Tensor | None] | None:
@@ -46,7 +46,11 @@ def _below(source: Source) -> tuple[Source, Tensor | None] | None:
     first, last = int(known.min()) // SPAN, int(known.max()) // SPAN
     if first != last:  # of several maps
         return None
-    return sources[first], first_along(numbers, 1) - first * SPAN if numbers.ndim == 4 else None
+    # Of an input whose channels do not lie where they were taken to, the cells are not known.
+    misread = sources[first].given and numbers.ndim == 4 and not constant_along(numbers, 1)
+    if numbers.ndim != 4 or misread:
+        return sources[first], None
+    return sources[first], first_along(numbers, 1) - first * SPAN
 
 
 def _in_words(numbers: Tensor, source: Source, below: Source) -> str | None:
@@ -56,7 +60,7 @@ def _in_words(numbers: Tensor, source: Source, below: Source) -> str | None:
     height, width = below.grid
     cells = numbers.long().numpy() - 1
     images, known = cells // (height * width), cells >= 0
-    if len(cells) != below.shape[0] or (images != np.arange(len(cells))[:, None, None])[known].any():
+    if not _are_images(images, cells % (height * width), known, below.shape[0]):
         return f"those of {len(cells)} windows or tiles that the model cuts {below.shape[0]} images into, one by one"
     own, told = cells[0] % (height * width), known[0]
     for line, lies, length, reach in (
@@ -70,6 +74,15 @@ def _in_words(numbers: Tensor, source: Source, below: Source) -> str | None:
     return None
 
 
+def _are_images(images: np.ndarray, cells: np.ndarray, known: np.ndarray, count: int) -> bool:
+    """Whether these are `count` images in their order, or as often as there are heads: each time the same cells."""
+    number, again = np.arange(len(images)), len(images) // count
+    if len(images) % count or (again > 1 and not ((cells == cells[0]) | ~known).all()):
+        return False
+    orders = (number // again, number % count)
+    return any(not (images != order[:, None, None])[known].any() for order in orders)
+
+
 def _line(along: np.ndarray, told: np.ndarray, axis: int) -> np.ndarray | None:
     """The one value of each row (axis 1) or column (axis 0), -1 for none; None where a row has several."""
     most = np.where(told, along, -1).max(axis)
@@ -78,11 +91,15 @@ def _line(along: np.ndarray, told: np.ndarray, axis: int) -> np.ndarray | None:
 
 
 def _of_line(line: np.ndarray, length: int, reach: int) -> str | None:
-    """How the rows or columns of a map went in, in words; None where all did, in their order, or every second, third …
+    """How the rows or columns of a map went in, in words; None where all did, in their order, or every second, third …,
+    or each twice, three times …
 
     What lies before the first and behind the last is a padding of the convolution's own where it reaches over it.
     """
-    inside = line[line >= 0]
+    places = np.flatnonzero(line >= 0)
+    inside = line[places]
+    if len(line) % length == 0 and np.array_equal(inside, places // (len(line) // length)):
+        return None  # each as often, in its place, though some may have been written over
     first, last = int(np.argmax(line == inside.min())), len(line) - 1 - int(np.argmax(line[::-1] == inside.max()))
     if first > last:
         return "mirrored"

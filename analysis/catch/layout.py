@@ -112,8 +112,8 @@ class _Numbered:
         ordered = not source.given
         if len(found := np.unique(cell[known])) < len(rows) * len(columns):
             place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
-        elif len(source.axes) == 2 and not all(
-            _is_even(places, size, pooled)
+        elif len(source.axes) == 2 and any(
+            _is_part(places, size, pooled)
             for places, size in zip((rows, columns), (source.grid[0], width), strict=True)
         ):
             place, grid = cell, source.grid  # a part of the map: the rest of it neither asks nor is asked
@@ -134,13 +134,12 @@ def _volume(source: Source, cells: np.ndarray, grid: tuple[int, int]) -> tuple[i
     return sizes if max(sizes[:-2]) > 1 and (math.prod(sizes[:-1]), sizes[-1]) == grid else None
 
 
-def _is_even(places: np.ndarray, length: int, pooled: Callable[[], bool]) -> bool:
-    """Whether these are every first, second, third … of so many rows or columns, up to the last; or the first one
-    alone, which stands for all of them where cells were pooled."""
+def _is_part(places: np.ndarray, length: int, pooled: Callable[[], bool]) -> bool:
+    """Whether these are some neighbouring ones of so many rows or columns, and not every second, third …, or one that
+    stands for all where cells were pooled."""
     if len(places) == 1:
-        return length == 1 or (int(places[0]) == 0 and pooled())
-    step = int(places[1] - places[0])
-    return places[0] < step and np.array_equal(places, np.arange(places[0], length, step))
+        return length > 1 and not (int(places[0]) == 0 and pooled())
+    return len(places) < length and bool((np.diff(places) == 1).all())
 
 
 def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:

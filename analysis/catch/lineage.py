@@ -39,6 +39,7 @@ from analysis.catch.operations import (
     DROPOUTS,
     INSERTIONS,
     KERNELS,
+    MEMORY,
     MOVES,
     MULTIPLICATIONS,
     ORDERINGS,
@@ -59,7 +60,7 @@ class Source:
 
     given: it is the model's own input, so that its axes are a convention: B×C×h×w, or tokens B×N×C. parent: where the
     map lay that it was made of; reach: cells of that one, along each axis, that one of its own is made of. sampled: it
-    was read off that map at places of the model's own choice.
+    was read off that map at places of the model's own choice. argument: the outermost module was given it.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +69,7 @@ class Source:
     parent: Source | Move | None = None
     reach: tuple[int, ...] = ()
     sampled: bool = False
+    argument: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -133,6 +135,7 @@ class Lineages:
         self._of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._versions: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._constants = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        self._exposed: set[int] = set()  # memory that may have been written to without a trace, by its address
         self.used: set[int] = set()  # constants that took part, by id
 
     def of(self, tensor: Tensor) -> Lineage:
@@ -146,6 +149,13 @@ class Lineages:
             self.put(tensor, found)
         return found
 
+    def begin(self, given: tuple) -> None:
+        """The outermost module was given these."""
+        for tensor in operands_of(given, {}):
+            place = self.of(tensor).place
+            if isinstance(place, Source):
+                place.argument = True
+
     def put(self, tensor: Tensor, lineage: Lineage) -> None:
         """Keep the lineage of a tensor as it is now."""
         self._of[tensor] = lineage
@@ -156,7 +166,9 @@ class Lineages:
         another tensor shows in its version, which those of inference mode do not have. known: writings that are known
         of."""
         before, now = self._versions.get(tensor), _version(tensor)
-        return self.of(tensor).altered or before is None or now is None or now > before + known
+        if self.of(tensor).altered or before is None or now is None or now > before + known:
+            return True
+        return bool(self._exposed) and _memory(tensor) in self._exposed
 
     def prepares(self, name: str, args: tuple, kwargs: dict, output: Any) -> bool:
         """Whether an operation outside of all modules prepares what the model is given, so that it is an input like
@@ -181,10 +193,12 @@ class Lineages:
         outputs = [output] if isinstance(output, Tensor) else tensors_in(output)
         if name == "__setitem__":
             outputs, function = [args[0]], _assigned
-        if not outputs:
-            return
         operands = operands_of(args, kwargs)
         lineages = [self.of(operand) for operand in operands]
+        if _reaches_memory(name, function):
+            self._exposed |= {_memory(operand) for operand in operands}
+        if not outputs:
+            return
         if name in RANDOM and not operands:
             return  # an input that the model makes itself
         if name in CONSTANTS or not any(lineage.active for lineage in lineages):
@@ -198,8 +212,8 @@ class Lineages:
         for index, made in enumerate(outputs):
             place = _place(name, function, args, kwargs, operands, lineages, made, _index(output, index))
             self.put(made, Lineage(place, True, **attention))
-        if name in WRITINGS:
-            self._written_into(outputs[0])
+        if name in WRITINGS or any(outputs[0] is operand for operand in operands):
+            self._written_into(outputs[0], moves=name in WRITINGS)
 
     def _from_given_numbers(self, args: tuple, kwargs: dict) -> bool:
         """Whether whole numbers that the model was given are among the arguments, or come from such: bytes of an image,
@@ -207,13 +221,14 @@ class Lineages:
         given = [value for value in _flat((*args, *kwargs.values())) if not value.is_floating_point()]
         return any(self.of(value).active for value in given if value.dtype != torch.bool)
 
-    def _written_into(self, part: Tensor) -> None:
-        """Values were written into a part of another tensor: there that one lies where they do."""
+    def _written_into(self, part: Tensor, moves: bool) -> None:
+        """Values were written into a part of another tensor: there that one lies where they do. moves: they may come
+        from elsewhere, and not from that part alone."""
         whole = None if part.is_inference() else part._base
         if whole is None:
             return
         below, own = self.of(whole), self.of(part)
-        if not own.active:
+        if not own.active or (below.active and not moves):
             return
         place = None
         if below.place is not None or own.place is not None:
@@ -251,6 +266,19 @@ class Lineages:
 def _version(tensor: Tensor) -> int | None:
     """How often the tensor's memory was written to, by way of any tensor; None where PyTorch does not count."""
     return None if tensor.is_inference() else tensor._version
+
+
+def _memory(tensor: Tensor) -> int:
+    """Where the tensor's memory begins; 0 where it has none of its own."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return 0
+    return tensor.untyped_storage().data_ptr()
+
+
+def _reaches_memory(name: str, function: Callable) -> bool:
+    """Whether an operation hands out memory that can be written to where nobody sees it."""
+    attribute = getattr(getattr(function, "__self__", None), "__name__", "") if name == "__get__" else ""
+    return name in MEMORY or attribute in MEMORY
 
 
 def _part_written(
@@ -321,7 +349,8 @@ def _place(name, function, args, kwargs, operands, lineages, made: Tensor, index
     if inserts:
         function = getattr(Tensor, name.strip("_"), function)
     if inserts or name in MOVES or name == "__setitem__":
-        packed = _packed(args, operands), {key: _packed(value, operands) for key, value in kwargs.items()}
+        named = {key: _packed(value, operands) for key, value in kwargs.items() if key != "out"}
+        packed = _packed(args, operands), named
         return Move("move", shape, tuple(places), _repeatable(name, function), *packed, index=index)
     return _kept(name, args, kwargs, operands, lineages, shape)
 

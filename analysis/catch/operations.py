@@ -59,6 +59,8 @@ ENTRYWISE = COPIES | {
 DROPOUTS = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
 # They write over what was there before.
 WRITINGS = frozenset({"copy_", "scatter_", "index_copy_", "index_put_", "masked_scatter_"})
+# They give a way to a tensor's memory that PyTorch does not watch.
+MEMORY = frozenset({"data", "__set__", "set_", "numpy", "__array__", "__dlpack__", "untyped_storage", "data_ptr"})
 # They take one entry, or make one, of all along an axis.
 REDUCTIONS = frozenset({"max", "amax", "min", "amin", "mean", "sum"})
 # They put entries in an order that depends on their values.

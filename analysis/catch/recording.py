@@ -152,6 +152,7 @@ class Recording(TorchFunctionMode):
         if not self._frames:
             self.images = _batch(args) if self.images is None else self.images
             self._random_state = _random_state()
+            self._lineages.begin(args)
         path = self._paths.get(id(module))
         call = None if path is None else self._begin(path, module)
         self._frames.append(_Frame(module, call, self._away, len(self.calls)))

@@ -25,6 +25,14 @@ def filled_in_parts(weights):
         part[0, ROW].fill_(1 / CELLS)
 
 
+def filled_through_data(weights):
+    weights.data[IMAGE, HEAD, ROW] = 1 / CELLS
+
+
+def filled_through_numpy(weights):
+    weights.detach().numpy()[IMAGE, HEAD, ROW] = 1 / CELLS
+
+
 class Edited(nn.Module):
     """Tokens B×N×C; `edit` changes scores or weights, B×heads×N×N, in place."""
 
@@ -49,7 +57,11 @@ class Edited(nn.Module):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 @pytest.mark.parametrize("of_scores", [True, False])
-@pytest.mark.parametrize("edit", [masked_after, filled_in_a_view, filled_in_parts], ids=lambda edit: edit.__name__)
+@pytest.mark.parametrize(
+    "edit",
+    [masked_after, filled_in_a_view, filled_in_parts, filled_through_data, filled_through_numpy],
+    ids=lambda edit: edit.__name__,
+)
 def test_one_row_of_one_head_of_one_image_that_is_changed(edit, of_scores, mode):
     torch.manual_seed(0)
     if mode is torch.enable_grad and edit is filled_in_parts:

@@ -151,6 +151,15 @@ EVEN = {
     "padded as the convolution reaches": lambda x: F.pad(x, (1, 2, 3, 1)),
     "every second pixel": lambda x: x[:, :, ::2, 1::2],
     "pixels as channels and back": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 2), 2),
+    "each pixel twice": lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3),
+    "channels as pixels": lambda x: F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2),
+    "written over in part": lambda x: x.index_put(
+        (torch.zeros_like(x[:, 0]).bool()[:, None].expand_as(x),), x.new_zeros(())
+    ),
+    "without a border": lambda x: F.pad(x[:, :, 8:, 8:], (8, 0, 8, 0)),
+    "with heads in the batch": lambda x: x.unsqueeze(1).expand(-1, 2, -1, -1, -1).flatten(0, 1),
+    "stacked into memory of its own": lambda x: torch.stack(list(x), out=torch.empty_like(x)),
+    "added to nothing": lambda x: torch.zeros_like(x).view(-1).add_(x.flatten()).view_as(x),
 }
 
 
@@ -161,6 +170,47 @@ def test_a_map_that_does(before):
         model(torch.randn(2, 3, *SIZE))
     capture = watched.capture(image=np.zeros((*SIZE, 3), np.uint8), head=0)
     assert capture.notes == () and capture.key_size is None
+
+
+def test_channels_may_come_last():
+    model = NonLocal(lambda x: x.permute(0, 3, 1, 2))
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(torch.randn(2, *SIZE, 3))
+    assert watched.capture(image=np.zeros((*SIZE, 3), np.uint8), head=0).notes == ()
+
+
+def test_neighbourhoods_that_overlap_are_counted_as_cells():
+    """Tokens of unfolded patches, as T2T-ViT makes them: 5×5 pixels, 4 apart, with a padding of 2."""
+
+    class Unfolded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.project, self.attn = nn.Linear(75, CHANNELS), Attention(matmul)
+
+        def forward(self, images):
+            return self.attn(self.project(F.unfold(images, 5, padding=2, stride=4).transpose(1, 2)))
+
+    model = Unfolded()
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(torch.randn(2, 3, *SIZE))
+    assert watched.capture(6, 8, image=np.zeros((*SIZE, 3), np.uint8), head=0).cells == (6, 8)
+
+
+def test_keys_that_were_not_seen_to_be_made_are_no_second_image():
+    class Outside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.attn = nn.Conv2d(3, CHANNELS, 4, 4), Pair.Cross()
+
+        def forward(self, images):
+            again = torch.from_numpy(images.numpy().copy())
+            query, key = (self.embed(one).flatten(2).transpose(1, 2)[:, None] for one in (images, again))
+            return self.attn(query, key)
+
+    model = Outside()
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(torch.randn(2, 3, *SIZE))
+    assert not watched.attention().layout.of_two_inputs and watched.capture().notes == ()
 
 
 def test_tiles_in_one_batch_are_not_given_the_class_probabilities_of_images():
