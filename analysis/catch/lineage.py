@@ -270,7 +270,8 @@ def _version(tensor: Tensor) -> int | None:
 
 def _memory(tensor: Tensor) -> int:
     """Where the tensor's memory begins; 0 where it has none of its own."""
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    if wrapped or tensor.is_nested or tensor.layout != torch.strided:
         return 0
     return tensor.untyped_storage().data_ptr()
 
