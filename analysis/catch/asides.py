@@ -10,8 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.catch.layout import Layout
-
-PICTURES = ("image", "labels", "prediction")
+from analysis.catch.volumes import PICTURES
 
 
 def notes_of(path: str, layout: Layout) -> tuple[str, ...]:

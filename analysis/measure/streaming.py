@@ -221,15 +221,19 @@ class StreamedStages:
 def fits_single_precision(capture: Capture, temperature: float, threads: int) -> bool:
     """Whether float32 holds the scores of a capture with query and key: see SINGLE_PRECISION_SCORES.
 
-    All scores are computed, a block of queries at a time, which costs little beside the metrics.
+    No score is larger than the lengths of query and key allow; where these do not tell, a block of queries has its
+    scores computed, which costs up to half as much as the metrics of large maps.
     """
     assert capture.query is not None and capture.key is not None
     query = torch.from_numpy(capture.query).flatten(1).float().T / (temperature * math.log(2))
     key = torch.from_numpy(capture.key).flatten(1).float()
+    most = 2 * query.norm(dim=1) * key.norm(dim=0).max()  # apart, of the scores of each query
 
     @torch.inference_mode()
     def reach(first: int) -> float:
-        """The largest score, or difference of two, of a block's queries."""
+        """At least the largest score, or difference of two, of a block's queries."""
+        if (bound := float(most[first : first + QUERY_BLOCK].max())) <= SINGLE_PRECISION_SCORES:
+            return bound
         lowest, highest = (query[first : first + QUERY_BLOCK] @ key).aminmax(dim=1)
         return float(torch.stack([-lowest, highest, highest - lowest]).max())
 
