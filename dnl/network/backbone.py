@@ -13,8 +13,12 @@ MULTI_GRID = (4, 8, 16)
 
 
 class BackboneFeatures(NamedTuple):
-    """Outputs of the four stages, with each stage's C: the first B×C×⌈H/4⌉×⌈W/4⌉, the others B×C×⌈H/8⌉×⌈W/8⌉."""
+    """Outputs of the stem's convolutions, B×C×⌈H/2⌉×⌈W/2⌉, and of the four stages, each with its own C.
 
+    Stage 1: B×C×⌈H/4⌉×⌈W/4⌉; the others: B×C×⌈H/8⌉×⌈W/8⌉.
+    """
+
+    stem: Tensor
     stage1: Tensor
     stage2: Tensor
     stage3: Tensor
@@ -91,7 +95,9 @@ LAYOUTS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] 
 
 
 class DilatedResNet(nn.Module):
-    """The four stages. `channels` holds the channel counts of stages 2, 3 and 4, `stage1_channels` that of stage 1.
+    """Stem and four stages.
+
+    `channels` holds the channel counts of stages 2, 3 and 4, `stem_channels` and `stage1_channels` those before.
 
     name: a key of LAYOUTS. width: channels of stage 1 before expansion (64 is the published size). stem_expansion: of
     the deep stem's last channels, 2 in the release and 1 in ResNet-C.
@@ -108,15 +114,16 @@ class DilatedResNet(nn.Module):
         self.stage3 = _stage(block, out[1], 4 * width, [2] * depths[2], stage_dilation=2)
         grid = [MULTI_GRID[i % len(MULTI_GRID)] for i in range(depths[3])]
         self.stage4 = _stage(block, out[2], 8 * width, grid, stage_dilation=4)
-        self.stage1_channels = out[0]
+        self.stem_channels, self.stage1_channels = stem_channels, out[0]
         self.channels = tuple(out[1:])
 
     def forward(self, images: Tensor) -> BackboneFeatures:
         """images: B×3×H×W, normalised."""
-        stage1 = self.stage1(self.stem(images))
+        stem = self.stem[:-1](images)  # all but the pooling
+        stage1 = self.stage1(self.stem[-1](stem))
         stage2 = self.stage2(stage1)
         stage3 = self.stage3(stage2)
-        return BackboneFeatures(stage1, stage2, stage3, self.stage4(stage3))
+        return BackboneFeatures(stem, stage1, stage2, stage3, self.stage4(stage3))
 
 
 def conv3x3(in_channels: int, channels: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:

@@ -10,7 +10,7 @@ EFFICIENTNET = "efficientnet_lite0"
 BACKBONES = (*RESNETS, EFFICIENTNET)
 CONTEXTS = ("fcn", "nl", "nl+gr", "nl+lr", "dnl")
 ATTENTION_STRIDES = (8, 16)
-HEAD_STRIDES = (4, 8)
+HEAD_STRIDES = (2, 4, 8)
 MAX_WIDTH = 256  # ResNet-101 has a thousand million weights then
 MAX_CLASSES = 255  # label images hold a byte a pixel, and one value means "no class"
 
@@ -30,7 +30,7 @@ class ModelConfig:
     lr_kernel: int = 3  # side of the LR window in cells
     lr_weights: str = "learnt"  # box: a constant in LR's place, as a control
     attention_stride: int = 16  # pixels per attention cell; 8 keeps thin classes visible
-    head_stride: int = 8  # pixels per cell of the main head's prediction, as in the release; 4 adds stage 1 to it
+    head_stride: int = 8  # pixels per cell of the main head's prediction; 4 adds stage 1 to it, 2 the stem too
     deep_stem: bool = True  # False: the classic 7×7 stem, for torchvision's ImageNet weights
     stem_expansion: int = 2  # the deep stem's last channels over width; 1 for OpenMMLab's and timm's ResNet-C weights
     gamma_init: float = 0.0  # 0 in the release; attention trained from scratch needs more to come alive

@@ -64,7 +64,8 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite0(nn.Module):
     """Stem and four stages.
 
-    `channels` holds the channel counts of the maps that come out at stride 8, `stage1_channels` of that at stride 4.
+    `channels` holds the channel counts of the maps that come out at stride 8, `stem_channels` and `stage1_channels` of
+    those at strides 2 and 4.
     """
 
     def __init__(self):
@@ -74,18 +75,19 @@ class EfficientNetLite0(nn.Module):
         self.stage1, self.stage2, self.stage3, self.stage4 = (
             _stage(channels, runs) for channels, runs in zip(before, STAGES, strict=False)
         )
-        _, self.stage1_channels, *stages = before
+        self.stem_channels, self.stage1_channels, *stages = before
         self.channels = (stages[0], sum(stages[:2]), sum(stages))
 
     def forward(self, images: Tensor) -> BackboneFeatures:
         """images: B×3×H×W from `dnl.transforms.normalise`. From stage 3 on, each holds those at stride 8 before it."""
         scale, shift = (images.new_tensor(values)[:, None, None] for values in (INPUT_SCALE, INPUT_SHIFT))
-        stage1 = self.stage1(self.stem(images * scale + shift))
+        stem = self.stem(images * scale + shift)
+        stage1 = self.stage1(stem)
         stage2 = self.stage2(stage1)
         stage3 = self.stage3(stage2)
         to_stage3 = torch.cat([stage2, _resize(stage3, stage2)], dim=1)
         to_stage4 = torch.cat([to_stage3, _resize(self.stage4(stage3), stage2)], dim=1)
-        return BackboneFeatures(stage1, stage2, to_stage3, to_stage4)
+        return BackboneFeatures(stem, stage1, stage2, to_stage3, to_stage4)
 
 
 def _resize(maps: Tensor, like: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """The whole segmentation network around the Denoised Non-local block, and its builder.
 
 Dilated ResNet -> reduce -> down -> attention -> fuse -> main head over [stage 4, context]. Auxiliary heads sit on
-stage 2 and on stage 3; the latter's class-level prediction feeds GR. The layout is the reference release's, but for
-`head_stride=4`, with which stage 1 adds to the main head's features; unlike it, every resize goes to the size of the
-map it joins, so that any input of at least 32 pixels a side works.
+stage 2 and on stage 3; the latter's class-level prediction feeds GR. The layout is the reference release's. Unlike it,
+every resize goes to the size of the map it joins, so that any input of at least 32 pixels a side works; and the main
+head can be finer, with stage 1 beside its features (`head_stride=4`), and the stem beside those (2).
 """
 
 from collections.abc import Sequence
@@ -34,36 +34,64 @@ class Encoding(NamedTuple):
     """What the attention block sees and what is decoded beside it.
 
     features: B×C×h×w, the block's input. class_logits: B×classes at stride 8, GR's class-level prediction.
-    stage1: the backbone's map at stride 4. stage2, stage4: those at stride 8.
+    stem: the backbone's map at stride 2, where something sees it. stage1: that at stride 4. stage2, stage4: those at
+    stride 8.
     """
 
     features: Tensor
     class_logits: Tensor
+    stem: Tensor | None
     stage1: Tensor
     stage2: Tensor
     stage4: Tensor
 
 
-class Refinement(nn.Module):
+class Beside(nn.Module):
+    """Features of the main head, of fewer channels and resized, beside a finer map of the backbone, of fewer too."""
+
+    def __init__(self, channels: int, kept: int, finer_channels: int, added: int):
+        super().__init__()
+        self.squeeze = _conv1x1_norm_relu(channels, kept)
+        self.detail = _conv1x1_norm_relu(finer_channels, added)
+
+    def both(self, features: Tensor, finer: Tensor) -> Tensor:
+        """features: B×channels×h×w. finer: B×C×H×W. Returns B×(kept + added)×H×W."""
+        return torch.cat([resize(self.squeeze(features), finer.shape[2:]), self.detail(finer)], dim=1)
+
+
+class Refinement(Beside):
     """What stage 1, at stride 4, adds to the head's features, at stride 8 (after DeepLabv3+, Chen et al., 2018).
 
     It starts as a plain resize: the norm of what is added begins at 0.
     """
 
     def __init__(self, channels: int, stage1_channels: int):
-        super().__init__()
         half, quarter = channels // 2, channels // 4
-        self.squeeze = _conv1x1_norm_relu(channels, half)
-        self.detail = _conv1x1_norm_relu(stage1_channels, quarter)
+        super().__init__(channels, half, stage1_channels, quarter)
         norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(norm.weight)
         self.join = nn.Sequential(conv3x3(half + quarter, channels), norm)
 
     def forward(self, features: Tensor, stage1: Tensor) -> Tensor:
         """features: B×channels×h×w. stage1: B×C×H×W. Returns B×channels×H×W, none below 0."""
-        size = stage1.shape[2:]
-        added = self.join(torch.cat([resize(self.squeeze(features), size), self.detail(stage1)], dim=1))
-        return F.relu(resize(features, size) + added)
+        return F.relu(resize(features, stage1.shape[2:]) + self.join(self.both(features, stage1)))
+
+
+class Sharpening(Beside):
+    """What the stem, at stride 2, adds to the main head's logits, at stride 4.
+
+    It starts as a plain resize: `build_model` has the last convolution begin at 0.
+    """
+
+    def __init__(self, channels: int, stem_channels: int, num_classes: int):
+        quarter = channels // 4
+        super().__init__(channels, quarter, stem_channels, quarter)
+        self.join = conv_norm_relu(2 * quarter, 2 * quarter)
+        self.predict = nn.Conv2d(2 * quarter, num_classes, 1)
+
+    def forward(self, logits: Tensor, features: Tensor, stem: Tensor) -> Tensor:
+        """logits: B×classes×h×w. features: B×channels×h×w, what they come from. stem: B×C×H×W. -> B×classes×H×W."""
+        return resize(logits, stem.shape[2:]) + self.predict(self.join(self.both(features, stem)))
 
 
 class SegmentationNetwork(nn.Module):
@@ -81,6 +109,7 @@ class SegmentationNetwork(nn.Module):
         skip_dropout: nn.Dropout2d,
         head: nn.Sequential,
         refine: Refinement | None,
+        sharpen: Sharpening | None,
         shallow_head: nn.Module,
         class_head: nn.Module,
     ):
@@ -95,6 +124,7 @@ class SegmentationNetwork(nn.Module):
         self.skip_dropout = skip_dropout
         self.head: Any = head  # its parts have no types of their own
         self.refine = refine
+        self.sharpen = sharpen
         self.shallow_head = shallow_head
         self.class_head = class_head
 
@@ -114,7 +144,8 @@ class SegmentationNetwork(nn.Module):
             )
         maps = self.backbone(images)
         features = self.down(self.reduce(maps.stage4))
-        return Encoding(features, self.class_head(maps.stage3), maps.stage1, maps.stage2, maps.stage4)
+        stem = None if self.sharpen is None else maps.stem  # the largest map: no longer kept than needed
+        return Encoding(features, self.class_head(maps.stage3), stem, maps.stage1, maps.stage2, maps.stage4)
 
     def gather(self, encoding: Encoding) -> Tensor:
         """The context block's output, B×C×h×w; the features themselves without a block."""
@@ -130,15 +161,19 @@ class SegmentationNetwork(nn.Module):
 
     def decode(self, encoding: Encoding, context: Tensor, size: Sequence[int]) -> SegmentationOutput:
         """The three predictions at `size` = (H, W). context: B×C×h×w, what `gather` gives."""
-        context = self.fuse(resize(context, encoding.stage4.shape[2:]))
-        joined = torch.cat([self.skip_dropout(encoding.stage4), context], dim=1)
-        if self.refine is None:
-            logits = self.head(joined)
-        else:
-            logits = self.head[-2:](self.refine(self.head[:-2](joined), encoding.stage1))
+        logits = self._main_logits(encoding, self.fuse(resize(context, encoding.stage4.shape[2:])))
         return SegmentationOutput(
             resize(logits, size), resize(self.shallow_head(encoding.stage2), size), resize(encoding.class_logits, size)
         )
+
+    def _main_logits(self, encoding: Encoding, context: Tensor) -> Tensor:
+        """The main prediction at `head_stride`. context: B×C×h×w at stride 8."""
+        joined = torch.cat([self.skip_dropout(encoding.stage4), context], dim=1)
+        if self.refine is None:
+            return self.head(joined)
+        features = self.refine(self.head[:-2](joined), encoding.stage1)
+        logits = self.head[-2:](features)
+        return logits if self.sharpen is None else self.sharpen(logits, features, encoding.stem)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -152,6 +187,9 @@ def build_model(config: ModelConfig) -> SegmentationNetwork:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=1)
+    if model.sharpen is not None:
+        for parameter in model.sharpen.predict.parameters():
+            nn.init.zeros_(parameter)
     return model
 
 
@@ -179,7 +217,8 @@ def assemble(config: ModelConfig) -> SegmentationNetwork:
         fuse=conv_norm_relu(channels, channels),
         skip_dropout=nn.Dropout2d(config.skip_dropout),
         head=_head(stage4 + channels, channels, config),
-        refine=Refinement(channels, backbone.stage1_channels) if config.head_stride == 4 else None,
+        refine=Refinement(channels, backbone.stage1_channels) if config.head_stride <= 4 else None,
+        sharpen=Sharpening(channels, backbone.stem_channels, config.num_classes) if config.head_stride == 2 else None,
         shallow_head=_head(stage2, config.width, config),
         class_head=_head(stage3, channels, config),
     )

@@ -16,7 +16,7 @@ from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_score
 from dnl.network import SegmentationNetwork
 from dnl.training.losses import label_weight, segmentation_loss
 from dnl.training.precision import autocast_dtype
-from dnl.training.recipes import TrainConfig, longest_warmup
+from dnl.training.recipes import TrainConfig, longest_warmup, part_names
 
 
 class NonFiniteLoss(RuntimeError):
@@ -24,17 +24,17 @@ class NonFiniteLoss(RuntimeError):
 
 
 def build_optimizer(model: SegmentationNetwork, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD: the backbone at the base rate, the rest at `head_rate` times it.
+    """AdamW or SGD of what learns: the backbone at the base rate, the rest at `head_rate` times it.
 
     W_q, W_k and γ have a rate of their own on top, and the former a decay; vectors (norms, biases, γ) have no decay.
     """
     query_key, gamma = [], []
-    if model.context is not None:
+    if model.context is not None and model.context.gamma.requires_grad:
         query_key, gamma = [model.context.query.weight, model.context.key.weight], [model.context.gamma]
     taken = {id(parameter) for parameter in query_key + gamma}
     backbone = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
     taken |= {id(parameter) for parameter in model.backbone.parameters()}
-    head = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    head = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in taken]
     groups = [
         {"params": query_key, "weight_decay": config.query_key_decay, "rate": config.head_rate * config.query_key_rate},
         {"params": gamma, "weight_decay": 0.0, "rate": config.head_rate * config.query_key_rate},
@@ -82,8 +82,8 @@ def train_one_epoch(
     device = next(model.parameters()).device
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
     model.train()
-    for norm in frozen_norms(model, config):
-        norm.eval()
+    for frozen in (*frozen_norms(model, config), *kept_parts(model, config)):
+        frozen.eval()
     losses = []
     for step, (images, labels) in enumerate(batches, start=first_step):
         images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
@@ -178,17 +178,30 @@ def growing_average(decay: float) -> Callable[..., None]:
 
 def frozen_norms(model: nn.Module, config: TrainConfig) -> list[nn.Module]:
     """The batch norms that keep their statistics."""
-    if not (config.freeze_norms or config.freeze_backbone_norms):
-        return []
-    frozen = model if config.freeze_norms else unwrapped(model).backbone
-    return [module for module in frozen.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    frozen = kept_parts(model, config)
+    if config.freeze_norms:
+        frozen = [model]
+    elif config.freeze_backbone_norms:
+        frozen.append(unwrapped(model).backbone)
+    norms = (module for part in frozen for module in part.modules())
+    return [module for module in norms if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
-def freeze_stages(model: SegmentationNetwork, config: TrainConfig) -> None:
-    """Let the stem and the first `frozen_stages` stages of the backbone keep their weights."""
-    parts = ["stem", *(f"stage{number}" for number in range(1, config.frozen_stages + 1))]
-    for part in parts if config.frozen_stages else ():
-        getattr(model.backbone, part).requires_grad_(False)
+def kept_parts(model: nn.Module, config: TrainConfig) -> list[nn.Module]:
+    """The parts of the network that stay wholly as they start: those beside the `learning_parts`, if there are such."""
+    learning = part_names(config.learning_parts)
+    if "head" in learning:
+        learning += ("skip_dropout",)  # of what the head sees
+    return [part for name, part in unwrapped(model).named_children() if learning and name not in learning]
+
+
+def freeze(model: SegmentationNetwork, config: TrainConfig) -> None:
+    """Keep the weights of what is beside the `learning_parts`, of the stem and of the first `frozen_stages` stages."""
+    for part in kept_parts(model, config):
+        part.requires_grad_(False)
+    stages = ["stem", *(f"stage{number}" for number in range(1, config.frozen_stages + 1))]
+    for stage in stages if config.frozen_stages else ():
+        getattr(model.backbone, stage).requires_grad_(False)
 
 
 @torch.no_grad()

@@ -75,6 +75,7 @@ class TrainConfig:
     accumulation: int = 1  # parts in which a batch is computed, one after another
     freeze_norms: bool = False  # batch norms keep their statistics
     freeze_backbone_norms: bool = False  # those of the backbone keep the statistics that they start with
+    learning_parts: str = ""  # parts that learn, separated by commas, while all others stay as they start; none: all
     frozen_stages: int = 0  # of the backbone, with the stem, that keep the weights that they start with
     largest_class_weight: float = 3.0  # bound of the class weights; 0 for equal weights
     auxiliary_weight: float = 0.4
@@ -187,6 +188,21 @@ _CAMVID_VARIED = dataclasses.replace(
     warmup_steps=150,
 )
 
+# Once more, on the weights of `_CAMVID_VARIED`, what comes after the attention alone, with the stem beside it: on whole
+# photos, as they are predicted. The attention and what it sees stay as they are.
+_CAMVID_SHARPENED = dataclasses.replace(
+    _CAMVID_VARIED,
+    model=dataclasses.replace(_CAMVID_VARIED.model, head_stride=2),
+    streets_per_epoch=0,
+    fresh_parts="sharpen",
+    learning_parts="fuse,head,refine,sharpen",
+    epochs=10,
+    crop_height=360,
+    crop_width=480,
+    min_scale=0.75,
+    evaluate_every=5,
+)
+
 # `_CAMVID` on a small backbone that knows ImageNet. What it has learnt is kept (its stem, first stage and norms' own
 # statistics) or learns slowly, the heads as fast as above. Photos take on the looks of other cameras instead of streets
 # among them. Its features tell classes apart from the start, so attention and skip begin earlier, and the skip learns
@@ -252,6 +268,8 @@ RECIPES = {
     "camvid_nl_refined": _twin(_CAMVID_REFINED, "nl"),
     "camvid_dnl_varied": _CAMVID_VARIED,
     "camvid_nl_varied": _twin(_CAMVID_VARIED, "nl"),
+    "camvid_dnl_sharpened": _CAMVID_SHARPENED,
+    "camvid_nl_sharpened": _twin(_CAMVID_SHARPENED, "nl"),
     "camvid_dnl_lite0": _CAMVID_LITE0,
     "camvid_nl_lite0": _twin(_CAMVID_LITE0, "nl"),
     "cityscapes_dnl_r101": dataclasses.replace(
@@ -276,7 +294,12 @@ RECIPES = {
 }
 
 # Recipes that are of no use from scratch, and whose weights they are for.
-GOES_ON = {"camvid_dnl_varied": "camvid_dnl_refined", "camvid_nl_varied": "camvid_nl_refined"}
+GOES_ON = {
+    "camvid_dnl_varied": "camvid_dnl_refined",
+    "camvid_nl_varied": "camvid_nl_refined",
+    "camvid_dnl_sharpened": "camvid_dnl_varied",
+    "camvid_nl_sharpened": "camvid_nl_varied",
+}
 
 _CAMVID_NOTE = """
 These values are this project's own, found by measuring: the method's paper does not use CamVid. From scratch, on a CPU,
@@ -297,6 +320,13 @@ These values are this project's own, too: a third training, of weights that camv
 --set start_from=runs/NAME/model.safetensors, on photos of more scales, with other light, colours, focus and noise.
 Nothing of it was compared with other values. One run took weights of camvid_dnl_refined from 0.756 to 0.762 mean IoU on
 val, and from 0.641 to 0.648 on test: those are the shipped camvid-dnl.
+"""
+
+_CAMVID_SHARPENED_NOTE = """
+These values are this project's own, too: a fourth training, of weights that camvid_dnl_varied has learnt, named by
+--set start_from=runs/NAME/model.safetensors, of what comes after the attention alone (learning_parts), on whole photos.
+The main head predicts at stride 2, where it sees the stem's map as well (model.head_stride=2), for classes that are
+thin. Backbone and attention stay as they are, and so does every attention map.
 """
 
 _CAMVID_LITE0_NOTE = """
@@ -338,6 +368,9 @@ NOTES = {
     "camvid_nl_refined": _CAMVID_REFINED_NOTE + "The plain non-local twin of camvid_dnl_refined: all else is the same.",
     "camvid_dnl_varied": _CAMVID_VARIED_NOTE,
     "camvid_nl_varied": _CAMVID_VARIED_NOTE + "The plain non-local twin of camvid_dnl_varied: all else is the same.",
+    "camvid_dnl_sharpened": _CAMVID_SHARPENED_NOTE,
+    "camvid_nl_sharpened": _CAMVID_SHARPENED_NOTE
+    + "The plain non-local twin of camvid_dnl_sharpened: all else is the same.",
     "camvid_dnl_lite0": _CAMVID_LITE0_NOTE,
     "camvid_nl_lite0": _CAMVID_LITE0_NOTE + "The plain non-local twin of camvid_dnl_lite0: all else is the same.",
     "camvid_fcn": _CAMVID_NOTE + "The twin of camvid_dnl without attention: all else is the same.",
@@ -430,6 +463,11 @@ def require_weights(config: TrainConfig, name: str) -> None:
             f"fresh_parts is {config.fresh_parts!r} but everything starts anew without a checkpoint; name one with "
             "--set start_from=CHECKPOINT, or set fresh_parts= to nothing"
         )
+    if config.learning_parts and not config.start_from:
+        raise ValueError(
+            f"learning_parts is {config.learning_parts!r} but the other parts have learnt nothing yet; name a "
+            "checkpoint with --set start_from=CHECKPOINT, or let all learn with --set learning_parts="
+        )
     kept = [name for name in ("frozen_stages", "freeze_backbone_norms") if getattr(config, name)]
     if kept and not (config.start_from or config.backbone_weights):
         raise ValueError(
@@ -438,9 +476,43 @@ def require_weights(config: TrainConfig, name: str) -> None:
         )
 
 
+def part_names(setting: str) -> tuple[str, ...]:
+    """The parts of the network that `fresh_parts` or `learning_parts` names."""
+    return tuple(part.strip() for part in setting.split(",") if part.strip())
+
+
+def require_learning(config: TrainConfig) -> None:
+    """Raise ValueError where nothing is to learn, or parts start anew that are not to."""
+    if not config.learning_parts:
+        return
+    learning = part_names(config.learning_parts)
+    if not learning or (learning == ("backbone",) and config.frozen_stages == 4):
+        raise ValueError(
+            f"nothing would learn: learning_parts is {config.learning_parts!r} and frozen_stages {config.frozen_stages}"
+        )
+    if config.largest_class_weight and "head" not in learning:
+        raise ValueError(
+            f"largest_class_weight is {config.largest_class_weight:g}, which the head is to learn, but learning_parts, "
+            f"{config.learning_parts!r}, leaves it out; add head there, or weigh all classes alike with --set "
+            "largest_class_weight=0"
+        )
+    anew = dict.fromkeys(part_names(config.fresh_parts), "fresh_parts")
+    if config.model.context != "fcn" and (config.logit_std or config.attention_restart):
+        anew["context"] = "logit_std" if config.logit_std else "attention_restart"
+    if config.skip_from:
+        anew["head"] = "skip_from"
+    for name, setting in anew.items():
+        if name not in learning:
+            raise ValueError(
+                f"{setting} has {name} start anew, but it would never learn: learning_parts is "
+                f"{config.learning_parts!r}; add {name} there, or let it be with --set "
+                + ("fresh_parts=" if setting == "fresh_parts" else f"{setting}=0")
+            )
+
+
 def begun_anew(config: TrainConfig) -> list[str]:
     """A sentence for what does not stay as `start_from` has it without being among `fresh_parts`."""
-    fresh = {part.strip() for part in config.fresh_parts.split(",")}
+    fresh = part_names(config.fresh_parts)
     found = []
     if config.start_from and config.model.context != "fcn" and "context" not in fresh:
         settings = [

@@ -24,9 +24,10 @@ from dnl.training.data import about_data, look_before
 from dnl.training.engine import (
     build_optimizer,
     evaluate,
-    freeze_stages,
+    freeze,
     frozen_norms,
     growing_average,
+    kept_parts,
     learning_rate,
     remove_class_weights,
     settle_norms,
@@ -35,7 +36,7 @@ from dnl.training.engine import (
 from dnl.training.faults import faults_in_words
 from dnl.training.losses import balanced_class_weights
 from dnl.training.precision import autocast_dtype, measured_precision
-from dnl.training.recipes import TrainConfig, begun_anew, require_weights, stages_beyond
+from dnl.training.recipes import TrainConfig, begun_anew, part_names, require_learning, require_weights, stages_beyond
 from dnl.training.runs import (
     Run,
     RunError,
@@ -178,6 +179,7 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
     config = run.config
     if run.saved is None:
         require_weights(config, run.recipe)
+        require_learning(config)
     torch.manual_seed(config.seed)
     model: Any = build_model(config.model)
     model = synchronised_norms(model.to(world.device, memory_format=torch.channels_last), world)
@@ -191,7 +193,9 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
             model.close_skip()
         if model.context is not None and config.logit_std:
             _start_attention(model, given, config, epoch=0)
-    freeze_stages(model, config)
+    for name in part_names(config.learning_parts):
+        _require_part(model, name, "learn")
+    freeze(model, config)
     average = AveragedModel(model, multi_avg_fn=growing_average(config.ema_decay), use_buffers=True)
     optimizer = build_optimizer(model, config)
     scaler = torch.amp.GradScaler(world.device.type, enabled=autocast_dtype(config, world.device) == torch.float16)
@@ -208,14 +212,18 @@ def _set_up(run: Run, given: _Data, world: World) -> _Learner:
 def _start_from(model: Any, config: TrainConfig) -> None:
     """Take the weights of a checkpoint, but for the parts that start anew."""
     weights = load_checkpoint(config.start_from)[0].state_dict()
-    fresh = tuple(part.strip() + "." for part in config.fresh_parts.split(",") if part.strip())
-    for prefix in fresh:
-        if not any(key.startswith(prefix) for key in model.state_dict()):
-            parts = ", ".join(name for name, _ in model.named_children())
-            raise RunError(f"the network has no part {prefix[:-1]!r} to start anew; its parts are {parts}")
+    for name in part_names(config.fresh_parts):
+        _require_part(model, name, "start anew")
+    fresh = tuple(name + "." for name in part_names(config.fresh_parts))
     kept = {key: value for key, value in weights.items() if not key.startswith(fresh)}
     kept |= {key: value for key, value in model.state_dict().items() if key.startswith(fresh)}
     load_strictly(model, kept, config.start_from)
+
+
+def _require_part(model: Any, name: str, what: str) -> None:
+    parts = [part for part, module in model.named_children() if next(module.parameters(), None) is not None]
+    if name not in parts:
+        raise RunError(f"the network has no part {name!r} to {what}; its parts are {', '.join(parts)}")
 
 
 def _pixel_counts(dataset: LabelledDataset) -> np.ndarray:
@@ -235,6 +243,8 @@ def _start_attention(model: Any, given: _Data, config: TrainConfig, epoch: int) 
     device = next(model.parameters()).device
     # A copy sees the images: batch norms would remember them.
     seen = copy.deepcopy(model).train()
+    for part in kept_parts(seen, config):
+        part.eval()
     features = [
         seen.encode(part.to(device, memory_format=torch.channels_last)).features
         for part in images.split(config.batch_size)

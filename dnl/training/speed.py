@@ -7,7 +7,7 @@ from time import perf_counter
 import torch
 
 from dnl.network import build_model
-from dnl.training.engine import build_optimizer, train_one_epoch
+from dnl.training.engine import build_optimizer, freeze, train_one_epoch
 from dnl.training.recipes import TrainConfig
 
 WARM_UP = 2  # rounds that do not count
@@ -22,6 +22,7 @@ def training_update(config: TrainConfig, device: torch.device) -> Callable[[], N
     torch.manual_seed(config.seed)
     model = build_model(config.model)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    freeze(model, config)
     optimizer = build_optimizer(model, config)
 
     def update() -> None:

@@ -76,6 +76,21 @@ def test_two_processes_train_and_score_like_one(camvid, tmp_path):
     assert two[-1]["miou"] == pytest.approx(one[-1]["miou"], abs=2e-3)
 
 
+def test_two_processes_train_parts_of_a_network_like_one(camvid, tmp_path):
+    """Gradients of the head alone are exchanged."""
+    first = run(camvid, tmp_path / "first", settings=[*SETTINGS, "epochs=1"])
+    assert first.returncode == 0, first.stderr
+    start = f"start_from={tmp_path / 'first' / 'model.safetensors'}"
+    parts = ["learning_parts=head,refine,sharpen", "fresh_parts=refine,sharpen", "model.head_stride=2", start]
+    still = ["logit_std=0", "attention_restart=0", "skip_from=0", "epochs=2"]
+    for processes in (1, 2):
+        done = run(camvid, tmp_path / str(processes), processes=processes, settings=[*SETTINGS, *parts, *still])
+        assert done.returncode == 0, done.stderr
+    one, two = records(tmp_path / "1"), records(tmp_path / "2")
+    assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], abs=1e-4)
+    assert two[-1]["miou"] == pytest.approx(one[-1]["miou"], abs=2e-3)
+
+
 def progress(out):
     """Whether a run has begun in `out`, and the seconds of each finished epoch."""
     lines = records(out) if (out / "metrics.jsonl").exists() else []

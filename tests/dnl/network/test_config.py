@@ -18,7 +18,7 @@ from dnl.network import ModelConfig
         ({"gate": None}, "gate is None; choose one of sigmoid, binary, similarity"),
         ({"lr_weights": "flat"}, "lr_weights is 'flat'; choose one of learnt, box"),
         ({"attention_stride": 4}, "attention_stride is 4; choose one of 8, 16"),
-        ({"head_stride": 16}, "head_stride is 16; choose one of 4, 8"),
+        ({"head_stride": 16}, "head_stride is 16; choose one of 2, 4, 8"),
         ({"width": 12}, "width is 12; it must be a multiple of 8"),
         ({"width": 0}, "width is 0"),
         ({"num_classes": 1}, "num_classes is 1; segmentation needs at least 2"),

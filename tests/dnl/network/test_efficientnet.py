@@ -98,7 +98,7 @@ def features_of(state, naming, pixels):
         return x.clamp(0, 6) if activated else x
 
     x = layer((pixels - 127) / 128, *stem_of(naming), stride=2)
-    after = {}
+    stem, after = x, {}
     for index, ((_, stride, expansion, channels), _) in enumerate(BLOCKS):
         expand, depthwise, project = names_of(naming, index)
         kept = x
@@ -107,7 +107,7 @@ def features_of(state, naming, pixels):
         x = layer(x, *depthwise, stride=stride, groups=x.shape[1])
         x = layer(x, *project, activated=False)
         after[index] = x = x + kept if stride == 1 and kept.shape[1] == channels else x
-    return after[2], after[4], after[10], after[15]
+    return stem, after[2], after[4], after[10], after[15]
 
 
 def network(**options):
@@ -124,8 +124,10 @@ def test_the_features_are_those_of_the_weights(naming, size):
     pixels = torch.randint(0, 256, (1, 3, *size), generator=torch.Generator().manual_seed(1)).float()
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     with torch.inference_mode():
-        expected_stage1, *expected = features_of(state, naming, pixels)
-        stage1, *found = model.backbone((pixels / 255 - mean) / std)
+        expected_stem, expected_stage1, *expected = features_of(state, naming, pixels)
+        stem, stage1, *found = model.backbone((pixels / 255 - mean) / std)
+    assert stem.shape == (1, model.backbone.stem_channels, *(-(-length // 2) for length in size))
+    torch.testing.assert_close(stem, expected_stem, rtol=1e-3, atol=1e-3)
     assert stage1.shape == (1, 24, *(-(-length // 4) for length in size))
     torch.testing.assert_close(stage1, expected_stage1, rtol=1e-3, atol=1e-3)
     side = tuple(-(-length // 8) for length in size)

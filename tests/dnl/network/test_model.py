@@ -46,7 +46,7 @@ def test_attention_cells_of_a_360x480_image(stride, cells):
 
 @pytest.mark.parametrize("height", [32, 37, 40, 47, 63, 64, 65])
 @pytest.mark.parametrize("stride", [8, 16])
-@pytest.mark.parametrize("head_stride", [4, 8])
+@pytest.mark.parametrize("head_stride", [2, 4, 8])
 def test_any_size_works_with_either_stride(height, stride, head_stride):
     model = small_model(attention_stride=stride, head_stride=head_stride).eval()
     with torch.inference_mode():
@@ -57,6 +57,7 @@ def test_a_refined_head_starts_as_a_resize_of_its_features():
     model = small_model(attention_stride=8, head_stride=4, gamma_init=0.5).eval()
     with torch.inference_mode():
         encoding = model.encode(random_images(50, 70))
+        assert encoding.stem is None  # the largest map is let go where nothing sees it
         assert encoding.stage1.shape == (1, 8, 13, 18)
         logits = model.decode(encoding, model.gather(encoding), (13, 18)).logits
         context = model.fuse(model.gather(encoding))
@@ -65,35 +66,72 @@ def test_a_refined_head_starts_as_a_resize_of_its_features():
         torch.testing.assert_close(logits, model.head[4](resized))
 
 
-def test_a_refined_head_adds_what_stage_1_sees():
-    torch.manual_seed(0)
-    refine = small_model(head_stride=4).eval().refine
-    for module in refine.modules():
+def scattered(part):
+    """`part` with batch norms that do something."""
+    for module in part.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight)
             nn.init.normal_(module.running_mean)
             module.running_var.uniform_(0.5, 2)
-    features, stage1 = torch.randn(2, 32, 6, 9), torch.randn(2, 8, 11, 17)
+    return part
 
-    def normed(maps, norm):
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        return (maps - norm.running_mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
 
-    def pointwise(maps, part):
-        return normed(torch.einsum("oc,bchw->bohw", part[0].weight[:, :, 0, 0], maps), part[1]).clamp_min(0)
+def normed(maps, norm):
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return (maps - norm.running_mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
 
-    def up(maps):
-        return F.interpolate(maps, (11, 17), mode="bilinear", align_corners=True)
 
-    seen = torch.cat([up(pointwise(features, refine.squeeze)), pointwise(stage1, refine.detail)], dim=1)
-    padded, kernel = F.pad(seen, (1, 1, 1, 1)), refine.join[0].weight
-    added = sum(
-        torch.einsum("oc,bchw->bohw", kernel[:, :, y, x], padded[:, :, y : y + 11, x : x + 17])
-        for y in range(3)
-        for x in range(3)
+def pointwise(maps, part):
+    return normed(torch.einsum("oc,bchw->bohw", part[0].weight[:, :, 0, 0], maps), part[1]).clamp_min(0)
+
+
+def up(maps):
+    return F.interpolate(maps, (11, 17), mode="bilinear", align_corners=True)
+
+
+def joined(features, finer, part):
+    """What the 3×3 convolution of `part.join`, and the norm after it, make of both: the first is resized."""
+    seen = torch.cat([up(pointwise(features, part.squeeze)), pointwise(finer, part.detail)], dim=1)
+    padded, kernel = F.pad(seen, (1, 1, 1, 1)), part.join[0].weight
+    shifts = [(y, x) for y in range(3) for x in range(3)]
+    return normed(
+        sum(torch.einsum("oc,bchw->bohw", kernel[:, :, y, x], padded[:, :, y : y + 11, x : x + 17]) for y, x in shifts),
+        part.join[1],
     )
-    expected = (up(features) + normed(added, refine.join[1])).clamp_min(0)
+
+
+def test_a_refined_head_adds_what_stage_1_sees():
+    torch.manual_seed(0)
+    refine = scattered(small_model(head_stride=4).eval().refine)
+    features, stage1 = torch.randn(2, 32, 6, 9), torch.randn(2, 8, 11, 17)
+    expected = (up(features) + joined(features, stage1, refine)).clamp_min(0)
     torch.testing.assert_close(refine(features, stage1), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_sharpened_head_starts_as_a_resize_of_its_logits(backbone):
+    model = small_model(backbone=backbone, attention_stride=8, head_stride=2, gamma_init=0.5).eval()
+    with torch.inference_mode():
+        encoding = model.encode(random_images(50, 70))
+        context = model.gather(encoding)
+        sharp = model.decode(encoding, context, encoding.stem.shape[2:]).logits
+        model.sharpen = None
+        coarse = model.decode(encoding, context, encoding.stage1.shape[2:]).logits
+    assert encoding.stem.shape[2:] == (25, 35) and encoding.stage1.shape[2:] == (13, 18)
+    torch.testing.assert_close(sharp, F.interpolate(coarse, (25, 35), mode="bilinear", align_corners=True))
+
+
+def test_a_sharpened_head_adds_what_the_stem_sees():
+    torch.manual_seed(0)
+    sharpen = scattered(small_model(head_stride=2).eval().sharpen)
+    nn.init.normal_(sharpen.predict.weight)
+    nn.init.normal_(sharpen.predict.bias)
+    logits, features, stem = torch.randn(2, 5, 6, 9), torch.randn(2, 32, 6, 9), torch.randn(2, 16, 11, 17)
+    added = torch.einsum(
+        "oc,bchw->bohw", sharpen.predict.weight[:, :, 0, 0], joined(features, stem, sharpen).clamp_min(0)
+    )
+    expected = up(logits) + added + sharpen.predict.bias[:, None, None]
+    torch.testing.assert_close(sharpen(logits, features, stem), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_parts_compose_to_the_forward():

@@ -13,7 +13,8 @@ from dnl.training.engine import (
     NonFiniteLoss,
     build_optimizer,
     evaluate,
-    freeze_stages,
+    freeze,
+    frozen_norms,
     growing_average,
     learning_rate,
     settle_norms,
@@ -130,7 +131,7 @@ def test_frozen_stages_and_the_norms_of_the_backbone_stay_as_they_start():
     config = override(recipe("camvid_dnl"), [*QUICK, *settings])
     torch.manual_seed(0)
     model = build_model(config.model)
-    freeze_stages(model, config)
+    freeze(model, config)
     before = copy.deepcopy(model.state_dict())
     optimizer = build_optimizer(model, config)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == sum(
@@ -152,6 +153,61 @@ def test_frozen_stages_and_the_norms_of_the_backbone_stay_as_they_start():
     assert not [name for name in changed if name.startswith("backbone.") and "running" in name]
     learnt = {"backbone.stage3.0.depthwise.0.weight", "backbone.stage4.4.project.1.bias", "head.0.weight"}
     assert {*learnt, "reduce.1.running_mean"} <= changed
+
+
+def test_what_is_not_to_learn_stays_as_it_starts_and_computes_as_when_predicting():
+    config = override(recipe("camvid_dnl"), [*QUICK, "learning_parts=head, fuse", "model.head_dropout=0.5"])
+    torch.manual_seed(0)
+    model = build_model(config.model)
+    freeze(model, config)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = build_optimizer(model, config)
+    learning = [parameter for part in (model.head, model.fuse) for parameter in part.parameters()]
+    given = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert {id(parameter) for parameter in given} == {id(parameter) for parameter in learning}
+    images, labels = uneven_batch()
+    train_one_epoch(
+        model,
+        optimizer,
+        [(images, labels)],
+        config,
+        ignore_index=11,
+        class_weights=None,
+        first_step=0,
+        total_steps=9,
+    )
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"head.0.weight", "head.4.bias", "head.1.running_mean", "fuse.0.weight"} <= changed
+    assert all(name.startswith(("head.", "fuse.")) for name in changed)
+    # The class-level prediction, which steers the attention, has no dropout then, and no statistics of the batch.
+    with torch.no_grad():
+        first, second = model.encode(images), model.encode(images)
+    torch.testing.assert_close(first.class_logits, second.class_logits, rtol=0, atol=0)
+    settle_norms(model, [(images, labels)], frozen=frozen_norms(model, config))
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in after if not name.startswith(("head.", "fuse.")))
+
+
+@pytest.mark.parametrize("learning", ["", "head"])
+def test_a_closed_skip_stays_closed_whatever_else_learns(learning):
+    """What is dropped has no gradient."""
+    config = override(recipe("camvid_dnl"), [*QUICK, f"learning_parts={learning}", "weight_decay=0", "skip_rate=1"])
+    torch.manual_seed(0)
+    model = build_model(config.model)
+    model.close_skip()
+    freeze(model, config)
+    model.skip_dropout.p = 1.0
+    train_one_epoch(
+        model,
+        build_optimizer(model, config),
+        [uneven_batch()],
+        config,
+        ignore_index=11,
+        class_weights=None,
+        first_step=0,
+        total_steps=9,
+    )
+    assert not model.head[0].weight[:, : model.backbone.channels[-1]].any()
 
 
 def uneven_batch(size=4):

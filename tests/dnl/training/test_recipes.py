@@ -16,6 +16,7 @@ from dnl.training.recipes import (
     from_dict,
     override,
     recipe,
+    require_learning,
     require_weights,
     stages_beyond,
 )
@@ -113,7 +114,7 @@ def test_a_run_without_a_folder_is_refused(capsys):
 
 
 def test_the_camvid_twins_differ_in_the_block_alone():
-    twins = {f"nl_{name}": f"camvid_dnl_{name}" for name in ("refined", "varied", "lite0")}
+    twins = {f"nl_{name}": f"camvid_dnl_{name}" for name in ("refined", "varied", "sharpened", "lite0")}
     for name, own in {"nl": "camvid_dnl", "fcn": "camvid_dnl", **twins}.items():
         twin = recipe(f"camvid_{name}")
         model = dataclasses.replace(twin.model, context="dnl")
@@ -127,10 +128,53 @@ def test_a_backbone_that_stays_as_it_is_needs_weights():
     require_weights(override(config, ["backbone_weights=efficientnet-lite0.pth"]), "camvid_dnl_lite0")
 
 
+UNTOUCHED = ["logit_std=0", "attention_restart=0", "skip_from=0"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["learning_parts=,"], "nothing would learn: learning_parts is ','"),
+        (["learning_parts=backbone", "frozen_stages=4"], "nothing would learn"),
+        (["learning_parts=fuse", "largest_class_weight=3"], "largest_class_weight is 3, which the head is to learn"),
+    ],
+)
+def test_parts_that_cannot_learn_what_is_asked_are_named(settings, words):
+    with pytest.raises(ValueError, match=words):
+        require_learning(override(recipe("camvid_dnl"), [*UNTOUCHED, *settings]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["learning_parts=head", "fresh_parts=refine"], "fresh_parts has refine start anew"),
+        (["learning_parts=head", "logit_std=2"], "logit_std has context start anew"),
+        (["learning_parts=head", "attention_restart=3"], "attention_restart has context start anew"),
+        (["learning_parts=context", "skip_from=2"], "skip_from has head start anew"),
+    ],
+)
+def test_what_starts_anew_must_learn(settings, words):
+    untouched = override(recipe("camvid_dnl"), UNTOUCHED)
+    require_learning(override(untouched, ["learning_parts=head"]))
+    require_learning(override(untouched, settings[1:]))
+    require_learning(override(untouched, [*settings, "learning_parts=context, head, refine"]))
+    with pytest.raises(ValueError, match=f"{words}, but it would never learn"):
+        require_learning(override(untouched, settings))
+
+
+def test_what_nothing_has_learnt_cannot_be_kept():
+    config = override(recipe("camvid_dnl"), ["learning_parts=head"])
+    for settings in ([], ["backbone_weights=resnet.pth"]):
+        with pytest.raises(ValueError, match="the other parts have learnt nothing yet; name a checkpoint"):
+            require_weights(override(config, settings), "camvid_dnl")
+    require_weights(override(config, ["start_from=camvid-dnl"]), "camvid_dnl")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("camvid_dnl_refined", r"fresh_parts is 'refine' but .* --set start_from=CHECKPOINT"),
+        ("camvid_dnl_sharpened", "goes on with what camvid_dnl_varied has learnt"),
         (
             "camvid_nl_varied",
             "camvid_nl_varied goes on with what camvid_nl_refined has learnt; name its checkpoint with",

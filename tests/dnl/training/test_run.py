@@ -141,6 +141,28 @@ def test_a_run_starts_from_a_checkpoint_but_for_its_fresh_parts(tiny_run):
     assert not torch.equal(after["fuse.0.weight"], fresh["fuse.0.weight"])
 
 
+def test_the_main_head_alone_learns_and_a_killed_run_of_it_goes_on_as_it_began(tiny_run, in_epoch, monkeypatch):
+    source, whole, cut = tiny_run("source"), tiny_run("whole"), tiny_run("cut")
+    assert source(settings=["epochs=1", "seed=3"]) == 0
+    settings = [
+        *("epochs=2", "model.head_stride=2", "fresh_parts=refine,sharpen", "learning_parts=head,refine,sharpen"),
+        *("logit_std=0", "attention_restart=0", "skip_from=0", "largest_class_weight=0"),
+        f"start_from={source.out / 'model.safetensors'}",
+    ]
+    assert whole(settings=settings) == 0
+    before, after = source.weights, whole.weights
+    learnt = ("head.", "refine.", "sharpen.")
+    kept = [name for name in after if not name.startswith(learnt)]
+    assert {name for name in before if not name.startswith(learnt)} == set(kept)
+    assert all(torch.equal(after[name], before[name]) for name in kept)
+    assert after["sharpen.predict.weight"].any() and not torch.equal(after["head.0.weight"], before["head.0.weight"])
+    in_epoch(2)
+    assert cut(settings=settings) == 130
+    monkeypatch.undo()
+    assert cut("--resume", settings=settings) == 0
+    assert_same_weights(whole.weights, cut.weights)
+
+
 def test_a_card_keeps_the_trainings_that_its_weights_come_from(tiny_run, in_epoch, monkeypatch):
     first, second, third = tiny_run("first"), tiny_run("second"), tiny_run("third")
     assert first(settings=["epochs=1", "seed=3"]) == 0
@@ -167,6 +189,14 @@ def test_weights_to_start_from_that_do_not_fit_are_named(tiny_run, capsys, only_
     for index, (settings, message) in enumerate(
         [
             ([given, "fresh_parts=wings"], "no part 'wings' to start anew; its parts are backbone, reduce, down"),
+            (
+                [given, "learning_parts=context, head, skip_dropout"],
+                "no part 'skip_dropout' to learn; its parts are backbone, reduce, down",
+            ),
+            (
+                [given, "learning_parts=context", "skip_from=1"],
+                "skip_from has head start anew, but it would never learn",
+            ),
             ([given, "model.width=16"], "does not fit the network: keys of another shape"),
             ([given, "model.context=fcn"], "unexpected context."),
             (["start_from=nosuch"], "there is no checkpoint 'nosuch'"),
