@@ -115,16 +115,27 @@ def _varies(numbers: Tensor, axis: int) -> bool:
 
 
 def is_pooled(place: Place | None) -> bool:
-    """Whether a sum, mean or maximum over an axis is on the way to it, or a layer that takes several cells as one."""
+    """Whether a sum, mean or maximum over an axis is on the way to it, or a layer or product that takes several cells
+    as one."""
     replay = Replay()
     for move in _moves(place):
         if move.kind == "least":
             return True
-        if move.kind == "widen" and (numbers := replay.numbers(move.parents[0])) is not None:
-            axis = move.axis - len(move.shape)
-            if -axis <= numbers.ndim and not constant_along(numbers, axis):
+        for parent, axis in _summed(move):
+            numbers = replay.numbers(parent)
+            if numbers is not None and -axis <= numbers.ndim and not constant_along(numbers, axis):
                 return True
     return False
+
+
+def _summed(move: Move) -> Iterator[tuple[Place | None, int]]:
+    """What a layer or a product sums over: operands, each with an axis of its own, counted from the last one."""
+    if move.kind == "widen":
+        yield move.parents[0], move.axis - len(move.shape)
+    elif move.kind in ("contract", "scores") and move.letters is not None:
+        for parent, letters in zip(move.parents, (move.letters.first, move.letters.second), strict=True):
+            for letter in move.letters.summed:
+                yield parent, letters.index(letter) - len(letters)
 
 
 def _scores(place: Place | None) -> Move | None:
