@@ -135,11 +135,20 @@ def _volume(source: Source, cells: np.ndarray, grid: tuple[int, int]) -> tuple[i
 
 
 def _is_part(places: np.ndarray, length: int, pooled: Callable[[], bool]) -> bool:
-    """Whether these are some neighbouring ones of so many rows or columns, and not every second, third …, or one that
-    stands for all where cells were pooled."""
+    """Whether these are some of so many rows or columns, and not every second, third …, or such that stand for all
+    where cells were pooled."""
     if len(places) == 1:
         return length > 1 and not (int(places[0]) == 0 and pooled())
-    return len(places) < length and bool((np.diff(places) == 1).all())
+    if len(places) == length:
+        return False
+    steps = np.diff(places)
+    return bool((steps == 1).all()) or not (_is_even(places, int(steps[0]), length) or pooled())
+
+
+def _is_even(places: np.ndarray, step: int, length: int) -> bool:
+    """Whether places are `step` apart from the first edge to the last one, where at least half a step must be left:
+    else it is the edge itself that was taken."""
+    return bool((np.diff(places) == step).all() and places[0] < step <= 2 * (length - places[-1]))
 
 
 def _is_constant(values: np.ndarray, known: np.ndarray) -> bool:

@@ -91,3 +91,24 @@ def test_a_mean_of_all_cells_lies_on_none_of_them(mean):
     found = hooked(model, images()).attention()
     assert (found.layout.query.grid, found.layout.key.grid) == ((1, 1), (HEIGHT, WIDTH))
     assert_rows(found, model.attn.weights)
+
+
+# --- rows that were chosen -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [[0, 3], [0, 1, 3], [1, 2]], ids=str)
+def test_keys_of_some_rows_lie_on_these_rows(rows):
+    model = Patches(Asked(cells, lambda module, x: tokens_of(x[:, :, rows])))
+    found = hooked(model, images()).attention()
+    assert found.layout.key.grid == (HEIGHT, WIDTH)
+    truth = torch.zeros(CELLS, HEIGHT, WIDTH, dtype=torch.float64)
+    truth[:, rows] = model.attn.weights[1, 0].unflatten(-1, (len(rows), WIDTH))
+    got = torch.from_numpy(found.rows(range(CELLS), item=1))
+    torch.testing.assert_close(got, truth.flatten(1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("start", "step"), [(0, 2), (1, 2), (1, 3), (0, 4)])
+def test_keys_of_every_second_column_are_a_smaller_map(start, step):
+    model = Patches(Asked(cells, lambda module, x: tokens_of(x[:, :, ::2, start::step])))
+    columns = len(range(start, WIDTH, step))
+    assert hooked(model, images()).capture(head=0).key_size == (HEIGHT // 2, columns)
