@@ -68,10 +68,11 @@ def layout_of(attention: Attention, images: int | None) -> Layout:
     query, key = attention.places.numbers(attention.shape, sources)
     *leading, queries, keys = attention.shape
     groups = math.prod(leading)
-    sides = [_Numbered.of(numbers, sources, attention.places.pooled) for numbers in (query, key)]
-    clusters = _clusters(sides, groups)
+    told = [_Told.of(numbers, sources) for numbers in (query, key)]
+    sides = [_Numbered.of(tokens, sources, attention.places.pooled) for tokens in told]
+    clusters = _clusters(told, groups)
     if clusters is None:
-        return _by_shape(leading, queries, keys, images, sides)
+        return _by_shape(leading, queries, keys, images)
     return Layout(clusters, *(_side(side, clusters, count) for side, count in zip(sides, (queries, keys), strict=True)))
 
 
@@ -79,35 +80,60 @@ def layout_of(attention: Attention, images: int | None) -> Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class _Numbered:
-    """One side before its groups are sorted: groups×tokens each. cells, images: -1 for none."""
+class _Told:
+    """The tokens of one side before its groups are sorted, groups×tokens each, on whichever maps they lie. raw: their
+    cell numbers, 0 for none. images: of each, -1 for none."""
 
     raw: np.ndarray
-    cells: np.ndarray
     images: np.ndarray
+
+    @classmethod
+    def of(cls, numbers: Tensor | None, sources: Sources) -> _Told | None:
+        """None where no token lies on a map, or where a group has a cell twice or cells of several images."""
+        if numbers is None:
+            return None
+        raw = numbers.numpy().astype(np.int64)
+        images = np.full(raw.shape, -1)
+        for number in _origins(raw):
+            own = (raw > 0) & ((raw - 1) // SPAN == number)
+            images[own] = _on_map(raw, own, sources[number])[0][own]
+        tokens = [group[group > 0] for group in raw]
+        if not (raw > 0).any() or any(_is_repeated(group) for group in tokens) or not _is_constant(images, raw > 0):
+            return None
+        return cls(raw, images)
+
+
+def _origins(raw: np.ndarray) -> list[int]:
+    """The numbers of the sources that tokens come from."""
+    return np.unique((raw[raw > 0] - 1) // SPAN).tolist()
+
+
+def _on_map(raw: np.ndarray, own: np.ndarray, source: Source) -> tuple[np.ndarray, np.ndarray, int]:
+    """The image and the cell of those tokens that lie on this source, and the width of its map."""
+    inside, cells = (raw - 1) % SPAN, math.prod(source.grid)
+    image, cell = inside // cells, inside % cells
+    if source.given and len(source.axes) == 1 and _is_constant(cell, own) and not _is_constant(image, own):
+        return cell, image, source.shape[0]  # N×B×C
+    return image, cell, source.grid[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Numbered:
+    """One side whose tokens lie on one map: groups×tokens each. cells: -1 for none."""
+
+    cells: np.ndarray
     grid: tuple[int, int]
     ordered: bool
     volume: tuple[int, ...] | None
     source: Source
 
     @classmethod
-    def of(cls, numbers: Tensor | None, sources: Sources, pooled: Callable[[], bool]) -> _Numbered | None:
+    def of(cls, told: _Told | None, sources: Sources, pooled: Callable[[], bool]) -> _Numbered | None:
         """None where no token lies on a map, or they lie on several. pooled: whether one cell may stand for others."""
-        if numbers is None:
+        if told is None or len(origins := _origins(told.raw)) != 1:
             return None
-        raw = numbers.numpy().astype(np.int64)
-        known = raw > 0
-        origins = np.unique((raw[known] - 1) // SPAN)
-        if len(origins) != 1:
-            return None
-        source = sources[int(origins[0])]
-        inside = (raw - 1) % SPAN
-        image, cell = inside // math.prod(source.grid), inside % math.prod(source.grid)
-        width = source.grid[1]
-        if source.given and len(source.axes) == 1 and _is_constant(cell, known) and not _is_constant(image, known):
-            image, cell, width = cell, image, source.shape[0]  # N×B×C
-        if any(_is_repeated(cell[group][known[group]]) for group in range(len(raw))):
-            return None
+        source, known = sources[origins[0]], told.raw > 0
+        _, cell, width = _on_map(told.raw, known, source)
         rows, columns = np.unique(cell[known] // width), np.unique(cell[known] % width)
         ordered = not source.given
         if len(found := np.unique(cell[known])) < len(rows) * len(columns):
@@ -120,8 +146,7 @@ class _Numbered:
         else:  # the whole map, or a pooled or sub-sampled one, counted over the cells that are left of it
             place = np.searchsorted(rows, cell // width) * len(columns) + np.searchsorted(columns, cell % width)
             grid = len(rows), len(columns)
-        placed, images = (np.where(known, found, -1) for found in (place, image))
-        return cls(raw, placed, images, grid, ordered, _volume(source, cell[known], grid), source)
+        return cls(np.where(known, place, -1), grid, ordered, _volume(source, cell[known], grid), source)
 
 
 def _volume(source: Source, cells: np.ndarray, grid: tuple[int, int]) -> tuple[int, ...] | None:
@@ -160,7 +185,7 @@ def _is_repeated(values: np.ndarray) -> bool:
     return len(np.unique(values)) < len(values)
 
 
-def _clusters(sides: list[_Numbered | None], groups: int) -> np.ndarray | None:
+def _clusters(sides: list[_Told | None], groups: int) -> np.ndarray | None:
     """images×windows×heads of groups: heads are groups with the same tokens. None where that cannot be told."""
     told = [side for side in sides if side is not None]
     if not told:
@@ -189,11 +214,12 @@ def _side(side: _Numbered | None, clusters: np.ndarray, tokens: int) -> Side:
     return Side(side.cells[first], side.grid, True, side.ordered, side.volume, aside, root)
 
 
-def _by_shape(leading, queries: int, keys: int, images: int | None, sides) -> Layout:
+def _by_shape(leading: list[int], queries: int, keys: int, images: int | None) -> Layout:
     """Where nothing tells of places: images first, or the windows of one after the other, heads after them."""
     groups = math.prod(leading)
     count = leading[0] if len(leading) >= 2 else groups
-    if (len(leading) == 1 and groups != images) or len(leading) > 2:
+    heads_first = len(leading) == 2 and leading[0] != images == leading[1]  # or windows, and as many heads as images
+    if (len(leading) == 1 and groups != images) or len(leading) > 2 or heads_first:
         raise ValueError(
             f"computes {groups} maps of {queries}×{keys}, and nothing tells which of them are images, windows and "
             "heads; hook the module around it, which gets the tokens"

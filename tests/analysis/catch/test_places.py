@@ -112,3 +112,61 @@ def test_keys_of_every_second_column_are_a_smaller_map(start, step):
     model = Patches(Asked(cells, lambda module, x: tokens_of(x[:, :, ::2, start::step])))
     columns = len(range(start, WIDTH, step))
     assert hooked(model, images()).capture(head=0).key_size == (HEIGHT // 2, columns)
+
+
+# --- tokens of several maps ------------------------------------------------------------------------------------------
+
+
+class HeadsFirst(nn.Module):
+    """Heads before images: B×N×C -> heads×B×N×d, or N×C -> heads×N×d; `weights` keeps B×heads×N×N."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(CHANNELS, 3 * CHANNELS)
+        nn.init.normal_(self.qkv.weight)
+
+    def forward(self, x):
+        query, key, value = self.qkv(x).unflatten(-1, (3, HEADS, DEPTH)).movedim((-3, -2), (0, 1))
+        weights = written_out(query.detach(), key.detach(), 1.0)
+        self.weights = weights.transpose(0, 1) if x.ndim == 3 else weights[None]
+        return (query @ key.mT).softmax(-1) @ value
+
+
+class Scales(nn.Module):
+    """Tokens of a map and of a smaller one; one image after the other where `one_by_one`."""
+
+    def __init__(self, one_by_one=False):
+        super().__init__()
+        self.embed, self.small = nn.Conv2d(3, CHANNELS, 4, 4), nn.Conv2d(CHANNELS, CHANNELS, 2, 2)
+        self.attn, self.one_by_one = HeadsFirst(), one_by_one
+
+    def forward(self, images):
+        x = self.embed(images)
+        tokens = torch.cat([tokens_of(x), tokens_of(self.small(x))], 1)
+        return torch.stack([self.attn(own) for own in tokens]) if self.one_by_one else self.attn(tokens)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_tokens_of_several_maps_tell_their_images_where_heads_come_first(batch):
+    model = Scales()
+    assert_rows(hooked(model, images(batch)).attention(), model.attn.weights)
+
+
+def test_tokens_of_several_maps_tell_their_image_where_each_is_alone():
+    model = Scales(one_by_one=True)
+    with torch.no_grad(), catch.watch(model, "attn") as watched:
+        model(images(HEADS))
+    assert_rows(watched.attention(call=HEADS), model.attn.weights)
+
+
+def test_heads_before_images_are_asked_for_where_no_token_is_known():
+    class Unknown(HeadsFirst):
+        def forward(self, x):
+            parts = self.qkv(x).unflatten(-1, (3, HEADS, DEPTH)).movedim((2, 3), (0, 1))
+            query, key, value = parts.sort(-2).values
+            return (query @ key.mT).softmax(-1) @ value
+
+    model = Scales()
+    model.attn = Unknown()
+    with pytest.raises(ValueError, match="nothing tells which of them are images, windows and heads"):
+        hooked(model, images(3)).attention()
