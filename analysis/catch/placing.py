@@ -85,11 +85,19 @@ def _by_appearance(values: np.ndarray) -> np.ndarray:
 
 
 def _alike(layout: Layout) -> bool:
-    """Whether keys may be the cells of the queries, by the number of tokens or of cells."""
+    """Whether keys may be the cells of the queries, by the number of tokens or of cells. Keys of which less is known
+    than of the queries are others: slots of a memory, or means of cells, may be as many."""
+    if _certainty(layout.key) < _certainty(layout.query):
+        return False
     if layout.query.cells.shape == layout.key.cells.shape:
         return True
     query, key = ((side.cells[0] >= 0).sum(-1) for side in (layout.query, layout.key))
     return bool((query == key).all())
+
+
+def _certainty(side: Side) -> int:
+    """2 where the model tells the cells, 1 where their order is that of an input, 0 where nothing is known."""
+    return int(side.known) + int(is_told(side))
 
 
 def _placed(side: Side, given: Given, path: str, name: str) -> Side:

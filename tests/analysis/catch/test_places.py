@@ -170,3 +170,22 @@ def test_heads_before_images_are_asked_for_where_no_token_is_known():
     model.attn = Unknown()
     with pytest.raises(ValueError, match="nothing tells which of them are images, windows and heads"):
         hooked(model, images(3)).attention()
+
+
+# --- slots -----------------------------------------------------------------------------------------------------------
+
+
+SLOTS = {
+    "memory": lambda module, x: module.slots + tokens_of(x).mean(1, keepdim=True),
+    "constants": lambda module, x: module.slots.expand(len(x), -1, -1),
+    "means of cells": lambda module, x: module.slots[0, :, :1] * module.mean @ tokens_of(x),
+}
+
+
+@pytest.mark.parametrize("slots", SLOTS.values(), ids=SLOTS)
+def test_as_many_keys_as_cells_are_no_cells_for_that(slots):
+    watched = hooked(Patches(Asked(cells, slots)), images())
+    for size in ((), (HEIGHT, WIDTH)):
+        with pytest.raises(ValueError, match="where the keys lie is not known; give key_size"):
+            watched.capture(*size, head=0)
+    assert watched.capture(HEIGHT, WIDTH, head=0, key_size=(1, CELLS)).key_size == (1, CELLS)
