@@ -28,7 +28,7 @@ from analysis.catch.operands import (
     tolerance,
 )
 from analysis.catch.operations import CONVOLUTIONS, NEIGHBOURHOODS, PRODUCTS, SOFTMAXES, is_readable
-from analysis.catch.places import Replay, Sources, constant_along
+from analysis.catch.places import Replay, Sources, constant_along, settle_channels
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 UNREADABLE = (
@@ -130,6 +130,8 @@ def observe(
     elif frame is not None or not lineages.prepares(name, args, kwargs, output):
         if call is not None and name in NEIGHBOURHOODS:
             call.unfolded = True
+        if _tells_channels(name, args, kwargs):
+            settle_channels(lineages.of(operands_of(args, kwargs)[0]).place)
         ended = _sums_over_softmax(lineages, name, args, kwargs)
         lineages.follow(name, function, args, kwargs, output, inside=call is not None, ended=ended)
     return None
@@ -137,6 +139,13 @@ def observe(
 
 def _product(name: str, args: tuple, kwargs: dict) -> Product | None:
     return product_of(name, args, kwargs) if name in PRODUCTS else None
+
+
+def _tells_channels(name: str, args: tuple, kwargs: dict) -> bool:
+    """Whether a layer takes the last axis for channels."""
+    if name in ("layer_norm", "rms_norm"):
+        return len(args[1] if len(args) > 1 else kwargs["normalized_shape"]) == 1
+    return name == "linear"
 
 
 def _sums_over_softmax(lineages: Lineages, name: str, args: tuple, kwargs: dict) -> bool:

@@ -60,7 +60,8 @@ class Source:
 
     given: it is the model's own input, so that its axes are a convention: B×C×h×w, or tokens B×N×C. parent: where the
     map lay that it was made of; reach: cells of that one, along each axis, that one of its own is made of. sampled: it
-    was read off that map at places of the model's own choice. argument: the outermost module was given it.
+    was read off that map at places of the model's own choice. argument: the outermost module was given it; alone: as
+    its one map, and not with others, such as queries, keys and values with heads.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +71,7 @@ class Source:
     reach: tuple[int, ...] = ()
     sampled: bool = False
     argument: bool = False
+    alone: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -151,10 +153,11 @@ class Lineages:
 
     def begin(self, given: tuple) -> None:
         """The outermost module was given these."""
-        for tensor in operands_of(given, {}):
-            place = self.of(tensor).place
+        sources = {self.of(tensor).place for tensor in operands_of(given, {})}
+        maps = [place for place in sources if isinstance(place, Source) and len(place.shape) == 4]
+        for place in sources:
             if isinstance(place, Source):
-                place.argument = True
+                place.argument, place.alone = True, maps == [place]
 
     def put(self, tensor: Tensor, lineage: Lineage) -> None:
         """Keep the lineage of a tensor as it is now."""

@@ -132,6 +132,21 @@ def first_along(numbers: Tensor, axis: int, keepdim: bool = False) -> Tensor:
     return least.masked_fill(least == torch.inf, 0)
 
 
+def settle_channels(place: Place | None, axis: int = -1) -> None:
+    """A layer takes `axis` for channels: the one input of the model that was taken for B×C×h×w, and whose cells would
+    lie along it, is B×h×w×C where this puts its channels there."""
+    source = place
+    while isinstance(source, Move):
+        source = next((parent for parent in source.parents if parent is not None), None)
+    if source is None or not (source.given and source.alone) or source.axes != (2, 3):
+        return
+    if (numbers := Replay().numbers(place)) is None or constant_along(numbers, axis):
+        return
+    source.axes, source.given = (1, 2), False
+    if (numbers := Replay().numbers(place)) is None or not constant_along(numbers, axis):
+        source.axes, source.given = (2, 3), True
+
+
 def _widen(move: Move, known: list[Tensor | None], side) -> Tensor | None:
     """Merged patches (several cells along the channels) are known by the first of them."""
     numbers = known[0]

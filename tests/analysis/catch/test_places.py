@@ -189,3 +189,44 @@ def test_as_many_keys_as_cells_are_no_cells_for_that(slots):
         with pytest.raises(ValueError, match="where the keys lie is not known; give key_size"):
             watched.capture(*size, head=0)
     assert watched.capture(HEIGHT, WIDTH, head=0, key_size=(1, CELLS)).key_size == (1, CELLS)
+
+
+# --- inputs whose channels lie last ----------------------------------------------------------------------------------
+
+
+class Axial(nn.Module):
+    """Rows of an input B×h×w×C attend within themselves; `weights` keeps B×h×w×w."""
+
+    def __init__(self, norm, layer):
+        super().__init__()
+        self.norm = nn.LayerNorm(CHANNELS) if norm else nn.Identity()
+        self.layer = nn.Linear(CHANNELS, CHANNELS) if layer else nn.Identity()
+
+    def forward(self, x):
+        rows = self.norm(x).flatten(0, 1)
+        query = self.layer(rows)
+        self.weights = written_out(query.detach(), query.detach(), CHANNELS**-0.5).unflatten(0, x.shape[:2])
+        return F.scaled_dot_product_attention(query, query, rows)
+
+
+@pytest.mark.parametrize(("norm", "layer"), [(True, True), (False, True), (True, False)])
+def test_rows_of_an_input_whose_channels_lie_last_are_windows(norm, layer):
+    model = nn.Sequential(Axial(norm, layer))
+    found = hooked(model, torch.randn(2, HEIGHT, WIDTH, CHANNELS), path="0").attention()
+    assert (found.images, found.windows, found.heads) == (2, HEIGHT, 1)
+    assert found.layout.query.grid == (HEIGHT, WIDTH)
+    truth = torch.zeros(HEIGHT, WIDTH, HEIGHT, WIDTH, dtype=torch.float64)
+    for row in range(HEIGHT):
+        truth[row, :, row] = model[0].weights[1, row]
+    rows = torch.from_numpy(found.rows(range(CELLS), item=1))
+    torch.testing.assert_close(rows, truth.flatten(2).flatten(0, 1), atol=1e-5, rtol=0)
+
+
+def test_a_norm_over_the_whole_input_tells_of_no_channels():
+    class Whole(nn.Module):
+        def forward(self, x):
+            tokens = tokens_of(F.layer_norm(x, x.shape[1:]))
+            return F.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    found = hooked(nn.Sequential(Whole()), torch.randn(2, CHANNELS, HEIGHT, WIDTH), path="0").attention()
+    assert found.layout.query.grid == (HEIGHT, WIDTH)
