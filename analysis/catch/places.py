@@ -147,6 +147,12 @@ def settle_channels(place: Place | None, axis: int = -1) -> None:
         source.axes, source.given = (2, 3), True
 
 
+def settle_heads(place: Place | None) -> None:
+    """What is compared along its last axis just as it was given, and not alone, is B×heads×N×d and no B×C×h×w."""
+    if isinstance(place, Source) and place.given and not place.alone and place.axes == (2, 3):
+        place.axes = (2,)
+
+
 def _widen(move: Move, known: list[Tensor | None], side) -> Tensor | None:
     """Merged patches (several cells along the channels) are known by the first of them."""
     numbers = known[0]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from analysis.catch.contractions import ONE_ROW
 from analysis.catch.lineage import Move, Place
-from analysis.catch.places import Replay, Sources, constant_along, first_along
+from analysis.catch.places import Replay, Sources, constant_along, first_along, settle_heads
 
 
 class NotOverTokens(ValueError):
@@ -33,6 +33,7 @@ class TokenPlaces:
         return [self._side(place, sources) for place in (self.query, self.key)]
 
     def _side(self, place: Place | None, sources) -> Tensor | None:
+        settle_heads(place)
         numbers = Replay(0, sources).numbers(place)
         if numbers is None:
             return None
@@ -69,6 +70,8 @@ class MapPlaces:
             return _queries_and_keys([None, numbers], shape)
         assert scores.letters is not None
         for place, letters in zip(scores.parents, (scores.letters.first, scores.letters.second), strict=True):
+            if letters[-1] in scores.letters.summed:
+                settle_heads(place)
             numbers = Replay(0, sources).numbers(place)
             rows = [letter for letter in letters if letter not in scores.letters.summed]
             if numbers is not None and rows:

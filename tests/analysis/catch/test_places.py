@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import analysis.catch as catch
-from tests.analysis.catch.modules import written_out
+from tests.analysis.catch.modules import fused, matmul, written_out
 
 HEIGHT, WIDTH, CHANNELS, HEADS = 4, 6, 8, 4
 CELLS, DEPTH = HEIGHT * WIDTH, CHANNELS // HEADS
@@ -230,3 +230,26 @@ def test_a_norm_over_the_whole_input_tells_of_no_channels():
 
     found = hooked(nn.Sequential(Whole()), torch.randn(2, CHANNELS, HEIGHT, WIDTH), path="0").attention()
     assert found.layout.query.grid == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("product", [fused, matmul])
+def test_queries_and_keys_that_are_given_with_heads_keep_them(norm, product):
+    class Core(nn.Module):
+        """B×heads×N×d each."""
+
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.LayerNorm(DEPTH) if norm else nn.Identity()
+
+        def forward(self, query, key, value):
+            query, key = self.norm(query), self.norm(key)
+            self.weights = written_out(query.detach(), key.detach(), DEPTH**-0.5)
+            return product(query, key, value, DEPTH**-0.5)
+
+    model = Core()
+    watched = hooked(model, *torch.randn(3, 2, HEADS, CELLS, DEPTH), path="")
+    assert_rows(watched.attention(), model.weights)
+    assert watched.capture(HEIGHT, WIDTH, item=1, head=1).cells == (HEIGHT, WIDTH)
+    with pytest.raises(ValueError, match="sees 24 tokens; give the height and width of their map"):
+        watched.capture(head=1)
