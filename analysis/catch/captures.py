@@ -163,9 +163,9 @@ def _repeated(layout: Layout, item: int, path: str) -> str:
     query = layout.query
     if all((places == query.cells[item, 0]).all() for places in query.cells[item]):
         return (
-            f"{path!r} asks with the same {query.cells.shape[2]} global queries, cells of a map of {query.grid[0]}×"
-            f"{query.grid[1]}, in each of its {layout.windows} windows, so that no cell of the image asks; take the "
-            "rows of a window with token_rows(tokens, window=number)"
+            f"{path!r} asks with the same {query.cells.shape[2]} queries, cells of a map of {query.grid[0]}×"
+            f"{query.grid[1]}, in each of its {layout.windows} windows, or heads that choose keys of their own, so "
+            "that no cell has one row alone; take the rows of one of them with token_rows(tokens, window=number)"
         )
     return unknown_windows(layout, path)
 

@@ -136,11 +136,11 @@ class _Numbered:
         _, cell, width = _on_map(told.raw, known, source)
         rows, columns = np.unique(cell[known] // width), np.unique(cell[known] % width)
         ordered = not source.given
-        if len(found := np.unique(cell[known])) < len(rows) * len(columns):
+        scattered = len(found := np.unique(cell[known])) < len(rows) * len(columns)
+        if scattered and (source.given or len(source.axes) != 2 or pooled()):
             place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
-        elif len(source.axes) == 2 and any(
-            _is_part(places, size, pooled)
-            for places, size in zip((rows, columns), (source.grid[0], width), strict=True)
+        elif scattered or (
+            len(source.axes) == 2 and (_is_part(rows, source.grid[0], pooled) or _is_part(columns, width, pooled))
         ):
             place, grid = cell, source.grid  # a part of the map: the rest of it neither asks nor is asked
         else:  # the whole map, or a pooled or sub-sampled one, counted over the cells that are left of it

@@ -114,6 +114,42 @@ def test_keys_of_every_second_column_are_a_smaller_map(start, step):
     assert hooked(model, images()).capture(head=0).key_size == (HEIGHT // 2, columns)
 
 
+class Longest(nn.Module):
+    """All cells ask the five whose features, or those of each head alone, are longest; `weights` keeps
+    B×heads×N×N, 0 for the other cells."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, x):
+        tokens = tokens_of(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        found = tokens.norm(dim=-1).topk(5).indices
+        key = tokens.gather(2, found[..., None].expand(-1, -1, -1, tokens.shape[-1]))
+        weights = written_out(tokens.detach(), key.detach(), tokens.shape[-1] ** -0.5)
+        self.weights = torch.zeros(*tokens.shape[:2], CELLS, CELLS, dtype=torch.float64)
+        self.weights.scatter_(-1, found[:, :, None].expand(-1, -1, CELLS, -1), weights)
+        return F.scaled_dot_product_attention(tokens, key, key)
+
+
+def test_keys_that_were_chosen_lie_where_they_are():
+    model = Patches(Longest(1))
+    watched = hooked(model, images())
+    assert_rows(watched.attention(), model.attn.weights)
+    shown = watched.capture(item=1)
+    assert shown.cells == (HEIGHT, WIDTH) and shown.key_size in (None, (HEIGHT, WIDTH))
+    torch.testing.assert_close(torch.from_numpy(shown.attention).double(), model.attn.weights[1, 0], atol=1e-5, rtol=0)
+
+
+def test_heads_that_choose_keys_of_their_own_are_told_by_number():
+    model = Patches(Longest(HEADS))
+    watched = hooked(model, images())
+    with pytest.raises(ValueError, match="in each of its 4 windows, or heads that choose keys of their own"):
+        watched.capture()
+    rows = torch.from_numpy(watched.attention().token_rows(range(CELLS), item=1, window=2))
+    torch.testing.assert_close(rows, model.attn.weights[1, 2], atol=1e-5, rtol=0)
+
+
 # --- tokens of several maps ------------------------------------------------------------------------------------------
 
 
