@@ -19,11 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analysis.catch import asides, kinds
-from analysis.catch.attentions import Gathering
+from analysis.catch.attentions import Attention, Gathering
 from analysis.catch.caught import Caught
 from analysis.catch.layers import module_at
-from analysis.catch.layout import layout_of
-from analysis.catch.operands import QueryKey
+from analysis.catch.layout import Side, layout_of
+from analysis.catch.operands import QueryKey, Weights
+from analysis.catch.placing import asks_without_a_place, is_told, require_sizes
 from analysis.catch.recording import Recording
 from analysis.catch.volumes import require_mendable
 from dnl.attention import GATES, LR_WEIGHTS, gate_rows, retain_rows, retention_weights
@@ -70,6 +71,7 @@ class Mended:
         self._gate, self._lr, self._lr_kernel = gate, lr, lr_kernel
         self._class_probs = class_probs
         self._size, self._class_tokens = size, class_tokens
+        self._mended: list[Attention] = []
 
     def __call__(self, *args, **kwargs) -> Any:
         """The output of the mended model. Without gate and lr it is the model's own, to the bit."""
@@ -82,16 +84,28 @@ class Mended:
             probs = self._class_probs
             if self._gate is not None and probs is None:
                 probs = torch.softmax(_logits(self._model(*args, **kwargs)).float(), 1)
+            self._mended = []
             gather = partial(self._gather, probs)
             recording = Recording(self._model, {self._path: self._module}, gather)
             with recording:
                 output = self._model(*args, **kwargs)
-        attentions = [attention for call in recording.calls for attention in call.attentions]
         if not recording.calls:
             raise ValueError(kinds.not_called(self._model, self._path, recording.uses(self._module)))
+        self._require_mended([attention for call in recording.calls for attention in call.attentions], recording)
+        return output
+
+    def _require_mended(self, attentions: list[Attention], recording: Recording) -> None:
+        """Raise ValueError where the module computed no attention, or one whose gathering was not replaced."""
         if not attentions:
             raise ValueError(f"{self._path!r} {kinds.without_attention(recording.calls[-1])}")
-        return output
+        for attention in attentions:
+            if (problem := kinds.problem_of(attention)) is not None:  # some is known at the end alone
+                raise ValueError(f"{self._path!r} {problem}")
+            if attention not in self._mended:
+                raise ValueError(
+                    f"{self._path!r} returns the weights of its softmax and multiplies no values with them, so there "
+                    "is nothing in it to mend; mend the module around it"
+                )
 
     @contextmanager
     def _our_block(self):
@@ -107,15 +121,30 @@ class Mended:
         finally:
             block.gate, block.lr_kernel, block.lr_weights = kept
 
+    def _placed(self, attention: Attention, weights: Weights, images: int | None) -> Caught:
+        """The attention with its tokens on their cells. Raises ValueError where these are not known."""
+        try:
+            layout = layout_of(attention, images)
+        except ValueError as error:
+            raise ValueError(f"{self._path!r} {error}") from None
+        size = None if self._size is None else (self._size[0], self._size[1])
+        if not (is_told(layout.query) or is_told(layout.key)):
+            require_sizes(layout, size, size, False, self._path)
+        caught = Caught(self._path, attention.form, weights, layout).placed(size, class_tokens=self._class_tokens)
+        for name in ("query", "key"):
+            side = getattr(layout, name)
+            unplaced = name == "query" and asks_without_a_place(layout, size)
+            if unplaced or (not is_told(side) and getattr(caught.layout, name).grid != size):
+                raise ValueError(_without_places(self._path, name, side))
+        return caught
+
     def _gather(self, probs: Tensor | None, gathering: Gathering, images: int | None) -> Tensor:
         """Mended weights times values: …×N×C."""
         attention = gathering.attention
         if (problem := kinds.problem_of(attention)) is not None:
             raise ValueError(f"{self._path!r} {problem}")
         assert attention.weights is not None
-        layout = layout_of(attention, images)
-        caught = Caught(self._path, attention.form, attention.weights, layout)
-        caught = caught.placed(self._size, class_tokens=self._class_tokens)
+        caught = self._placed(attention, attention.weights, images)
         gating = probs if self._gate is not None else None
         require_mendable(self._path, caught.layout, self._lr, gating)
         asides.require_mendable(self._path, caught.layout, gating)
@@ -132,6 +161,7 @@ class Mended:
                         block = torch.arange(start, min(start + QUERY_BLOCK, queries))
                         rows = mender.mended(group, block)
                         gathered[group, block] = (rows @ value[group].double()).to(value.dtype)
+        self._mended.append(attention)
         return gathered.reshape(*leading, queries, value.shape[-1])
 
 
@@ -195,6 +225,15 @@ class _Mender:
                 )
             self._weights_of[group] = retention_weights(query, key, self._kernel, self._lr)
         return self._weights_of[group]
+
+
+def _without_places(path: str, name: str, side: Side) -> str:
+    names = {"query": "queries", "key": "keys"}[name]
+    return (
+        f"{path!r} has {side.cells.shape[2]} {names} that lie on no map that is known (object queries, prototypes, "
+        "maps of several sizes), and what is no cell keeps its weights, so that GR and LR would change nothing; mend an "
+        "attention of cells to cells, or give size=(height, width) if these are cells"
+    )
 
 
 def _resized(probs: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import analysis.catch as catch
@@ -178,3 +179,101 @@ def test_attention_in_chunks_of_queries_is_mended_as_a_whole():
     model.product = whole
     expected = catch.mend(model, "context", gate="similarity", lr="box", class_probs=probs)(inputs)
     torch.testing.assert_close(chunked, expected)
+
+
+class Tokens(nn.Module):
+    """Patches of 4 pixels, and what `attend` makes of their tokens B×N×C."""
+
+    def __init__(self, attend, channels=CHANNELS, embed=True):
+        super().__init__()
+        self.embed = nn.Conv2d(3, channels, 4, 4) if embed else nn.Identity()
+        self.attn = self.Attend(attend, channels)
+
+    class Attend(nn.Module):
+        def __init__(self, attend, channels):
+            super().__init__()
+            self.attend, self.learnt = attend, nn.Parameter(torch.randn(1, 7, channels))
+
+        def forward(self, x):
+            return self.attend(x, self.learnt.expand(len(x), -1, -1))
+
+    def forward(self, x):
+        x = self.embed(x)
+        return self.attn(x.flatten(2).mT if x.ndim == 4 else x)
+
+
+def asked_by_objects(x, learnt):
+    return F.scaled_dot_product_attention(learnt, x, x)
+
+
+def asking_prototypes(x, learnt):
+    return F.scaled_dot_product_attention(x, learnt, learnt)
+
+
+def asking_a_pyramid(x, learnt):
+    """As many keys as cells, pooled to maps of two sizes."""
+    x = x.mT.unflatten(2, (HEIGHT, WIDTH))
+    keys = torch.cat([F.adaptive_avg_pool2d(x, size).flatten(2) for size in ((3, 3), (2, 3))], 2).mT
+    return F.scaled_dot_product_attention(x.flatten(2).mT, keys, keys)
+
+
+def by_way_of_keys(x, learnt):
+    """Efficient attention: no map of queries over keys exists."""
+    return x.softmax(2) @ (x.softmax(1).mT @ x)
+
+
+@pytest.mark.parametrize(
+    ("attend", "words"),
+    [
+        (asked_by_objects, "has 7 queries that lie on no map"),
+        (asking_prototypes, "has 7 keys that lie on no map"),
+        (asking_a_pyramid, f"has {CELLS} keys that lie on no map"),
+        (by_way_of_keys, f"has {CHANNELS} queries that lie on no map"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"gate": "binary"}, {"lr": "box"}])
+def test_what_has_no_cells_is_not_mended(attend, words, options):
+    probs = torch.randn(2, 4, HEIGHT, WIDTH).softmax(1)
+    with pytest.raises(ValueError, match=f"'attn' {words}.*mend an attention of cells to cells"):
+        catch.mend(Tokens(attend), "attn", class_probs=probs, **options)(images())
+
+
+def test_linear_attention_is_told_by_what_follows():
+    """15 channels ask, and 15 cells are said to."""
+    with pytest.raises(ValueError, match="'attn' is linear attention"):
+        catch.mend(Tokens(by_way_of_keys, CELLS), "attn", lr="box", size=(HEIGHT, WIDTH))(images())
+
+
+@pytest.mark.parametrize("options", [{"gate": "binary"}, {"lr": "box"}])
+def test_tokens_without_an_image_need_the_size_of_their_map(options):
+    model, tokens = Tokens(lambda x, learnt: (x @ x.mT).softmax(-1) @ x, embed=False), torch.randn(2, CELLS, CHANNELS)
+    probs = torch.randn(2, 4, HEIGHT, WIDTH).softmax(1)
+    with pytest.raises(ValueError, match=f"'attn' sees {CELLS} tokens; give the height and width"):
+        catch.mend(model, "attn", class_probs=probs, **options)(tokens)
+    found = catch.mend(model, "attn", class_probs=probs, size=(HEIGHT, WIDTH), **options)(tokens)
+    features = tokens.mT.unflatten(2, (HEIGHT, WIDTH)).double()
+    stages = {"gate": options.get("gate"), "lr_kernel": 3 if "lr" in options else None, "lr_weights": "box"}
+    rows = attention_stages(features, features, probs.double(), **stages).retained.flatten(2)
+    torch.testing.assert_close(found.double(), rows @ tokens.double(), atol=1e-5, rtol=0)
+
+
+def test_channels_are_refused_with_the_modules_path():
+    with pytest.raises(ValueError, match=r"^'attn' compares channels"):
+        catch.mend(Tokens(lambda x, learnt: (x.mT @ x).softmax(-1) @ x.mT), "attn", lr="box")(images())
+
+
+def test_weights_that_are_multiplied_elsewhere_are_not_mended():
+    class Written(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.softmax = nn.Softmax(-1)
+
+        def forward(self, x, learnt):
+            return self.softmax(x @ x.mT) @ x
+
+    model, inputs = Tokens(None), images()
+    model.attn.attend = Written()
+    with pytest.raises(ValueError, match=r"'attn\.attend\.softmax' returns the weights .*; mend the module around it"):
+        catch.mend(model, "attn.attend.softmax", lr="box")(inputs)
+    plain = model(inputs).detach()
+    assert (catch.mend(model, "attn.attend", lr="box")(inputs) - plain).abs().max() > 0.01
