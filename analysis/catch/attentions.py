@@ -27,7 +27,15 @@ from analysis.catch.operands import (
     plain_weights,
     tolerance,
 )
-from analysis.catch.operations import CONVOLUTIONS, NEIGHBOURHOODS, PRODUCTS, SOFTMAXES, is_readable
+from analysis.catch.operations import (
+    CONVOLUTIONS,
+    NEIGHBOURHOODS,
+    PRODUCTS,
+    REDUCTIONS,
+    SOFTMAXES,
+    is_readable,
+    makes_other_numbers,
+)
 from analysis.catch.places import Replay, Sources, constant_along, settle_channels
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
@@ -85,6 +93,11 @@ class Attention:
     def has_queries(self) -> bool:
         """Whether queries and keys gave the weights, and not a layer of scores alone."""
         return not self.softmaxes or any(softmax.scores is not None for softmax in self.softmaxes)
+
+    @property
+    def is_returned(self) -> bool:
+        """Whether its module passed the weights on, for others to multiply with values."""
+        return bool(self.softmaxes) and self.frame is None
 
 
 @dataclass(eq=False)
@@ -149,11 +162,19 @@ def _tells_channels(name: str, args: tuple, kwargs: dict) -> bool:
 
 
 def _sums_over_softmax(lineages: Lineages, name: str, args: tuple, kwargs: dict) -> bool:
-    """Whether a layer sums over the axis that a softmax ran along: what it gives are no weights any more."""
-    if name != "linear" and name not in CONVOLUTIONS:
+    """Whether an operation sums over the axis that a softmax ran along, or may do so, as a product that is not known:
+    what it gives are no weights any more."""
+    operands = operands_of(args, kwargs)
+    if not any(lineages.of(operand).softmaxes for operand in operands):
         return False
-    lineage = lineages.of(operands_of(args, kwargs)[0])
-    return bool(lineage.softmaxes) and _runs_along(lineage.place, -1 if name == "linear" else 1) is not False
+    first, ndim = lineages.of(operands[0]), operands[0].ndim
+    if name == "linear" or name in CONVOLUTIONS:
+        return not first.softmaxes or _runs_along(first.place, -1 if name == "linear" else 1) is not False
+    if name in REDUCTIONS and len(operands) == 1:
+        dims = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
+        dims = range(ndim) if dims is None else [dims] if isinstance(dims, int) else dims
+        return any(_runs_along(first.place, axis) for axis in dims)
+    return makes_other_numbers(name) and sum(lineages.of(operand).active for operand in operands) > 1
 
 
 def _runs_along(place: Place | None, axis: int) -> bool | None:
@@ -402,12 +423,18 @@ def _from_weights(
     return attention
 
 
+def _has_keys(place: Place | None, output: Tensor) -> bool:
+    """Whether an axis of the output is known to be one that a softmax ran along: features made of weights have none."""
+    numbers = Replay("softmax").numbers(place)
+    return numbers is not None and numbers.shape == output.shape
+
+
 def returned(call: Call, lineages: Lineages, outputs: list[Tensor]) -> None:
     """A module that returns the weights of its softmax for others to multiply with values."""
     for output in outputs:
         lineage = lineages.of(output)
         softmaxes = [softmax for softmax in lineage.softmaxes if not softmax.used and softmax in call.softmaxes]
-        if softmaxes and output.ndim >= 2 and lineage.scores is not None:
+        if softmaxes and output.ndim >= 2 and lineage.scores is not None and _has_keys(lineage.place, output):
             softmaxes[0].used = True
             letters = "abcdefghijklmnop"[: output.ndim]
             altered = lineages.is_altered(output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -68,7 +69,11 @@ def product_of(name: str, args: tuple, kwargs: dict) -> Product | None:
     if len(values) < 2:
         return None
     first, second = values[:2]
-    letters = _matrix_letters(first.ndim, second.ndim)
+    if name in ("inner", "tensordot"):
+        dims = args[2] if len(args) > 2 else kwargs.get("dims", 2)
+        letters = _paired_letters(first.ndim, second.ndim, ([-1], [-1]) if name == "inner" else dims)
+    else:
+        letters = _matrix_letters(first.ndim, second.ndim)
     factor = kwargs.get("alpha", 1) if name in ADDED_PRODUCTS else 1
     return None if letters is None else Product(first, second, letters, factor, added)
 
@@ -91,6 +96,18 @@ def _matrix_letters(first: int, second: int) -> Contraction | None:
     other = leading[len(leading) - max(second - 2, 0) :] + ("kc" if second > 1 else "k")
     out = leading + ("r" if first > 1 else "") + ("c" if second > 1 else "")
     return Contraction(one, other, out)
+
+
+def _paired_letters(first: int, second: int, dims: Any) -> Contraction | None:
+    """Of two operands that are summed over axes `dims`: of each, or a number of the last and the first ones."""
+    if isinstance(dims, int):
+        dims = range(first - dims, first), range(dims)
+    if isinstance(dims, Tensor) or min(first, second) < 1 or first + second > 20:
+        return None
+    pairs = {b % second: a % first for a, b in zip(*dims, strict=True)}
+    one = string.ascii_lowercase[:first]
+    other = "".join(one[pairs[axis]] if axis in pairs else string.ascii_uppercase[axis] for axis in range(second))
+    return Contraction(one, other, "".join(a for a in one + other if (a in one) != (a in other)))
 
 
 def _einsum(args: tuple) -> Product | None:

@@ -61,7 +61,10 @@ def without_attention(call: Call) -> str:
     if scripted:
         return f"is scripted or traced ({scripted[0]}), so its operations cannot be seen; give the module before that"
     if call.softmaxes and any(softmax.scores is not None for softmax in call.softmaxes):
-        return "ran a softmax over products of its activations, but multiplied no values with it"
+        return (
+            "ran a softmax over products of its activations, but multiplied no values with it by a matrix product that "
+            "is seen (matmul, bmm, einsum of two tensors); write it as one of these"
+        )
     if call.softmaxes and call.unfolded:
         return LOCAL
     if call.softmaxes:

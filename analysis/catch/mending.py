@@ -231,8 +231,8 @@ def _without_places(path: str, name: str, side: Side) -> str:
     names = {"query": "queries", "key": "keys"}[name]
     return (
         f"{path!r} has {side.cells.shape[2]} {names} that lie on no map that is known (object queries, prototypes, "
-        "maps of several sizes), and what is no cell keeps its weights, so that GR and LR would change nothing; mend an "
-        "attention of cells to cells, or give size=(height, width) if these are cells"
+        "maps of several sizes), and what is no cell keeps its weights, so that GR and LR would change nothing; mend "
+        "an attention of cells to cells, or give size=(height, width) if these are cells"
     )
 
 

@@ -71,7 +71,12 @@ POOLINGS = frozenset({
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
     "boolean_dispatch", "fn", "interpolate", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "fold", "col2im",
 })
+# They make a map or sequence of its frequencies: along how many of the last axes if no others are named.
+TRANSFORMS_BACK: dict[str, int | None] = {
+    "fft_ifft": 1, "fft_irfft": 1, "fft_ifft2": 2, "fft_irfft2": 2, "fft_ifftn": None, "fft_irfftn": None,
+}
 # Their second argument, or kernel_size, is how many cells one is made of.
 KERNELS = frozenset({
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "boolean_dispatch", "fn",
@@ -80,10 +85,10 @@ MULTIPLICATIONS = frozenset({"mul", "multiply", "__mul__", "__rmul__", "__imul__
 DIVISIONS = frozenset({"div", "divide", "true_divide", "__truediv__", "__itruediv__", "div_"})
 SOFTMAXES = frozenset({"softmax", "special_softmax", "_softmax", "gumbel_softmax", "softmin"})
 # Products of two matrices.
-MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "mm"})
+MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "mm", "mv", "linalg_matmul"})
 # They multiply the second and third argument, and add the first.
 ADDED_PRODUCTS = frozenset({"baddbmm", "addmm", "addbmm"})
-PRODUCTS = MATRIX_PRODUCTS | ADDED_PRODUCTS | {"__rmatmul__", "einsum"}
+PRODUCTS = MATRIX_PRODUCTS | ADDED_PRODUCTS | {"__rmatmul__", "einsum", "inner", "tensordot"}
 # They take the neighbourhood of each cell.
 NEIGHBOURHOODS = frozenset({"unfold", "im2col"})
 # They read a map at places between its cells.
@@ -101,6 +106,13 @@ def is_entrywise(name: str) -> bool:
     that it lies in."""
     plain = name.strip("_")  # __iadd__ and add_ are add
     return any(own in ENTRYWISE or _is_tagged(own) for own in (plain, plain[1:] if name.startswith("__") else plain))
+
+
+@cache
+def makes_other_numbers(name: str) -> bool:
+    """Whether an operation makes entries of several others in a way that is not known here."""
+    known = MOVES | INSERTIONS | WRITINGS | ORDERINGS | REDUCTIONS | {"__setitem__", "split", *AS_ANOTHER, *AS_OTHERS}
+    return not (is_entrywise(name) or name in known or name.strip("_") in known)
 
 
 def is_readable(tensor: Tensor) -> bool:

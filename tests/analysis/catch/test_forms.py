@@ -19,6 +19,7 @@ from tests.analysis.catch.modules import (
     fused,
     images,
     matmul,
+    written_out,
 )
 
 
@@ -244,3 +245,83 @@ def test_what_the_values_get_is_checked():
     attention.error = 0.3
     with pytest.raises(ValueError, match="passed on something else than its softmax times its values"):
         watched.attention("attn")
+
+
+class Unlike(nn.Module):
+    """Tokens B×N×C, as many as channels -> B×N×C: what `gather` makes of one softmax and its values."""
+
+    def __init__(self, gather):
+        super().__init__()
+        self.qkv, self.gather = nn.Linear(CELLS, 3 * CELLS), gather
+
+    def forward(self, x):
+        query, key, value = self.qkv(x).chunk(3, -1)
+        self.weights = written_out(query.detach(), key.detach(), 1.0)
+        return self.gather(torch.linalg.matmul(query, key.mT).softmax(-1), value)
+
+
+def unlike(gather):
+    return nn.Sequential(nn.Conv2d(3, CELLS, 4, 4), nn.Flatten(2), Transposed(), Unlike(gather))
+
+
+class Transposed(nn.Module):
+    def forward(self, x):
+        return x.mT
+
+
+def each(product):
+    """product: of two matrices, for each image."""
+    return lambda weights, value: torch.stack([product(w, v) for w, v in zip(weights, value, strict=True)])
+
+
+@pytest.mark.parametrize(
+    "gather",
+    [
+        torch.linalg.matmul,
+        lambda weights, value: torch.tensordot(weights, value, dims=([2], [1]))[[0, 1], :, [0, 1]],
+        lambda weights, value: torch.inner(weights, value.mT)[[0, 1], :, [0, 1]],
+    ],
+    ids=["linalg.matmul", "tensordot", "inner"],
+)
+def test_other_products_of_two_tensors(gather):
+    model, inputs = unlike(gather), images()
+    with torch.no_grad(), catch.hook(model, "3") as watched:
+        model(inputs)
+    for item in range(2):
+        rows = torch.from_numpy(watched.attention().rows(range(CELLS), item=item))
+        torch.testing.assert_close(rows, model[3].weights[item], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "gather",
+    [
+        lambda weights, value: torch.einsum("bij,bjc,c->bic", weights, value, torch.ones(CELLS)),
+        lambda weights, value: torch.einsum("bijc->bic", weights[..., None] * value[:, None]),
+        lambda weights, value: (weights[..., None] * value[:, None]).sum(2),
+        lambda weights, value: value + torch.diagonal(weights, dim1=1, dim2=2)[..., None],
+        lambda weights, value: F.linear(value, weights[0]),
+        each(lambda weights, value: torch.linalg.multi_dot([weights, value])),
+        each(lambda weights, value: torch.sparse.mm(weights.to_sparse(), value)),
+        lambda weights, value: torch.linalg.vecdot(weights[:, :, None], value.mT[:, None]),
+    ],
+    ids=["three operands", "mul, einsum", "mul, sum", "diagonal", "linear", "multi_dot", "sparse", "vecdot"],
+)
+def test_what_values_became_is_no_map(gather):
+    """As many channels as tokens: the shape alone would fit."""
+    model = unlike(gather)
+    with (
+        pytest.raises(ValueError, match="by a matrix product that is seen"),
+        torch.no_grad(),
+        catch.hook(model, "3"),
+    ):
+        model(images())
+
+
+def test_products_of_what_values_became_have_no_weights():
+    model = unlike(lambda w, v: each(lambda w, v: torch.linalg.multi_dot([w, v]))(w, v) @ v)
+    with (
+        pytest.raises(ValueError, match="by a matrix product that is seen"),
+        torch.no_grad(),
+        catch.hook(model, "3"),
+    ):
+        model(images())
