@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ from analysis.catch.operations import (
     REDUCTIONS,
     RESHAPINGS,
     SAMPLINGS,
+    TRANSFORMS_BACK,
     WRITINGS,
     is_entrywise,
     is_readable,
@@ -335,6 +337,8 @@ def _place(name, function, args, kwargs, operands, lineages, made: Tensor, index
     shape, places = tuple(made.shape), [lineage.place for lineage in lineages]
     if name in CONVOLUTIONS or name in POOLINGS:
         return _convolved(operands[0], places[0], shape, _reach(name, args, kwargs, made.ndim - 2))
+    if name in TRANSFORMS_BACK:
+        return _transformed_back(made, args, kwargs, TRANSFORMS_BACK[name])
     if all(place is None for place in places) or name in ORDERINGS:
         return None
     if name in SAMPLINGS:
@@ -386,11 +390,36 @@ def _repeatable(name: str, function: Callable) -> Callable:
 def _packed(value: Any, operands: list[Tensor]) -> Any:
     if isinstance(value, Tensor):
         number = next((number for number, operand in enumerate(operands) if operand is value), None)
-        return value if number is None else Part(number, tuple(value.shape))
+        return _copied(value) if number is None else Part(number, tuple(value.shape))
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, slice):
+        return slice(_packed(value.start, operands), _packed(value.stop, operands), _packed(value.step, operands))
     if isinstance(value, (list, tuple)):
         packed = [_packed(entry, operands) for entry in value]
         return packed if isinstance(value, list) else tuple(packed)
     return value
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """An index or mask as it is now, since the model may write over it; what is broadcast stays so."""
+    shape = tensor.shape
+    for axis in range(tensor.ndim):
+        if tensor.stride(axis) == 0 and shape[axis] > 1:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor.detach().clone().expand(shape)
+
+
+def _transformed_back(made: Tensor, args: tuple, kwargs: dict, axes: int | None) -> Place | None:
+    """A map or sequence out of its frequencies. What was done to those is not known, so that it is like an input, but
+    for its axes. axes: how many run over cells where none are named, None for all."""
+    dims = args[2] if len(args) > 2 else kwargs.get("dim")
+    if dims is None:
+        dims = range(made.ndim) if axes is None else range(made.ndim - axes, made.ndim)
+    places = {dim % made.ndim for dim in ([dims] if isinstance(dims, int) else dims)}
+    if 0 in places or len(places) != made.ndim - 2:
+        return None
+    return Source(tuple(made.shape), tuple(sorted(places)), given=True)
 
 
 def _convolved(operand: Tensor, place: Place | None, shape: tuple[int, ...], reach: tuple[int, ...]) -> Place | None:

@@ -118,3 +118,50 @@ def test_rows_that_are_weighed_by_their_columns_are_still_rows():
     with pytest.warns(UserWarning, match="rows of the map sum to"):
         capture = watched.capture(head=2, item=1)
     torch.testing.assert_close(torch.from_numpy(capture.attention).double(), product.weights[1, 2], atol=1e-6, rtol=0)
+
+
+def by_tensor(x, order):
+    return x[:, order]
+
+
+def by_array(x, order):
+    return x[:, order.numpy()]
+
+
+def by_gather(x, order):
+    return x.gather(1, order[None, :, None].expand(len(x), -1, CHANNELS))
+
+
+def by_select(x, order):
+    return x.index_select(1, order)
+
+
+def by_bounds(x, order):
+    return torch.cat([x[:, order[0] :], x[:, : order[0]]], 1)
+
+
+class Reordered(nn.Module):
+    """Tokens in another order, which is written over before the module ends."""
+
+    def __init__(self, take):
+        super().__init__()
+        self.take = take
+
+    def forward(self, x):
+        order = (torch.arange(CELLS) + 4) % CELLS
+        taken, cells = self.take(x, order), order.clone()
+        gathered = F.scaled_dot_product_attention(taken, taken, taken)
+        self.weights = torch.empty(len(x), CELLS, CELLS, dtype=torch.float64)
+        self.weights[:, cells[:, None], cells] = written_out(taken, taken, CHANNELS**-0.5)
+        order.copy_(torch.arange(CELLS))
+        return gathered
+
+
+@pytest.mark.parametrize("take", [by_tensor, by_array, by_gather, by_select, by_bounds])
+def test_an_index_that_is_written_over_counts_as_it_was(take):
+    model = ViT(Reordered(take), extra=0)
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(images())
+    for item in range(2):
+        rows = torch.from_numpy(watched.attention().rows(range(CELLS), item=item))
+        torch.testing.assert_close(rows, model.attn.weights[item], atol=1e-5, rtol=0)

@@ -213,3 +213,43 @@ def test_a_softmax_over_all_pairs_is_shown_as_the_model_uses_it_and_said():
     torch.testing.assert_close(torch.from_numpy(capture.attention), model[1].weights[1].view(CELLS, CELLS))
     assert capture.attention.sum() == pytest.approx(1, abs=1e-5)
     assert any("not to 1, as the model uses them" in note for note in capture.notes)
+
+
+def unpooled(x):
+    pooled, where = F.max_pool2d(x, (1, 5), return_indices=True)
+    return F.max_unpool2d(pooled, where, (1, 5), output_size=x.shape[2:])
+
+
+def filtered(x):
+    return torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:])
+
+
+def folded(x):
+    return F.fold(F.unfold(x, 3, padding=1), x.shape[2:], 3, padding=1)
+
+
+@pytest.mark.parametrize("before", [unpooled, filtered, folded])
+def test_channels_are_told_behind_operations_that_make_maps(before):
+    """Of a map of 3×5 cells there are as many channels as 3×4 cells."""
+
+    class Behind(nn.Module):
+        def __init__(self, of_channels):
+            super().__init__()
+            self.of_channels = of_channels
+
+        def forward(self, x):
+            tokens = before(x).flatten(2)
+            tokens = tokens if self.of_channels else tokens.mT
+            self.weights = (tokens @ tokens.mT).softmax(-1)
+            return (self.weights @ tokens) if self.of_channels else (self.weights @ tokens).mT
+
+    model = nn.Sequential(nn.Conv2d(3, CHANNELS, 4, 4), Behind(True))
+    assert "compares channels" in refused(model, images(), path="1")
+    with pytest.raises(ValueError, match="compares channels"):
+        catch.mend(model, "1", lr="box", size=(3, 4))(images())
+    model = nn.Sequential(nn.Conv2d(3, CHANNELS, 4, 4), Behind(False))
+    with torch.no_grad(), catch.hook(model, "1") as watched:
+        model(images())
+    found = watched.attention().placed((HEIGHT, WIDTH))
+    rows = torch.from_numpy(found.rows(range(CELLS), item=1)).float()
+    torch.testing.assert_close(rows, model[1].weights[1], atol=1e-5, rtol=0)
