@@ -162,6 +162,7 @@ class Mended:
                         rows = mender.mended(group, block)
                         gathered[group, block] = (rows @ value[group].double()).to(value.dtype)
         self._mended.append(attention)
+        attention.weights = None  # so that many calls take no memory, and none goes beyond what may be kept
         return gathered.reshape(*leading, queries, value.shape[-1])
 
 
