@@ -109,8 +109,8 @@ def _require_said(caught: Caught, heads: int | None, scale: float | None) -> Non
 
 def _chosen(model: nn.Module, layers) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
-    if layers is None:
-        return modules
+    if layers is None:  # a module that is a softmax alone is a part of the attention around it
+        return {path: module for path, module in modules.items() if not (path and isinstance(module, nn.Softmax))}
     if isinstance(layers, str):
         return _fitting(modules, layers)
     chosen: dict[str, nn.Module] = {}

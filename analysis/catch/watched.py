@@ -221,8 +221,14 @@ class Watched:
             raise ValueError(f"{path!r} was not watched{hint}")
 
     def _is_attention(self, call: Call) -> bool:
-        """Whether a module that nobody named is worth a line."""
-        return not self._found_by_name or bool(call.attentions) or bool(call.softmaxes)
+        """Whether a module that nobody named is worth a line: one that passes on its weights is a part of the attention
+        that multiplies values with them."""
+        if not self._found_by_name:
+            return True
+        others = [one for other in self._recording.calls for one in other.attentions if not one.is_returned]
+        taken_up = {softmax for one in others for softmax in one.softmaxes}
+        is_part = all(one.is_returned for one in call.attentions) and taken_up.issuperset(call.softmaxes)
+        return bool(call.attentions) if not call.softmaxes else not is_part
 
     def _entry(self, call: Call) -> Entry:
         try:

@@ -51,6 +51,39 @@ def test_every_module_that_computes_attention_is_found():
     assert [entry.path for entry in watched.entries if entry.why_not is None] == ["blocks.0.attn"]
 
 
+class Weights(nn.Module):
+    """Returns its weights, by way of a module of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.softmax = nn.Softmax(-1)
+
+    def forward(self, query, key):
+        return self.softmax(query @ key.mT)
+
+
+@pytest.mark.parametrize("weights", [nn.Softmax(-1), Weights()], ids=["softmax", "weights"])
+def test_weights_that_a_part_returns_count_once(weights):
+    class Written(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.part = nn.Linear(CHANNELS, 3 * CHANNELS), weights
+
+        def forward(self, x):
+            query, key, value = self.qkv(x).chunk(3, -1)
+            of_part = self.part(query, key) if isinstance(self.part, Weights) else self.part(query @ key.mT)
+            return of_part @ value
+
+    model = ViT(Written(), extra=0)
+    with torch.no_grad(), catch.watch(model) as watched:
+        model(images())
+    assert watched.summary == "1 of 1 attention modules ran through a softmax over tokens."
+    assert [entry.path for entry in watched.entries] == [layer.name for layer in watched.layers()] == ["attn"]
+    with torch.no_grad(), catch.watch(model, ["attn.part", "attn"]) as named:
+        model(images())
+    assert [entry.path for entry in named.entries] == ["attn", "attn.part"]
+
+
 def test_a_module_that_is_called_twice_gives_two_entries():
     model = nn.ModuleDict({"embed": nn.Conv2d(3, CHANNELS, 4, 4), "attn": Attention(fused)})
     with torch.no_grad(), catch.hook(model, "attn") as watched:
