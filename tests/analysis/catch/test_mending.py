@@ -238,9 +238,9 @@ def test_what_has_no_cells_is_not_mended(attend, words, options):
         catch.mend(Tokens(attend), "attn", class_probs=probs, **options)(images())
 
 
-def test_linear_attention_is_told_by_what_follows():
+def test_linear_attention_is_refused_whatever_is_said_of_its_size():
     """15 channels ask, and 15 cells are said to."""
-    with pytest.raises(ValueError, match="'attn' is linear attention"):
+    with pytest.raises(ValueError, match="'attn' has 15 keys that lie on no map that is known"):
         catch.mend(Tokens(by_way_of_keys, CELLS), "attn", lr="box", size=(HEIGHT, WIDTH))(images())
 
 
