@@ -5,6 +5,7 @@ by file, but for some folders (`WHOLE`).
 """
 
 import os
+import signal
 
 import pytest
 
@@ -22,6 +23,12 @@ if not torch.cuda.is_available():
 # They are the longest pieces of work and come first; many short files come last, so that all processes end together.
 WHOLE = ("tests/browser/", "tests/analysis/report/")
 SHORT = "tests/analysis/"
+
+
+def pytest_configure():
+    """Commands that tests start hear Ctrl-C, also where a shell runs the tests in the background and ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def piece(nodeid: str) -> str:

@@ -62,3 +62,14 @@ def test_a_fault_of_the_program_passes_through():
     with pytest.raises(RuntimeError, match="bug") as caught, faults_in_words():
         raise RuntimeError("bug")
     assert not isinstance(caught.value, RunStopped)
+
+
+def test_a_worker_that_ends_by_the_same_ctrl_c_leaves_it_an_interrupt():
+    def fetch():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("DataLoader worker (pid 9) exited unexpectedly with exit code 1.")
+
+    with pytest.raises(KeyboardInterrupt), faults_in_words():
+        fetch()
