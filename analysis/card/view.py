@@ -36,6 +36,7 @@ RECIPE_WORDS = {
     "recipe.weight_decay": "weight decay",
     "recipe.streets_per_epoch": "built-in streets a pass",
     "recipe.start_from": "started from",
+    "recipe.learning_parts": "parts that learnt",
     "recipe.seed": "seed",
 }
 NETWORK_WORDS = {

@@ -61,6 +61,11 @@ def test_a_network_without_lr_has_no_settings_of_it(context):
     assert not any(row["setting"].startswith("LR") for row in view.network)
 
 
+def test_a_card_says_which_parts_alone_have_learnt():
+    view = view_card(card(recipe=recipe("camvid_dnl_sharpened")))
+    assert {"setting": "parts that learnt", "value": "fuse,head,refine,sharpen"} in view.recipe
+
+
 def test_a_card_for_reading():
     config = {**CONFIG, **LR}
     view = view_card(
@@ -72,7 +77,7 @@ def test_a_card_for_reading():
     assert "LR window (cells)" in network and "LR weights" in network
     shown = {row["setting"]: row["value"] for row in view.recipe}
     assert shown["recipe"] == "camvid_dnl" and shown["seed"] == "3" and shown["updates"] == "77"
-    assert "started from" not in shown  # an empty text
+    assert "started from" not in shown and "parts that learnt" not in shown  # empty texts
     settings = {row["setting"]: row["value"] for row in view.settings}
     assert settings["recipe.model.width"] == str(RECIPES["camvid_dnl"].model.width)
     assert not any(name.startswith("metrics") for name in settings)
