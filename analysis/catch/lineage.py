@@ -63,7 +63,8 @@ class Source:
     given: it is the model's own input, so that its axes are a convention: B×C×h×w, or tokens B×N×C. parent: where the
     map lay that it was made of; reach: cells of that one, along each axis, that one of its own is made of. sampled: it
     was read off that map at places of the model's own choice. argument: the outermost module was given it; alone: as
-    its one map, and not with others, such as queries, keys and values with heads.
+    its one map, and not with others, such as queries, keys and values with heads. settled: a layer has confirmed where
+    its channels are taken to lie.
     """
 
     shape: tuple[int, ...]
@@ -74,6 +75,7 @@ class Source:
     sampled: bool = False
     argument: bool = False
     alone: bool = False
+    settled: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -138,9 +138,12 @@ def settle_channels(place: Place | None, axis: int = -1) -> None:
     source = place
     while isinstance(source, Move):
         source = next((parent for parent in source.parents if parent is not None), None)
-    if source is None or not (source.given and source.alone) or source.axes != (2, 3):
+    if source is None or not (source.given and source.alone) or source.axes != (2, 3) or source.settled:
         return
-    if (numbers := Replay().numbers(place)) is None or constant_along(numbers, axis):
+    if (numbers := Replay().numbers(place)) is None:
+        return
+    if constant_along(numbers, axis):
+        source.settled = True
         return
     source.axes, source.given = (1, 2), False
     if (numbers := Replay().numbers(place)) is None or not constant_along(numbers, axis):

@@ -46,20 +46,20 @@ class Encoding(NamedTuple):
     stage4: Tensor
 
 
-class Beside(nn.Module):
-    """Features of the main head, of fewer channels and resized, beside a finer map of the backbone, of fewer too."""
+class LateralConnection(nn.Module):
+    """A finer map of the backbone concatenated to features of the main head, each brought to fewer channels."""
 
     def __init__(self, channels: int, kept: int, finer_channels: int, added: int):
         super().__init__()
         self.squeeze = _conv1x1_norm_relu(channels, kept)
         self.detail = _conv1x1_norm_relu(finer_channels, added)
 
-    def both(self, features: Tensor, finer: Tensor) -> Tensor:
+    def concatenated(self, features: Tensor, finer: Tensor) -> Tensor:
         """features: B×channels×h×w. finer: B×C×H×W. Returns B×(kept + added)×H×W."""
         return torch.cat([resize(self.squeeze(features), finer.shape[2:]), self.detail(finer)], dim=1)
 
 
-class Refinement(Beside):
+class Refinement(LateralConnection):
     """What stage 1, at stride 4, adds to the head's features, at stride 8 (after DeepLabv3+, Chen et al., 2018).
 
     It starts as a plain resize: the norm of what is added begins at 0.
@@ -74,10 +74,10 @@ class Refinement(Beside):
 
     def forward(self, features: Tensor, stage1: Tensor) -> Tensor:
         """features: B×channels×h×w. stage1: B×C×H×W. Returns B×channels×H×W, none below 0."""
-        return F.relu(resize(features, stage1.shape[2:]) + self.join(self.both(features, stage1)))
+        return F.relu(resize(features, stage1.shape[2:]) + self.join(self.concatenated(features, stage1)))
 
 
-class Sharpening(Beside):
+class Sharpening(LateralConnection):
     """What the stem, at stride 2, adds to the main head's logits, at stride 4.
 
     It starts as a plain resize: `build_model` has the last convolution begin at 0.
@@ -91,7 +91,7 @@ class Sharpening(Beside):
 
     def forward(self, logits: Tensor, features: Tensor, stem: Tensor) -> Tensor:
         """logits: B×classes×h×w. features: B×channels×h×w, what they come from. stem: B×C×H×W. -> B×classes×H×W."""
-        return resize(logits, stem.shape[2:]) + self.predict(self.join(self.both(features, stem)))
+        return resize(logits, stem.shape[2:]) + self.predict(self.join(self.concatenated(features, stem)))
 
 
 class SegmentationNetwork(nn.Module):

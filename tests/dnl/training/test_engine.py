@@ -108,21 +108,26 @@ def test_training_lowers_the_loss_on_one_batch():
     assert losses[-1] < 0.6 * losses[0]
 
 
+def update(model, config, optimizer=None, batch=None, class_weights=None):
+    """One update of the model, on an uneven batch unless another is given; its loss."""
+    return train_one_epoch(
+        model,
+        optimizer or build_optimizer(model, config),
+        [batch or uneven_batch()],
+        config,
+        ignore_index=11,
+        class_weights=class_weights,
+        first_step=0,
+        total_steps=9,
+    )
+
+
 def one_step(config, batch, *, parts=1):
     """Loss and weights after one update on `batch`."""
     torch.manual_seed(0)
     config = dataclasses.replace(config, accumulation=parts, freeze_norms=True)
     model = build_model(config.model)
-    loss = train_one_epoch(
-        model,
-        build_optimizer(model, config),
-        [batch],
-        config,
-        ignore_index=11,
-        class_weights=torch.linspace(0.5, 2, 11),
-        first_step=0,
-        total_steps=9,
-    )
+    loss = update(model, config, batch=batch, class_weights=torch.linspace(0.5, 2, 11))
     return loss, model.state_dict()
 
 
@@ -137,16 +142,7 @@ def test_frozen_stages_and_the_norms_of_the_backbone_stay_as_they_start():
     assert sum(len(group["params"]) for group in optimizer.param_groups) == sum(
         parameter.requires_grad for parameter in model.parameters()
     )
-    train_one_epoch(
-        model,
-        optimizer,
-        [uneven_batch()],
-        config,
-        ignore_index=11,
-        class_weights=None,
-        first_step=0,
-        total_steps=9,
-    )
+    update(model, config, optimizer)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     frozen = ("backbone.stem.", "backbone.stage1.", "backbone.stage2.")
     assert not [name for name in changed if name.startswith(frozen)]
@@ -166,16 +162,7 @@ def test_what_is_not_to_learn_stays_as_it_starts_and_computes_as_when_predicting
     given = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     assert {id(parameter) for parameter in given} == {id(parameter) for parameter in learning}
     images, labels = uneven_batch()
-    train_one_epoch(
-        model,
-        optimizer,
-        [(images, labels)],
-        config,
-        ignore_index=11,
-        class_weights=None,
-        first_step=0,
-        total_steps=9,
-    )
+    update(model, config, optimizer, (images, labels))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert {"head.0.weight", "head.4.bias", "head.1.running_mean", "fuse.0.weight"} <= changed
     assert all(name.startswith(("head.", "fuse.")) for name in changed)
@@ -197,16 +184,7 @@ def test_a_closed_skip_stays_closed_whatever_else_learns(learning):
     model.close_skip()
     freeze(model, config)
     model.skip_dropout.p = 1.0
-    train_one_epoch(
-        model,
-        build_optimizer(model, config),
-        [uneven_batch()],
-        config,
-        ignore_index=11,
-        class_weights=None,
-        first_step=0,
-        total_steps=9,
-    )
+    update(model, config)
     assert not model.head[0].weight[:, : model.backbone.channels[-1]].any()
 
 
