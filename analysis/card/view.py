@@ -14,6 +14,7 @@ from analysis.words import STAGE_WORDS
 from dnl.ablation import VAL, VARIANTS
 from dnl.checkpoints import CheckpointError, recipes_of
 from dnl.training import RECIPES, with_epochs
+from dnl.training.recipes import part_names
 
 CONTEXT_WORDS = {
     "fcn": "no attention (FCN)",
@@ -189,7 +190,9 @@ def _network_rows(config: Mapping, flat: Mapping) -> list[dict]:
 def _rows(flat: Mapping, words: Mapping[str, str]) -> list[dict]:
     """The entries that `words` names and that are there; an empty text counts as not there."""
     known = {name: word for name, word in words.items() if flat.get(name, "") != ""}
-    return [{"setting": word, "value": _text(flat[name])} for name, word in known.items()]
+    parts = "recipe.learning_parts"  # commas alone would leave a narrow column no place to break the line
+    spaced = {**flat, parts: ", ".join(part_names(str(flat.get(parts, ""))))}
+    return [{"setting": word, "value": _text(spaced[name])} for name, word in known.items()]
 
 
 def _text(value: object) -> str:

@@ -63,7 +63,7 @@ def test_a_network_without_lr_has_no_settings_of_it(context):
 
 def test_a_card_says_which_parts_alone_have_learnt():
     view = view_card(card(recipe=recipe("camvid_dnl_sharpened")))
-    assert {"setting": "parts that learnt", "value": "fuse,head,refine,sharpen"} in view.recipe
+    assert {"setting": "parts that learnt", "value": "fuse, head, refine, sharpen"} in view.recipe
 
 
 def test_a_card_for_reading():
