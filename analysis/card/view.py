@@ -14,7 +14,7 @@ from analysis.words import STAGE_WORDS
 from dnl.ablation import VAL, VARIANTS
 from dnl.checkpoints import CheckpointError, recipes_of
 from dnl.training import RECIPES, with_epochs
-from dnl.training.recipes import part_names
+from dnl.training.config import part_names
 
 CONTEXT_WORDS = {
     "fcn": "no attention (FCN)",

@@ -1,6 +1,7 @@
 """Training a network: recipes, losses, batches, the run and its folder."""
 
 from dnl.training.batches import open_split, training_batches
+from dnl.training.config import TrainConfig, from_dict, override, with_epochs
 from dnl.training.engine import (
     GroupedScores,
     NonFiniteLoss,
@@ -10,7 +11,7 @@ from dnl.training.engine import (
     train_one_epoch,
 )
 from dnl.training.losses import lovasz_softmax
-from dnl.training.recipes import RECIPES, TrainConfig, describe, from_dict, override, recipe, with_epochs
+from dnl.training.recipes import RECIPES, describe, recipe
 from dnl.training.run import train
 from dnl.training.runs import RunError, RunStopped, is_run, resume, start
 from dnl.training.speed import interleaved_times, training_update

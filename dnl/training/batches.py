@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from dnl.datasets import Cached, LabelledDataset, Streets, open_dataset, open_training
 from dnl.distributed import World
-from dnl.training.recipes import TrainConfig
+from dnl.training.config import TrainConfig
 from dnl.training.runs import RunError
 from dnl.transforms import OtherCamera, RandomCrop, normalise
 

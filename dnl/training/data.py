@@ -11,7 +11,7 @@ from dnl.classes import LabelSet
 from dnl.datasets import Cached, LabelledDataset, Look, look_at, look_at_splits
 from dnl.distributed import World
 from dnl.training.batches import streets_among
-from dnl.training.recipes import TrainConfig
+from dnl.training.config import TrainConfig
 
 GIB = 2**30
 

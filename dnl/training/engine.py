@@ -14,9 +14,9 @@ from dnl.distributed import World, total
 from dnl.inference import WHOLE_IMAGE, Inference, predict
 from dnl.metrics import SegmentationScores, confusion_matrix, segmentation_scores
 from dnl.network import SegmentationNetwork
+from dnl.training.config import TrainConfig, longest_warmup, part_names
 from dnl.training.losses import label_weight, segmentation_loss
 from dnl.training.precision import autocast_dtype
-from dnl.training.recipes import TrainConfig, longest_warmup, part_names
 
 
 class NonFiniteLoss(RuntimeError):

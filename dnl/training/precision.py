@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dnl.distributed import from_main
 from dnl.network import MIN_SIDE, ModelConfig, assemble
-from dnl.training.recipes import TrainConfig
+from dnl.training.config import TrainConfig
 
 # Products that are summed in the forward of a timed convolution, at most: some milliseconds of a core, or of a card.
 PROBE_WORK = {"cpu": 3e8, "cuda": 1e10}

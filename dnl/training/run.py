@@ -20,6 +20,8 @@ from dnl.distributed import World, from_main, parallel, synchronised_norms
 from dnl.files import VERSION
 from dnl.network import build_model
 from dnl.training.batches import Batches, EpochSampler, open_split, streets_among, training_batches
+from dnl.training.config import TrainConfig, part_names
+from dnl.training.consistency import begun_anew, require_learning, require_weights, stages_beyond
 from dnl.training.data import about_data, look_before
 from dnl.training.engine import (
     build_optimizer,
@@ -36,7 +38,6 @@ from dnl.training.engine import (
 from dnl.training.faults import faults_in_words
 from dnl.training.losses import balanced_class_weights
 from dnl.training.precision import autocast_dtype, measured_precision
-from dnl.training.recipes import TrainConfig, begun_anew, part_names, require_learning, require_weights, stages_beyond
 from dnl.training.runs import (
     Run,
     RunError,

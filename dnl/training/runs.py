@@ -33,7 +33,7 @@ from dnl.checkpoints import differing_classes, read_card
 from dnl.classes import LabelSet
 from dnl.distributed import World
 from dnl.files import VERSION, remove_leftovers, write_atomically, write_json
-from dnl.training.recipes import TrainConfig, from_dict, override
+from dnl.training.config import TrainConfig, from_dict, override
 from dnl.untrusted import DECODING_ERRORS, read_json, read_text_file
 
 # What may differ when a run goes on: nothing here changes what the saved state means.

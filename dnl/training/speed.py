@@ -7,8 +7,8 @@ from time import perf_counter
 import torch
 
 from dnl.network import build_model
+from dnl.training.config import TrainConfig
 from dnl.training.engine import build_optimizer, freeze, train_one_epoch
-from dnl.training.recipes import TrainConfig
 
 WARM_UP = 2  # rounds that do not count
 

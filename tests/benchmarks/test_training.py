@@ -4,7 +4,8 @@ import torch
 
 from benchmarks import training
 from dnl.training import speed
-from dnl.training.recipes import override, recipe
+from dnl.training.config import override
+from dnl.training.recipes import recipe
 
 TINY = ["model.width=8", "batch_size=2", "crop_height=40", "crop_width=56"]
 

@@ -195,7 +195,7 @@ def test_minutes_become_epochs_once(camvid, tmp_path, monkeypatch):
 
 def test_updates_are_timed_on_the_data(camvid):
     from dnl.distributed import World
-    from dnl.training.recipes import override
+    from dnl.training.config import override
 
     config = override(recipe("camvid_dnl"), list(SETTINGS))
     seconds, updates = ablation.seconds_per_update(config, str(camvid), World(0, 1, torch.device("cpu")))

@@ -16,7 +16,8 @@ from PIL import Image
 from dnl.checkpoints import load_checkpoint, save_checkpoint
 from dnl.datasets import CamVid
 from dnl.network import build_model
-from dnl.training.recipes import override, recipe
+from dnl.training.config import override
+from dnl.training.recipes import recipe
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [

@@ -10,8 +10,9 @@ from dnl.checkpoints import read_card
 from dnl.datasets import open_dataset
 from dnl.distributed import World
 from dnl.training.batches import training_batches
+from dnl.training.config import override
 from dnl.training.data import memory_kept
-from dnl.training.recipes import override, recipe
+from dnl.training.recipes import recipe
 
 COLOURS = [[0, 160, 60], [120, 80, 40], [10, 20, 230]]
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dnl.network import build_model
+from dnl.training.config import override
 from dnl.training.engine import (
     NonFiniteLoss,
     build_optimizer,
@@ -20,7 +21,7 @@ from dnl.training.engine import (
     settle_norms,
     train_one_epoch,
 )
-from dnl.training.recipes import override, recipe
+from dnl.training.recipes import recipe
 
 QUICK = [
     "model.width=8",

@@ -18,8 +18,8 @@ import torch
 from dnl import files
 from dnl.checkpoints import load_checkpoint
 from dnl.evaluate import main as evaluate_main
+from dnl.training.config import from_dict
 from dnl.training.engine import learning_rate
-from dnl.training.recipes import from_dict
 from dnl.training.runs import Update, epoch_seed, read_curves, save_progress
 
 # --- what is in the folder -------------------------------------------------------------------------------------------
