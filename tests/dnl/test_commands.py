@@ -5,9 +5,11 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import dnl
 from dnl.commands import exit_status, in_one_line, show_anything
 
 # Of each command: its module, fitting arguments, and what it calls first in there.
@@ -71,8 +73,11 @@ def test_an_error_ends_every_command_with_1_and_one_line(name, error, line, ende
 
 def test_a_process_starts_anew_once_where_linux_gives_huge_pages_to_those_who_ask(tmp_path):
     (tmp_path / "setting").write_text("always [madvise] never\n")
+    # A bare package in place of dnl itself, which would import PyTorch at each of these starts.
     program = (
-        "import os, sys, pathlib; from dnl.commands import ask_for_huge_pages; print('began', flush=True); "
+        "import os, pathlib, sys, types; sys.modules['dnl'] = types.ModuleType('dnl'); "
+        f"sys.modules['dnl'].__path__ = [{str(Path(dnl.__file__).parent)!r}]; "
+        "from dnl.commands import ask_for_huge_pages; print('began', flush=True); "
         "ask_for_huge_pages(pathlib.Path(sys.argv[1])); print(sys.argv[1:], os.environ.get('GLIBC_TUNABLES'))"
     )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from dnl.datasets import CamVid
 from dnl.network import build_model
 from dnl.training.config import override
 from dnl.training.recipes import recipe
+from tests.warm import start
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
@@ -25,7 +27,7 @@ SETTINGS = [
     "model.head_dropout=0",
     "model.skip_dropout=0",
     "ohem_threshold=0.3",
-    "epochs=5",
+    "epochs=3",
     "batch_size=4",
     "crop_height=40",
     "crop_width=56",
@@ -33,7 +35,7 @@ SETTINGS = [
     "streets_per_epoch=0",
     "freeze_norms=true",
     "precision=float32",
-    "evaluate_every=5",
+    "evaluate_every=3",
     "warmup_steps=2",
 ]
 pytestmark = pytest.mark.slow
@@ -55,16 +57,9 @@ def camvid(tmp_path_factory):
     return root
 
 
-def command(camvid, out, *extra, processes=1, settings=SETTINGS):
-    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+def options(camvid, out, *extra, settings=SETTINGS):
     sets = [part for setting in settings for part in ("--set", setting)]
-    options = ["--recipe", "camvid_dnl", "--data", str(camvid), "--out", str(out), *sets, *extra]
-    return [sys.executable, *start, "-m", "dnl.train", *options]
-
-
-def run(*args, **kwargs):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command(*args, **kwargs), cwd=ROOT, env=environment, capture_output=True, text=True)
+    return ["--recipe", "camvid_dnl", "--data", str(camvid), "--out", str(out), *sets, *extra]
 
 
 def records(out):
@@ -72,9 +67,14 @@ def records(out):
 
 
 def test_two_processes_train_and_score_like_one(camvid, tmp_path):
-    for processes in (1, 2):
-        done = run(camvid, tmp_path / str(processes), processes=processes)
-        assert done.returncode == 0, done.stderr
+    alone = start("dnl.train", options(camvid, tmp_path / "1"), tmp_path / "errors")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dnl.train"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, *options(camvid, tmp_path / "2")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    alone.join()
+    assert alone.exitcode == 0, (tmp_path / "errors").read_text()
     one, two = records(tmp_path / "1"), records(tmp_path / "2")
     assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], abs=1e-4)
     assert two[-1]["miou"] == pytest.approx(one[-1]["miou"], abs=2e-3)
@@ -82,14 +82,22 @@ def test_two_processes_train_and_score_like_one(camvid, tmp_path):
 
 def test_two_processes_train_a_part_of_a_network(camvid, tmp_path):
     """Gradients of the learning parts alone are exchanged."""
-    start = tmp_path / "start.safetensors"
+    first = tmp_path / "start.safetensors"
     model = build_model(override(recipe("camvid_dnl"), SETTINGS).model)
     model.label_set = CamVid.label_set
-    save_checkpoint(start, model, {})
-    parts = ["learning_parts=head", f"start_from={start}", "logit_std=0", "attention_restart=0", "skip_from=0"]
-    done = run(camvid, tmp_path / "run", processes=2, settings=[*SETTINGS, *parts, "epochs=1", "evaluate_every=1"])
-    assert done.returncode == 0, done.stderr
-    before, after = (load_checkpoint(file)[0].state_dict() for file in (start, tmp_path / "run" / "model.safetensors"))
+    save_checkpoint(first, model, {})
+    parts = ["learning_parts=head", f"start_from={first}", "logit_std=0", "attention_restart=0", "skip_from=0"]
+    arguments = options(camvid, tmp_path / "run", settings=[*SETTINGS, *parts, "epochs=1", "evaluate_every=1"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    processes = [
+        start("dnl.train", arguments, tmp_path / rank, {**address, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
+    ]
+    for rank, process in enumerate(processes):
+        process.join()
+        assert process.exitcode == 0, (tmp_path / str(rank)).read_text()
+    before, after = (load_checkpoint(file)[0].state_dict() for file in (first, tmp_path / "run" / "model.safetensors"))
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert "head.0.weight" in changed and all(name.startswith("head.") for name in changed)
 
@@ -102,31 +110,27 @@ def progress(out):
 
 def test_a_run_killed_again_and_again_ends_with_the_same_weights(camvid, tmp_path):
     settings = [*SETTINGS, "epochs=8", "evaluate_every=8"]
-    assert run(camvid, tmp_path / "whole", settings=settings).returncode == 0
+    errors = tmp_path / "errors"
+    undisturbed = start("dnl.train", options(camvid, tmp_path / "whole", settings=settings), errors)
+    undisturbed.join()
+    assert undisturbed.exitcode == 0, errors.read_text()
     out, rng = tmp_path / "killed", np.random.default_rng(0)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
     for _ in range(12):
         resume = ["--resume"] if (out / "config.json").exists() else []
-        process = subprocess.Popen(
-            command(camvid, out, *resume, settings=settings),
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        process = start("dnl.train", options(camvid, out, *resume, settings=settings), errors)
         # At any moment of the two epochs after its beginning, then of those after the next finished one.
         before = progress(out)
-        while process.poll() is None and (kills == 2 or progress(out) == before):
+        while process.is_alive() and (kills == 2 or progress(out) == before):
             time.sleep(0.02)
-        if process.poll() is None:
+        if process.is_alive():
             epoch = (progress(out)[1] or [0.5])[-1]
             time.sleep(rng.uniform(0, 2) * epoch)
-            process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        if process.returncode == 0:
+            process.kill()
+        process.join()
+        if process.exitcode == 0:
             break
-        assert process.returncode == -signal.SIGKILL, errors
+        assert process.exitcode == -signal.SIGKILL, errors.read_text()
         kills += 1
     assert kills
     whole, killed = (load_checkpoint(folder / "model.safetensors")[0] for folder in (tmp_path / "whole", out))
