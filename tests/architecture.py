@@ -102,9 +102,11 @@ def packages(rooms: Rooms) -> set[str]:
 
 def between_rooms(sources: Sources, rooms: Rooms) -> Iterator[tuple[Import, str, str]]:
     """The imports from one room of ours into another, with the two rooms. What has no room stands for itself."""
+    ours = packages(rooms)
+    place = cache(lambda module: room_of(module, rooms) or module)
     for found in imports(sources):
-        if found.module.partition(".")[0] in packages(rooms):
-            here, there = (room_of(module, rooms) or module for module in (module_of(found.path), found.module))
+        if found.module.partition(".")[0] in ours:
+            here, there = place(module_of(found.path)), place(found.module)
             if here != there:
                 yield found, here, there
 
@@ -135,10 +137,12 @@ def forbidden_rooms(sources: Sources, rooms: Rooms) -> list[str]:
 
 def forbidden_libraries(sources: Sources, rooms: Rooms) -> list[str]:
     messages = []
+    known = sys.stdlib_module_names | packages(rooms)
+    place = cache(lambda path: room_of(module_of(path), rooms))
     for found in imports(sources):
         library = found.module.partition(".")[0]
-        here = room_of(module_of(found.path), rooms)
-        if here is None or library in sys.stdlib_module_names or library in packages(rooms):
+        here = place(found.path)
+        if here is None or library in known:
             continue
         if library not in rooms[here].libraries:
             where = [room for room in rooms if library in rooms[room].libraries]
@@ -149,7 +153,8 @@ def forbidden_libraries(sources: Sources, rooms: Rooms) -> list[str]:
 
 def unused_libraries(sources: Sources, rooms: Rooms) -> list[str]:
     """Libraries that a room may import and does not."""
-    used = {(room_of(module_of(found.path), rooms), found.module.partition(".")[0]) for found in imports(sources)}
+    place = cache(lambda path: room_of(module_of(path), rooms))
+    used = {(place(found.path), found.module.partition(".")[0]) for found in imports(sources)}
     return [
         f"{name} may import {library} and does not: take it out of the table"
         for name, room in rooms.items()

@@ -256,12 +256,17 @@ BREACHES = {
 }
 
 
+@pytest.fixture(scope="module")
+def unbroken(sources):
+    """What the rules say of the files as they are."""
+    return {message for rule in BY_ROOM for message in rule(sources, ROOMS)}
+
+
 @pytest.mark.parametrize("breach", BREACHES)
-def test_a_breach_is_named_with_its_file_and_what_is_allowed(sources, breach):
+def test_a_breach_is_named_with_its_file_and_what_is_allowed(sources, unbroken, breach):
     path, added, said = BREACHES[breach]
     broken = {**sources, path: f"{sources.get(path, '')}\n{added}\n"}
-    before = {message for rule in BY_ROOM for message in rule(sources, ROOMS)}
-    messages = [message for rule in BY_ROOM for message in rule(broken, ROOMS) if message not in before]
+    messages = [message for rule in BY_ROOM for message in rule(broken, ROOMS) if message not in unbroken]
     start = path if breach != "a face where there is none" else ""
     assert len(messages) == 1 and messages[0].startswith(start) and all(words in messages[0] for words in said), (
         messages

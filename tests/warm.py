@@ -7,11 +7,13 @@ through, without the interpreter's own end.
 import importlib
 import os
 import sys
+import threading
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 _FORKED = get_context("forkserver")
 _FORKED.set_forkserver_preload(["dnl.train", "torch._dynamo"])  # the latter is what a first optimiser imports
@@ -31,4 +33,5 @@ def _run(module: str, arguments: list[str], errors: Path, environment: dict[str,
         os.dup2(file, stream)
         os.close(file)
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process would leave behind
     sys.exit(importlib.import_module(module).main(arguments))
