@@ -18,6 +18,7 @@ hold the truth: less than 95 % for very skewed values, and where images stay ali
 import math
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from analysis.intervals.parts import (
     Sample,
     images_by_class,
     numbers,
+    require_seed,
     sample_of,
     speaks_of,
     too_few,
@@ -78,9 +80,10 @@ def mean_interval(
     image without any value and a class without any are left out.
     groups: the group of each image (drive, scene, folder). None: one sequence where `order` is given, else every image
     is independent. order: the image's place in its group, only compared; None: images stand in order.
-    level: 0 … 1, of how many samples the interval is to hold the truth. seed: of the bootstrap.
+    level: 0 … 1, of how many samples the interval is to hold the truth. seed: of the bootstrap, a whole number from 0.
     Raises ValueError for shapes that do not fit, infinite values and values beyond 1e100, values of which none is
-    finite, masked arrays, and groups or an order with None or NaN for an image that has a value.
+    finite, masked arrays, groups or an order with None or NaN for an image that has a value, and a level or a seed that
+    is none.
     """
     table, kept = images_by_class(numbers(values, "values"))
     sample = sample_of(table, kept, groups, order, CUT)
@@ -129,8 +132,8 @@ class _Spread(NamedTuple):
 
 
 def _interval(mean: float, table: np.ndarray, sample: Sample, level: float, seed: int) -> Interval:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    _require_level(level)
+    require_seed(seed)
     images, parts = len(table), len(sample.stratum_of)
     length = images / parts if sample.kind == "blocks" else None
     spread, reason = None, None
@@ -162,6 +165,11 @@ def _interval(mean: float, table: np.ndarray, sample: Sample, level: float, seed
         effective,
         length,
     )
+
+
+def _require_level(level: float) -> None:
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"level is {level!r}; it must be a number between 0 and 1, such as 0.95")
 
 
 def _spread(table: np.ndarray, part_of: np.ndarray, stratum_of: np.ndarray) -> _Spread | None:
@@ -252,8 +260,11 @@ def _random_words(seed: int) -> np.ndarray:
 def student_quantile(freedom: float, level: float) -> float:
     """The t that Student's distribution of `freedom` ≥ 1 degrees of freedom exceeds, up or down, in 1 − level.
 
-    t = √freedom · tan φ has a density in φ of cos φ to the power freedom − 1; right to six digits.
+    t = √freedom · tan φ has a density in φ of cos φ to the power freedom − 1; right to six digits. Raises ValueError.
     """
+    _require_level(level)
+    if not isinstance(freedom, Real) or not freedom >= 1:
+        raise ValueError(f"freedom is {freedom!r}; it must be a number of degrees of freedom, 1 or more")
     freedom = min(freedom, 1e4)
     angles = np.linspace(0, min(np.pi / 2, 10 / math.sqrt(freedom)), 6001)  # what lies beyond is under 1e-20
     density = np.cos(angles) ** (freedom - 1)

@@ -19,6 +19,7 @@ that. `python -m benchmarks.paired` shows how often p is below 0.05 where there 
 import math
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -92,8 +93,11 @@ def paired_test(
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """p-values of several tests corrected by Holm's method, so that the chance of any false one is as each says alone.
 
-    None, where there is no test, stays None and does not count.
+    None, where there is no test, stays None and does not count. Raises ValueError for what is no p-value.
     """
+    for p in p_values:
+        if p is not None and not (isinstance(p, Real) and 0 <= p <= 1):
+            raise ValueError(f"a p-value is {p!r}; it must be a number from 0 to 1, or None where there is no test")
     corrected: list[float | None] = [None] * len(p_values)
     known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     largest = 0.0

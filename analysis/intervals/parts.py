@@ -13,6 +13,7 @@ images of one sequence, lag-1 correlation 0.66).
 """
 
 import math
+import operator
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ def numbers(values: ArrayLike, name: str) -> np.ndarray:
         if table.dtype.kind not in "biufO":
             raise TypeError(f"they are of the kind {table.dtype}")
         table = table.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} are no real numbers ({error}); give one a image, or images×classes") from error
     if table.ndim not in (1, 2):
         raise ValueError(f"{name} are {table.shape}; they must be one a image, or images×classes")
@@ -55,6 +56,16 @@ def numbers(values: ArrayLike, name: str) -> np.ndarray:
     if (largest := np.abs(table).max(initial=0, where=~np.isnan(table))) > LARGEST:
         raise ValueError(f"{name} reach {largest:.2g}; they can be reckoned with up to {LARGEST:.0g}: divide them")
     return table
+
+
+def require_seed(seed: int) -> None:
+    """Refuse, by ValueError, what is no whole number from 0 up: nobody could draw the same again."""
+    try:
+        whole = not isinstance(seed, bool | np.bool_) and operator.index(seed) >= 0
+    except TypeError:
+        whole = False
+    if not whole:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number, 0 or more")
 
 
 def images_by_class(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,11 +132,12 @@ def _one_each(name: str, given: Any, kept: np.ndarray) -> list:
     for entry in entries:
         try:
             hash(entry)
-        except TypeError as error:
+            missing = entry is None or bool(entry != entry)
+        except TypeError as error:  # pandas' NA is neither equal nor other
             raise ValueError(
                 f"{name} holds {entry!r}; an entry must be a number, a text or a tuple of these"
             ) from error
-        if entry is None or entry != entry:
+        if missing:
             raise ValueError(f"{name} holds {entry!r} for an image; give each image a number or a text")
     return entries
 

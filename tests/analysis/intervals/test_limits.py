@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas
 import pytest
 
 from analysis.intervals import Interval, mean_interval, ratio_interval, student_quantile
@@ -273,11 +274,40 @@ def test_where_no_interval_is_possible_the_reason_is_given(values, groups, reaso
         ({"values": [1, 2, 3], "order": [1, None, 2]}, "order holds None"),
         ({"values": [1, 2, 3], "order": [1, math.nan, 2]}, "order holds nan"),
         ({"values": [1, 2, 3], "order": [(1,), "a", (2,)]}, "order holds"),
+        ({"values": [1, 2, 3], "groups": ["a", pandas.NA, "a"]}, "groups holds <NA>"),
+        ({"values": [1, 10**400]}, "values are no real numbers"),
+        ({"values": [1, 2, 3], "level": "0.95"}, "level is '0.95'; it must be a number between 0 and 1"),
+        ({"values": [1, 2, 3], "level": None}, "level is None"),
+        ({"values": [1, 2, 3], "level": math.nan}, "level is nan"),
+        ({"values": [1, 2, 3], "seed": 1.5}, "seed is 1.5; it must be a whole number, 0 or more"),
+        ({"values": [1, 2, 3], "seed": None}, "seed is None"),
+        ({"values": [1, 2, 3], "seed": -1}, "seed is -1"),
+        ({"values": [1, 2, 3], "seed": True}, "seed is True"),
+        ({"values": [1, 2, 3], "seed": [1]}, r"seed is \[1\]"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         mean_interval(**arguments)
+
+
+@pytest.mark.parametrize("values", [[True, False, True], np.array([1, 0, 1], np.uint8), np.ma.array([1, 0, 1])])
+def test_booleans_whole_numbers_and_unmasked_arrays_are_numbers(values):
+    assert mean_interval(values) == mean_interval([1.0, 0.0, 1.0])
+
+
+def test_a_seed_may_be_of_numpy():
+    values = np.random.default_rng(0).random(30) ** 3
+    assert mean_interval(values, seed=np.int64(3)) == mean_interval(values, seed=3) != mean_interval(values, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "level", "message"),
+    [(0.5, 0.95, "freedom is 0.5"), (math.nan, 0.95, "freedom is nan"), (4, 1, "level is 1"), ("4", 0.5, "is '4'")],
+)
+def test_a_quantile_of_what_is_no_distribution_is_refused(freedom, level, message):
+    with pytest.raises(ValueError, match=message):
+        student_quantile(freedom, level)
 
 
 def test_what_is_said_of_images_without_a_value_does_not_matter():

@@ -136,6 +136,12 @@ def test_values_that_are_none_are_refused():
             paired_test(first, [1, 2, np.inf])  # their difference is NaN
 
 
+@pytest.mark.parametrize("images", [3, 40])
+def test_a_seed_that_is_none_is_refused_however_few_images(images):
+    with pytest.raises(ValueError, match="seed is 1.5; it must be a whole number"):
+        paired_test(np.zeros(images), np.arange(images), seed=1.5)
+
+
 # --- several tests at once -------------------------------------------------------------------------------------------
 
 
@@ -143,3 +149,9 @@ def test_holm_multiplies_the_smallest_most_and_never_turns_the_order():
     assert holm([0.01, 0.04, 0.03, None, 0.005]) == pytest.approx([0.03, 0.06, 0.06, None, 0.02])
     assert holm([0.6, 0.7]) == [1, 1]
     assert holm([]) == [] and holm([None]) == [None]
+
+
+@pytest.mark.parametrize("wrong", [1.5, -0.1, float("nan"), "0.1"])
+def test_holm_refuses_what_is_no_p_value(wrong):
+    with pytest.raises(ValueError, match="a p-value is .*; it must be a number from 0 to 1"):
+        holm([0.2, wrong])
