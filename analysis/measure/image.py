@@ -71,7 +71,7 @@ class ImageReport(NamedTuple):
     gr_right: N bool, GR's class prediction agrees with the label; None without class_probs.
     query_dependence: 0 (every query gets the same raw map) … 1, NaN where no two queries have attention, and where keys
     are other cells than a single query.
-    distinct_argmax_keys: cells that are the strongest raw key of some query.
+    distinct_argmax_keys: cells that are the strongest raw key of some query; one whose row is emptied has none.
     options: what was measured, with "model" and "auto" resolved. image_sha256: as in Capture.
     key_labels: the labels of the keys on a grid of their own, int64; None where they are the queries' cells.
     """
@@ -156,7 +156,7 @@ def _measure(
         boundary=_boundary(capture, labels),
         gr_right=None if capture.class_probs is None else capture.class_probs.argmax(axis=0).ravel() == sets.labels,
         query_dependence=_query_dependence(capture, options.temperature, threads),
-        distinct_argmax_keys=int(np.unique(strongest).size),
+        distinct_argmax_keys=noise.count_keys(strongest),
         options=resolved,
         image_sha256=capture.image_sha256,
         key_labels=key_labels if apart else None,

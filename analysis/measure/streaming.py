@@ -26,7 +26,7 @@ from analysis.capture import Capture
 from analysis.maps import oracle_probs
 from analysis.measure.passes import Passes, Place, Rows
 from analysis.measure.plain import PlainPasses
-from analysis.noise import QuerySets
+from analysis.noise import EMPTIED, QuerySets
 from analysis.options import MapOptions
 from analysis.threads import share
 from dnl.attention import offsets, retention_weights
@@ -84,7 +84,7 @@ class SortedCells:
 class RawBlock(NamedTuple):
     """Raw attention of M queries, N×M up to the factor `scale` (M). The thread's next block is put in its place.
 
-    strongest: M flat cells, the key with the highest attention, the first of equals.
+    strongest: M flat cells, the key with the highest attention, the first of equals; −1 where a row is emptied.
     """
 
     rows: Rows
@@ -149,8 +149,11 @@ class StreamedStages:
             scores = self._product("scores", self.key, self.query[chosen])
             found = self.passes.softmax(scores, order, place)
         else:
-            rows = self.attention[order[chosen]][:, order]
-            found = self.passes.finished(torch.from_numpy(rows).to(self.dtype).T.contiguous(), order, place)
+            rows = self.attention[order[chosen]]
+            sorted_rows = torch.from_numpy(rows[:, order]).to(self.dtype).T.contiguous()
+            found = self.passes.finished(sorted_rows, order, place)
+            emptied = rows.sum(axis=1, dtype=np.float64) < EMPTIED
+            found = found._replace(strongest=np.where(emptied, -1, found.strongest))
         return RawBlock(found.rows, 1 / found.totals, found.strongest)
 
     def maps(self, block: Block, raw: RawBlock) -> Iterator[tuple[str, Rows, np.ndarray]]:

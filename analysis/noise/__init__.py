@@ -41,6 +41,7 @@ from analysis.noise.query import (
 from analysis.noise.whole_map import (
     Leakage,
     argmax_keys,
+    count_keys,
     distinct_argmax_keys,
     leakage,
     leakage_from_sums,
@@ -68,6 +69,7 @@ __all__ = [
     "argmax_keys",
     "class_table",
     "concatenate",
+    "count_keys",
     "defined_scores",
     "detection_scores",
     "distinct_argmax_keys",

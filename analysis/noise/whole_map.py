@@ -108,13 +108,22 @@ def mean_dependence(divergences: np.ndarray) -> float:
 
 
 def argmax_keys(rows: np.ndarray) -> np.ndarray:
-    """The strongest key of each query, a flat cell index: rows M×N or M×h×w -> int64 of length M."""
-    return rows.reshape(len(rows), -1).argmax(axis=1)
+    """The strongest key of each query: rows M×N or M×h×w -> int64 of length M, flat cells, the first of equals.
+
+    −1 for an emptied row, of which no key is left.
+    """
+    flat = rows.reshape(len(rows), -1)
+    return np.where(flat.sum(axis=1, dtype=np.float64) >= EMPTIED, flat.argmax(axis=1), -1)
 
 
 def distinct_argmax_keys(rows: np.ndarray) -> int:
-    """How many different cells are the strongest key of some query: rows M×N or M×h×w."""
-    return int(np.unique(argmax_keys(rows)).size)
+    """How many different cells are the strongest key of some query, emptied rows left out: rows M×N or M×h×w."""
+    return count_keys(argmax_keys(rows))
+
+
+def count_keys(strongest: np.ndarray) -> int:
+    """How many different cells `argmax_keys` has found, of one block of queries or of several together."""
+    return int(np.unique(strongest[strongest >= 0]).size)
 
 
 def _entropy(distribution: np.ndarray) -> np.ndarray:

@@ -138,7 +138,7 @@ def test_values_that_are_none_are_refused():
 
 @pytest.mark.parametrize("images", [3, 40])
 def test_a_seed_that_is_none_is_refused_however_few_images(images):
-    with pytest.raises(ValueError, match="seed is 1.5; it must be a whole number"):
+    with pytest.raises(ValueError, match=r"seed is 1\.5; it must be a whole number"):
         paired_test(np.zeros(images), np.arange(images), seed=1.5)
 
 
@@ -153,5 +153,5 @@ def test_holm_multiplies_the_smallest_most_and_never_turns_the_order():
 
 @pytest.mark.parametrize("wrong", [1.5, -0.1, float("nan"), "0.1"])
 def test_holm_refuses_what_is_no_p_value(wrong):
-    with pytest.raises(ValueError, match="a p-value is .*; it must be a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"a p-value is .*; it must be a number from 0 to 1"):
         holm([0.2, wrong])

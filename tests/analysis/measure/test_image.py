@@ -96,6 +96,17 @@ def test_a_finished_map_with_many_ties_and_empty_rows():
     assert report.distinct_argmax_keys == noise.distinct_argmax_keys(attention)
 
 
+def test_no_key_is_the_strongest_of_an_emptied_row():
+    """All queries look at cell 3 but the first ten, which look at nothing."""
+    capture = make_capture()
+    attention = np.zeros((84, 84), np.float32)
+    attention[10:, 3] = 1
+    report = measure_capture(make_map_capture(attention, capture.labels), MeasureOptions(gate=None, lr_kernel=None))
+    assert report.distinct_argmax_keys == 1
+    nothing = make_map_capture(0 * attention, capture.labels)
+    assert measure_capture(nothing, MeasureOptions(gate=None, lr_kernel=None)).distinct_argmax_keys == 0
+
+
 def test_a_finished_map_under_gr_and_the_box():
     capture = make_capture()
     attention = np.random.default_rng(4).random((84, 84)).astype(np.float32) ** 3

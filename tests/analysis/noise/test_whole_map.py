@@ -112,3 +112,11 @@ def test_query_pairs_are_seeded_and_never_a_query_with_itself():
 
 def test_distinct_argmax_keys():
     assert noise.distinct_argmax_keys(np.array([[0, 3, 1], [0, 2, 1], [5, 0, 0]])) == 2
+
+
+def test_emptied_rows_have_no_strongest_key():
+    """Of the rows below the second sums to 0 and the third to less than 1e-6: no key is left to be the strongest."""
+    rows = np.array([[0, 3, 1, 0], [0, 0, 0, 0], [0, 0, 9e-7, 0], [0, 0, 0, 1e-6], [2, 2, 0, 0]])
+    assert noise.argmax_keys(rows).tolist() == [1, -1, -1, 3, 0]
+    assert noise.distinct_argmax_keys(rows.reshape(5, 2, 2)) == 3
+    assert noise.distinct_argmax_keys(np.zeros((4, 4))) == 0
