@@ -20,7 +20,7 @@ from analysis.figures.recipe import (
     Recipe,
     StreetImage,
 )
-from analysis.files.photos import read_labels, read_photo
+from analysis.files.photos import pair_notes, read_labels, read_photo
 from dnl.classes import LabelSet
 from dnl.datasets import CamVid, Streets, camvid_labels
 from dnl.network import SegmentationNetwork
@@ -175,4 +175,6 @@ def file_image(source: FileImage, read: Callable[[str], bytes], label_set: Label
         with naming("its labels"):
             require_hash(hashlib.sha256(label_data).hexdigest(), source.labels_sha256)
         labels = read_labels(label_data, photo.original_size, label_set, coding=source.labels_coding)
+        for note in pair_notes(data, label_data):
+            warnings.warn(note, stacklevel=2)
     return FigureImage(photo.image, labels, Path(source.path).name)

@@ -30,6 +30,8 @@ from dnl.pictures import (
     label_pixels,
     loaded,
     notes_of,
+    read_header,
+    turned_apart,
     words_of,
 )
 
@@ -107,6 +109,20 @@ def photo_notes(data: bytes) -> tuple[str, ...]:
         return tuple(f"The photo {note}." for note in _read(data, "photo", PHOTO_FORMATS, notes_of))
 
 
+def pair_notes(photo: bytes, labels: bytes) -> tuple[str, ...]:
+    """Sentences about whether a label image lies on its photo, by their EXIF; none for files that cannot be read."""
+    try:
+        of_photo, of_labels = read_header(photo, PHOTO_FORMATS), read_header(labels, LABEL_FORMATS)
+    except PictureError:
+        return ()  # it is said where the file is read
+    if not turned_apart(of_photo, of_labels):
+        return ()
+    return (
+        f"The photo is read {of_photo.way}, its label image {of_labels.way}: see that the labels lie on the photo, and "
+        "save both upright where they do not.",
+    )
+
+
 def read_labels(data: bytes, size: tuple[int, int], label_set: LabelSet, *, coding: str | None = None) -> np.ndarray:
     """A label image for a photo of `size` (the Photo's original (height, width)): H×W class indices.
 
@@ -136,7 +152,11 @@ def read_label_image(
     with _one_at_a_time:
         label = _read(data, "label image", LABEL_FORMATS, label_pixels)
         if label.pixels.shape[:2] != tuple(size):
-            turned = " One of them may have been turned." if label.pixels.shape[:2] == tuple(size)[::-1] else ""
+            turned = (
+                " One of them may have been turned: save both upright."
+                if label.pixels.shape[:2] == tuple(size)[::-1]
+                else ""
+            )
             raise UploadError(
                 f"The label image is {_size(label.pixels.shape)} but the photo is {_size(size)}: both must have "
                 f"the same size.{turned}"

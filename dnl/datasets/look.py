@@ -13,7 +13,7 @@ from dnl.codings import CodingError, CodingQuestion, Content, Reading, class_pix
 from dnl.datasets.base import Cached, DatasetError
 from dnl.datasets.facts import Facts, Progress, cache_folder
 from dnl.datasets.pairs import LabelledFiles, read_image, read_label_file, require_size
-from dnl.pictures import Header
+from dnl.pictures import Header, turned_apart
 
 # Of all label files that are decoded for one look: about half a minute.
 MOST_LABEL_PIXELS = 2 * 10**9
@@ -178,24 +178,17 @@ def _turned(
     images: Mapping[Path, Header | DatasetError],
     headers: Mapping[Path, Header | DatasetError],
 ) -> list[Finding]:
-    """Images that are turned by their EXIF and their label files not, or otherwise, where no size tells what is right:
-    the labels may have been painted on the image as it is stored."""
+    """Images that are turned by their EXIF otherwise than their label files, where no size tells what is right."""
     differing = []
     for file, image in pairs.items():
         label, photo = headers[file], images[image]
-        if not isinstance(label, Header) or not isinstance(photo, Header) or label.orientation == photo.orientation:
-            continue
-        if label.on_its_side == photo.on_its_side or photo.size[0] == photo.size[1]:
-            differing.append((file, f"{image} is read {_way(photo)}, its label file {_way(label)}"))
+        if isinstance(label, Header) and isinstance(photo, Header) and turned_apart(photo, label):
+            differing.append((file, f"{image} is read {photo.way}, its label file {label.way}"))
     if not differing:
         return []
     file, words = differing[0]
     advice = "see that the labels lie on the image, and save both upright where they do not"
     return [Finding(f"{words}{_and_more(len(differing) - 1)}: {advice}", file)]
-
-
-def _way(header: Header) -> str:
-    return "as it is stored" if header.orientation == 1 else f"turned by its EXIF orientation {header.orientation}"
 
 
 def _reading(files: LabelledFiles, contents: Mapping[Path, Content]) -> tuple[Reading | None, list[Finding]]:

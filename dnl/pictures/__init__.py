@@ -21,6 +21,7 @@ from dnl.pictures.reader import (
     read_header,
     read_label_pixels,
     read_rgb,
+    turned_apart,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "read_label_pixels",
     "read_rgb",
     "readable",
+    "turned_apart",
     "words_of",
 ]

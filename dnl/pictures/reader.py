@@ -67,6 +67,19 @@ class Header(NamedTuple):
         """Whether its rows are stored as columns."""
         return self.orientation in SIDEWAYS
 
+    @property
+    def way(self) -> str:
+        """How it is read, in words."""
+        return "as it is stored" if self.orientation == 1 else f"turned by its EXIF orientation {self.orientation}"
+
+
+def turned_apart(photo: Header, label: Header) -> bool:
+    """Whether a photo and its label image are turned differently by their EXIF while no size tells what is right: the
+    labels may have been painted on the photo as it is stored."""
+    if photo.orientation == label.orientation:
+        return False
+    return photo.on_its_side == label.on_its_side or photo.size[0] == photo.size[1]
+
 
 def read_rgb(source: Path | bytes) -> np.ndarray:
     """A photo as H×W×3 uint8 RGB, upright. Raises PictureError, OSError."""

@@ -170,6 +170,19 @@ def reading(app):
     return next((box for box in app.selectbox if box.label == "Labels read as"), None)
 
 
+@pytest.mark.parametrize(("orientation", "warnings"), [(1, 0), (6, 1)])
+def test_a_square_photo_that_is_turned_by_its_exif_alone_gets_a_warning(app, orientation, warnings):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    photo = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(file, "JPEG", exif=exif)
+    labels = np.arange(6, dtype=np.uint8).repeat(16)[:, None].repeat(96, 1)
+    own_photo(app, labels, file.getvalue())
+    assert not app.error and len(app.warning) == warnings
+    for warning in app.warning:
+        assert "turned by its EXIF orientation 6, its label image as it is stored" in read(warning.value)
+
+
 def test_what_labels_are_read_as_is_said(app):
     own_photo(app, np.repeat(np.arange(7, dtype=np.uint8), 10)[:, None].repeat(130, 1))
     assert not app.error and reading(app).value == "indices"

@@ -1,11 +1,13 @@
 import dataclasses
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import analysis.figures.command
@@ -28,6 +30,7 @@ from analysis.maps import attention_rows
 from analysis.noise import query_metrics
 from dnl.checkpoints import file as checkpoints
 from pages.parts.app.links import packed
+from pages.parts.figures.sources import labels_by_photo
 from tests.pages.small import APP, app_on, png, read, save_network
 
 PAGE = "pages/figures.py"
@@ -426,6 +429,31 @@ def test_own_photos_join_the_images_and_their_recipe_works_beside_them(app, draw
     assert main([str(tmp_path / "recipe.json"), str(tmp_path / "out.svg")]) == 0
     assert (tmp_path / "out.svg").read_bytes() == figure_file(recipe, captures, hashes, "svg")
     assert recipe_from_json((tmp_path / "recipe.json").read_bytes()) == recipe
+
+
+def test_label_files_find_their_photos_by_name():
+    photos = ["img_1.jpg", "img_10.jpg", "street.png", "street two (1).jpg"]
+    labels = ["img_10_labels.png", "img_1_labels.png", "img_2.png", "streets.png", "street two (1)-labels.PNG"]
+    assert labels_by_photo(photos, labels) == {
+        "img_10.jpg": "img_10_labels.png",
+        "img_1.jpg": "img_1_labels.png",
+        "street two (1).jpg": "street two (1)-labels.PNG",
+    }
+    assert labels_by_photo(["img_1.jpg"], labels[:1]) == {}  # is of a photo that is not here
+    assert labels_by_photo(["a.jpg"], ["a-colours.png", "a.png", "a-labels.png"]) == {"a.jpg": "a.png"}
+
+
+def test_label_files_of_no_photo_and_photos_turned_by_their_exif_are_said(app):
+    app.run()
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 3
+    Image.open(io.BytesIO(PHOTO)).save(file, "PNG", exif=exif)
+    app.file_uploader(key="figure photos").set_value([("mine.png", file.getvalue(), "image/png")])
+    labels = [(name, LABELS, "image/png") for name in ("mine-labels.png", "mine2-labels.png")]
+    app.file_uploader(key="figure labels").set_value(labels).run()
+    other, turned = (read(warning.value) for warning in app.warning)
+    assert other == "mine2-labels.png is of no photo here: name it like its photo"
+    assert turned.startswith("mine.png: The photo is read turned by its EXIF orientation 3, its label image as it is")
 
 
 def test_what_own_labels_are_read_as_is_part_of_the_recipe(app, drawn):

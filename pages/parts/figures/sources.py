@@ -30,11 +30,13 @@ from analysis.figures import (
     open_captures,
     require_street,
 )
+from analysis.files.photos import pair_notes
 from dnl import ModelConfig, list_checkpoints
 from dnl.checkpoints import CheckpointError, checkpoint_hash, checkpoint_path, label_set_of, read_card
 from dnl.classes import LabelSet
 from dnl.datasets import Streets
 from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, PHOTO_WORDS, kept_files, kept_uploads
+from pages.parts.app.words import literal
 from pages.parts.figures.choices import whole_file
 from pages.parts.figures.kept import entry
 from pages.parts.subjects.attention_files import Said, own_attention_files
@@ -114,6 +116,8 @@ def choose_own_labels(checkpoint: str, on_coding: Callable[[], None]) -> None:
     words = "Label images, each named like its photo: street.jpg and street-labels.png."
     if kept_uploads("Their labels", LABEL_TYPES, key=_LABELS, help=words) and checkpoint in list_checkpoints():
         choose_coding(label_set_of(read_card(checkpoint)), key=_CODING, on_change=on_coding)
+    for note in _notes_of_pairs():
+        st.warning(literal(note))
 
 
 def photo_uploads() -> list[tuple[str, bytes]]:
@@ -202,19 +206,49 @@ def with_hashes(values: dict) -> dict:
 
 
 def own_images() -> list[FileImage]:
-    """Each photo with its labels: the Explorer's pair, else the label file whose name begins with the photo's."""
+    """Each photo with its labels: the Explorer's pair, else the label file that is named like it."""
     photos, labels = photo_uploads(), dict(label_uploads())
-    explorers = own_photo(), own_labels()
+    pairs, explorers = labels_by_photo(dict(photos), labels), (own_photo(), own_labels())
     found = []
     for name, content in photos:
-        coding = st.session_state.get(_CODING)
-        pair = next((label for label in labels if Path(label).stem.startswith(Path(name).stem)), None)
+        pair, coding = pairs.get(name), st.session_state.get(_CODING)
         if all(explorers) and name == explorers[0][0]:
             pair, coding = explorers[1][0], own_coding()
         path = None if pair is None else label_path(pair, dict(photos))
         digest = None if pair is None else sha256(labels[pair])
         found.append(FileImage(name, path, sha256(content), digest, None if pair is None else coding))
     return found
+
+
+def labels_by_photo(photos: Iterable[str], labels: Iterable[str]) -> dict[str, str]:
+    """The label file of each photo that has one, by their names.
+
+    A label file is of the photo with the longest name that its own begins with and goes on from with neither letter nor
+    digit: img_10_labels.png is of img_10.jpg and not of img_1.jpg. Of several the one with the photo's very name
+    counts, else the first.
+    """
+    stems = {photo: Path(photo).stem for photo in photos}
+    found: dict[str, str] = {}
+    for label in labels:
+        own = Path(label).stem
+        fitting = [stem for stem in stems.values() if own.startswith(stem) and not own[len(stem) :][:1].isalnum()]
+        for photo in (photo for photo, stem in stems.items() if stem == max(fitting, key=len, default=None)):
+            if photo not in found or own == stems[photo]:
+                found[photo] = label
+    return found
+
+
+def _notes_of_pairs() -> list[str]:
+    """Sentences about the photos' label files: those that are of no photo, and those that may be turned otherwise."""
+    photos, labels = dict(photo_uploads()), dict(label_uploads())
+    pairs = [(image.path, Path(image.labels).name) for image in own_images() if image.labels is not None]
+    used = {label for _, label in pairs}
+    notes = [
+        f"{label} is of no photo here: name it like its photo" for label, _ in kept_files(_LABELS) if label not in used
+    ]
+    for photo, label in pairs:
+        notes += [f"{photo}: {note}" for note in pair_notes(photos[photo], labels[label])]
+    return notes
 
 
 def sha256(content: bytes) -> str:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from analysis.exercise import LessonFile, OwnPicture, lesson_file, own_picture, read_lesson_file
+from analysis.files.photos import pair_notes
 from dnl.datasets import Streets
 from pages.parts.app.downloads import offer_file
 from pages.parts.app.uploaders import LABEL_TYPES, PHOTO_TYPES, kept_upload
@@ -98,6 +99,8 @@ def offer_lesson_file(model: Model) -> None:
         except ValueError as error:
             st.error(as_sentence(error))
             return
+        for note in () if labels is None else pair_notes(photo[1], labels[1]):
+            st.warning(literal(note))
     choices = choice_parameters()
     offer_file(
         "Lesson file", "lesson.json", lambda: lesson_file(LessonFile(choices, picture)), key="download lesson file"

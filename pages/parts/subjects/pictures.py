@@ -14,6 +14,7 @@ from analysis.files.photos import (
     CodingUploadError,
     LabelImage,
     UploadError,
+    pair_notes,
     photo_notes,
     read_label_image,
     read_photo,
@@ -198,6 +199,8 @@ def _choose_upload(label_set: LabelSet, notices: DeltaGenerator) -> Picture | No
         return picture_at(place, label_set)
     try:
         coding = _choose_coding(labels, read_photo(photo[1]).original_size, label_set, notices)
+        for note in pair_notes(photo[1], labels[1]):
+            notices.warning(literal(note))
         return picture_at(dataclasses.replace(place, coding=coding), label_set)
     except UploadError as error:
         picture = picture_at(dataclasses.replace(place, labels=None), label_set)

@@ -1,11 +1,13 @@
+import io
 import json
 
 import pytest
+from PIL import Image
 
 import dnl
 from analysis.figures import FigureModel, file_image, open_captures
 from analysis.figures.reading import OtherFileError, RecipeError
-from analysis.figures.recipe import StreetImage, recipe_from_json
+from analysis.figures.recipe import FileImage, StreetImage, recipe_from_json
 from analysis.figures.sources import require_hash, street_image
 from dnl.classes import CAMVID
 from tests.analysis.figures.small import VALUES
@@ -45,6 +47,16 @@ def test_a_street_of_the_gallery_by_its_index():
     assert street.name == "Street 3" and street.image.shape[:2] == street.labels.shape
     with pytest.raises(RecipeError, match="index is 12; the gallery's streets are 0 … 11"):
         street_image(StreetImage(12), CAMVID)
+
+
+def test_labels_that_may_lie_on_the_photo_as_it_is_stored_are_warned_of():
+    exif, files = Image.Exif(), {"photo.jpg": io.BytesIO(), "labels.png": io.BytesIO()}
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 40)).save(files["photo.jpg"], "JPEG", exif=exif)
+    Image.new("L", (40, 40)).save(files["labels.png"], "PNG")
+    source = FileImage("photo.jpg", "labels.png")
+    with pytest.warns(UserWarning, match="turned by its EXIF orientation 6, its label image as it is stored"):
+        file_image(source, lambda path: files[path].getvalue(), CAMVID)
 
 
 def test_a_hash_is_compared_whatever_its_letters():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.files.photos import UploadError, photo_notes, read_labels, read_photo, scaled_size
+from analysis.files.photos import UploadError, pair_notes, photo_notes, read_labels, read_photo, scaled_size
 from dnl.classes import CAMVID, CITYSCAPES, LabelSet
 from dnl.untrusted import MAX_PIXELS
 from tests.png import SIGNATURE, chunk, grey_png, sixteen_bit_png
@@ -117,6 +117,37 @@ def test_a_transparent_colour_of_a_palette_shows_white():
     picture.putpalette([10, 20, 30, 200, 100, 50])
     image = read_photo(encoded(picture, transparency=1)).image
     assert (image == 255).all()
+
+
+def turned(height, width, orientation, format="JPEG"):
+    """A photo that is stored H×W and says by EXIF how it is turned."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(Image.fromarray(ramp(height, width)), format, exif=exif)
+
+
+@pytest.mark.parametrize(("size", "orientation"), [((60, 60), 6), ((60, 60), 3), ((40, 60), 3), ((40, 60), 2)])
+def test_labels_that_may_lie_on_the_photo_as_it_is_stored_get_a_note(size, orientation):
+    labels = encoded(Image.fromarray(np.zeros(size, np.uint8)))
+    (note,) = pair_notes(turned(*size, orientation), labels)
+    assert note.startswith(f"The photo is read turned by its EXIF orientation {orientation}, its label image as it is")
+    assert "save both upright" in note
+    assert pair_notes(turned(*size, orientation), turned(*size, orientation, "PNG")) == ()
+    (other,) = pair_notes(encoded(Image.fromarray(ramp(*size))), turned(*size, orientation, "PNG"))
+    assert "The photo is read as it is stored, its label image turned by its EXIF" in other
+
+
+def test_labels_whose_size_tells_how_they_lie_get_none():
+    """Stored 40×60 and turned to 60×40: labels of 60×40 lie on it as it is shown, those of 40×60 are refused."""
+    photo = turned(40, 60, 6)
+    shown, stored = (encoded(Image.fromarray(np.zeros(size, np.uint8))) for size in ((60, 40), (40, 60)))
+    size = read_photo(photo).original_size
+    assert size == (60, 40) and pair_notes(photo, shown) == ()
+    assert read_labels(shown, size, CAMVID).shape == (60, 40)
+    with pytest.raises(UploadError, match="One of them may have been turned: save both upright"):
+        read_labels(stored, size, CAMVID)
+    assert pair_notes(encoded(Image.fromarray(ramp())), stored) == ()
+    assert pair_notes(b"no picture", stored) == ()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
