@@ -4,7 +4,8 @@
     DIR/labels/…  DIR/colours/…  DIR/overlays/…  DIR/confidence/…  DIR/probabilities/…
 
 An image's label file is written last and remembers the pixels that it was made from: where it does, all of the image's
-files are there, and of this very image. What was changed since, or is of another image, is never replaced.
+files are there, and of this very image. What was changed since, or is of another image, is never replaced; nor are
+probabilities of another checkpoint, which remember what made them.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dnl.files import remove_leftovers, write_atomically, write_json
-from dnl.predict.marks import Marked, read_marked
+from dnl.predict.marks import Marked, read_marked, read_npz_marks
 from dnl.predict.pictures import Pictures
 from dnl.untrusted import read_json_object, read_text_file, shortened
 
@@ -23,6 +24,12 @@ FACTS = "prediction.json"
 KINDS = ("labels", "colours", "overlays", "confidence", "probabilities")
 # Facts that say nothing about what the files hold.
 ASIDE = ("checkpoint",)
+# Facts that a file of probabilities does not repeat: it has the names of the classes, and no labels.
+ELSEWHERE = ("classes", "labels")
+
+# Why a file is in the way of another.
+CHANGED = "was changed, or is not of this command"
+OTHER_IMAGE = "is of another image, or of this one as it was before"
 
 
 class FolderError(ValueError):
@@ -34,6 +41,12 @@ class PredictionFolder:
 
     def __init__(self, root: Path, facts: Mapping[str, Any], pictures: Pictures):
         self.root, self.facts, self.pictures = root, dict(facts), pictures
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What a file says of how it was made: the facts, of the checkpoint its file's name alone."""
+        made = {key: fact for key, fact in self.facts.items() if key not in ELSEWHERE}
+        return made | {key: Path(made[key]).name for key in ASIDE if key in made}
 
     def open(self) -> None:
         """Make the folder, or go on with it; remove what a killed writer has left. Nobody may be writing there.
@@ -84,15 +97,30 @@ class PredictionFolder:
         if labels.exists():
             found = _untouched(name, labels)
             if found.source != source:
-                raise _in_the_way(name, labels, "is of another image, or of this one as it was before")
+                raise _in_the_way(name, labels, OTHER_IMAGE)
             classes = self.pictures.labels.decode(found.values)
-        missing = [file for file in others if not file.is_file()]
-        if classes is not None and not missing:
-            return classes
-        for file in others:
-            if file.suffix == ".png" and file not in missing:
+        there = [file for file in others if file.is_file()]
+        complete = classes is not None and len(there) == len(others)
+        for file in there:
+            if file.suffix == ".npz":
+                self._require_own(name, file, source, whole=not complete)
+            elif not complete:
                 _untouched(name, file)
-        return None
+        return classes if complete else None
+
+    def _require_own(self, name: str, file: Path, source: str, *, whole: bool) -> None:
+        """Refuse probabilities that are not of this image as these facts have it, or, where `whole`, were changed."""
+        try:
+            found = read_npz_marks(file, whole=whole)
+        except ValueError as error:
+            raise _in_the_way(name, file, f"is not of this command: {error}") from error
+        if not found.untouched:
+            raise _in_the_way(name, file, CHANGED)
+        if found.source != source:
+            raise _in_the_way(name, file, OTHER_IMAGE)
+        differing = [key for key in self.made if key not in ASIDE and found.made.get(key) != self.made[key]]
+        if differing:
+            raise _in_the_way(name, file, f"was made otherwise ({differing[0]} differs)")
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write an image's files by their places, in their order, each atomically. Raises OSError."""
@@ -114,7 +142,7 @@ def _untouched(name: str, file: Path) -> Marked:
     except ValueError as error:
         raise _in_the_way(name, file, f"is not of this command: {error}") from error
     if not found.untouched:
-        raise _in_the_way(name, file, "was changed, or is not of this command")
+        raise _in_the_way(name, file, CHANGED)
     return found
 
 

@@ -1,13 +1,15 @@
 """A prediction's files: labels, colours, an overlay, probabilities and confidence, as bytes."""
 
-import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dnl.predict.label_files import LabelFormat
-from dnl.predict.marks import marked_png
+from dnl.predict.marks import marked_npz, marked_png
 
 # Of the classes' colours over the photo.
 OPACITY = 0.5
@@ -49,11 +51,13 @@ def prediction_files(
     *,
     probabilities: np.ndarray | None = None,
     source: str = "",
+    made: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, bytes]:
     """The files of one image by their places, in their order.
 
     image: H×W×3 uint8. classes: H×W uint8. probabilities: classes×H×W, where `pictures` needs them; they are stored as
-    float16, and the confidence, that of the class in each pixel, as grey 0 … 255. source: what `labels` remember.
+    float16, and the confidence, that of the class in each pixel, as grey 0 … 255. source: what `labels` and
+    `probabilities` remember. made: what the latter say of how they were made.
     """
     coloured = Image.fromarray(pictures.labels.label_set.colour(classes))
     blended = Image.blend(Image.fromarray(image), coloured, OPACITY)
@@ -66,12 +70,6 @@ def prediction_files(
             grey = Image.fromarray(np.rint(255 * best.clip(0, 1)).astype(np.uint8))
             contents.append(marked_png(grey, compress_level=QUICK))
         if pictures.probabilities:
-            contents.append(_npz(probabilities, pictures.labels.label_set.class_names))
+            contents.append(marked_npz(probabilities, pictures.labels.label_set.class_names, source, made))
     contents.append(pictures.labels.encode(name.rpartition("/")[2], classes, source))
     return dict(zip(pictures.places(name), contents, strict=True))
-
-
-def _npz(probabilities: np.ndarray, class_names: tuple[str, ...]) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, probabilities=probabilities.astype(np.float16), class_names=np.array(class_names))
-    return file.getvalue()

@@ -151,6 +151,7 @@ def _write(read: _Read, made: _Made, folder: PredictionFolder) -> None:
             folder.pictures,
             probabilities=made.probabilities,
             source=read.source,
+            made=folder.made,
         )
     )
 
