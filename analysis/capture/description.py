@@ -91,6 +91,7 @@ def described(
     lying = _checked_placement(placement, crop, size, key_cells)
     names, query_labels = _named_queries(cells, query_names, query_labels, label_set)
     proportions = suspicions.of_proportions(size if crop is None else crop[2:], key_cells) if of_pixels else ()
+    few = suspicions.of_few_pixels(size, grids) if of_pixels and image is None else ()
     maps = {"labels": labels, "prediction": prediction}
     on_pixels = {name: _on_pixels(array, name, size, grids, label_set, lying) for name, array in maps.items()}
     blended = (note for name, array in maps.items() if array is not None for note in _blended(array, name, grids))
@@ -106,7 +107,7 @@ def described(
         "query_names": names,
         "query_labels": query_labels,
         "dropped": _share(dropped, cells),
-        "notes": (*unnamed, *blended, *proportions),
+        "notes": (*unnamed, *blended, *proportions, *few),
     }
 
 

@@ -50,6 +50,25 @@ def of_proportions(image_size: tuple[int, ...], cells: tuple[int, int]) -> tuple
     )
 
 
+def of_few_pixels(size: tuple[int, ...], grids: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """That labels of this size, without an image, may have been meant one a cell. Raises ValueError where a grid has
+    more cells than they have pixels on a side, so that some would have none."""
+    given, *counts = ("×".join(map(str, shape)) for shape in (size, *grids))
+    maps = " or ".join(dict.fromkeys(counts))
+    for grid in grids:
+        if any(pixels < count for pixels, count in zip(size, grid, strict=True)):
+            raise ValueError(
+                f"the labels are {given}, fewer than the map's {maps} cells; give one a cell, or one for each "
+                "pixel of the image"
+            )
+    if all(pixels >= 2 * count for grid in grids for pixels, count in zip(size, grid, strict=True)):
+        return ()
+    return (
+        f"the labels are {given}, hardly more than the map's {maps} cells, and are taken for those of an "
+        "image's pixels: if they are meant one a cell, give them the size of the map",
+    )
+
+
 def set_ignoring(labels: Sequence[np.ndarray]) -> LabelSet | None:
     """The public label set whose value for no class is the largest value of labels that nobody named; None for none.
 

@@ -55,6 +55,24 @@ def test_so_it_is_with_labels_alone(rows, name):
     assert not notes((30, 50)) and not notes((HEIGHT, WIDTH)) and not notes((90, 50), crop=(20, 0, 30, 50))
 
 
+@pytest.mark.parametrize("shape", [(HEIGHT - 1, WIDTH), (HEIGHT, WIDTH - 1), (2 * HEIGHT, WIDTH - 1)])
+def test_labels_that_are_fewer_than_the_cells_are_refused(rows, shape):
+    """One row short they would be taken for pixels, and a whole row of cells would have no label."""
+    with pytest.raises(ValueError, match=f"labels are {shape[0]}×{shape[1]}, fewer than the map's 3×5 cells; give one"):
+        Capture.from_attention(rows, HEIGHT, WIDTH, labels=np.zeros(shape, np.uint8))
+
+
+def test_labels_that_are_hardly_more_than_the_cells_are_said(rows):
+    for shape in ((HEIGHT + 1, WIDTH), (HEIGHT, WIDTH + 1), (HEIGHT + 1, WIDTH + 1)):
+        labels = np.zeros(shape, np.uint8)
+        with pytest.warns(UserWarning, match="hardly more than the map's 3×5 cells, and are taken for those of an im"):
+            Capture.from_attention(rows, HEIGHT, WIDTH, labels=labels)
+    for shape in ((HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)):
+        assert not Capture.from_attention(rows, HEIGHT, WIDTH, labels=np.zeros(shape, np.uint8)).notes
+    image = np.zeros((HEIGHT + 1, WIDTH + 1, 3), np.uint8)
+    assert not Capture.from_attention(rows, HEIGHT, WIDTH, image=image, labels=image[..., 0]).notes
+
+
 @pytest.mark.parametrize(("size", "cells"), [((480, 640), (15, 20)), ((100, 130), (6, 8)), ((97, 193), (13, 25))])
 def test_padded_and_cut_sizes_fit(size, cells):
     assert not of_proportions(size, cells)
