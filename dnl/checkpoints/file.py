@@ -34,6 +34,7 @@ REFUSED_CLASS = re.compile(r"(?:GLOBAL|[Uu]nsupported class|[Uu]nsupported globa
 WRAPPERS = ("state_dict", "model")
 DEEPEST = 4  # a file's mappings may lie in one another without end
 PARALLEL = "module."
+AVERAGED = "n_averaged"  # how many AveragedModel has added up
 COMPILED = re.compile(r"(?<![^.])_orig_mod\.")
 
 
@@ -65,12 +66,15 @@ def save_checkpoint(path: str | Path, model: SegmentationNetwork, card: dict) ->
 
     Convolution weights are stored in float16 (half the size, no measurable loss); batch-norm statistics and other
     vectors stay in float32, since running variances can leave float16's range, and so does a convolution that does.
-    The card gains the model's config and label set. Raises CheckpointError for values that are not finite.
+    The card gains the model's config and label set. What torch has put around the network, or a part of it, is taken
+    off: torch.compile, DistributedDataParallel, AveragedModel. Raises CheckpointError for what is no network of ours
+    and for values that are not finite.
     """
+    model = _network_in(model)
     card = {**card, "config": dataclasses.asdict(model.config)}
     if model.label_set is not None:
         card["label_set"] = dataclasses.asdict(model.label_set)
-    state = {key: _stored(key, tensor) for key, tensor in model.state_dict().items()}
+    state = {COMPILED.sub("", key): _stored(key, tensor) for key, tensor in model.state_dict().items()}
     metadata = {"card": json.dumps(card, ensure_ascii=False)}
     # Through memory, so that a full disk is an OSError and no error of safetensors' own.
     content = safetensors.torch.save(state, metadata)
@@ -110,6 +114,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
         state = safetensors.torch.load(content)
     except DECODING_ERRORS as error:
         raise unreadable(path, content, error) from error
+    state = _unwrapped(state, path.name, None)
     with torch.device("meta"):  # takes no place, however large
         model = assemble(config)
     require_fit(model, state, path.name)
@@ -193,8 +198,16 @@ def plain_state(source: str | Path | Mapping[str, Any], key: str | None = None) 
                 f"{source} holds more than weights, an object of the class {refused[1]}, which is refused because to "
                 "unpickle it could run code; have its sender save model.state_dict() alone, best as .safetensors"
             ) from error
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{source} is a TorchScript archive, a program; have its sender save model.state_dict() alone, best as "
+                ".safetensors"
+            ) from error
         reason = str(error).rpartition("WeightsUnpickler error:")[2] if PICKLED in str(error) else first_line(error)
-        raise CheckpointError(f"{source} could not be read as plain weights: {one_line(reason, 200)}") from error
+        raise CheckpointError(
+            f"{source} could not be read as plain weights: {one_line(reason, 200)}; give a .safetensors file, or one "
+            "of torch.save(model.state_dict(), file)"
+        ) from error
     return _unwrapped(content, str(source), key), str(source)
 
 
@@ -228,13 +241,29 @@ def _unwrapped(content: Any, source: str, key: str | None) -> Mapping[str, Tenso
         elif holders:
             raise CheckpointError(f"{source} holds tensors under {some_of(holders)}; say which with key=")
     if not _is_state(content):
-        raise CheckpointError(f"{source} holds no state dict; it must map names to tensors")
-    names = {name: COMPILED.sub("", name) for name in content}
+        raise CheckpointError(
+            f"{source} holds no state dict; it must map names to tensors, or hold such a mapping under a name"
+        )
+    names = {name: COMPILED.sub("", name) for name in content if name != AVERAGED}
     while names and all(name.startswith(PARALLEL) for name in names.values()):
         names = {name: short.removeprefix(PARALLEL) for name, short in names.items()}
     if len(set(names.values())) < len(names):
         raise CheckpointError(f"{source} holds some tensors twice, once as of a compiled network; keep one of the two")
     return {short: content[name] for name, short in names.items()}
+
+
+def _network_in(model: torch.nn.Module) -> SegmentationNetwork:
+    """The network itself, of one that torch has wrapped. Raises CheckpointError where there is none of ours."""
+    inner = model
+    while not isinstance(inner, SegmentationNetwork):
+        inside = (getattr(inner, name, None) for name in ("_orig_mod", "module"))
+        found = next((part for part in inside if isinstance(part, torch.nn.Module)), None)
+        if found is None:
+            raise CheckpointError(
+                f"a {type(model).__name__} is no network of dnl.build_model; it cannot be saved as one"
+            )
+        inner = found
+    return inner
 
 
 def _is_state(content: Any) -> bool:

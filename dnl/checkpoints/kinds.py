@@ -24,7 +24,7 @@ OTHERS = (
     (b"\x80", TORCH),  # a pickle
     (b"version https://git-lfs", Kind("a pointer of Git LFS in place of the file; fetch that with `git lfs pull`")),
     (b"<", Kind("a web page in place of a file; download it again, by the address of the file itself")),
-    (b"{", Kind("a JSON text, such as the list of a file's parts; give the .safetensors file")),
+    (b"{", Kind("a JSON text, such as the list of a file's parts; give one .safetensors file that holds all weights")),
     (b"\x1f\x8b", Kind("packed by gzip; unpack it first")),
     (b"\x89HDF", Kind("an HDF5 file, as Keras writes them; weights here are .safetensors files or torch's")),
 )

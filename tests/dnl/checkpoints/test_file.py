@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from dnl.checkpoints import (
     CheckpointError,
@@ -128,6 +129,43 @@ def test_missing_unexpected_and_misshapen_keys_are_all_named(saved):
         load_checkpoint(saved)
     for part in ("missing context.gamma", "unexpected extra.weight", "head.4.bias ((5,) instead of (11,))"):
         assert part in str(error.value)
+
+
+def averaged(model):
+    """The mean of one update, as training loops keep it."""
+    found = AveragedModel(model)
+    found.update_parameters(model)
+    return found
+
+
+def partly_compiled(model):
+    model.backbone = torch.compile(model.backbone)
+    return model
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel, averaged, partly_compiled])
+def test_a_network_that_torch_has_wrapped_is_saved_without_the_wrapper(wrap, model, saved, tmp_path):
+    save_checkpoint(tmp_path / "wrapped.safetensors", wrap(model), {"name": "small"})
+    assert (tmp_path / "wrapped.safetensors").read_bytes() == saved.read_bytes()
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_names_that_a_wrapper_has_lengthened_are_read(prefix, model, saved):
+    """As files of `safetensors.torch.save_file(wrapped.state_dict(), …)` have them."""
+    expected = load_checkpoint(saved)[0].state_dict()
+
+    def lengthen(state):
+        for key in list(state):
+            state[prefix + key] = state.pop(key)
+
+    rewrite(saved, change=lengthen)
+    found = load_checkpoint(saved)[0].state_dict()
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_what_is_no_network_of_ours_is_not_saved(tmp_path):
+    with pytest.raises(CheckpointError, match=r"a Linear is no network of dnl\.build_model"):
+        save_checkpoint(tmp_path / "linear.safetensors", torch.nn.Linear(2, 2), {})
 
 
 def test_weights_that_are_not_finite(saved):

@@ -199,6 +199,24 @@ def test_what_lies_around_the_weights_is_taken_off_and_counts_may_be_missing(rel
     assert not model.down.downsample[1].num_batches_tracked
 
 
+def test_weights_that_torch_has_averaged_are_read(release_state, tmp_path):
+    averaged = {"n_averaged": torch.tensor(7)} | {f"module.{name}": tensor for name, tensor in release_state.items()}
+    torch.save(averaged, tmp_path / "averaged.pth")
+    model, expected = small_model(), small_model()
+    load_reference(tmp_path / "averaged.pth", model)
+    load_reference(release_state, expected)
+    own = expected.state_dict()
+    assert all(torch.equal(tensor, own[key]) for key, tensor in model.state_dict().items())
+
+
+def test_a_program_of_torchscript_is_refused_with_what_to_save(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "program.pt")
+    with pytest.raises(
+        CheckpointError, match=r"TorchScript archive, a program; have its sender save model\.state_dict"
+    ):
+        load_reference(tmp_path / "program.pt", small_model())
+
+
 def test_interp_and_the_shortcut_must_be_the_same_layer(release_state):
     release_state["interp.0.weight"] = release_state["interp.0.weight"] + 1
     with pytest.raises(CheckpointError, match=r"interp\.0\.weight differs from down_sample\.downsample\.0\.weight"):
