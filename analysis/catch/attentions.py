@@ -7,6 +7,7 @@ module may change them in place afterwards.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +21,7 @@ from analysis.catch.contractions import ONE_ROW, Contraction, Product, arranged,
 from analysis.catch.lineage import Lineage, Lineages, Move, Place, operands_of
 from analysis.catch.operands import (
     FinishedMap,
+    QueryKey,
     Weights,
     distance,
     flex_weights,
@@ -36,7 +38,8 @@ from analysis.catch.operations import (
     is_readable,
     makes_other_numbers,
 )
-from analysis.catch.places import Replay, Sources, constant_along, settle_channels
+from analysis.catch.places import Replay, Sources, settle_channels
+from analysis.catch.roles import Softmax, as_weights, is_map, runs_along
 from analysis.catch.tokens import MapPlaces, NotOverTokens, TokenPlaces
 
 UNREADABLE = (
@@ -48,18 +51,10 @@ LOCAL = (
     "is outlook or another local attention: a layer gives each cell the weights of its neighbourhood, so that there "
     "are no keys and no softmax over tokens to show"
 )
+# How weights are written that sum to 1, though no softmax made them.
+BY_HAND = "rows normalised by hand"
 # Stands for scores outside the watched modules.
 NOT_KEPT = Product(torch.empty(0), torch.empty(0), Contraction("k", "k", ""))
-
-
-@dataclass(eq=False)
-class Softmax:
-    """A softmax along `axis`. scores, scale: the product that went in, as in Lineage. used: by a product."""
-
-    axis: int
-    scores: Product | None
-    scale: float | None
-    used: bool = False
 
 
 @dataclass(eq=False)
@@ -93,6 +88,11 @@ class Attention:
     def has_queries(self) -> bool:
         """Whether queries and keys gave the weights, and not a layer of scores alone."""
         return not self.softmaxes or any(softmax.scores is not None for softmax in self.softmaxes)
+
+    def numbers(self, sources: Sources) -> list[Tensor | None]:
+        """Cell numbers of queries and keys, groups×N and groups×M, as its `places` give them."""
+        distributes = isinstance(self.weights, FinishedMap) and self.weights.distributes
+        return self.places.numbers(self.shape, sources, distributes)
 
     @property
     def is_returned(self) -> bool:
@@ -169,18 +169,12 @@ def _sums_over_softmax(lineages: Lineages, name: str, args: tuple, kwargs: dict)
         return False
     first, ndim = lineages.of(operands[0]), operands[0].ndim
     if name == "linear" or name in CONVOLUTIONS:
-        return not first.softmaxes or _runs_along(first.place, -1 if name == "linear" else 1) is not False
+        return not first.softmaxes or runs_along(first.place, -1 if name == "linear" else 1) is not False
     if name in REDUCTIONS and len(operands) == 1:
         dims = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
         dims = range(ndim) if dims is None else [dims] if isinstance(dims, int) else dims
-        return any(_runs_along(first.place, axis) for axis in dims)
+        return any(runs_along(first.place, axis) for axis in dims)
     return makes_other_numbers(name) and sum(lineages.of(operand).active for operand in operands) > 1
-
-
-def _runs_along(place: Place | None, axis: int) -> bool | None:
-    """Whether the softmax that a tensor at `place` descends from ran along this axis; None where that is not known."""
-    numbers = Replay("softmax").numbers(place)
-    return None if numbers is None else not constant_along(numbers, axis)
 
 
 # --- fused calls -----------------------------------------------------------------------------------------------------
@@ -263,7 +257,7 @@ def _softmax(call: Call | None, lineages: Lineages, args: tuple, kwargs: dict, o
         lineages.put(output, before)
         return
     axis = (-1 if axis is None else axis) % max(output.ndim, 1)
-    softmax = Softmax(axis, before.scores, None if before.scale is None else sign * before.scale)
+    softmax = Softmax(before.scores, None if before.scale is None else sign * before.scale)
     if call is not None:
         call.softmaxes.append(softmax)
     place = Move("softmax", tuple(output.shape), (before.place,), axis=axis)
@@ -279,18 +273,24 @@ def _multiply(
     if not (first.active and second.active):
         _mixed(lineages, product, first, second, output)
         return None
-    first = _unless_gate(first, product.letters.first, product.letters.summed)
-    second = _unless_gate(second, product.letters.second, product.letters.summed)
+    letters = product.letters
+    first = as_weights(first, product.first, letters.first, letters.summed)
+    second = as_weights(second, product.second, letters.second, letters.summed)
     for part in (first, second):
         if call is not None and part.gathered in call.attentions:
             part.gathered.multiplied_again = True
     if second.softmaxes and (not first.softmaxes or first.scores is None):
         product, first, second = product.swapped(), second, first
-    shape = tuple(output.shape)
-    if first.softmaxes:
+    shape, letters = tuple(output.shape), product.letters
+    if first.softmaxes and is_map(second, product):
+        place = Move("composed", shape, (first.place, second.place), letters=letters)
+        softmaxes = first.softmaxes | second.softmaxes
+        lineages.put(output, Lineage(place, True, softmaxes, first.scores, altered=True, dropped=first.dropped))
+    elif first.softmaxes:
         attention = _weighted(product, first, call is not None, lineages.is_altered(product.first))
         attention.frame = frame
-        place = Move("gathered", shape, (), partial(_asking, attention), letters=product.letters)
+        rows = letters.out.index(letters.rows()) if letters.rows() else None
+        place = Move("gathered", shape, (), partial(_asking, attention), axis=rows, letters=letters)
         lineages.put(output, Lineage(place, gathered=attention))
         if call is not None:
             call.attentions.append(attention)
@@ -301,9 +301,10 @@ def _multiply(
         if call is not None:
             call.unweighted, call.from_scores = call.unweighted + 1, True
         lineages.put(output, Lineage())
-    elif _is_linear(first, frame) or _is_linear(second, frame):
+    elif _is_linear(first, frame, letters.first, letters) or _is_linear(second, frame, letters.second, letters):
         # Queries meet what a softmax over keys alone gathered: these are no scores, and lie where the queries do.
-        parents = (None, second.place) if _is_linear(first, frame) else (first.place, None)
+        of_first = _is_linear(first, frame, letters.first, letters)
+        parents = (None, second.place) if of_first else (first.place, None)
         lineages.put(
             output, Lineage(Move("contract", shape, parents, letters=product.letters) if any(parents) else None)
         )
@@ -315,34 +316,34 @@ def _multiply(
     return None
 
 
-def _unless_gate(lineage: Lineage, letters: str, summed: str) -> Lineage:
-    """A lineage without softmaxes that no queries took part in and that did not run along what a product sums over:
-    gates of features, such as which of several branches counts how much."""
-    if not lineage.softmaxes or any(softmax.scores is not None for softmax in lineage.softmaxes):
-        return lineage
-    along = (_runs_along(lineage.place, letters.index(letter)) for letter in summed)
-    return lineage if any(along) else replace(lineage, softmaxes=frozenset())
-
-
-def _is_linear(lineage: Lineage, frame: object) -> bool:
-    """Whether this was gathered, in the same module, by a softmax that no queries took part in."""
+def _is_linear(lineage: Lineage, frame: object, own: str, letters: Contraction) -> bool:
+    """Whether this was gathered, in the same module, by a softmax that no queries took part in, and is summed over
+    what was gathered: slots that look again are compared by their channels."""
     gathered = lineage.gathered
-    return gathered is not None and gathered.frame is frame and not gathered.has_queries
+    if gathered is None or gathered.frame is not frame or gathered.has_queries:
+        return False
+    along = [runs_along(lineage.place, own.index(letter), "rows") for letter in letters.summed]
+    return any(told is not False for told in along)
 
 
 def _gathering(attention: Attention, product: Product) -> Gathering:
-    letters = product.letters
+    letters, length = product.letters, sizes(product)
     row, summed = letters.rows(), letters.summed
     leading = "".join(a for a in letters.first if a not in row + summed)
-    channels = "".join(a for a in letters.second if a not in leading + summed)
-    value = arranged(product.second, letters.second, leading + summed, channels)
+    # Values of several heads that get the same weights have as many more channels.
+    shared = [a for a, size in zip(letters.first, product.first.shape, strict=True) if size < length[a]]
+    unused = (a for a in string.ascii_letters if a not in letters.first + letters.second)
+    named = str.maketrans(dict(zip(shared, unused, strict=False)))
+    second, out = letters.second.translate(named), letters.out.translate(named)
+    channels = "".join(a for a in second if a not in leading + summed)
+    value = arranged(product.second, second, leading + summed, channels)
     if not channels:
         value = value[..., None]
-    length = sizes(product)
-    order = leading + row + channels
+    length |= {a.translate(named): length[a] for a in shared}
+    order = "".join(a for a in leading + row + channels if a not in shared)
 
     def put_back(gathered: Tensor) -> Tensor:
-        return gathered.reshape([length[a] for a in order]).permute([order.index(a) for a in letters.out])
+        return gathered.reshape([length[a] for a in order]).permute([order.index(a) for a in out])
 
     return Gathering(attention, value, put_back)
 
@@ -366,7 +367,7 @@ def _mixed(lineages: Lineages, product: Product, first: Lineage, second: Lineage
     place = Move("contract", tuple(output.shape), places, letters=product.letters) if known else None
     letters = product.letters.first if first.active else product.letters.second
     summed = [letters.index(letter) for letter in product.letters.summed]
-    ended = bool(own.softmaxes) and any(_runs_along(own.place, axis) for axis in summed)
+    ended = bool(own.softmaxes) and any(runs_along(own.place, axis) for axis in summed)
     # A product of an operand with constants takes no part in the scores, unless it is made of scores.
     made = replace(own, place=place, scale=None, altered=True)
     lineages.put(output, replace(made, softmaxes=frozenset()) if ended else made)
@@ -383,7 +384,8 @@ def _weighted(product: Product, lineage: Lineage, keep: bool, altered: bool) -> 
         places = MapPlaces(lineage.place, letters.first, letters.first)
         return Attention(
             "a softmax", None, tuple(product.first.shape), places, softmaxes,
-            problem="multiplies the weights of its softmax in a form that has no rows of queries",
+            problem="sums over other axes than one of keys where the weights of its softmax meet the values, so that "
+            "there are no rows of queries; put the keys on one axis (flatten) before that product",
         )  # fmt: skip
     order = "".join(a for a in letters.first if a not in row + letters.summed) + row + letters.summed
     weights = arranged(product.first, letters.first, order)
@@ -394,7 +396,7 @@ def _asking(attention: Attention, sources: Sources) -> Tensor | None:
     """Cell numbers of the queries, with the axes of the map but for the keys."""
     if id(attention) not in sources.asked:
         try:
-            query, _ = attention.places.numbers(attention.shape, sources)
+            query, _ = attention.numbers(sources)
         except NotOverTokens:  # what such a product gives lies nowhere; it is refused when it is asked for
             query = None
         sources.asked[id(attention)] = None if query is None else query.reshape(attention.shape[:-1])
@@ -414,12 +416,15 @@ def _from_weights(
     if not is_readable(weights):
         attention.problem = UNREADABLE
         return attention
-    if len(softmaxes) == 1 and softmaxes[0].scores is not None and softmaxes[0].scale is not None:
-        attention.weights = plain_weights(softmaxes[0].scores, softmaxes[0].scale, weights.detach(), every=altered)
+    if len(softmaxes) == 1 and softmaxes[0].scores is not None:
+        scores, scale = softmaxes[0].scores, softmaxes[0].scale
+        attention.weights = plain_weights(scores, scale, weights.detach(), every=altered or scale is None)
     if attention.weights is None and weights.nbytes > MAX_MAP_BYTES:
         attention.problem = _too_large(weights, "map")
     elif attention.weights is None:
         attention.weights = FinishedMap(weights.detach().clone())
+    if not (isinstance(attention.weights, QueryKey) or all(softmax.named for softmax in softmaxes)):
+        attention.form = BY_HAND
     return attention
 
 

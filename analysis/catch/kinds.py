@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import types
 
 import torch
 from torch import nn
@@ -60,6 +61,12 @@ def without_attention(call: Call) -> str:
     ]
     if scripted:
         return f"is scripted or traced ({scripted[0]}), so its operations cannot be seen; give the module before that"
+    functions = [] if call.from_scores else _scripted_functions(call.module)
+    if functions:
+        return (
+            f"calls what torch.jit.script made of a function ({', '.join(functions)}), whose operations cannot be "
+            "seen; call the function itself in its place"
+        )
     if call.softmaxes and any(softmax.scores is not None for softmax in call.softmaxes):
         return (
             "ran a softmax over products of its activations, but multiplied no values with it by a matrix product that "
@@ -74,10 +81,12 @@ def without_attention(call: Call) -> str:
             f"matrix product ({axes}): it is no softmax over tokens"
         )
     if call.from_scores:
+        training = any(part.training for part in call.module.modules())
+        dropping = "; if dropout is what changes the sums, call model.eval()" if training else ""
         return (
-            "multiplies the products of queries and keys with the values without a softmax that is one of PyTorch's "
-            "(dot-product attention divided by the number of cells, linear attention, or weights normalised by hand), "
-            "so that there is no softmax over tokens to show"
+            "multiplies the products of queries and keys with the values without a softmax, in rows that do not sum to "
+            "1 (dot-product attention divided by the number of cells, linear attention, or weights that are divided by "
+            f"their sum after that product), so that there is no softmax over tokens to show{dropping}"
         )
     if call.unweighted:
         return (
@@ -85,6 +94,18 @@ def without_attention(call: Call) -> str:
             "softmax over tokens to show"
         )
     return "ran no softmax and no fused attention, so there is no softmax over tokens to show"
+
+
+def _scripted_functions(module: nn.Module) -> list[str]:
+    """Names of the scripted functions that the methods of a module and its parts use, or its attributes hold."""
+    held: dict[str, object] = {}
+    for part in module.modules():
+        held |= vars(part)
+        for kind in type(part).__mro__:
+            for method in vars(kind).values():
+                if isinstance(method, types.FunctionType):
+                    held |= {name: method.__globals__.get(name) for name in method.__code__.co_names}
+    return sorted(name for name, value in held.items() if isinstance(value, torch.jit.ScriptFunction))
 
 
 def summary(attention: Attention) -> str:

@@ -65,7 +65,7 @@ class Layout:
 def layout_of(attention: Attention, images: int | None) -> Layout:
     """images: in the batch, None if unknown. Raises NotOverTokens where the softmax is not over tokens."""
     sources = Sources()
-    query, key = attention.places.numbers(attention.shape, sources)
+    query, key = attention.numbers(sources)
     *leading, queries, keys = attention.shape
     groups = math.prod(leading)
     told = [_Told.of(numbers, sources) for numbers in (query, key)]

@@ -89,7 +89,8 @@ class Move:
     """One step of a chain, which gives a tensor of this shape.
 
     kind: "move" (`function` again), "widen" (other channels along `axis`), "least" (reduced over `axis`), "expand"
-    (broadcast), "contract" (with a constant), "scores" (a product of two parents), "softmax" (along `axis`),
+    (broadcast), "contract" (with a constant), "scores" (a product of two parents), "composed" (of two maps: the
+    queries of the first, the keys of the second), "softmax" (along `axis`), "both" (two maps entry by entry),
     "gathered" (by an attention whose queries `function` gives) or "either" (the first parent that is known).
     parents: places of the operands, None where an operand lies on no map.
     """
@@ -479,7 +480,9 @@ def _kept(name, args, kwargs, operands, lineages, shape) -> Place | None:
     same = [lineage for operand, lineage in known if tuple(operand.shape) == shape]
     if same:  # a map of scores knows of queries and keys, a bias of the keys alone
         same.sort(key=lambda lineage: (lineage.scores is None, _is_lost(lineage.place)))
-        return same[0].place
+        first, *others = same
+        other = next((lineage.place for lineage in others if lineage.softmaxes - first.softmaxes), None)
+        return Move("both", shape, (first.place, other)) if first.softmaxes and other is not None else first.place
     operand, lineage = known[0]
     tail = tuple(operand.shape)
     if len(tail) <= len(shape) and all(a in (1, b) for a, b in zip(tail[::-1], shape[::-1], strict=False)):

@@ -221,9 +221,10 @@ def _without_broadcast(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def plain_weights(scores: Product, scale: float, weights: Tensor, *, every: bool) -> QueryKey | None:
+def plain_weights(scores: Product, scale: float | None, weights: Tensor, *, every: bool) -> QueryKey | None:
     """Query and key whose softmax gives these weights (…×N×M), or None where a bias, a mask or a mixing of heads, or
-    half precision, makes them differ by more than TOLERANCE in total variation. every: compare all rows, not some."""
+    half precision, makes them differ by more than TOLERANCE in total variation. scale: None where it is to be found
+    from the weights. every: compare all rows, not some."""
     for product in (scores, scores.swapped()):
         letters = product.letters
         row, column = letters.rows() or ONE_ROW, letters.swapped().rows()
@@ -233,10 +234,28 @@ def plain_weights(scores: Product, scale: float, weights: Tensor, *, every: bool
         query = arranged(product.first, letters.first, leading + row, letters.summed)
         key = arranged(product.second, letters.second, leading + column, letters.summed)
         groups = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-        found = QueryKey(query, key, tuple(groups), scale)
-        if found.shape == (math.prod(weights.shape[:-2]), *weights.shape[-2:]) and _gives(found, weights, every):
+        found = QueryKey(query, key, tuple(groups), 1.0 if scale is None else scale)
+        if found.shape != (math.prod(weights.shape[:-2]), *weights.shape[-2:]):
+            continue
+        if scale is None:
+            found = replace(found, scale=_fitted_scale(found, weights))
+        if _gives(found, weights, every):
             return found
     return None
+
+
+def _fitted_scale(found: QueryKey, weights: Tensor) -> float:
+    """The slope of log weights against q·k within rows, over a sample of those of the first group; NaN without one."""
+    group, queries = sample(found.shape)[0]
+    rows = _of_group(weights, weights.shape[:-2], group)[queries.to(weights.device)].double()
+    query, key = found.operands(group)
+    scores = query[queries.to(query.device)].double() @ key.double().t()
+    told = (rows > torch.finfo(weights.dtype).tiny).double()
+    logs, scores = (
+        told * (values - (told * values).sum(-1, keepdim=True) / told.sum(-1, keepdim=True))
+        for values in (rows.clamp_min(torch.finfo(weights.dtype).tiny).log(), scores)
+    )
+    return float((logs * scores).sum() / scores.square().sum())
 
 
 def _gives(found: QueryKey, weights: Tensor, every: bool) -> bool:

@@ -31,8 +31,9 @@ class Sources(list[Source]):
 
 
 class Replay:
-    """Cell numbers of places. side: of a product of query and key, the operand (0 or 1) whose cells are asked for; or
-    "softmax": numbers along the axis of the softmax instead of cells."""
+    """Cell numbers of places. side: of a product of query and key, the operand (0 or 1) whose cells are asked for; or,
+    instead of cells, "softmax": numbers along the axis of the softmax, "rows": along the queries of what was gathered.
+    """
 
     def __init__(self, side: int | str = 0, sources: Sources | None = None):
         self.side = side
@@ -57,18 +58,18 @@ class Replay:
         return self._done[id(place)][1]
 
     def _begins(self, move: Move) -> bool:
-        return self.side == "softmax" and move.kind in ("softmax", "scores")
+        return move.kind in {"softmax": ("softmax", "scores"), "rows": ("gathered",)}.get(self.side, ())
 
     def _wanted(self, place: Place, parents: tuple) -> list[Place]:
-        if isinstance(place, Move) and place.kind == "scores" and parents:
-            parents = (parents[self.side],)  # type: ignore[index]
+        if isinstance(place, Move) and place.kind in ("scores", "composed") and parents:
+            parents = (parents[0 if self.side == 0 else 1],)
         return [parent for parent in parents if parent is not None]
 
     def _step(self, place: Place) -> Tensor | None:
         if isinstance(place, Source):
-            return None if self.side == "softmax" else self._begin(place)
+            return self._begin(place) if isinstance(self.side, int) else None
         if self._begins(place):
-            return None if place.kind == "scores" else _along(place.shape, place.axis)
+            return None if place.axis is None else _along(place.shape, place.axis)
         if place.kind == "gathered":
             return None if self.side == "softmax" else _gathered(place, self.sources)
         known = [None if parent is None else self._done.get(id(parent), (None, None))[1] for parent in place.parents]
@@ -198,9 +199,9 @@ def _contract(move: Move, known: list[Tensor | None], side) -> Tensor | None:
 
 
 def _score(move: Move, known: list[Tensor | None], side) -> Tensor | None:
-    """The rows (side 0) or the columns (side 1) of a product."""
-    assert move.letters is not None and isinstance(side, int)
-    numbers = known[side]
+    """The rows (side 0) or the columns (side 1, and those that a softmax ran along) of a product."""
+    assert move.letters is not None
+    numbers = known[0 if side == 0 else 1]
     if numbers is None:
         return None
     letters = move.letters if side == 0 else move.letters.swapped()
@@ -227,6 +228,22 @@ def _same(move: Move, known: list[Tensor | None], side) -> Tensor | None:
     return known[0]
 
 
+def _both(move: Move, known: list[Tensor | None], side) -> Tensor | None:
+    """Made of two maps entry by entry, each with a softmax of its own: numbers that differ along the axes of both."""
+    told = [numbers for numbers in known if numbers is not None]
+    if side != "softmax" or len(told) < 2:
+        return told[0]
+    first, second = (_once(numbers) for numbers in told)
+    return (first * (second.max() + 1) + second).expand(move.shape)
+
+
+def _once(numbers: Tensor) -> Tensor:
+    """Without the axes along which they are broadcast."""
+    for axis in range(numbers.ndim):
+        numbers = numbers.narrow(axis, 0, 1) if numbers.stride(axis) == 0 else numbers
+    return numbers
+
+
 def _either(move: Move, known: list[Tensor | None], side) -> Tensor | None:
     first, second = known
     return second if first is None or not bool(first.any()) else first
@@ -238,6 +255,6 @@ def _expand(move: Move, known: list[Tensor | None], side) -> Tensor | None:
 
 
 _STEPS = {
-    "move": _again, "widen": _widen, "least": _least, "contract": _contract, "scores": _score, "softmax": _same,
-    "expand": _expand, "either": _either,
+    "move": _again, "widen": _widen, "least": _least, "contract": _contract, "scores": _score, "composed": _score,
+    "softmax": _same, "both": _both, "expand": _expand, "either": _either,
 }  # fmt: skip

@@ -28,7 +28,7 @@ class TokenPlaces:
         """Whether one cell may stand for several, which were pooled or merged on the way."""
         return is_pooled(self.query) or is_pooled(self.key)
 
-    def numbers(self, shape: tuple[int, ...], sources: Sources) -> list[Tensor | None]:
+    def numbers(self, shape: tuple[int, ...], sources: Sources, distributes: bool) -> list[Tensor | None]:
         """groups×N and groups×M, None where not known. Raises NotOverTokens where channels are compared."""
         return [self._side(place, sources) for place in (self.query, self.key)]
 
@@ -59,11 +59,12 @@ class MapPlaces:
         """Whether one cell may stand for several, which were pooled or merged on the way."""
         return is_pooled(self.place)
 
-    def numbers(self, shape: tuple[int, ...], sources: Sources) -> list[Tensor | None]:
+    def numbers(self, shape: tuple[int, ...], sources: Sources, distributes: bool) -> list[Tensor | None]:
         """groups×N and groups×M for a map of this shape, None where not known; which operand asks is told by how the
-        cells of each vary over the map. Raises NotOverTokens where channels are compared, or where the softmax is over
-        another axis than the keys."""
-        self._require_keys(sources)
+        cells of each vary over the map. distributes: its rows are known to sum to 1. Raises NotOverTokens where
+        channels are compared, or where the softmax is over another axis than the keys and rows do not sum to 1."""
+        if not distributes:
+            self._require_keys(sources)
         scores = _scores(self.place)
         if scores is None:
             numbers = self._arranged(Replay(0, sources))

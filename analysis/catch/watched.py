@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from analysis.capture import Capture, Layers, save_layers
 from analysis.catch import kinds
-from analysis.catch.attentions import Attention, Call
+from analysis.catch.attentions import BY_HAND, Attention, Call
 from analysis.catch.caught import Caught
 from analysis.catch.layout import Layout, layout_of
 from analysis.catch.many import layers_of
 from analysis.catch.operands import SUM_TOLERANCE, FinishedMap, QueryKey
 from analysis.catch.recording import Recording
 
-KEPT_WHOLE = "a bias, a mask or mixed heads take part, so the finished map is kept, without query and key"
+KEPT_WHOLE = (
+    "a bias, a mask, mixed heads or another normalisation takes part, so the finished map is kept, without query "
+    "and key"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,9 @@ def summary_of(entries: list[Entry], paths: list[str], found_by_name: bool) -> s
     good = {entry.path for entry in entries if entry.why_not is None}
     silent = [path for path in paths if path not in seen and not found_by_name]
     words = f"{len(good)} of {len(seen) + len(silent)} attention modules ran through a softmax over tokens"
+    by_hand = {entry.path for entry in entries if entry.kind == BY_HAND}
+    if by_hand:
+        words += f" (of these, {', '.join(sorted(by_hand))} through rows normalised by hand)"
     reasons = {entry.path: entry.why_not for entry in entries if entry.path not in good}
     reasons |= dict.fromkeys(silent, "was not called")
     if not reasons:
@@ -228,7 +234,7 @@ class Watched:
         others = [one for other in self._recording.calls for one in other.attentions if not one.is_returned]
         taken_up = {softmax for one in others for softmax in one.softmaxes}
         is_part = all(one.is_returned for one in call.attentions) and taken_up.issuperset(call.softmaxes)
-        return bool(call.attentions) if not call.softmaxes else not is_part
+        return bool(call.attentions) or call.from_scores if not call.softmaxes else not is_part
 
     def _entry(self, call: Call) -> Entry:
         try:

@@ -116,7 +116,9 @@ def test_a_mask_is_part_of_the_map_unless_it_masks_nothing(options):
     with hook(module, "") as caught:
         _, weights = module(tokens, tokens, tokens, **options, average_attn_weights=False)
     capture = caught.capture(HEIGHT, WIDTH, head=1)
-    assert capture.query is None and "a bias, a mask or mixed heads take part" in capture.notes[0]
+    assert (
+        capture.query is None and "a bias, a mask, mixed heads or another normalisation takes part" in capture.notes[0]
+    )
     assert_close(raw_map(capture), weights[0, 1])
     with hook(module, "") as caught:
         module(tokens, tokens, tokens, **{name: torch.zeros_like(mask) for name, mask in options.items()})
