@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -69,11 +70,29 @@ def layout_of(attention: Attention, images: int | None) -> Layout:
     *leading, queries, keys = attention.shape
     groups = math.prod(leading)
     told = [_Told.of(numbers, sources) for numbers in (query, key)]
-    sides = [_Numbered.of(tokens, sources, attention.places.pooled) for tokens in told]
+    last = partial(_last_cells, attention)
+    sides = [
+        _Numbered.of(tokens, sources, attention.places.pooled, partial(last, side)) for side, tokens in enumerate(told)
+    ]
     clusters = _clusters(told, groups)
     if clusters is None:
         return _by_shape(leading, queries, keys, images)
     return Layout(clusters, *(_side(side, clusters, count) for side, count in zip(sides, (queries, keys), strict=True)))
+
+
+def _last_cells(attention: Attention, side: int) -> np.ndarray | None:
+    """The last cell of its image that each token of the queries (0) or keys (1) is made of, groups×tokens, on whichever
+    map; -1 for none. None where it is not known."""
+    sources = Sources(from_end=True)
+    numbers = attention.numbers(sources)[side]
+    if numbers is None:
+        return None
+    raw = numbers.numpy().astype(np.int64)
+    last = np.full(raw.shape, -1)
+    for number in _origins(raw):
+        own, cells = (raw > 0) & ((raw - 1) // SPAN == number), math.prod(sources[number].grid)
+        last[own] = cells - 1 - ((raw[own] - 1) % SPAN) % cells
+    return last
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
@@ -128,8 +147,15 @@ class _Numbered:
     source: Source
 
     @classmethod
-    def of(cls, told: _Told | None, sources: Sources, pooled: Callable[[], bool]) -> _Numbered | None:
-        """None where no token lies on a map, or they lie on several. pooled: whether one cell may stand for others."""
+    def of(
+        cls,
+        told: _Told | None,
+        sources: Sources,
+        pooled: Callable[[], bool],
+        last: Callable[[], np.ndarray | None],
+    ) -> _Numbered | None:
+        """None where no token lies on a map, or they lie on several. pooled: whether one cell may stand for others.
+        last: the last cell that each token is made of."""
         if told is None or len(origins := _origins(told.raw)) != 1:
             return None
         source, known = sources[origins[0]], told.raw > 0
@@ -137,7 +163,8 @@ class _Numbered:
         rows, columns = np.unique(cell[known] // width), np.unique(cell[known] % width)
         ordered = not source.given
         scattered = len(found := np.unique(cell[known])) < len(rows) * len(columns)
-        if scattered and (source.given or len(source.axes) != 2 or pooled()):
+        of_part = len(found) < math.prod(source.grid) and pooled() and _is_of_part(cell[known], last(), source)
+        if of_part or (scattered and (source.given or len(source.axes) != 2 or pooled())):
             place, grid, ordered = np.searchsorted(found, cell), (1, len(found)), False  # no part of a grid
         elif scattered or (
             len(source.axes) == 2 and (_is_part(rows, source.grid[0], pooled) or _is_part(columns, width, pooled))
@@ -168,6 +195,15 @@ def _is_part(places: np.ndarray, length: int, pooled: Callable[[], bool]) -> boo
         return False
     steps = np.diff(places)
     return bool((steps == 1).all()) or not (_is_even(places, int(steps[0]), length) or pooled())
+
+
+def _is_of_part(cell: np.ndarray, last: np.ndarray | None, source: Source) -> bool:
+    """Whether tokens are made of several cells each, of a part of the map alone: it lies on no grid over the whole."""
+    if last is None:
+        return False
+    ends = last[last >= 0]
+    merged = ends.shape == cell.shape and bool((ends != cell).any())
+    return merged and (int(cell.min()), int(ends.max())) != (0, math.prod(source.grid) - 1)
 
 
 def _is_even(places: np.ndarray, step: int, length: int) -> bool:

@@ -22,11 +22,13 @@ MAX_ENTRIES = 2**27
 
 
 class Sources(list[Source]):
-    """The maps that cell numbers are counted on, in order. asked: numbers of the queries of attentions on the way, by
-    their id, worked out once: each is asked for by all that came after it."""
+    """The maps that cell numbers are counted on, in order. from_end: the cells of each image are counted from the last
+    one, so that a token made of several is known by the last of them and not by the first. asked: numbers of the
+    queries of attentions on the way, by their id, worked out once: each is asked for by all that came after it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, from_end: bool = False) -> None:
         super().__init__()
+        self.from_end = from_end
         self.asked: dict[int, Tensor | None] = {}
 
 
@@ -58,7 +60,9 @@ class Replay:
         return self._done[id(place)][1]
 
     def _begins(self, move: Move) -> bool:
-        return move.kind in {"softmax": ("softmax", "scores"), "rows": ("gathered",)}.get(self.side, ())
+        if self.side == "rows":
+            return move.kind == "gathered"
+        return self.side == "softmax" and move.kind in ("softmax", "scores")
 
     def _wanted(self, place: Place, parents: tuple) -> list[Place]:
         if isinstance(place, Move) and place.kind in ("scores", "composed") and parents:
@@ -84,6 +88,8 @@ class Replay:
         images, cells = source.shape[0], height * width
         first = self.sources.index(source) * SPAN + 1
         numbers = torch.arange(first, first + images * cells, dtype=torch.float64)
+        if self.sources.from_end:
+            numbers = numbers.reshape(images, cells).flip(1)
         shape = [size if axis in (0, *source.axes) else 1 for axis, size in enumerate(source.shape)]
         return numbers.reshape(shape).expand(source.shape)
 

@@ -36,6 +36,17 @@ class Weighing(nn.Module):
         return self.gather(weights, value).transpose(1, 2).reshape(batch, -1, CHANNELS)
 
 
+class Seen(nn.Module):
+    """Patches of 4 pixels without class tokens, and one module on them."""
+
+    def __init__(self, attn):
+        super().__init__()
+        self.embed, self.attn = nn.Conv2d(3, CHANNELS, 4, 4), attn
+
+    def forward(self, batch):
+        return self.attn(self.embed(batch).flatten(2).transpose(1, 2))
+
+
 def over(powers, axis):
     return powers / powers.sum(axis, keepdim=True)
 
@@ -167,6 +178,39 @@ def test_one_map_for_the_values_of_all_heads_is_mended():
     torch.testing.assert_close(found.double(), given.double() + wanted, atol=1e-5, rtol=1e-5)
 
 
+# --- a part of the map -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "grid"), [(0, CELLS, (1, 1)), (4, CELLS, None), (0, 7, None), (WIDTH, 2 * WIDTH, None)]
+)
+def test_a_mean_over_a_part_of_the_map_is_no_cell_of_it(first, end, grid):
+    model = Seen(Weighing(lambda scores: scores.softmax(-1)[:, :, first:end].mean(2, keepdim=True)))
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(images())
+    found = watched.attention()
+    assert (found.layout.query.grid if found.layout.query.ordered else None) == grid
+    assert found.layout.key.grid == (HEIGHT, WIDTH)
+    wanted = rows_of(model.attn.scores)[1, 2, first:end].mean(0, keepdim=True)
+    rows = torch.from_numpy(found.token_rows([0], item=1, head=2))
+    torch.testing.assert_close(rows, wanted, atol=1e-5, rtol=0)
+    if grid is None:
+        with pytest.raises(ValueError, match="1 queries that lie on no map that is known"):
+            catch.mend(model, "attn", lr="box")(images())
+
+
+@pytest.mark.parametrize("first", [0, WIDTH])
+def test_means_of_whole_rows_are_cells_where_none_is_left_out(first):
+    def merged(scores):
+        return scores.softmax(-1)[:, :, first:].unflatten(2, (-1, WIDTH)).mean(3)
+
+    model = Seen(Weighing(merged))
+    with torch.no_grad(), catch.hook(model, "attn") as watched:
+        model(images())
+    query = watched.attention().layout.query
+    assert query.ordered == (first == 0) and query.grid == ((HEIGHT, 1) if first == 0 else (1, HEIGHT - 1))
+
+
 # --- slots -----------------------------------------------------------------------------------------------------------
 
 
@@ -195,17 +239,6 @@ def learnt(slots, x):
 
 def of_cells(slots, x):
     return slots + x[:, :1]
-
-
-class Seen(nn.Module):
-    """Patches of 4 pixels without class tokens, and one module on them."""
-
-    def __init__(self, attn):
-        super().__init__()
-        self.embed, self.attn = nn.Conv2d(3, CHANNELS, 4, 4), attn
-
-    def forward(self, batch):
-        return self.attn(self.embed(batch).flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize(("first", "rounds"), [(learnt, 1), (learnt, 2), (of_cells, 1)])
