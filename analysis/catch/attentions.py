@@ -95,6 +95,11 @@ class Attention:
         return self.places.numbers(self.shape, sources, distributes)
 
     @property
+    def is_step(self) -> bool:
+        """Whether a softmax over the queries made its weights, and what they gathered was multiplied again."""
+        return self.multiplied_again and not self.places.is_over_keys()
+
+    @property
     def is_returned(self) -> bool:
         """Whether its module passed the weights on, for others to multiply with values."""
         return bool(self.softmaxes) and self.frame is None

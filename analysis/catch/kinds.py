@@ -24,6 +24,8 @@ def one_attention(call: Call, index: int | None) -> Attention:
     candidates = [one for one in call.attentions if one.has_queries]
     # Without queries, a product that is multiplied again is linear attention, and others are parts of it.
     candidates = candidates or [one for one in call.attentions if one.multiplied_again][:1] or call.attentions
+    # What competes for tokens (slots, cluster means) and is compared with them again is a step towards the last map.
+    candidates = [one for one in candidates if not one.is_step] or candidates
     if index is None and len(candidates) > 1:
         alike = len({one.shape for one in candidates}) == 1
         kind = " (heads in a loop, or maps that are added or subtracted)" if alike else ""
@@ -69,8 +71,8 @@ def without_attention(call: Call) -> str:
         )
     if call.softmaxes and any(softmax.scores is not None for softmax in call.softmaxes):
         return (
-            "ran a softmax over products of its activations, but multiplied no values with it by a matrix product that "
-            "is seen (matmul, bmm, einsum of two tensors); write it as one of these"
+            "ran a softmax over products of its activations, but multiplied no values with it (or other maps alone) by "
+            "a matrix product that is seen (matmul, bmm, einsum of two tensors); write it as one of these"
         )
     if call.softmaxes and call.unfolded:
         return LOCAL

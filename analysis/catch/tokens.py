@@ -28,6 +28,10 @@ class TokenPlaces:
         """Whether one cell may stand for several, which were pooled or merged on the way."""
         return is_pooled(self.query) or is_pooled(self.key)
 
+    def is_over_keys(self) -> bool:
+        """Always: fused calls take no other softmax."""
+        return True
+
     def numbers(self, shape: tuple[int, ...], sources: Sources, distributes: bool) -> list[Tensor | None]:
         """groups×N and groups×M, None where not known. Raises NotOverTokens where channels are compared."""
         return [self._side(place, sources) for place in (self.query, self.key)]
@@ -63,8 +67,11 @@ class MapPlaces:
         """groups×N and groups×M for a map of this shape, None where not known; which operand asks is told by how the
         cells of each vary over the map. distributes: its rows are known to sum to 1. Raises NotOverTokens where
         channels are compared, or where the softmax is over another axis than the keys and rows do not sum to 1."""
-        if not distributes:
-            self._require_keys(sources)
+        if not (distributes or self.is_over_keys()):
+            raise NotOverTokens(
+                "has a softmax over another axis than the one that is summed over with the values (over the queries, "
+                "say), so that its weights are no attention of a query to the keys"
+            )
         scores = _scores(self.place)
         if scores is None:
             numbers = self._arranged(Replay(0, sources))
@@ -80,13 +87,10 @@ class MapPlaces:
                     _require_channels(numbers, letters.index(letter), letters.index(rows[-1]))
         return _queries_and_keys([self._arranged(Replay(side, sources)) for side in (0, 1)], shape)
 
-    def _require_keys(self, sources) -> None:
-        along = self._arranged(Replay("softmax", sources))
-        if along is not None and along.shape[-1] > 1 and not _varies(along, -1):
-            raise NotOverTokens(
-                "has a softmax over another axis than the one that is summed over with the values (over the queries, "
-                "say), so that its weights are no attention of a query to the keys"
-            )
+    def is_over_keys(self) -> bool:
+        """Whether a softmax ran along the keys, as far as is known."""
+        along = self._arranged(Replay("softmax"))
+        return along is None or along.shape[-1] < 2 or _varies(along, -1)
 
     def _arranged(self, replay: Replay) -> Tensor | None:
         numbers = replay.numbers(self.place)

@@ -241,7 +241,7 @@ def of_cells(slots, x):
     return slots + x[:, :1]
 
 
-@pytest.mark.parametrize(("first", "rounds"), [(learnt, 1), (learnt, 2), (of_cells, 1)])
+@pytest.mark.parametrize(("first", "rounds"), [(learnt, 1), (learnt, 2), (of_cells, 1), (of_cells, 3)])
 @pytest.mark.parametrize("slots", [4, CELLS])
 def test_slots_show_the_rows_that_they_are_made_of(slots, first, rounds):
     model = Seen(Slots(slots, rounds, first))
