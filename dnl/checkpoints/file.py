@@ -114,7 +114,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[SegmentationNetwork, dict
         state = safetensors.torch.load(content)
     except DECODING_ERRORS as error:
         raise unreadable(path, content, error) from error
-    state = _unwrapped(state, path.name, None)
+    state = dict(_unwrapped(state, path.name, None))
     with torch.device("meta"):  # takes no place, however large
         model = assemble(config)
     require_fit(model, state, path.name)
