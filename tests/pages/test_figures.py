@@ -452,7 +452,7 @@ def test_label_files_of_no_photo_and_photos_turned_by_their_exif_are_said(app):
     labels = [(name, LABELS, "image/png") for name in ("mine-labels.png", "mine2-labels.png")]
     app.file_uploader(key="figure labels").set_value(labels).run()
     other, turned = (read(warning.value) for warning in app.warning)
-    assert other == "mine2-labels.png is of no photo here: name it like its photo"
+    assert other == "mine2-labels.png is of no photo here: name it like its photo."
     assert turned.startswith("mine.png: The photo is read turned by its EXIF orientation 3, its label image as it is")
 
 

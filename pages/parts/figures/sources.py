@@ -244,7 +244,7 @@ def _notes_of_pairs() -> list[str]:
     pairs = [(image.path, Path(image.labels).name) for image in own_images() if image.labels is not None]
     used = {label for _, label in pairs}
     notes = [
-        f"{label} is of no photo here: name it like its photo" for label, _ in kept_files(_LABELS) if label not in used
+        f"{label} is of no photo here: name it like its photo." for label, _ in kept_files(_LABELS) if label not in used
     ]
     for photo, label in pairs:
         notes += [f"{photo}: {note}" for note in pair_notes(photos[photo], labels[label])]
