@@ -306,9 +306,10 @@ def _multiply(
         if call is not None:
             call.unweighted, call.from_scores = call.unweighted + 1, True
         lineages.put(output, Lineage())
-    elif _is_linear(first, frame, letters.first, letters) or _is_linear(second, frame, letters.second, letters):
+    elif (of_first := _is_linear(first, frame, letters.first, letters)) or _is_linear(
+        second, frame, letters.second, letters
+    ):
         # Queries meet what a softmax over keys alone gathered: these are no scores, and lie where the queries do.
-        of_first = _is_linear(first, frame, letters.first, letters)
         parents = (None, second.place) if of_first else (first.place, None)
         lineages.put(
             output, Lineage(Move("contract", shape, parents, letters=product.letters) if any(parents) else None)

@@ -75,8 +75,11 @@ def marked_npz(probabilities: np.ndarray, class_names: Sequence[str], source: st
     """
     stored = probabilities.astype(np.float16)
     metadata = json.dumps({OWN: fingerprint(stored), SOURCE: source, MADE: dict(made)})
-    arrays: dict[str, Any] = {"probabilities": stored, METADATA: np.array(metadata)}
-    arrays["class_names"] = np.array(class_names)
+    arrays: dict[str, Any] = {
+        "probabilities": stored,
+        "class_names": np.array(class_names),
+        METADATA: np.array(metadata),
+    }
     file = io.BytesIO()
     np.savez(file, **arrays)
     return file.getvalue()
