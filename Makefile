@@ -19,6 +19,9 @@ else
 PYTHON ?= python3
 BIN := .venv/bin
 endif
+# What is imported is compiled then and stays so: to compile all that lies in the packages takes longer than to install it.
+unexport PYTHONDONTWRITEBYTECODE
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 PORT ?= 8501
 ADDRESS ?= localhost
 
@@ -81,8 +84,8 @@ peers: .venv-peers/stamp
 # torchvision's own requirement is a torch for GPUs; the one that is there does.
 .venv-peers/stamp: requirements.txt tests/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
-	$(subst .venv,.venv-peers,$(BIN))/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers/requirements.txt
-	$(subst .venv,.venv-peers,$(BIN))/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 open-clip-torch==3.3.0 segmentation-models-pytorch==0.6.0
+	$(subst .venv,.venv-peers,$(PIP)) --quiet -r requirements.txt -r tests/peers/requirements.txt
+	$(subst .venv,.venv-peers,$(PIP)) --quiet --no-deps torchvision==0.28.0 open-clip-torch==3.3.0 segmentation-models-pytorch==0.6.0
 	@$(subst .venv,.venv-peers,$(BIN))/python -c "open('$@', 'w').close()"
 
 .venv/pyvenv.cfg:
@@ -90,15 +93,15 @@ peers: .venv-peers/stamp
 	$(PYTHON) -m venv .venv
 
 .venv/app.stamp: requirements.txt | .venv/pyvenv.cfg
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 .venv/dev.stamp: requirements-dev.txt .venv/app.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) --quiet -r requirements-dev.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 .venv/docs.stamp: docs/requirements.txt .venv/app.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(PIP) --quiet -r docs/requirements.txt
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 # The browser tests drive the Chromium on PATH or else Playwright's own. Where there is neither, fetch Playwright's

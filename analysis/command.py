@@ -27,6 +27,9 @@ class _Command(NamedTuple):
 
 COMMANDS = {
     "train": _Command(lambda: import_module("dnl.train"), "train a network"),
+    "average": _Command(
+        lambda: import_module("dnl.checkpoints.average"), "write the mean of trainings that follow one another"
+    ),
     "evaluate": _Command(lambda: import_module("dnl.evaluate"), "score a checkpoint on a data set"),
     "predict": _Command(lambda: import_module("dnl.predict.__main__"), "label photos or a data set"),
     "report": _Command(lambda: import_module("analysis.report.command"), "measure attention noise over a data set"),

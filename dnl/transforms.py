@@ -85,6 +85,20 @@ class RandomCrop:
         return image[rows, columns], labels[rows, columns]
 
 
+def paste(
+    image: np.ndarray, labels: np.ndarray, other: np.ndarray, other_labels: np.ndarray, *, largest: float, ignored: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`image` H×W×3 and `labels` H×W with what is small in another crop of that size laid over them in its place.
+
+    Small are the classes of `other_labels` that cover at most `largest` of it (0 … 1), `ignored` never. After ClassMix
+    (Olsson et al., WACV 2021), which takes half of the classes.
+    """
+    classes, counts = np.unique(other_labels, return_counts=True)
+    small = classes[(counts <= largest * other_labels.size) & (classes != ignored)]
+    over = np.isin(other_labels, small)
+    return np.where(over[..., None], other, image), np.where(over, other_labels, labels)
+
+
 def photometric_jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Brightness, contrast and saturation, each changed by a factor in 1 ± strength: H×W×3 uint8 -> the same."""
     brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)

@@ -39,7 +39,7 @@ DNL = {
     "pictures": ("codings untrusted", "PIL numpy"),
     "datasets": ("classes codings pictures files untrusted commands", "PIL numpy tqdm"),
     "transforms": ("", "PIL numpy torch"),
-    "checkpoints": ("network classes files untrusted", "safetensors torch"),
+    "checkpoints": ("network classes files untrusted commands", "safetensors torch"),
     "inference": ("network transforms", "numpy torch"),
     "training": (
         "attention checkpoints network datasets classes inference transforms metrics distributed files untrusted",

@@ -49,7 +49,15 @@ SCRIPTS = {
     "dnl-ablation-noise",
 }
 MODULES = (
-    *("dnl.train", "dnl.evaluate", "dnl.predict", "dnl.ablation", "dnl.export", "dnl.datasets"),
+    *(
+        "dnl.train",
+        "dnl.evaluate",
+        "dnl.predict",
+        "dnl.ablation",
+        "dnl.export",
+        "dnl.datasets",
+        "dnl.checkpoints.average",
+    ),
     *("analysis.report", "analysis.figures", "analysis.card", "analysis.ablation", "analysis.command"),
 )
 

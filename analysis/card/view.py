@@ -39,6 +39,7 @@ RECIPE_WORDS = {
     "recipe.start_from": "started from",
     "recipe.learning_parts": "parts that learnt",
     "recipe.seed": "seed",
+    "recipe.mean_of": "mean of the weights after trainings",
 }
 NETWORK_WORDS = {
     "config.backbone": "backbone",
@@ -191,7 +192,12 @@ def _rows(flat: Mapping, words: Mapping[str, str]) -> list[dict]:
     """The entries that `words` names and that are there; an empty text counts as not there."""
     known = {name: word for name, word in words.items() if flat.get(name, "") != ""}
     parts = "recipe.learning_parts"  # commas alone would leave a narrow column no place to break the line
-    spaced = {**flat, parts: ", ".join(part_names(str(flat.get(parts, ""))))}
+    means = "recipe.mean_of"
+    spaced = {
+        **flat,
+        parts: ", ".join(part_names(str(flat.get(parts, "")))),
+        means: ", ".join(map(str, list(flat.get(means, ())))),
+    }
     return [{"setting": word, "value": _text(spaced[name])} for name, word in known.items()]
 
 
@@ -277,14 +283,22 @@ def train_command(card: Mapping) -> str | None:
     recipes = recipes_of(card) if dict(card.get("recipe", {})) else ()
     if not recipes or any("name" not in recipe for recipe in recipes):
         return None
-    folders = [f"runs/again-{number}" for number in range(1, len(recipes))] + ["runs/again"]
-    starts = [None, *folders]
-    return "\n".join(map(_train_command, recipes, folders, starts))
+    commands = []
+    reached: dict[int, str] = {}  # the weights by the number of trainings behind them
+    for number, recipe in enumerate(recipes, start=1):
+        folder = "runs/again" if number == len(recipes) else f"runs/again-{number}"
+        commands.append(_train_command(recipe, folder, reached.get(number - 1)))
+        reached[number] = f"{folder}/model.safetensors"
+        if counts := recipe.get("mean_of"):
+            parts = " ".join(reached[int(count)] for count in counts)
+            reached[number] = f"{folder}/mean.safetensors"
+            commands.append(f"python -m dnl.checkpoints.average --out {reached[number]} {parts}")
+    return "\n".join(commands)
 
 
 def _train_command(recipe: Mapping, folder: str, start: str | None) -> str:
-    """start: the folder of the run whose weights this one starts from."""
-    settings = {**recipe, "start_from": f"{start}/model.safetensors"} if start else dict(recipe)
+    """start: the weights that this one starts from."""
+    settings = {**recipe, "start_from": start} if start else dict(recipe)
     name = settings.pop("name")
     command = f"python -m dnl.train --recipe {name} --data path/to/data --out {folder}"
     if name in RECIPES:

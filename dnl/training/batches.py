@@ -12,20 +12,24 @@ from dnl.datasets import Cached, LabelledDataset, Streets, open_dataset, open_tr
 from dnl.distributed import World
 from dnl.training.config import TrainConfig
 from dnl.training.runs import RunError
-from dnl.transforms import OtherCamera, RandomCrop, normalise
+from dnl.transforms import OtherCamera, RandomCrop, normalise, paste
+
+SMALL = 0.05  # share of a crop that a class covers at most to be laid over another one
 
 
 class CropDataset(Dataset):
     """Random crops from several data sets that share one label set, laid end to end.
 
     An item is asked for by (epoch, position, index): `index` says which sample, the other two, with the seed, which
-    random crop of it. Returns image 3×h×w float32 and labels h×w int64.
+    random crop of it. With chance `paste_rate` what is small in a crop of any sample of the first data set is laid over
+    it (`dnl.transforms.paste`). Returns image 3×h×w float32 and labels h×w int64.
     """
 
-    def __init__(self, datasets: Sequence[LabelledDataset], crop: RandomCrop, seed: int):
+    def __init__(self, datasets: Sequence[LabelledDataset], crop: RandomCrop, seed: int, paste_rate: float = 0.0):
         self.datasets = datasets
         self.crop = crop
         self.seed = seed
+        self.paste_rate = paste_rate
 
     def __getitem__(self, item: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
         """Image and labels of an item. Raises DatasetError where its files do not fit."""
@@ -34,13 +38,19 @@ class CropDataset(Dataset):
             if index < len(dataset):
                 break
             index -= len(dataset)
-        sample = dataset[index]
         rng = np.random.default_rng((self.seed, epoch, position))
-        labels, ignored = sample.labels, self.crop.ignore_index
+        image, labels = self._crop(dataset, index, rng)
+        if self.paste_rate and rng.random() < self.paste_rate:
+            other = self._crop(self.datasets[0], int(rng.integers(len(self.datasets[0]))), rng)
+            image, labels = paste(image, labels, *other, largest=SMALL, ignored=self.crop.ignore_index)
+        return normalise(image), torch.from_numpy(labels).long()
+
+    def _crop(self, dataset: LabelledDataset, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        sample, ignored = dataset[index], self.crop.ignore_index
+        labels = sample.labels
         if dataset.label_set.ignore_index != ignored:
             labels = np.where(labels == dataset.label_set.ignore_index, ignored, labels).astype(np.uint8)
-        image, labels = self.crop(sample.image, labels, rng)
-        return normalise(image), torch.from_numpy(labels).long()
+        return self.crop(sample.image, labels, rng)
 
 
 class EpochSampler(Sampler):
@@ -177,4 +187,4 @@ def training_batches(config: TrainConfig, training: LabelledDataset, world: Worl
         raise RunError(
             f"a batch of {config.batch_size} is more than the {len(training)} training images; set a smaller batch_size"
         )
-    return sampler, batch_loader(CropDataset(datasets, crop, config.seed), sampler, config.workers)
+    return sampler, batch_loader(CropDataset(datasets, crop, config.seed, config.paste_rate), sampler, config.workers)

@@ -55,6 +55,7 @@ class TrainConfig:
     colour_cast: float = 0.0  # of each colour channel by itself,
     blur: float = 0.0  # largest standard deviation, in pixels
     sensor_noise: float = 0.0  # and in grey levels of 255
+    paste_rate: float = 0.0  # share of crops over which what is small in another photo is laid (dnl.transforms.paste)
     loss_stride: int = 1  # pixels per loss cell; 2 quarters the cost of the full-size logits
     optimizer: str = "adamw"  # or sgd
     momentum: float = 0.9  # of SGD
@@ -110,7 +111,7 @@ class TrainConfig:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name} is {shortened(value)}; it must lie in {least} … {most:,}")
-        for name, most in {"ohem_threshold": 1, "ohem_least": 1, **LOOK_RANGES}.items():
+        for name, most in {"ohem_threshold": 1, "ohem_least": 1, "paste_rate": 1, **LOOK_RANGES}.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0 … {most:g}")
         for entry in dataclasses.fields(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnl.transforms import MEAN, STD, OtherCamera, RandomCrop, normalise, photometric_jitter
+from dnl.transforms import MEAN, STD, OtherCamera, RandomCrop, normalise, paste, photometric_jitter
 
 
 def coordinates(height, width):
@@ -113,3 +113,20 @@ def test_another_camera_that_differs_in_nothing_gives_the_photo_back():
     assert np.array_equal(OtherCamera()(image, np.random.default_rng(1)), before)
     OtherCamera(0.5, 0.3, 1.0, 20.0)(image, np.random.default_rng(1))
     assert np.array_equal(image, before)
+
+
+def test_what_is_small_in_another_photo_is_laid_over_this_one():
+    labels, other_labels = np.zeros((4, 5), np.uint8), np.full((4, 5), 1, np.uint8)
+    other_labels[0, 1] = 2  # a twentieth
+    other_labels[2:, 3] = 3  # two
+    other_labels[3, 0] = 11  # no class
+    image, other = np.full((4, 5, 3), 10, np.uint8), np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    pasted, classes = paste(image, labels, other, other_labels, largest=0.05, ignored=11)
+    expected = np.zeros((4, 5), np.uint8)
+    expected[0, 1] = 2
+    np.testing.assert_array_equal(classes, expected)
+    assert pasted[0, 1].tolist() == [3, 4, 5] and (pasted[expected == 0] == 10).all()
+    _, classes = paste(image, labels, other, other_labels, largest=0.1, ignored=11)
+    expected[2:, 3] = 3
+    np.testing.assert_array_equal(classes, expected)
+    assert not labels.any() and (image == 10).all()  # the crops themselves stay

@@ -140,6 +140,7 @@ def test_noise_that_is_not_known_stays_unknown():
         {"metrics": [1, 2]},
         {"config": {"backbone": "resnet18"}},
         {"recipe": 7},
+        {"recipe": {"name": "camvid_dnl", "mean_of": [4, 9]}},
     ],
 )
 def test_a_card_of_another_form_is_said(entries):
@@ -167,6 +168,18 @@ def test_the_commands_of_all_trainings_behind_the_weights_follow_each_other():
     assert first.endswith("--set seed=1") and "start_from" not in first
     assert " --recipe camvid_dnl_refined " in last and "--out runs/again " in last
     assert "--set start_from=runs/again-1/model.safetensors" in last and last.endswith("--set seed=2")
+
+
+def test_the_mean_of_trainings_follows_them_and_others_go_on_from_it():
+    first, second = recipe("camvid_dnl"), recipe("camvid_dnl_refined") | {"mean_of": [1, 2]}
+    *_, average = train_command(card(recipe=second, began_with=[first])).splitlines()
+    parts = "runs/again-1/model.safetensors runs/again/model.safetensors"
+    assert average == f"python -m dnl.checkpoints.average --out runs/again/mean.safetensors {parts}"
+    third = recipe("camvid_dnl_varied")
+    *_, last = train_command(card(recipe=third, began_with=[first, second])).split("python -m ")
+    assert "--set start_from=runs/again-2/mean.safetensors" in last
+    row = {"setting": "mean of the weights after trainings", "value": "1, 2"}
+    assert row in view_card(card(recipe=second, began_with=[first])).recipe
 
 
 def test_earlier_trainings_are_named_with_the_recipe():

@@ -1,8 +1,11 @@
 """What a batch holds: every image once an epoch, the same whoever gets it, by (seed, epoch, position) alone."""
 
+import numpy as np
 import pytest
 import torch
 
+from dnl.classes import LabelSet
+from dnl.datasets import Sample
 from dnl.training.batches import CropDataset, EpochSampler
 from dnl.transforms import RandomCrop
 
@@ -43,3 +46,35 @@ def test_items_depend_on_seed_epoch_and_position_alone(camvid):
     assert torch.equal(one[(2, 5, 6)][0], two[(2, 5, 6)][0])
     assert not torch.equal(one[(2, 5, 6)][0], one[(2, 4, 6)][0])
     assert one[(0, 0, 0)][1].dtype == torch.int64
+
+
+class Plain:
+    """Photos of one grey level and class each, the first with a post of class 1 in one column of 40."""
+
+    label_set = LabelSet("plain", ("ground", "post", "sky"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)), ignore_index=255)
+
+    def __init__(self, classes):
+        self.classes = classes
+
+    def __len__(self):
+        return len(self.classes)
+
+    def __getitem__(self, index):
+        labels = np.full((30, 40), self.classes[index], np.uint8)
+        if index == 0:
+            labels[:, 20] = 1
+        return Sample(np.repeat(labels[..., None] * 100, 3, axis=2), labels, str(index))
+
+
+def test_what_is_small_in_photos_is_laid_over_others_and_over_streets_as_often_as_asked():
+    crop = RandomCrop(30, 40, 1.0, 1.0, jitter=0.0)
+    photos, streets = Plain([0]), Plain([0, 2, 2])
+    pasted = {}
+    for rate in (0.0, 0.5, 1.0):
+        items = CropDataset([photos, streets], crop, seed=0, paste_rate=rate)
+        pasted[rate] = [(items[(0, position, 2)][1] == 1).sum().item() for position in range(60)]
+    assert pasted[0.0] == [0] * 60 and pasted[1.0] == [30] * 60
+    assert 18 <= sum(count == 30 for count in pasted[0.5]) <= 42 and set(pasted[0.5]) == {0, 30}
+    items = CropDataset([photos, streets], crop, seed=0, paste_rate=1.0)
+    image, labels = items[(0, 0, 2)]
+    assert (image[0][labels == 1] < image[0][labels == 2].min()).all()  # the photo's grey with its class

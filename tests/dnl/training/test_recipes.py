@@ -47,7 +47,7 @@ def test_a_run_without_a_folder_is_refused(capsys):
 
 
 def test_the_camvid_twins_differ_in_the_block_alone():
-    twins = {f"nl_{name}": f"camvid_dnl_{name}" for name in ("refined", "varied", "sharpened", "lite0")}
+    twins = {f"nl_{name}": f"camvid_dnl_{name}" for name in ("refined", "varied", "sharpened", "pasted", "lite0")}
     for name, own in {"nl": "camvid_dnl", "fcn": "camvid_dnl", **twins}.items():
         twin = recipe(f"camvid_{name}")
         model = dataclasses.replace(twin.model, context="dnl")
