@@ -13,8 +13,8 @@ from dnl.datasets.base import DatasetError
 from dnl.pictures import LABEL_FORMATS, PHOTO_FORMATS, is_label_picture, is_other_picture, is_picture, words_of
 from dnl.untrusted import is_valid_text, read_text_file
 
-# What macOS leaves in archives, and network drives in folders.
-SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
+# What macOS leaves in archives, network drives and Windows in folders; in small letters, which each may write otherwise.
+SYSTEM_NAMES = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
 def require_text_name(file: Path) -> None:
@@ -156,12 +156,12 @@ def _require_labels(places: Sequence[str], file_of: Mapping[str, str], folder: P
 
 
 def visible(folder: Path) -> list[Path]:
-    """What `folder` holds, in the order of names, without hidden files and folders and those of the system."""
+    """What `folder` holds, in the order of names, without hidden files and folders and those of systems."""
     return [folder / name for name in sorted(os.listdir(folder)) if not _is_hidden(name)]
 
 
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders that `folder` holds, in order, without hidden ones and those of the system."""
+    """The names of the folders that `folder` holds, in order, without hidden ones and those of systems."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if not _is_hidden(entry.name) and _is_folder(entry))
 
@@ -178,7 +178,7 @@ def composed(name: str) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in SYSTEM_FOLDERS
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

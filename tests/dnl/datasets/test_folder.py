@@ -53,6 +53,14 @@ def test_flat_folder_has_the_one_split_all(root):
         Folder(root, "train")
 
 
+def test_what_systems_leave_in_folders_is_passed_over(root):
+    for folder in ("images", "labels"):
+        for name in ("Thumbs.db", "desktop.ini"):
+            (root / folder / name).write_bytes(b"x")
+    dataset = Folder(root, "all")
+    assert [sample.name for sample in dataset] == ["a", "b"]
+
+
 def test_classes_json_becomes_the_label_set(root_with_splits):
     label_set = Folder(root_with_splits, "train").label_set
     assert (label_set.name, label_set.class_names, label_set.ignore_index) == ("my plants", ("leaf", "soil"), 2)
