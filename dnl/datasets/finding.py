@@ -13,7 +13,7 @@ from dnl.datasets.base import DatasetError
 from dnl.pictures import LABEL_FORMATS, PHOTO_FORMATS, is_label_picture, is_other_picture, is_picture, words_of
 from dnl.untrusted import is_valid_text, read_text_file
 
-# What macOS leaves in archives, network drives and Windows in folders; in small letters, which each may write otherwise.
+# What macOS leaves in archives, network drives and Windows in folders; in small letters, however they are written.
 SYSTEM_NAMES = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
