@@ -25,6 +25,7 @@ from dnl.network import SegmentationNetwork
 def mean_network(checkpoints: Sequence[str | Path]) -> tuple[SegmentationNetwork, dict]:
     """The network whose weights and batch-norm statistics are the means of theirs, and its card, without scores.
 
+    In evaluation mode, float32, as `load_checkpoint` gives one.
     checkpoints: names or files. Raises CheckpointError for fewer than two, and unless all are of the same network and
     each training went on from the weights of the one before.
     """
