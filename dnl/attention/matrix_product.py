@@ -20,14 +20,14 @@ _ONEDNN = (
 )
 
 # but for sums of so many numbers or more where AVX2 is all there is: there MKL takes 0.9 of its time and packs nothing.
-_LONG_SUM = 1024 if _VECTORS == "AVX2" else math.inf
+_LONG_SUM = 256 if _VECTORS == "AVX2" else math.inf
 
 # Rows that are added at a time where that takes a tensor of their own, so that it never is as large as the sum.
 _ADDED_ROWS = 128
 
-# For the measurement of `settle_additions`. A smaller gain than this is not told from the machine's noise, and the
-# choice shall be the same in each process.
-_MEASURED_CELLS, _ROUNDS, _LEAST_GAIN = 2048, 6, 1.1
+# For the measurement of `settle_additions`: what is summed in a block of a backward pass, of queries and of keys alike.
+# A smaller gain than this is not told from the machine's noise, and the choice shall be the same in each process.
+_MEASURED_SIDE, _ROUNDS, _LEAST_GAIN = 512, 6, 1.1
 _settled: dict[str, bool] = {}  # "in place", once it is
 
 # Rows of the left operand that `packed` lays the right one out for; any number may come.
@@ -56,13 +56,13 @@ def packed(right: Tensor) -> Tensor:
     elsewhere, this is `right` itself.
     """
     right = right.contiguous()  # where rows lie across, oneDNN takes up to ten times as long
-    if not _goes_to_onednn(right, right.shape[1]):
+    if not (_goes_to_onednn(right, right.shape[1]) and len(right)):
         return right
     return torch.ops.mkldnn._reorder_linear_weight(right, _PACKED_FOR)
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, in_place: bool) -> None:
-    """total += left · right: M×N, M×K, K×N, where rows of `right` are contiguous. Not differentiable.
+    """total += left · right: M×N, M×K, K×N, where `right` or its transpose is contiguous. Not differentiable.
 
     The product is of the factors' dtype. in_place: what `adds_in_place` says of them.
     """
@@ -79,7 +79,7 @@ def adds_in_place(operand: Tensor) -> bool:
 
     oneDNN's makes a tensor to be added, and lays the right operand out anew for each.
     """
-    return not _goes_to_onednn(operand, _PACKED_FOR) or settle_additions()
+    return not _goes_to_onednn(operand, _MEASURED_SIDE) or settle_additions()
 
 
 def settle_additions(in_place: bool | None = None) -> bool:
@@ -103,8 +103,8 @@ def _faster_in_place() -> bool:
 
 def _times_of_additions() -> dict[bool, float]:
     """Seconds of `add_product` in place and not, the least of rounds in which they take turns."""
-    rows, depth, cells = 2 * _ADDED_ROWS, _PACKED_FOR, _MEASURED_CELLS
-    sizes = (rows, depth), (depth, cells), (rows, cells)
+    rows, side = 2 * _ADDED_ROWS, _MEASURED_SIDE
+    sizes = (rows, side), (side, side), (rows, side)
     # Nothing random, which would draw from what trainings depend on.
     left, right, total = (torch.ones(size, dtype=torch.float32, device="cpu") for size in sizes)
     seconds = {True: float("inf"), False: float("inf")}

@@ -18,7 +18,7 @@ LR_WEIGHTS = ("learnt", "box")
 ALL = slice(None)
 
 # Numbers that are folded at a time. Threads wait for the interpreter at each operation: few large ones are faster.
-FOLDED = 2**20
+FOLDED = 2**19
 
 
 def offsets(kernel: int) -> list[tuple[int, int]]:

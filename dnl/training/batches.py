@@ -56,19 +56,29 @@ class CropDataset(Dataset):
 class EpochSampler(Sampler):
     """The items of one epoch: every sample of the first data set once and `drawn` random ones of the second.
 
-    Each batch of `batch_size` is dealt out evenly to `processes`, of which this is number `rank`; an item is the same
-    whoever gets it. Incomplete batches are left out. Call `start(epoch)` before each pass. Raises ValueError when a
-    batch cannot be dealt out evenly.
+    groups: of each sample of the first. With them an epoch has as many items of each group: some samples of a large
+    group wait for another epoch, those of a small one come again. Each batch of `batch_size` is dealt out evenly to
+    `processes`, of which this is number `rank`; an item is the same whoever gets it. Incomplete batches are left out.
+    Call `start(epoch)` before each pass. Raises ValueError when a batch cannot be dealt out evenly.
     """
 
     def __init__(
-        self, lengths: list[int], drawn: int, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1
+        self,
+        lengths: list[int],
+        drawn: int,
+        batch_size: int,
+        seed: int,
+        *,
+        groups: Sequence[str] | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ):
         if batch_size % processes:
             raise ValueError(f"a batch of {batch_size} cannot be dealt out evenly to {processes} processes")
         self.lengths = lengths
         self.drawn = drawn
         self.seed = seed
+        self.groups = groups
         self.batches = (lengths[0] + drawn) // batch_size
         self.batch_size = batch_size
         self.share = batch_size // processes
@@ -84,7 +94,7 @@ class EpochSampler(Sampler):
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        indices = np.arange(self.lengths[0])
+        indices = np.arange(self.lengths[0]) if self.groups is None else of_groups_alike(self.groups, rng)
         if self.drawn:
             extra = rng.choice(self.lengths[1], self.drawn, replace=self.drawn > self.lengths[1])
             indices = np.concatenate([indices, self.lengths[0] + extra])
@@ -92,6 +102,20 @@ class EpochSampler(Sampler):
         for first in range(self.rank * self.share, len(order), self.batch_size):
             for position in range(first, first + self.share):
                 yield self.epoch, position, int(order[position])
+
+
+def of_groups_alike(groups: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """As many indices into `groups` as it has entries, each group's as often as any other's, to one.
+
+    Within a group no index comes twice before all have come. The larger groups have one more where it does not come out
+    even.
+    """
+    names, of_group, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    shares = np.full(len(names), len(groups) // len(names))
+    shares[np.argsort(-sizes, kind="stable")[: len(groups) % len(names)]] += 1
+    return np.concatenate(
+        [np.resize(rng.permutation(np.flatnonzero(of_group == i)), share) for i, share in enumerate(shares)]
+    )
 
 
 class Batches:
@@ -155,6 +179,19 @@ def streets_among(config: TrainConfig, training: LabelledDataset) -> int:
     return config.streets_per_epoch if same else 0
 
 
+def groups_to_even_out(config: TrainConfig, training: LabelledDataset) -> list[str] | None:
+    """The group of each training image if the recipe draws all groups alike. Raises RunError where images have none."""
+    if not config.groups_alike:
+        return None
+    groups = [origin.group for origin in training.origins if origin.group is not None]
+    if len(groups) < len(training):
+        raise RunError(
+            f"{len(training) - len(groups)} of {len(training)} training images of {config.dataset} are of no group; "
+            "--set groups_alike=false draws every image once an epoch"
+        )
+    return groups
+
+
 def other_camera(config: TrainConfig) -> OtherCamera | None:
     """How photos are changed beyond the jitter; None where the recipe changes nothing, so that nothing is drawn."""
     camera = OtherCamera(config.gamma_change, config.colour_cast, config.blur, config.sensor_noise)
@@ -180,6 +217,7 @@ def training_batches(config: TrainConfig, training: LabelledDataset, world: Worl
         streets,
         config.batch_size,
         config.seed,
+        groups=groups_to_even_out(config, training),
         rank=world.rank,
         processes=world.size,
     )

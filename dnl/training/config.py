@@ -45,6 +45,7 @@ class TrainConfig:
     coding: str = ""  # how label files store the classes (docs/label-images.md); none: recognised
     streets_per_epoch: int = 0  # built-in scenes mixed into each pass over the data set
     streets_pool: int = 1200  # distinct scenes they are drawn from; kept in memory once drawn
+    groups_alike: bool = False  # each pass has as many images of one drive, city or folder as of another
     epochs: int = 100  # passes over the data set
     batch_size: int = 6
     crop_height: int = 240  # pixels

@@ -238,7 +238,8 @@ def _pixel_counts(dataset: LabelledDataset) -> np.ndarray:
 @torch.no_grad()
 def _start_attention(model: Any, given: _Data, config: TrainConfig, epoch: int) -> None:
     """Set W_q and W_k on the features of the epoch's first images, the same in every process."""
-    sampler = EpochSampler(given.sampler.lengths, given.sampler.drawn, config.batch_size, config.seed)
+    every = given.sampler
+    sampler = EpochSampler(every.lengths, every.drawn, config.batch_size, config.seed, groups=every.groups)
     sampler.start(epoch)
     images = torch.stack([given.batches.dataset[item][0] for item in islice(sampler, ATTENTION_START_IMAGES)])
     device = next(model.parameters()).device

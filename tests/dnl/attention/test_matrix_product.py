@@ -43,6 +43,11 @@ def test_long_sums_may_go_elsewhere(monkeypatch, long_sum):
     torch.testing.assert_close(denoised_attention(query, key, value, probs).double(), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_product_with_nothing_is_empty():
+    nothing = torch.empty(0, 19)
+    assert product(torch.randn(37, 19), packed(nothing)).shape == (37, 0)
+
+
 @pytest.mark.parametrize("activation", ["none", "sigmoid"])
 def test_a_product_with_its_activation(activation):
     generator = torch.Generator().manual_seed(6)
@@ -65,15 +70,17 @@ def test_a_product_is_added_to_a_part_of_a_sum(rows, depth, columns, dtype):
     expected[:, 4 : 4 + columns] += left.double() @ right.double()
     tolerance = {torch.float32: 1e-5, torch.float64: 1e-13, torch.bfloat16: 2e-2}[dtype] * max(1, depth**0.5)
     for in_place in (True, False):
-        total = whole.clone()
-        add_product(total[:, 4 : 4 + columns], left, right, in_place)
-        torch.testing.assert_close(total.double(), expected, rtol=tolerance, atol=tolerance)
+        for one in (right, right.t().contiguous().t()):
+            total = whole.clone()
+            add_product(total[:, 4 : 4 + columns], left, one, in_place)
+            torch.testing.assert_close(total.double(), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_how_products_are_added_is_measured_once_and_only_where_there_is_a_choice(monkeypatch):
     monkeypatch.setattr(matrix_product, "_settled", {})
     monkeypatch.setattr(matrix_product, "_times_of_additions", lambda: {True: 2.0, False: 1.0})
     assert adds_in_place(torch.ones(2, 2, dtype=torch.float64))
+    monkeypatch.setattr(matrix_product, "_LONG_SUM", math.inf)
     assert adds_in_place(torch.ones(2, 2)) == (not matrix_product._ONEDNN)
     assert settle_additions() is False
     monkeypatch.setattr(matrix_product, "_times_of_additions", lambda: pytest.fail("measured again"))

@@ -62,6 +62,26 @@ def test_a_class_is_cut_evenly_however_many_the_threads():
     assert options.blocks(slice(1000, 1300), 8192, 16) == [slice(1000, 1100), slice(1100, 1200), slice(1200, 1300)]
 
 
+@pytest.mark.parametrize(
+    ("cells", "classes", "parts", "sizes"),
+    [
+        (512, 1, 2, [512]),
+        (2401, 1, 1, [481] * 4 + [477]),
+        (2401, 1, 2, [401] * 5 + [396]),
+        (4096, 1, 2, [512] * 8),
+        (1300, 1, 16, [82] * 15 + [70]),
+        (4096, 16, 2, [1024] * 4),  # 256 queries a class
+        (4096, 64, 2, [4096]),
+    ],
+)
+def test_keys_are_cut_into_as_many_tiles_for_each_part(cells, classes, parts, sizes):
+    size = cells // classes
+    spans = None if classes == 1 else [[slice(start, start + size) for start in range(0, cells, size)]]
+    tiles = Options(None, 128, spans).tiles(0, cells, parts)
+    assert [tile.stop - tile.start for tile in tiles] == sizes
+    assert [tile.start for tile in tiles] == [0, *(tile.stop for tile in tiles[:-1])]
+
+
 @pytest.mark.parametrize("gate", [None, *GATES])
 def test_bfloat16_products_stay_within_their_stated_error(gate):
     query, key, value, logits = random_maps(8, 8, 32, 5, height=24, width=30)

@@ -1,12 +1,16 @@
 """What a batch holds: every image once an epoch, the same whoever gets it, by (seed, epoch, position) alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from dnl.classes import LabelSet
 from dnl.datasets import Sample
-from dnl.training.batches import CropDataset, EpochSampler
+from dnl.distributed import World
+from dnl.training import RECIPES, RunError
+from dnl.training.batches import CropDataset, EpochSampler, open_split, training_batches
 from dnl.transforms import RandomCrop
 
 
@@ -22,6 +26,42 @@ def test_an_epoch_draws_every_image_once_and_fresh_streets():
     sampler.start(0)
     assert [index for _, _, index in sampler] == first
     assert len(EpochSampler([11], 0, 4, 0)) == 8
+
+
+def test_groups_drawn_alike_share_an_epoch():
+    """5 of one drive, 2 of another, 3 of a third: 10 items are 4, 3 and 3, and what an epoch leaves out comes later."""
+    groups = ["long"] * 5 + ["short"] * 2 + ["third"] * 3
+    sampler = EpochSampler([10, 7], drawn=2, batch_size=4, seed=0, groups=groups)
+    epochs = []
+    for epoch in range(8):
+        sampler.start(epoch)
+        epochs.append([index for _, _, index in sampler])
+    for indices in epochs:
+        times = [indices.count(index) for index in range(10)]
+        assert sum(times[:5]) == 4 and max(times[:5]) == 1
+        assert sorted(times[5:7]) == [1, 2]
+        assert times[7:] == [1, 1, 1]
+        assert sum(index >= 10 for index in indices) == 2
+    assert set().union(*epochs) >= set(range(10)) and len({tuple(sorted(indices)) for indices in epochs}) > 1
+    sampler.start(3)
+    assert [index for _, _, index in sampler] == epochs[3]
+
+
+def test_a_training_draws_drives_alike_only_where_every_image_has_one(camvid):
+    config = dataclasses.replace(RECIPES["camvid_dnl"], groups_alike=True, streets_per_epoch=0, batch_size=2)
+    alone = World(0, 1, torch.device("cpu"))
+    streets = dataclasses.replace(config, dataset="streets")
+    with pytest.raises(RunError, match="training images of streets are of no group; --set groups_alike=false"):
+        training_batches(streets, open_split(streets, None, "train"), alone)
+    for folder in (camvid / "train", camvid / "trainannot"):
+        for index, name in enumerate(["0016E5_00390", "0016E5_00420", "0016E5_00450", "0001TP_006690"]):
+            (folder / f"{index}.png").rename(folder / f"{name}.png")
+    training = open_split(config, str(camvid), "train")
+    sampler, _ = training_batches(config, training, alone)
+    drives = [training.origins[index].group for _, _, index in sampler]
+    assert sorted(drives) == ["0001TP", "0001TP", "0016E5", "0016E5"]
+    sampler, _ = training_batches(dataclasses.replace(config, groups_alike=False), training, alone)
+    assert sorted(index for _, _, index in sampler) == [0, 1, 2, 3]
 
 
 def test_processes_share_the_batches_of_one():
