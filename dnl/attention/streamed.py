@@ -65,10 +65,12 @@ class Options(NamedTuple):
     def tiles(self, image: int, cells: int, parts: int) -> list[slice]:
         """The cells cut evenly into the keys of the backward's blocks on a CPU, as many tiles for each of the parts.
 
-        A block is square, or has more keys where the image's spans have few queries.
+        A block is square, or has more keys where the image's spans have few queries, as long as each part has some.
         """
-        queries = min(math.isqrt(BLOCK_SCORES), cells // len(self.spans_of(image, cells)))
-        return _cut(slice(0, cells), max(self.query_block, BLOCK_SCORES // max(1, queries)), parts)
+        queries = cells // len(self.spans_of(image, cells))
+        side = max(self.query_block, math.isqrt(BLOCK_SCORES))
+        wide = min(BLOCK_SCORES // max(1, queries), math.ceil(cells / parts))
+        return _cut(slice(0, cells), max(side, wide), parts)
 
 
 def _cut(span: slice, longest: int, parts: int) -> list[slice]:

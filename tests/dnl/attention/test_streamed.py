@@ -71,7 +71,9 @@ def test_a_class_is_cut_evenly_however_many_the_threads():
         (4096, 1, 2, [512] * 8),
         (1300, 1, 16, [82] * 15 + [70]),
         (4096, 16, 2, [1024] * 4),  # 256 queries a class
-        (4096, 64, 2, [4096]),
+        (4096, 64, 1, [4096]),
+        (4096, 64, 2, [2048] * 2),
+        (512, 64, 2, [512]),
     ],
 )
 def test_keys_are_cut_into_as_many_tiles_for_each_part(cells, classes, parts, sizes):
